@@ -1,0 +1,137 @@
+"""The small named modules that a canonical graph is made of, beside torch's own layers.
+
+Each stands at the path of its site, so that a torch.ao QConfigMapping can address a functional op
+by name. torch.ao's tracer traces through them (they are not torch.nn classes); ours does not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+INPUT_SUFFIX = "__input"
+RELU_SUFFIX = "__relu"
+CLAMP_SUFFIX = "__clamp"
+SAME_GRID_SUFFIX = "__same_grid"
+
+
+class Input(nn.Module):
+    """A float tensor enters the quantized part of the model here; computes the identity."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.identity = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.identity(x)
+
+
+class Add(nn.Module):
+    """Sum of two activations."""
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return torch.add(a, b)
+
+
+class Concat(nn.Module):
+    """Concatenation; inputs and output share one grid."""
+
+    def __init__(self, dim: int = 0) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        return torch.cat(tensors, dim=self.dim)
+
+
+class Pad(nn.Module):
+    """Zero padding in torch.nn.functional.pad's order, from ops that stay on the input's grid.
+
+    torch.ao has no quantized pattern for F.pad; a slab of zeros is made from the tensor itself
+    (narrow and clamp to zero), so that the padded tensor keeps its grid and its zero point.
+    """
+
+    def __init__(self, pads: tuple[int, ...]) -> None:
+        super().__init__()
+        self.pads = pads
+
+    def forward(self, x: Tensor) -> Tensor:
+        for index in range(len(self.pads) // 2):
+            before, after = self.pads[2 * index], self.pads[2 * index + 1]
+            dim = -1 - index
+            if before or after:
+                zeros = torch.clamp(torch.narrow(x, dim, 0, 1), 0.0, 0.0)
+                x = torch.cat([zeros] * before + [x] + [zeros] * after, dim)
+        return x
+
+
+class Subsample(nn.Module):
+    """``x[..., ::stride_h, ::stride_w]``, strides powers of two, from ops that stay on the grid.
+
+    Nearest interpolation by 1/stride takes every stride-th element; padding by stride - 1 first
+    keeps the last one. (Max pooling of one-element windows would do, but QNNPACK refuses it.)
+    """
+
+    def __init__(self, strides: tuple[int, int]) -> None:
+        super().__init__()
+        self.strides = strides
+        self.pad = Pad((0, strides[1] - 1, 0, strides[0] - 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = (1.0 / self.strides[0], 1.0 / self.strides[1])
+        return nn.functional.interpolate(self.pad(x), scale_factor=scale, mode="nearest")
+
+
+class Clamp(nn.Module):
+    """Clamp of the float model (ReLU6, Hardtanh, torch.clamp); a None bound is absent.
+
+    images: the tensor has height and width. Then the clamp works on a channels-last view, which is
+    how integer kernels lay images out: QNNPACK's clamp permutes the elements of any other order.
+    """
+
+    def __init__(self, low: float | None, high: float | None, images: bool = False) -> None:
+        super().__init__()
+        self.low = low
+        self.high = high
+        self.images = images
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.images:
+            clamped = torch.clamp(x.permute(0, 2, 3, 1).contiguous(), self.low, self.high)
+            return clamped.permute(0, 3, 1, 2)
+        return torch.clamp(x, self.low, self.high)
+
+    def extra_repr(self) -> str:
+        return f"{self.low}, {self.high}"
+
+
+class GridClamp(Clamp):
+    """Clamp to the range of a grid, because an int8 container does not clip at fewer bits."""
+
+
+class SameGrid(nn.Module):
+    """A function whose result stays on its input's grid: pooling, reshaping, reordering.
+
+    function: "functional.NAME", "torch.NAME" or "Tensor.NAME", the spelling that torch.ao knows.
+    op: the op in the words of a target ("max_pool", "avg_pool", "global_avg_pool", "reshape").
+    """
+
+    def __init__(self, function: str, op: str) -> None:
+        super().__init__()
+        self.function = function
+        self.op = op
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        namespace, name = self.function.split(".")
+        if namespace == "Tensor":
+            return getattr(x, name)(*args, **kwargs)
+        return getattr(_NAMESPACES[namespace], name)(x, *args, **kwargs)
+
+    def extra_repr(self) -> str:
+        return self.function
+
+
+_NAMESPACES = {"functional": nn.functional, "torch": torch}
+LEAVES = (Input, Add, Concat, Pad, Subsample, Clamp, SameGrid)

@@ -1,0 +1,55 @@
+"""Conversion of a constrained model to torch's integer kernels, and the proof that all of it was converted."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from torch import fx, nn
+from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
+
+from mpq_plugins.errors import NothingQuantized
+from mpq_plugins.recipe import Recipe
+from mpq_torch.engine import ENGINE_ATTRIBUTE, CheckEngine, quantized_engine
+from mpq_torch.qconfig import get_qconfig_mapping
+
+_FLOAT_LAYERS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear)
+
+
+def convert(on_grid: nn.Module, recipe: Recipe, example_inputs: Sequence[Any], engine: str) -> fx.GraphModule:
+    """``on_grid`` as torch.ao converts it for ``engine``; runs on that engine only.
+
+    Raises NothingQuantized when a layer of the recipe, or the whole model, came out float.
+    """
+    with warnings.catch_warnings(), quantized_engine(engine):
+        warnings.simplefilter("ignore")  # torch.ao announces its own deprecation on every call
+        prepared = prepare_fx(on_grid, get_qconfig_mapping(recipe), tuple(example_inputs))
+        converted = convert_fx(prepared)
+    check_converted(converted, recipe)
+    setattr(converted, ENGINE_ATTRIBUTE, engine)
+    converted.register_forward_pre_hook(CheckEngine(engine))
+    return converted
+
+
+def check_converted(converted: nn.Module, recipe: Recipe) -> None:
+    """Raise NothingQuantized unless every weight of the recipe is in an integer kernel."""
+    modules = dict(converted.named_modules())
+    weights = [entry.site.removesuffix(".weight") for entry in recipe.weights]
+    left = [
+        name
+        for name in weights
+        if name not in modules or any(type(m) in _FLOAT_LAYERS for m in modules[name].modules())
+    ]
+    if left:
+        what = "nothing was quantized" if len(left) == len(weights) else "part of the model stayed float"
+        raise NothingQuantized(
+            f"{what}: {_listed(left)}. convert_fx leaves a layer in float when its qconfig does not fit the "
+            "backend or its name; pass the model that fx.constrain returned for this recipe"
+        )
+
+
+def _listed(names: Iterable[str], most: int = 8) -> str:
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

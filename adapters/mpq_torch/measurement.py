@@ -1,0 +1,181 @@
+"""What a post-training search needs to know of the float model: one forward and one backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx
+
+from mpq_plugins.errors import NonFiniteValues
+from mpq_plugins.histogram import Histogram
+from mpq_plugins.inventory import Inventory
+from mpq_plugins.progress import track
+from mpq_plugins.sensitivity import fisher_directions
+from mpq_torch.batches import in_chunks
+from mpq_torch.canonical import WEIGHTED, CanonicalModel
+from mpq_torch.inventory import GraphSites
+from mpq_torch.layer_matrix import Thinning, columns, output_columns, weight_matrix
+
+MAX_COLUMNS = 2**14
+CHUNK = 64
+SMALLEST_PROBABILITY = 1e-6
+
+Array = NDArray[np.float64]
+
+
+class Measurements:
+    """The MeasuredModel of torch: see mpq_plugins.problem.MeasuredModel.
+
+    The gradients are those of random directions whose second moment is the Fisher matrix of the
+    model's own softmax, so no labels are needed; a model whose output is no row of class scores is
+    taken to have Gaussian errors.
+    """
+
+    def __init__(
+        self,
+        model: CanonicalModel,
+        sites: GraphSites,
+        batches: Sequence[tuple[Any, ...]],
+        progress: bool | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.inventory: Inventory = sites.inventory
+        self._layers = {f"{n.target}.weight": m for n, m in model.nodes() if isinstance(m, WEIGHTED)}
+        self._grams: dict[str, Tensor] = {}
+        self._means: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self._fishers: dict[str, Tensor] = {}
+        self._energies: dict[str, float] = {}
+        self._histograms = {site.name: Histogram() for site in self.inventory.activations}
+        self._samples = 0
+        chunks = in_chunks(batches, CHUNK)
+        total = sum(len(chunk[0]) for chunk in chunks)
+        parameters = [p for p in model.graph.parameters() if p.requires_grad]
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+        generator = torch.Generator().manual_seed(seed)
+        recorder = _Recorder(model, sites)
+        for turn, chunk in enumerate(track(chunks, "measuring the float model", progress)):
+            with torch.enable_grad():
+                output = recorder.run(*chunk)
+            self._collect_forward(recorder, total, turn)
+            _back_propagate(output, generator)
+            self._collect_backward(recorder)
+            self._samples += len(chunk[0])
+            recorder.forget()
+
+    def weight(self, site: str) -> Array:
+        """The weight in matrix form, float64 [out, in]."""
+        return weight_matrix(self._layers[site]).flatten(0, 1).double().numpy()
+
+    def covariance(self, site: str) -> Array:
+        """Covariance of the layer's input columns, [groups, in, in]."""
+        count = self._counts[site]
+        mean = self._means[site] / count
+        return (self._grams[site] / count - mean.unsqueeze(2) * mean.unsqueeze(1)).numpy()
+
+    def output_fisher(self, site: str) -> Array:
+        """Second moment of the output gradient, [out, out]."""
+        return (self._fishers[site] / self._samples).numpy()
+
+    def histogram(self, site: str) -> Histogram:
+        """The values of an activation site."""
+        return self._histograms[site]
+
+    def gradient_energy(self, site: str) -> float:
+        """Squared gradient of an activation, summed over a sample."""
+        return self._energies[site] / self._samples
+
+    def signed_inputs(self) -> dict[str, bool]:
+        """Model input -> whether the calibration data goes below zero."""
+        return {s.name: self._histograms[s.name].min < 0 for s in self.inventory.activations if s.op == "input"}
+
+    def _collect_forward(self, recorder: _Recorder, total: int, turn: int) -> None:
+        for site, value in recorder.activations:
+            try:
+                self._histograms[site].update(value.detach().numpy())
+            except NonFiniteValues as error:
+                raise NonFiniteValues(f"site {site!r}: {error}") from None
+        for site, x, output in recorder.layers:
+            layer = self._layers[site]
+            thinning = Thinning.to_at_most(MAX_COLUMNS, layer, total, output, turn)
+            with torch.no_grad():
+                x_columns = columns(layer, x.detach(), thinning)
+                _add(self._grams, site, torch.bmm(x_columns, x_columns.transpose(1, 2)).double())
+                _add(self._means, site, x_columns.double().sum(2))
+            self._counts[site] = self._counts.get(site, 0) + x_columns.shape[2]
+
+    def _collect_backward(self, recorder: _Recorder) -> None:
+        for site, value in recorder.activations:
+            energy = 0.0 if value.grad is None else float(value.grad.double().square().sum())
+            self._energies[site] = self._energies.get(site, 0.0) + energy
+        for site, _, output in recorder.layers:
+            gradient = output.grad if output.grad is not None else torch.zeros_like(output)
+            by_output = output_columns(self._layers[site], gradient)
+            _add(self._fishers, site, (by_output @ by_output.t()).double())
+
+
+def _add(totals: dict[str, Tensor], key: str, part: Tensor) -> None:
+    totals[key] = totals[key] + part if key in totals else part
+
+
+class _Recorder(fx.Interpreter):
+    """Runs a canonical graph and keeps inputs and outputs of layers and the values of activations."""
+
+    def __init__(self, model: CanonicalModel, sites: GraphSites) -> None:
+        super().__init__(model.graph)
+        self.activations: list[tuple[str, Tensor]] = []
+        self.layers: list[tuple[str, Tensor, Tensor]] = []
+        self._sites_at = {node: name for name, node in sites.owner_nodes.items()}
+        self._layer_nodes = {node for node, module in model.nodes() if isinstance(module, WEIGHTED)}
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Run one node, and record it."""
+        result = super().run_node(n)
+        layer, site = n in self._layer_nodes, self._sites_at.get(n)
+        if layer or site is not None:
+            if result.requires_grad:
+                result.retain_grad()
+            else:
+                result = result.detach().requires_grad_()
+        if layer:
+            x = self.env[n.all_input_nodes[0]]
+            self.layers.append((f"{n.target}.weight", x, result))
+        if site is not None:
+            self.activations.append((site, result))
+        return result
+
+    def forget(self) -> None:
+        """Drop what was recorded."""
+        self.activations.clear()
+        self.layers.clear()
+
+
+def _back_propagate(output: Any, generator: torch.Generator) -> None:
+    """Back-propagate one random direction of the Fisher matrix from every float output of the model."""
+    leaves, _ = torch.utils._pytree.tree_flatten(output)
+    outputs = [o for o in leaves if isinstance(o, Tensor) and o.requires_grad]
+    if not outputs:
+        return
+    directions = []
+    for tensor in outputs:
+        values = tensor.detach()
+        signs = torch.randint(0, 2, values.shape, generator=generator, dtype=torch.int8) * 2.0 - 1.0
+        directions.append(_direction(values, signs).to(values.dtype))
+    torch.autograd.backward(outputs, directions)
+
+
+def _direction(output: Tensor, signs: Tensor) -> Tensor:
+    if output.dim() != 2 or output.shape[1] < 2:
+        spread = float(output.std()) if output.numel() > 1 else 0.0
+        return signs / spread if spread > 0 else signs
+    sums = output.sum(1)
+    if bool((output >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-4):
+        # class probabilities: the gradient that the softmax turns into a direction of its logits
+        p = output.clamp_min(SMALLEST_PROBABILITY)
+        return torch.from_numpy(fisher_directions(p.log().numpy(), signs.numpy())) / p
+    return torch.from_numpy(fisher_directions(output.numpy(), signs.numpy()))

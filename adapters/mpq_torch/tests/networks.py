@@ -1,0 +1,149 @@
+"""Small networks for the tests, one for each thing that real models do."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def settled(model: nn.Module, seed: int = 0) -> nn.Module:
+    """The model in eval mode with batch norms that have statistics of their own."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            with torch.no_grad():
+                module.running_mean.copy_(torch.randn(module.num_features, generator=generator) * 0.2)
+                module.running_var.copy_(torch.rand(module.num_features, generator=generator) + 0.5)
+                module.weight.copy_(torch.rand(module.num_features, generator=generator) + 0.5)
+                module.bias.copy_(torch.randn(module.num_features, generator=generator) * 0.2)
+    return model.eval()
+
+
+class Residual(nn.Module):
+    """Convolutions, batch norms, a padded and subsampled shortcut, a residual add, pooling, a linear."""
+
+    input_shape = (3, 9, 9)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(8)
+        self.conv2 = nn.Conv2d(8, 12, 3, stride=2, padding=1)
+        self.bn2 = nn.BatchNorm2d(12)
+        self.fc = nn.Linear(12, 5)
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(x))
+        x = F.relu(y + F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 2, 2)))
+        x = F.avg_pool2d(x, x.size()[3])
+        return self.fc(x.view(x.size(0), -1))
+
+
+class Mobile(nn.Module):
+    """Depthwise convolutions, ReLU6, hard-swish, a linear bottleneck with a residual, global pooling."""
+
+    input_shape = (3, 8, 8)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.Hardswish())
+        self.expand = nn.Sequential(nn.Conv2d(8, 16, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU6())
+        self.depthwise = nn.Sequential(
+            nn.Conv2d(16, 16, 3, 1, 1, groups=16, bias=False), nn.BatchNorm2d(16), nn.ReLU6()
+        )
+        self.project = nn.Sequential(nn.Conv2d(16, 8, 1, bias=False), nn.BatchNorm2d(8))
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.drop = nn.Dropout(0.2)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = self.stem(x)
+        x = x + self.project(self.depthwise(self.expand(x)))
+        return self.fc(self.drop(torch.flatten(self.pool(x), 1)))
+
+
+class Branches(nn.Module):
+    """A ReLU module used twice, a concat, max pooling, a grouped convolution, a second batch norm."""
+
+    input_shape = (2, 8, 8)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(2, 4, 1)
+        self.b = nn.Conv2d(2, 4, 3, padding=1)
+        self.relu = nn.ReLU()
+        self.pool = nn.MaxPool2d(2)
+        self.norm = nn.BatchNorm2d(8)
+        self.grouped = nn.Conv2d(8, 8, 3, groups=2)
+        self.fc = nn.Linear(8 * 4, 3)
+
+    def forward(self, x):
+        x = torch.cat([self.relu(self.a(x)), self.b(x)], dim=1)
+        x = self.norm(self.pool(x))
+        x = self.relu(self.grouped(x))
+        return F.log_softmax(self.fc(x.flatten(1)), dim=1)
+
+
+class Shared(nn.Module):
+    """One block of convolution and batch norm called twice."""
+
+    input_shape = (4, 6, 6)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, padding=1)
+        self.bn = nn.BatchNorm2d(4)
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x):
+        for _ in range(2):
+            x = F.relu(self.bn(self.conv(x)))
+        return self.fc(x.mean((2, 3)))
+
+
+class Signal(nn.Module):
+    """One-dimensional and transposed convolutions, functional layers, a hardtanh."""
+
+    input_shape = (2, 12)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv1d(2, 6, 3, stride=2, padding=1)
+        self.norm = nn.BatchNorm1d(6)
+        self.up = nn.ConvTranspose1d(6, 4, 4, stride=2, padding=1)
+        self.weight = nn.Parameter(torch.randn(3, 4, 3) * 0.3)
+        self.head = nn.Parameter(torch.randn(5, 3 * 10) * 0.3)
+
+    def forward(self, x):
+        x = F.relu(self.norm(self.down(x)))
+        x = F.hardtanh(self.up(x), -1.0, 1.0)
+        x = F.conv1d(x, self.weight)
+        return F.linear(x.reshape(x.shape[0], -1), self.head)
+
+
+class Upsampler(nn.Module):
+    """A transposed convolution in two dimensions, its batch norm, nearest upsampling."""
+
+    input_shape = (3, 5, 5)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose2d(3, 4, 3, stride=2, padding=1, output_padding=1)
+        self.bn = nn.BatchNorm2d(4)
+        self.out = nn.Conv2d(4, 2, 3, padding=1)
+
+    def forward(self, x):
+        x = F.relu(self.bn(self.up(x)))
+        x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+        return self.out(x)
+
+
+NETWORKS = [Residual, Mobile, Branches, Shared, Signal, Upsampler]
+
+
+def network(kind: type[nn.Module], samples: int = 6) -> tuple[nn.Module, torch.Tensor]:
+    """A settled network of a kind, and random inputs for it."""
+    torch.manual_seed(1)
+    return settled(kind()), torch.randn(samples, *kind.input_shape)

@@ -1,0 +1,1 @@
+"""What a hardware vendor's package looks like."""

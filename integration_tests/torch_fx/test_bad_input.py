@@ -1,0 +1,188 @@
+"""What a hurried person does wrong, and the sentence that they get."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+import mpq_plugins as mpq
+from mpq_torch import fx
+from mpq_torch.conversion import convert
+from mpq_torch.tests.networks import Mobile, Residual, Shared, network
+
+X86 = "torch-x86"
+
+
+@pytest.fixture(scope="module")
+def residual():
+    return network(Residual, samples=32)
+
+
+@pytest.fixture(scope="module")
+def recipe(residual):
+    model, x = residual
+    return fx.search(model, [x], X86, weight_bits=4, activation_bits=8)
+
+
+def test_a_budget_nobody_can_meet_names_the_smallest_reachable_value_of_each_resource(residual):
+    model, x = residual
+    elements = 8 * 3 * 9 + 12 * 8 * 9 + 60
+    with pytest.raises(
+        mpq.InfeasibleBudget,
+        match=rf"weight_bytes is limited to 100 and its smallest reachable value is {elements * 2 // 8:,} bytes",
+    ) as caught:
+        fx.search(model, [x], X86, mpq.Budget(weight_bytes=100, bops=1e9))
+    assert caught.value.reachable["weight_bytes"] == elements * 2 / 8
+
+
+def test_no_budget_and_open_bits_are_refused(residual):
+    model, x = residual
+    with pytest.raises(mpq.BudgetError, match="several candidate bit-widths and there is no budget"):
+        fx.search(model, [x], X86)
+
+
+def test_bits_that_the_target_does_not_have_are_refused_by_site(residual):
+    model, x = residual
+    with pytest.raises(mpq.TargetError, match=r"site 'conv1\.weight': none of 9 bits .* offers 2, 3, 4, 5, 6, 7, 8"):
+        fx.search(model, [x], X86, weight_bits=9, activation_bits=8)
+
+
+def test_nan_in_a_weight_is_refused_by_site(residual):
+    model, x = network(Residual)
+    with torch.no_grad():
+        model.conv2.weight[0, 0, 0, 0] = float("nan")
+    with pytest.raises(mpq.NonFiniteValues, match="conv2"):
+        fx.search(model, [x], X86, weight_bits=4, activation_bits=8)
+
+
+def test_nan_in_the_calibration_data_is_refused(residual):
+    model, x = residual
+    bad = x.clone()
+    bad[0, 0, 0, 0] = float("inf")
+    with pytest.raises(mpq.NonFiniteValues, match="argument 0 of a calibration batch holds 1 NaN or infinite"):
+        fx.search(model, [bad], X86, weight_bits=4, activation_bits=8)
+
+
+def test_activations_that_overflow_are_refused_by_site():
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)).eval()
+    with torch.no_grad():
+        model[0].weight.fill_(3e38)
+    with pytest.raises(mpq.NonFiniteValues, match=r"site '0'"):
+        fx.search(model, [torch.ones(4, 2)], X86, weight_bits=4, activation_bits=8)
+
+
+@pytest.mark.parametrize("empty", [[], iter([]), torch.zeros(0, 3, 9, 9), [torch.zeros(0, 3, 9, 9)]])
+def test_an_empty_calibration_set_is_refused(residual, empty):
+    with pytest.raises(mpq.EmptyCalibration, match="calibration set is empty"):
+        fx.search(residual[0], empty, X86, weight_bits=4, activation_bits=8)
+
+
+def test_weights_and_activations_of_zeros_get_a_grid():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Conv2d(2, 2, 3)).eval()
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+    x = torch.zeros(4, 1, 8, 8)
+    recipe = fx.search(model, [x], X86, mpq.Budget(average_weight_bits=3), activation_bits=4)
+    int8 = fx.quantize(model, recipe, x, [x])
+    fx.verify(int8, fx.simulate(fx.constrain(model, recipe, [x]), recipe), x).raise_if_different()
+
+
+def test_a_target_without_a_grid_for_an_op_is_refused_by_site():
+    model, x = network(Mobile)
+    ops = {op: {"weight": {"bits": [8]}, "activation": {"bits": [8]}} for op in ("input", "conv2d", "linear", "add")}
+    target = mpq.Target(name="narrow-npu", ops=ops)
+    with pytest.raises(mpq.UnsupportedOp, match=r"site 'stem\.2': target 'narrow-npu' does not run hardswish"):
+        fx.search(model, [x], target, weight_bits=8, activation_bits=8)
+
+
+def test_an_unknown_target_is_refused_with_the_nearest_name(residual):
+    with pytest.raises(mpq.TargetError, match="torch-x86"):
+        fx.search(residual[0], [residual[1]], "torch-x68", weight_bits=4, activation_bits=8)
+
+
+def test_fbgemm_is_refused_by_name(residual):
+    with pytest.raises(mpq.TargetError, match=r"torch-fbgemm.*depthwise"):
+        fx.search(residual[0], [residual[1]], "torch-fbgemm", weight_bits=4, activation_bits=8)
+
+
+def test_an_unknown_method_is_refused(residual):
+    with pytest.raises(mpq.MPQError, match="msqe"):
+        fx.search(residual[0], [residual[1]], X86, weight_bits=4, activation_bits=8, method="mqse")
+
+
+def test_a_recipe_of_another_model_is_refused_with_the_sites(recipe):
+    model, _ = network(Shared)
+    with pytest.raises(
+        mpq.RecipeMismatch, match=r"without a grid in the recipe: .*conv\.weight.*does not have: .*conv1"
+    ):
+        fx.constrain(model, recipe)
+
+
+def test_a_recipe_of_the_same_model_at_another_width_is_refused_with_the_shapes(recipe):
+    model, _ = network(Residual)
+    model.fc = nn.Linear(12, 7)
+    with pytest.raises(mpq.RecipeMismatch, match=r"fc\.weight \(weight \(5, 12\) in the recipe, weight \(7, 12\)"):
+        fx.simulate(model, recipe)
+
+
+def test_a_damaged_recipe_file_is_refused(recipe, tmp_path):
+    path = tmp_path / "recipe.json"
+    recipe.save(path)
+    path.write_text(path.read_text()[:-40])
+    with pytest.raises(mpq.RecipeError, match=r"recipe\.json"):
+        mpq.Recipe.load(path)
+
+
+def test_a_newer_recipe_file_is_refused(recipe, tmp_path):
+    path = tmp_path / "recipe.json"
+    recipe.save(path)
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps({**data, "schema_version": 99}))
+    with pytest.raises(mpq.RecipeError, match=r"99.*upgrade"):
+        mpq.Recipe.load(path)
+
+
+def test_a_model_in_which_nothing_was_quantized_is_an_error(residual, recipe):
+    # the float model itself instead of the constrained one: no name of its functional ops fits
+    renamed = nn.Sequential(nn.Flatten(), nn.Linear(243, 5)).eval()
+    with pytest.raises(mpq.NothingQuantized, match=r"nothing was quantized: conv1, conv2, fc"):
+        convert(renamed, recipe, (residual[1],), "x86")
+
+
+def test_a_model_whose_names_do_not_fit_the_recipe_does_not_stay_float_silently(residual, recipe):
+    model, x = residual
+    with pytest.raises(mpq.NothingQuantized, match=r"conv1, conv2, fc.*model that fx\.constrain returned"):
+        convert(_Wrapped(fx.constrain(model, recipe)), recipe, (x,), "x86")
+
+
+class _Wrapped(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+def test_verify_says_which_site_differs_first(residual, recipe):
+    model, x = residual
+    on_grid = fx.constrain(model, recipe)
+    int8 = fx.quantize(on_grid, recipe, x)
+    simulated = fx.simulate(on_grid, recipe)
+    layer = simulated.get_submodule("conv2__simulated").layer
+    with torch.no_grad():
+        layer.weight[0] += float(recipe["conv2.weight"].steps[0])
+    verification = fx.verify(int8, simulated, x)
+    assert not verification
+    assert verification.first_differing_site == "conv2"
+    with pytest.raises(
+        mpq.VerificationError, match=r"\d+ of 160 output values differ.*first site that differs is conv2"
+    ):
+        verification.raise_if_different()
+
+
+def test_verify_needs_a_simulation(residual, recipe):
+    model, x = residual
+    with pytest.raises(mpq.ModelError, match=r"fx\.simulate"):
+        fx.verify(fx.quantize(model, recipe, x), model, x)

@@ -1,0 +1,46 @@
+"""The converted model gives exactly the numbers of the simulation: every engine, every pair of bits."""
+
+import pytest
+import torch
+
+from integration_tests.torch_fx.recipes import clipping_recipe
+from mpq_torch import fx
+from mpq_torch.tests.networks import NETWORKS, Mobile, network
+
+ENGINES = ["x86", "onednn", "qnnpack"]
+
+
+def verified(kind, engine, weight_bits, activation_bits, per_channel):
+    model, x = network(kind, samples=9)
+    recipe = clipping_recipe(model, x, f"torch-{engine}", weight_bits, activation_bits, per_channel)
+    on_grid = fx.constrain(model, recipe)
+    int8 = fx.quantize(on_grid, recipe, x)
+    # inputs past the thresholds too, and a batch of one
+    return fx.verify(int8, fx.simulate(on_grid, recipe), [x * 1.5, x[:1] * 3])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("weight_bits", range(2, 9))
+def test_every_pair_of_bits_is_exact_on_a_network_of_depthwise_residual_and_hardswish(engine, weight_bits):
+    for activation_bits in range(2, 9):
+        per_channel = (weight_bits + activation_bits) % 2 == 0
+        verified(Mobile, engine, weight_bits, activation_bits, per_channel).raise_if_different()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize(("weight_bits", "activation_bits"), [(8, 8), (2, 3), (5, 6)])
+def test_every_kind_of_network_is_exact(engine, kind, weight_bits, activation_bits):
+    for per_channel in (False, True):
+        verified(kind, engine, weight_bits, activation_bits, per_channel).raise_if_different()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_input_just_below_a_tie_is_rounded_as_the_kernel_rounds_it(engine):
+    model, x = network(Mobile)
+    recipe = clipping_recipe(model, x, f"torch-{engine}", 8, 8)
+    step = recipe["x"].step
+    below = torch.nextafter(torch.tensor(0.5), torch.tensor(0.0)) * step
+    inputs = torch.full_like(x, float(below)) + torch.arange(x.numel()).reshape(x.shape) % 100 * step
+    on_grid = fx.constrain(model, recipe)
+    fx.verify(fx.quantize(on_grid, recipe, x), fx.simulate(on_grid, recipe), inputs).raise_if_different()

@@ -1,0 +1,83 @@
+"""Bias after rounding: the float mean of the output given back, on the grid of the accumulator."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mpq_plugins.errors import GridError, MPQError
+from mpq_plugins.grid import Grid
+from mpq_plugins.moments import Array, LayerMoments, by_group
+from mpq_plugins.rounding import along_rows, on_grid, round_compensated
+
+INT32_LIMIT = 2**31 - 1
+
+
+def corrected_bias(quantized: ArrayLike, moments: LayerMoments) -> Array:
+    """The bias with which the quantized layer has the wished mean output: ``E[y] - W_q E[x]``, [out].
+
+    quantized: the weight on its grid, [out, in]. x is the quantized input and y the wished output
+    (moments.py), so the correction covers the rounding of the weight and of everything before it.
+
+    >>> moments = LayerMoments.of_float_layer([[0.3]], [1.0], gram=[[4.0]], input_mean=[2.0])
+    >>> corrected_bias([[0.25]], moments)
+    array([1.1])
+    """
+    rows = by_group(np.asarray(quantized, dtype=np.float64), moments.groups)
+    return np.asarray(moments.output_mean - (rows @ moments.input_mean[:, :, None]).reshape(-1))
+
+
+def accumulator_step(input_step: float, grid: Grid) -> NDArray[np.float64]:
+    """The step of an integer accumulator, ``input step * weight step``: one, or one per output channel."""
+    return np.asarray(input_step * np.asarray(grid.steps))
+
+
+def snap_bias(bias: ArrayLike, input_step: float, grid: Grid, name: str = "bias") -> Array:
+    """The bias on the accumulator's grid, half to even, as the int32 that integer kernels add.
+
+    bias: [out]; input_step: of the layer's input activation; grid: of its weight; name: for messages.
+    Raises GridError where a code leaves int32 (narrow: +-(2**31 - 1)).
+
+    >>> snap_bias([0.3, -0.1], 0.5, Grid.power_of_two(3, 0))
+    array([ 0.25 , -0.125])
+    """
+    values, step = np.asarray(bias, dtype=np.float64), accumulator_step(input_step, grid)
+    codes = np.rint(values / step)
+    largest = float(np.abs(codes).max(initial=0.0))
+    if not largest <= INT32_LIMIT:
+        raise GridError(
+            f"{name}: code {largest:.4g} on the accumulator step {float(np.min(step)):.3g} does not fit int32"
+            f" (bias up to {float(np.abs(values).max()):.4g}); give weight or input a larger threshold"
+        )
+    return np.asarray(codes * step)
+
+
+def quantize_layer(
+    weight: ArrayLike,
+    bias: ArrayLike,
+    moments: LayerMoments,
+    grid: Grid,
+    input_step: float,
+    damping: float = 0.01,
+    sweeps: int = 2,
+    name: str = "weight",
+) -> tuple[Array, Array]:
+    """Weight and bias of one layer on their grids, with the least output error that rounding can reach.
+
+    Regresses the wished output (``LayerMoments.target``), rounds with compensation, corrects the bias and
+    snaps it. Idempotent: a weight that already lies on its grid stays where it is, whatever the
+    data say, and so does a bias on the accumulator's grid next to such a weight.
+
+    weight: [out, in]; bias: [out]. Returns both in float64.
+    """
+    w, b = np.asarray(weight), np.asarray(bias)
+    if w.ndim != 2 or b.shape != (len(w),):
+        raise MPQError(f"{name}: a weight of shape {w.shape} and a bias of shape {b.shape} make no layer")
+    if on_grid(w, along_rows(grid, len(w))):
+        quantized = np.asarray(w, dtype=np.float64)
+        snapped = snap_bias(b, input_step, grid, name)
+        if np.array_equal(snapped.astype(b.dtype), b):
+            return quantized, snapped
+    else:
+        quantized = round_compensated(*moments.target(w, damping), grid, sweeps=sweeps)
+    return quantized, snap_bias(corrected_bias(quantized, moments), input_step, grid, name)

@@ -1,0 +1,76 @@
+"""What bad input gets: subclasses of MPQError whose message names the site, the numbers and the way out."""
+
+
+class MPQError(Exception):
+    """Base of every error that mpq-plugins raises on purpose."""
+
+
+class GridError(MPQError):
+    """Grid fields that contradict each other, or values that a grid cannot take."""
+
+
+class NonFiniteValues(MPQError):
+    """A weight or an activation holds NaN or infinity."""
+
+
+class EmptyCalibration(MPQError):
+    """A search was given no calibration data."""
+
+
+class InfeasibleBudget(MPQError):
+    """No choice of candidates meets the budget; the message holds the smallest reachable values.
+
+    ``reachable`` maps every limited resource to the smallest value that any choice reaches.
+    """
+
+    def __init__(self, message: str, reachable: "dict[str, float] | None" = None) -> None:
+        super().__init__(message)
+        self.reachable = dict(reachable or {})
+
+
+class BudgetError(MPQError):
+    """A budget that is no budget: no field set, or a limit that is not a positive number."""
+
+
+class TargetError(MPQError):
+    """A target is malformed or unknown."""
+
+
+class UnsupportedOp(MPQError):
+    """The target has no grid for an op of the model."""
+
+
+class ModelError(MPQError):
+    """The model cannot be read: not traceable, no quantizable op, or of the wrong kind."""
+
+
+class RecipeError(MPQError):
+    """A recipe file is damaged or newer than this version reads."""
+
+
+class RecipeMismatch(RecipeError):
+    """A recipe does not fit the model; missing, extra and mis-shaped sites are named."""
+
+
+class NothingQuantized(MPQError):
+    """A model came out of conversion without one quantized op."""
+
+
+class VerificationError(MPQError):
+    """The converted model and its simulation give different numbers."""
+
+
+class PluginError(MPQError):
+    """A plug-in failed to import, or registered something that is none of ours."""
+
+
+class CostError(MPQError):
+    """A cost model or a latency table that has no answer, or one that is no cost."""
+
+
+class AllocationError(MPQError):
+    """Candidates, losses and sites that do not fit together."""
+
+
+class ThresholdError(MPQError):
+    """A threshold search was asked for something that it cannot compute."""

@@ -1,0 +1,1 @@
+"""Built-in targets, registered through the same hook as anybody's."""

@@ -1,0 +1,66 @@
+"""The integer kernels of torch's quantized engines: what they run exactly, and how each op rounds.
+
+Measured on torch 2.13 against float64, on inputs with many exact ties: x86 and onednn round every op
+half to even and add biases as floats; qnnpack rounds biases to step_input * step_weight first, and
+its add rounds half away from zero. Concat, pooling and moving ops compute on their input's grid.
+Activations are stored as quint8, signed ones with zero point 128; weights as qint8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from mpq_plugins.capabilities import WEIGHTED_OPS, ActivationGrids, OpSupport, Rounding, WeightGrids
+from mpq_plugins.hardware.generic import SAME_GRID_OPS
+from mpq_plugins.hookspecs import hookimpl
+from mpq_plugins.saturation import PairSaturation
+from mpq_plugins.targets import Runtime, Target
+
+REFUSED = {
+    "torch-fbgemm": (
+        "fbgemm's depthwise convolutions add pairs of products in 16 bits on every processor, and saturate where "
+        "no simulation follows; use torch-x86, which runs on the same processors and is exact"
+    ),
+}
+"""Targets that we leave out on purpose, and why."""
+
+
+def torch_engine(
+    engine: str, bias: Literal["accumulator", "float"], add_rounding: Rounding, saturation: PairSaturation | None
+) -> Target:
+    """The target of one engine of torch.backends.quantized."""
+    weights = WeightGrids(granularity=("tensor", "channel"))
+    # The x86 and onednn kernels refuse per-channel transposed convolutions, and torch.ao has no observer for them.
+    transposed = WeightGrids(granularity=("tensor",))
+    activation = ActivationGrids()
+    ops = {
+        op: OpSupport(
+            weight=transposed if "transpose" in op else weights,
+            activation=activation,
+            rounding="half_even",
+            bias=bias,
+        )
+        for op in WEIGHTED_OPS
+    }
+    for op in ("input", "mul", "hardswish"):
+        ops[op] = OpSupport(activation=activation, rounding="half_even")
+    ops["add"] = OpSupport(activation=activation, rounding=add_rounding)
+    for op in SAME_GRID_OPS:
+        ops[op] = OpSupport(activation=activation, rounding="half_even", keeps_input_grid=True)
+    return Target(
+        name=f"torch-{engine}",
+        description=f"torch's int8 kernels, {engine} engine; weights per tensor or per channel, 2 to 8 bits",
+        ops=ops,
+        runtime=Runtime(framework="torch", engine=engine),
+        saturation=saturation,
+    )
+
+
+@hookimpl
+def mpq_register_targets(register: Callable[[Target], None]) -> None:
+    """Register torch-x86, torch-onednn and torch-qnnpack."""
+    # the x86 engine takes FBGEMM's saturating kernels unless it finds AVX-512 VNNI; AVX-VNNI is not enough
+    register(torch_engine("x86", "float", "half_even", PairSaturation(unless_flags=("avx512_vnni",))))
+    register(torch_engine("onednn", "float", "half_even", PairSaturation()))
+    register(torch_engine("qnnpack", "accumulator", "half_away", None))

@@ -1,0 +1,195 @@
+"""What HiGHS does for the knapsack: its linear relaxation, branch and bound, and the smallest peak."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.sparse as sparse
+from numpy.typing import NDArray
+
+from mpq_plugins.knapsack import Columns, Floats, Knapsack
+
+_INTERIOR_POINT = 20000  # columns above which the interior point method is faster than the simplex
+_ROW_SCALE = 10.0  # the largest cost of a row as HiGHS sees it
+_CUTS = 10  # solutions above a limit by HiGHS's tolerance that are cut off one by one, if the optimum is asked for
+_MARGINS = (1e-9, 1e-8, 1e-7, 1e-6)  # of the limits, that are then kept free until a solution meets them
+_OPTIMAL, _INFEASIBLE = 0, 2  # scipy's status
+
+
+@dataclass(frozen=True, eq=False)
+class Relaxed:
+    """The linear relaxation: its value and its duals.
+
+    prices: [rows] how much the value falls per unit of the row's limit, 0 or more.
+    links: [links] duals of the knapsack's links.
+    """
+
+    value: float
+    prices: Floats
+    links: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Branched:
+    """A solution of branch and bound; no solution is below ``bound``.
+
+    Without a solution value is infinite: bound is then infinite too if there is none, and finite if
+    the time was over.
+    """
+
+    chosen: Columns | None
+    value: float
+    bound: float
+
+
+def relax(problem: Knapsack, loss: Floats) -> Relaxed | None:
+    """Any fraction of a candidate may be taken; None where even that meets no limits.
+
+    Where HiGHS cannot tell, the value is NaN and the duals are 0, which bounds nothing but is true.
+    """
+    from scipy.optimize import linprog
+
+    rows, limits, scale = _scaled_rows(problem)
+    equal, sums = _equalities(problem)
+    objective = np.concatenate([loss, np.zeros(problem.columns - problem.choices)])
+    methods = ("highs-ipm", "highs-ds") if problem.columns > _INTERIOR_POINT else ("highs-ds", "highs-ipm")
+    for method in methods:
+        found = linprog(objective, rows, limits, equal, sums, bounds=(0, None), method=method)
+        if found.status == _INFEASIBLE:
+            return None
+        if found.status == _OPTIMAL:
+            prices = np.maximum(0.0, -found.ineqlin.marginals) * scale
+            return Relaxed(float(found.fun), prices, found.eqlin.marginals[problem.blocks :])
+    return Relaxed(np.nan, np.zeros(len(limits)), np.zeros(len(sums) - problem.blocks))
+
+
+def branch(problem: Knapsack, loss: Floats, stop: float, seconds: float) -> Branched:
+    """The best choice by branch and bound, until one is proven within ``stop`` of the best or time is over."""
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
+    deadline = time.monotonic() + seconds
+    rows, limits, _ = _scaled_rows(problem)
+    equal, sums = _equalities(problem)
+    one_each = LinearConstraint(equal, sums, sums)
+    objective = np.concatenate([loss, np.zeros(problem.columns - problem.choices)])
+    bound, gap = -np.inf, 0.0
+    if stop > 0:
+        relaxed = relax(problem, loss)
+        gap = stop / relaxed.value if relaxed is not None and relaxed.value > stop else 0.0
+    original = np.arange(len(limits))
+    for margin in (*(0.0,) * (1 if stop > 0 else _CUTS), *_MARGINS):
+        within = limits.copy()
+        within[original] -= margin * abs(limits[original])
+        found = milp(
+            objective,
+            integrality=np.arange(problem.columns) < problem.choices,
+            bounds=Bounds(0, 1),
+            constraints=[LinearConstraint(rows, -np.inf, within), one_each],
+            # without presolve: with it HiGHS 1.12 prints a line to stdout for solutions that it mends
+            options={"mip_rel_gap": gap, "time_limit": max(deadline - time.monotonic(), 0.1), "presolve": False},
+        )
+        if margin == 0.0 and found.status == _INFEASIBLE:
+            return Branched(None, np.inf, np.inf)
+        if margin == 0.0 and found.mip_dual_bound is not None:
+            bound = max(bound, float(found.mip_dual_bound))
+        if found.x is None:
+            break
+        chosen = _most_taken(problem, found.x)
+        activity = problem.activity(chosen)
+        if problem.meets(activity):
+            return Branched(chosen, float(loss[chosen].sum()), bound)
+        rows = sparse.vstack([rows, _cover(problem, chosen, int(np.argmax(activity - problem.limits)))]).tocsr()
+        limits = np.append(limits, -1.0)
+    return Branched(None, np.inf, bound)
+
+
+def _cover(problem: Knapsack, chosen: Columns, row: int) -> sparse.csr_matrix:
+    """Cuts off a choice that is within HiGHS's tolerance but above the limit of ``row``.
+
+    So is every choice that costs as much or more in each decision: not all may be taken. The returned
+    coefficients sum to -1 or less for all others.
+    """
+    cost = problem.rows[row].toarray().ravel()
+    own = problem.block[: problem.choices]
+    same = np.zeros(problem.choices, dtype=bool)
+    same[chosen] = True
+    if not np.any(cost[problem.choices :]):
+        same |= cost[: problem.choices] >= cost[chosen][own]
+    coefficients = np.zeros(problem.columns)
+    coefficients[: problem.choices] = np.where(same, 0.0, -1.0)
+    return sparse.csr_matrix(coefficients)
+
+
+def smallest(problem: Knapsack, of: NDArray[np.bool_]) -> Columns | None:
+    """[decisions]: columns that make the largest of the rows ``of`` as small as it can be.
+
+    Largest above their limits, that is; all other rows stay within theirs. None where they cannot.
+    """
+    old = np.arange(problem.columns)
+    found = _smallest(problem, of)
+    while found is not None and np.any(of):
+        # candidates that cost more than what was found are out; HiGHS tells the others apart better
+        excess = float((problem.activity(found) - problem.limits)[of].max())
+        restricted = problem.affordable(np.where(of, problem.limits + excess, problem.limits))
+        if restricted is None or restricted[0].columns == problem.columns:
+            break
+        problem, kept = restricted
+        old = old[kept]
+        better = _smallest(problem, of)
+        if better is None:
+            break
+        found = better
+    return None if found is None else old[found]
+
+
+def _smallest(problem: Knapsack, of: NDArray[np.bool_]) -> Columns | None:
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
+    part, limits = problem.rows[np.flatnonzero(of)], problem.limits[of]
+    if not part.shape[0]:
+        return problem.lowest_loss()
+    top = float(abs(part).max()) or 1.0
+    one_more = sparse.csr_matrix(-np.ones((part.shape[0], 1)))
+    rows = sparse.hstack([part * (_ROW_SCALE / top), one_more]).tocsr()
+    constraints = [LinearConstraint(rows, -np.inf, limits * (_ROW_SCALE / top))]
+    if not np.all(of):
+        others, most, _ = _scaled_rows(
+            replace(problem, rows=problem.rows[np.flatnonzero(~of)], limits=problem.limits[~of])
+        )
+        constraints.append(LinearConstraint(_widened(others), -np.inf, most))
+    equal, sums = _equalities(problem)
+    found = milp(
+        np.append(np.zeros(problem.columns), 1.0),
+        integrality=np.append(np.arange(problem.columns) < problem.choices, False),
+        bounds=Bounds(np.append(np.zeros(problem.columns), -np.inf), np.append(np.ones(problem.columns), np.inf)),
+        constraints=[*constraints, LinearConstraint(_widened(equal), sums, sums)],
+        options={"mip_rel_gap": 0.0, "time_limit": 60.0, "presolve": False},
+    )
+    return None if found.x is None else _most_taken(problem, found.x)
+
+
+def _widened(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+    return sparse.hstack([matrix, sparse.csr_matrix((matrix.shape[0], 1))]).tocsr()
+
+
+def _scaled_rows(problem: Knapsack) -> tuple[sparse.csr_matrix, Floats, Floats]:
+    largest = np.asarray(abs(problem.rows).max(axis=1).todense()).ravel()
+    scale = _ROW_SCALE / np.where(largest > 0, largest, 1.0)
+    return (sparse.diags(scale) @ problem.rows).tocsr(), scale * problem.limits, scale
+
+
+def _equalities(problem: Knapsack) -> tuple[sparse.csr_matrix, Floats]:
+    """One column of every block, then the links."""
+    where = (problem.block, np.arange(problem.columns))
+    one = sparse.csr_matrix((np.ones(problem.columns), where), shape=(problem.blocks, problem.columns))
+    if not len(problem.ends):
+        return one, np.ones(problem.blocks)
+    sums = np.concatenate([np.ones(problem.blocks), np.zeros(problem.links.shape[0])])
+    return sparse.vstack([one, problem.links]).tocsr(), sums
+
+
+def _most_taken(problem: Knapsack, x: NDArray[np.float64]) -> Columns:
+    first = problem.starts[: problem.decisions]
+    return np.asarray(first + np.array([np.argmax(part) for part in np.split(x[: problem.choices], first[1:])]))

@@ -1,0 +1,115 @@
+"""Site and Inventory: the tensors of a model that a recipe gives grids to."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mpq_plugins.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Site:
+    """One tensor to quantize: a weight, or an activation (a graph edge).
+
+    name: unique in the model. A weight is ``<module>.weight``; an activation has the name of the
+        module or functional op that computes it, a model input the name of the argument.
+    kind: "weight" or "activation".
+    op: the op that owns the weight or computes the activation, in the words of Target.ops
+        ("conv2d", "depthwise_conv2d", "linear", "add", "concat", "input", ...).
+    shape: of the weight; of the activation for ONE sample, without the batch axis.
+    macs: multiply-accumulates per sample of the op that owns the weight; 0 for an activation.
+    channel_axis: the axis of the output channels of a weight; None for an activation.
+    signed: whether values below zero occur (always True for a weight).
+    inputs: for a weight, the activation site that its op multiplies it with; for an activation,
+        the activation sites that its op reads.
+    group: sites of one group must share one grid; None where the site is alone.
+    """
+
+    name: str
+    kind: Literal["weight", "activation"]
+    op: str
+    shape: tuple[int, ...]
+    macs: int = 0
+    channel_axis: int | None = None
+    signed: bool = True
+    inputs: tuple[str, ...] = ()
+    group: str | None = None
+
+    @property
+    def elements(self) -> int:
+        """Number of elements (of one sample, for an activation)."""
+        return math.prod(self.shape)
+
+    @property
+    def channels(self) -> int | None:
+        """Number of output channels of a weight."""
+        return None if self.channel_axis is None else self.shape[self.channel_axis]
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """All sites of a model, in the order in which the model computes them.
+
+    live: for each step of the execution, the activation sites that are in memory at once (what
+        the op reads, what it writes, and what a later op still needs); the peak of activation
+        bytes is the largest sum over these sets.
+
+    >>> x = Site("x", "activation", "input", (3,))
+    >>> inventory = Inventory([x, Site("fc.weight", "weight", "linear", (2, 3), macs=6, inputs=("x",))])
+    >>> len(inventory), inventory["fc.weight"].elements
+    (2, 6)
+    """
+
+    sites: Sequence[Site]
+    live: Sequence[Sequence[str]] = ()
+    _by_name: dict[str, Site] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sites", tuple(self.sites))
+        object.__setattr__(self, "live", tuple(tuple(names) for names in self.live))
+        object.__setattr__(self, "_by_name", {site.name: site for site in self.sites})
+        if len(self._by_name) < len(self.sites):
+            counts = Counter(site.name for site in self.sites)
+            repeated = sorted(name for name, count in counts.items() if count > 1)
+            raise ModelError(f"site names must be unique; repeated: {', '.join(repeated)}")
+        named = {name for site in self.sites for name in site.inputs}
+        named.update(name for names in self.live for name in names)
+        unknown = sorted(named - set(self._by_name))
+        if unknown:
+            raise ModelError(f"sites refer to sites that do not exist: {', '.join(unknown)}")
+
+    def __iter__(self) -> Iterator[Site]:
+        return iter(self.sites)
+
+    def __len__(self) -> int:
+        return len(self.sites)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
+    def __getitem__(self, name: str) -> Site:
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise ModelError(f"the model has no site {name!r}; it has {', '.join(self._by_name)}") from None
+
+    @property
+    def weights(self) -> tuple[Site, ...]:
+        """The weight sites."""
+        return tuple(site for site in self.sites if site.kind == "weight")
+
+    @property
+    def activations(self) -> tuple[Site, ...]:
+        """The activation sites."""
+        return tuple(site for site in self.sites if site.kind == "activation")
+
+    def groups(self) -> dict[str, tuple[Site, ...]]:
+        """Sites by group, in order; a site without a group is a group of its own name."""
+        members: dict[str, list[Site]] = {}
+        for site in self.sites:
+            members.setdefault(site.group or site.name, []).append(site)
+        return {name: tuple(sites) for name, sites in members.items()}

@@ -1,0 +1,262 @@
+"""The plug-in host: loads every plug-in through one door, and keeps what each registered.
+
+Built-ins come first and pass the same checks as everybody. A plug-in that fails contributes nothing,
+is warned of by name, and takes nobody else down.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import threading
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint
+from numbers import Real
+from typing import Any, Literal
+
+from mpq_plugins import discovery
+from mpq_plugins.admission import collect, new_manager, sentence
+from mpq_plugins.discovery import BLOCK_VARIABLE, BUILTINS, LOAD_VARIABLE, Source
+from mpq_plugins.errors import MPQError, PluginError, TargetError
+from mpq_plugins.registrations import SECTIONS, Registered, empty
+from mpq_plugins.targets import Target
+
+
+class PluginWarning(UserWarning):
+    """A plug-in failed and was left out; the rest works."""
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    """A plug-in as ``mpq plugins`` lists it; ``failure`` is one sentence, where it failed."""
+
+    name: str
+    distribution: str
+    version: str
+    summary: str = ""
+    failure: str = ""
+    state: Literal["loaded", "blocked", "failed"] = "loaded"
+
+
+class PluginHost:
+    """Finds, loads and asks plug-ins. Loading happens once, on the first question, in any thread.
+
+    builtins: modules to load first. entry_points: installed plug-ins; None discovers them.
+    environment: of MPQ_LOAD_PLUGINS (names of plug-ins or distributions that discovery keeps;
+    empty for none) and MPQ_BLOCK_PLUGINS (names never loaded, built-ins too). blocked: more of those.
+    """
+
+    def __init__(
+        self,
+        builtins: Iterable[str] = BUILTINS,
+        entry_points: Iterable[EntryPoint] | None = None,
+        environment: Mapping[str, str] | None = None,
+        blocked: Iterable[str] = (),
+    ) -> None:
+        environment = os.environ if environment is None else environment
+        self._builtins = tuple(builtins)
+        self._entry_points = None if entry_points is None else tuple(entry_points)
+        self._only = discovery.names_in(environment, LOAD_VARIABLE)
+        self._blocked = (*blocked, *(discovery.names_in(environment, BLOCK_VARIABLE) or ()))
+        self._manager = new_manager()
+        self._registered: Registered = empty()
+        self._loaded: dict[str, PluginInfo] = {}
+        self._left_out: list[PluginInfo] = []
+        self._started = False
+        self._lock = threading.RLock()
+
+    def load(self) -> None:
+        """Load all plug-ins; does nothing the second time."""
+        with self._lock:
+            if self._started:  # all are loaded, or a plug-in asks while it is being loaded
+                return
+            self._started = True
+            for source in self._sources():
+                self._load(source)
+
+    def register(self, plugin: Any, name: str) -> None:
+        """Load one plug-in object by hand, as a notebook would. Raises PluginError if it fails."""
+        self.load()
+        with self._lock:
+            self._admit(plugin, PluginInfo(name, "", ""))
+
+    def plugins(self) -> tuple[PluginInfo, ...]:
+        """All plug-ins in the order of loading, and then those that are blocked or failed."""
+        self.load()
+        return (*self._loaded.values(), *self._left_out)
+
+    def targets(self) -> dict[str, Target]:
+        """The registered targets by name."""
+        return self._section("targets")
+
+    def methods(self) -> dict[str, Any]:
+        """The registered methods by name."""
+        return self._section("methods")
+
+    def cost_models(self) -> dict[str, Any]:
+        """The registered cost models by the name of their resource."""
+        return self._section("cost_models")
+
+    def frameworks(self) -> dict[str, Any]:
+        """The registered adapters of frameworks by name."""
+        return self._section("frameworks")
+
+    def provider(self, section: str, name: str) -> PluginInfo:
+        """The plug-in that registered ``name``; section: targets, methods, cost_models or frameworks."""
+        self.load()
+        return self._loaded[self._registered[section][name][1]]
+
+    def target(self, target: str | os.PathLike[str] | Target) -> Target:
+        """A target by its registered name, from a JSON file (a path ending in .json), or itself.
+
+        Raises TargetError with the closest names when there is none.
+        """
+        if isinstance(target, Target):
+            return target
+        if isinstance(target, os.PathLike) or str(target).endswith(".json"):
+            return Target.load(target)
+        known = self.targets()
+        if target in known:
+            return known[target]
+        from mpq_plugins.hardware.torch_kernels import REFUSED
+
+        if target in REFUSED:
+            raise TargetError(f"target {target!r} is refused: {REFUSED[target]}")
+        raise TargetError(f"{self._unknown('targets', target)}; a path to a target's .json file works too")
+
+    def method(self, name: str) -> Any:
+        """A method by name. Raises PluginError with the closest names when there is none."""
+        known = self.methods()
+        if name not in known:
+            raise PluginError(self._unknown("methods", name))
+        return known[name]
+
+    def measure_latency(self, target: Target, workload: Any) -> float | None:
+        """Seconds of a workload by the first plug-in that measures it; None when no plug-in does.
+
+        Raises PluginError, naming the plug-in, when it fails or returns no duration.
+        """
+        self.load()
+        offered = {"target": target, "workload": workload}
+        for implementation in reversed(self._manager.hook.mpq_measure_latency.get_hookimpls()):
+            name = implementation.plugin_name
+            try:
+                seconds = implementation.function(*(offered[argument] for argument in implementation.argnames))
+            except MPQError as error:
+                raise PluginError(f"plug-in {name!r} cannot measure latency: {error}") from error
+            except Exception as error:
+                raise PluginError(f"plug-in {name!r} failed to measure latency: {sentence(error)}") from error
+            if seconds is None:
+                continue
+            if isinstance(seconds, bool) or not isinstance(seconds, Real) or not 0 < float(seconds) < math.inf:
+                raise PluginError(f"plug-in {name!r} measured {seconds!r}; a latency is a positive number of seconds")
+            return float(seconds)
+        return None
+
+    def _section(self, section: str) -> dict[str, Any]:
+        self.load()
+        return {name: item for name, (item, _) in self._registered[section].items()}
+
+    def _unknown(self, section: str, name: object) -> str:
+        known = sorted(self._registered[section])
+        close = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+        parts = [f"there is no {SECTIONS[section].noun} {name!r}"]
+        if close:
+            parts.append(f"closest are {', '.join(close)}")
+        parts.append(f"registered are {', '.join(known) or 'none'}")
+        failed = sorted({info.name for info in self._left_out if info.state == "failed"})
+        if failed:
+            parts.append(f"these plug-ins failed and are left out: {', '.join(failed)}")
+        return "; ".join(parts)
+
+    def _sources(self) -> list[Source]:
+        points = discovery.installed() if self._entry_points is None else self._entry_points
+        found = [discovery.from_entry_point(point) for point in points]
+        if self._only is not None:
+            for name in self._only:
+                if not any(discovery.matches(source, [name]) for source in found):
+                    _warn(f"{LOAD_VARIABLE} names {name!r}, and no installed package has such a plug-in")
+            found = [source for source in found if discovery.matches(source, self._only)]
+        return [discovery.builtin(module) for module in self._builtins] + found
+
+    def _load(self, source: Source) -> None:
+        info = PluginInfo(source.name, source.distribution, source.version)
+        if discovery.matches(source, self._blocked):
+            self._left_out.append(replace(info, state="blocked"))
+            return
+        try:
+            self._admit(_imported(source), info)
+        except PluginError as error:
+            self._left_out.append(replace(info, state="failed", failure=str(error)))
+            origin = f" of {info.distribution} {info.version}" if info.distribution else ""
+            _warn(f"plug-in {info.name!r}{origin} is left out: {error}; {BLOCK_VARIABLE}={info.name} silences this")
+
+    def _admit(self, plugin: Any, info: PluginInfo) -> None:
+        """Take all that a plug-in registers, or nothing (PluginError)."""
+        if info.name in self._loaded:
+            owner = self._loaded[info.name]
+            origin = f"{owner.distribution} {owner.version}" if owner.distribution else "registered by hand"
+            raise PluginError(f"there is a plug-in named {info.name!r} already ({origin})")
+        staged = collect(plugin, info.name, self._registered)
+        self._manager.register(plugin, name=info.name)
+        for section, items in staged.items():
+            self._registered[section].update(items)
+        summary = next(iter((getattr(plugin, "__doc__", None) or "").strip().splitlines()), "")
+        self._loaded[info.name] = replace(info, summary=summary)
+
+
+def _imported(source: Source) -> Any:
+    try:
+        return source.load()
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"it cannot be imported: {sentence(error)}") from error
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, PluginWarning, stacklevel=2)
+
+
+_default_lock = threading.Lock()
+_default: PluginHost | None = None
+
+
+def host() -> PluginHost:
+    """The host of this process, which the functions of this module ask."""
+    global _default
+    with _default_lock:
+        if _default is None:
+            _default = PluginHost()
+        return _default
+
+
+def targets() -> dict[str, Target]:
+    """The registered targets by name."""
+    return host().targets()
+
+
+def methods() -> dict[str, Any]:
+    """The registered methods by name."""
+    return host().methods()
+
+
+def cost_models() -> dict[str, Any]:
+    """The registered cost models by the name of their resource."""
+    return host().cost_models()
+
+
+def frameworks() -> dict[str, Any]:
+    """The registered adapters of frameworks by name."""
+    return host().frameworks()
+
+
+def target(target: str | os.PathLike[str] | Target) -> Target:
+    """A target by name, from a .json file, or itself; raises TargetError with the closest names."""
+    return host().target(target)
+
+
+def method(name: str) -> Any:
+    """A method by name; raises PluginError with the closest names."""
+    return host().method(name)

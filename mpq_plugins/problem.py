@@ -1,0 +1,131 @@
+"""What a post-training method is given: the model as numbers, what the target allows, what it may cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Protocol
+
+from mpq_plugins.budget import Budget
+from mpq_plugins.capabilities import Candidate
+from mpq_plugins.costs import CostModel
+from mpq_plugins.errors import BudgetError, TargetError, UnsupportedOp
+from mpq_plugins.histogram import Histogram
+from mpq_plugins.inventory import Inventory, Site
+from mpq_plugins.moments import Array
+from mpq_plugins.targets import Target
+
+Bits = int | Sequence[int] | Mapping[str, "int | Sequence[int]"] | None
+"""Bit-widths that a user allows: one, several, or either by pattern of site names ({"fc*": 8})."""
+
+
+class MeasuredModel(Protocol):
+    """What an adapter measures of the float model on the calibration data; arrays are float64.
+
+    Weights are in matrix form: [out, in], the rows of all groups one after another.
+    """
+
+    inventory: Inventory
+
+    def weight(self, site: str) -> Array:
+        """The weight of a layer, [out, in]."""
+
+    def covariance(self, site: str) -> Array:
+        """Covariance of the columns that the weight multiplies, [groups, in, in]."""
+
+    def output_fisher(self, site: str) -> Array:
+        """Second moment of the loss gradient at the output of the weight's layer, [out, out].
+
+        Summed over the positions of a sample, averaged over samples (sensitivity.predicted_loss).
+        """
+
+    def histogram(self, site: str) -> Histogram:
+        """The values of an activation."""
+
+    def gradient_energy(self, site: str) -> float:
+        """Squared loss gradient at an activation, summed over its elements, averaged over samples."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A search, in numbers.
+
+    candidates: site -> kinds of grids that it may get, one per bit-width, in increasing bits.
+    budget: None when every site has one candidate. progress: as progress.track takes it.
+    """
+
+    model: MeasuredModel
+    target: Target
+    candidates: Mapping[str, tuple[Candidate, ...]]
+    budget: Budget | None
+    cost_models: Mapping[str, CostModel]
+    meta: Mapping[str, str] = field(default_factory=dict)
+    progress: bool | None = None
+
+
+def candidates_for(
+    inventory: Inventory,
+    target: Target,
+    weight_bits: Bits = None,
+    activation_bits: Bits = None,
+    per_channel: bool | None = None,
+) -> dict[str, tuple[Candidate, ...]]:
+    """The grids that every site may get: what the target has, narrowed by what the user allows.
+
+    per_channel: one step per output channel; None takes it wherever the target has it.
+    Raises UnsupportedOp or TargetError naming the site, the bits asked for and those there are.
+    """
+    every = {}
+    for site in inventory:
+        asked = _allowed(weight_bits if site.kind == "weight" else activation_bits, site.name)
+        found = _offered(site, target, per_channel)
+        kept = tuple(c for c in found if asked is None or c.bits in asked)
+        if not kept:
+            raise TargetError(
+                f"site {site.name!r}: none of {_words(asked or ())} bits is to be had for the {site.kind} of {site.op} "
+                f"on target {target.name!r}, which offers {_words([c.bits for c in found])}"
+            )
+        every[site.name] = kept
+    for group in inventory.groups().values():
+        shared = set.intersection(*({c.bits for c in every[site.name]} for site in group))
+        if not shared:
+            raise TargetError(f"sites {', '.join(s.name for s in group)} must share one grid and have no common bits")
+        for site in group:
+            every[site.name] = tuple(c for c in every[site.name] if c.bits in shared)
+    return every
+
+
+def check_budget(candidates: Mapping[str, tuple[Candidate, ...]], budget: Budget | None) -> None:
+    """Raise BudgetError when there is something to choose and no budget to choose by."""
+    open_sites = [name for name, kinds in candidates.items() if len(kinds) > 1]
+    if budget is None and open_sites:
+        raise BudgetError(
+            f"{len(open_sites)} sites ({', '.join(open_sites[:3])}, ...) have several candidate bit-widths and there "
+            "is no budget; give a budget, or fix weight_bits and activation_bits"
+        )
+
+
+def _offered(site: Site, target: Target, per_channel: bool | None) -> tuple[Candidate, ...]:
+    try:
+        if site.kind == "activation":
+            return target.activation_candidates(site.op, site.signed)
+        found = target.weight_candidates(site.op)
+    except UnsupportedOp as error:
+        raise UnsupportedOp(f"site {site.name!r}: {error}") from None
+    has_channel = any(c.per_channel for c in found)
+    has_tensor = any(not c.per_channel for c in found)
+    wanted = has_channel if per_channel is None or not (has_channel and has_tensor) else per_channel
+    return tuple(c for c in found if c.per_channel == wanted)
+
+
+def _allowed(bits: Bits, site: str) -> tuple[int, ...] | None:
+    if isinstance(bits, Mapping):
+        bits = next((value for pattern, value in bits.items() if fnmatchcase(site, pattern)), None)
+    if bits is None:
+        return None
+    return (bits,) if isinstance(bits, int) else tuple(bits)
+
+
+def _words(bits: Sequence[int]) -> str:
+    return ", ".join(map(str, sorted(set(bits)))) or "no"

@@ -1,0 +1,157 @@
+"""Error-compensated rounding of a weight onto its grid, from the curvature of its layer's output error.
+
+The error of a layer's output is quadratic in the weight: E(Q) = tr((Q - W) A (Q - W)^T), A the Gram
+matrix or covariance of the inputs (moments.py). Rounding to nearest ignores that A is far from
+diagonal. Here columns are rounded one after another, each first moved by what makes up for the
+errors made so far (the OBQ / GPTQ family, 2208.11580, 2210.17323, in its feedback form: with
+A = R R^T, R upper triangular, W_j moves by -sum_{i<j} (Q_i - W_i) R_ij / R_jj, no inverse needed);
+then cyclic coordinate descent over the codes (QuantEase, 2309.01885) removes what greed left over.
+Output channels are independent, so everything is vectorised over them, and over candidate grids.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mpq_plugins.code_search import Levels, row_error, search_codes
+from mpq_plugins.errors import GridError, MPQError, NonFiniteValues
+from mpq_plugins.grid import Grid
+from mpq_plugins.moments import Array, by_group
+
+
+def on_grid(weight: ArrayLike, grid: Grid) -> bool:
+    """Whether every weight already is a value of the grid, in the weight's own float type.
+
+    >>> on_grid([0.25, -1.0], Grid.power_of_two(3, 0)), on_grid([0.3], Grid.power_of_two(3, 0))
+    (True, False)
+    """
+    array = np.asarray(weight)
+    return bool(np.array_equal(grid.project(array), array))
+
+
+def along_rows(grid: Grid, rows: int) -> Grid:
+    """The grid for the weight as a matrix whose rows are its output channels: axis 0 if it has one."""
+    if grid.axis is None:
+        return grid
+    if len(grid.steps) != rows:
+        raise GridError(f"a grid of {len(grid.steps)} channels does not fit {rows} output channels")
+    return replace(grid, axis=0)
+
+
+def output_error(quantized: ArrayLike, target: ArrayLike, curvature: ArrayLike) -> Array:
+    """``(Q - W) A (Q - W)^T`` of each row: the output error of each output channel, [out].
+
+    quantized, target: [out, in]; curvature: [in, in] or [groups, in, in].
+    """
+    matrix = _curvature(curvature)
+    difference = by_group(np.asarray(quantized, dtype=np.float64) - np.asarray(target), len(matrix))
+    return row_error(difference, matrix).reshape(-1)
+
+
+def round_compensated(
+    target: ArrayLike, curvature: ArrayLike, grid: Grid, damping: float = 0.0, sweeps: int = 2
+) -> Array:
+    """Values on the grid that give the output of ``target`` with little error, never more than nearest.
+
+    target: [out, in], out being the concatenation of equal groups of rows (a depthwise convolution:
+        as many groups as channels). A target that lies on the grid is returned as it is.
+    curvature: symmetric positive semidefinite, [in, in] or [groups, in, in]; singular and all-zero
+        ones are legal, a weight whose input is always zero goes to its nearest value.
+    grid: one step, or one per row (its axis is taken to be the rows).
+    damping: added to the diagonal, as a fraction of its mean (moments already carry theirs).
+    sweeps: of coordinate descent; each can only lower the error.
+
+    Returns float64 [out, in]. Raises NonFiniteValues, GridError (number of steps), MPQError (shapes).
+
+    >>> a, grid = np.array([[1.0, 0.9], [0.9, 1.0]]), Grid.power_of_two(4, 3)
+    >>> round_compensated([[0.4, 0.4]], a, grid)
+    array([[0., 1.]])
+    """
+    weight, matrix = _checked(target, curvature)
+    rows = by_group(weight, len(matrix))
+    grid = along_rows(grid, len(weight))
+    if on_grid(weight, grid):
+        return weight
+    levels = _levels(grid, rows.shape[:2])
+    codes = search_codes(rows, matrix, levels, damping, sweeps)
+    return (codes * levels.step[:, :, None]).reshape(weight.shape)
+
+
+def choose_exponents(
+    target: ArrayLike,
+    curvature: ArrayLike,
+    bits: int,
+    exponents: Sequence[ArrayLike],
+    per_channel: bool = False,
+    narrow: bool = False,
+    row_weights: ArrayLike | None = None,
+    damping: float = 0.0,
+    sweeps: int = 1,
+) -> tuple[Grid, Array]:
+    """The power-of-two grid of least output error AFTER compensation, and the weight rounded onto it.
+
+    exponents: candidate thresholds ``2**exponent``; each one number, or one per output channel.
+    row_weights: importance of each output channel, [out], where one grid serves them all.
+    All candidates are rounded in one pass. A target that lies on one of the grids keeps it.
+
+    Returns the Grid (axis 0 if per channel) and float64 values [out, in].
+    """
+    weight, matrix = _checked(target, curvature)
+    rows = by_group(weight, len(matrix))
+    candidates = np.stack([np.broadcast_to(np.asarray(e, dtype=np.int64), len(weight)) for e in exponents])
+    count, high = len(candidates), float(2 ** (bits - 1) - 1)
+
+    def stack(per_channel_values: NDArray[np.int64]) -> NDArray[np.int64]:
+        """[candidates, out] as rows of the groups, [groups, candidates * out / groups]."""
+        split = per_channel_values.reshape(count, len(rows), -1).swapaxes(0, 1)
+        return np.asarray(split.reshape(len(rows), -1))
+
+    def unstack(per_row_values: Array) -> Array:
+        """Rows of the groups, [groups, candidates * out / groups, ...], as [candidates, out, ...]."""
+        split = per_row_values.reshape(len(rows), count, rows.shape[1], -1).swapaxes(0, 1)
+        return np.asarray(split.reshape(count, len(weight), -1))
+
+    step = np.ldexp(1.0, stack(candidates) - (bits - 1))
+    levels = Levels(step, np.full_like(step, -high - (not narrow)), np.full_like(step, high))
+    stacked = np.tile(rows, (1, count, 1))
+    values = search_codes(stacked, matrix, levels, damping, sweeps) * step[:, :, None]
+    error = unstack(row_error(values - stacked, matrix))[:, :, 0]
+    channels = np.arange(len(weight))
+    if per_channel:
+        best = error.argmin(axis=0)
+    else:
+        importance = np.ones(len(weight)) if row_weights is None else np.asarray(row_weights, dtype=np.float64)
+        best = np.full(len(weight), (error @ importance).argmin())
+    kept = candidates[best, channels]
+    if per_channel:
+        grid = Grid.power_of_two(bits, kept, narrow=narrow, axis=0)
+    elif np.ptp(kept) > 0:
+        raise GridError(f"one grid for the tensor takes one exponent, not one per channel: {sorted(set(kept))}")
+    else:
+        grid = Grid.power_of_two(bits, int(kept[0]), narrow=narrow)
+    return grid, unstack(values)[best, channels]
+
+
+def _levels(grid: Grid, shape: tuple[int, ...]) -> Levels:
+    step = np.broadcast_to(np.asarray(grid.steps), (math.prod(shape),)).reshape(shape)
+    return Levels(step, np.full(shape, float(grid.low)), np.full(shape, float(grid.high)))
+
+
+def _curvature(curvature: ArrayLike) -> Array:
+    matrix = np.asarray(curvature, dtype=np.float64)
+    return matrix[None] if matrix.ndim == 2 else matrix
+
+
+def _checked(target: ArrayLike, curvature: ArrayLike) -> tuple[Array, Array]:
+    weight, matrix = np.asarray(target, dtype=np.float64), _curvature(curvature)
+    if weight.ndim != 2 or matrix.ndim != 3 or matrix.shape[1:] != (weight.shape[1],) * 2:
+        raise MPQError(f"a weight of shape {weight.shape} needs a curvature [groups, in, in], not {matrix.shape}")
+    for name, array in (("weight", weight), ("curvature", matrix)):
+        if not np.all(np.isfinite(array)):
+            raise NonFiniteValues(f"the {name} holds NaN or infinity; rounding takes finite values")
+    return weight, matrix
