@@ -30,7 +30,9 @@ from mpq_torch.canonical_ops import (
     Subsample,
 )
 from mpq_torch.depthwise import SlicedDepthwise
-from mpq_torch.rewrites import MAX_POOLS, is_shape_value, rewrite_of
+from mpq_torch.pooling_rewrites import MAX_POOLS
+from mpq_torch.rewrites import rewrite_of
+from mpq_torch.rewriting import is_shape_value
 from mpq_torch.subpixel import SubpixelConvTranspose
 
 WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear)

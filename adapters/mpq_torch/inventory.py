@@ -13,7 +13,7 @@ from mpq_plugins.errors import ModelError
 from mpq_plugins.inventory import Inventory, Site
 from mpq_torch.canonical import OWN_GRID, WEIGHTED, CanonicalModel, site_name
 from mpq_torch.canonical_ops import Add, Clamp, Concat, Input, Pad, SameGrid, Subsample
-from mpq_torch.rewrites import is_shape_value
+from mpq_torch.rewriting import is_shape_value
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d)
 

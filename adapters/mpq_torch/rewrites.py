@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from mpq_torch.arithmetic import average_pool_is_exact
 from mpq_torch.canonical_ops import (
     RELU_SUFFIX,
     SAME_GRID_SUFFIX,
@@ -22,10 +20,17 @@ from mpq_torch.canonical_ops import (
     SameGrid,
     Subsample,
 )
-
-Rewrite = Callable[[fx.GraphModule, fx.Node], "str | None"]
-
-MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d)
+from mpq_torch.functional_layers import functional_layer
+from mpq_torch.pooling_rewrites import (
+    MAX_POOLS,
+    adaptive_pool_function,
+    adaptive_pool_module,
+    average_pool_function,
+    average_pool_module,
+    max_pool_module,
+    mean,
+)
+from mpq_torch.rewriting import Rewrite, argument, free_path, install, is_shape_value, same_grid
 
 
 def rewrite_of(graph: fx.GraphModule, node: fx.Node) -> str | None:
@@ -48,40 +53,6 @@ def rewrite_of(graph: fx.GraphModule, node: fx.Node) -> str | None:
     return rewrite(graph, node)
 
 
-def is_shape_value(node: Any) -> bool:
-    """Whether the node computes sizes (Python integers) rather than a tensor."""
-    if not isinstance(node, fx.Node) or node.op in ("placeholder", "get_attr", "call_module", "output"):
-        return False
-    if node.op == "call_method":
-        return node.target in ("size", "dim", "numel")
-    if node.target is getattr:
-        return node.args[1] in ("shape", "ndim", "device", "dtype")
-    inputs = node.all_input_nodes
-    return bool(inputs) and all(is_shape_value(n) for n in inputs)
-
-
-def install(
-    graph: fx.GraphModule,
-    node: fx.Node,
-    path: str,
-    module: nn.Module,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any] | None = None,
-) -> fx.Node:
-    """Put ``module`` at ``path`` and let a call of it take the place of ``node``."""
-    graph.add_submodule(path, module.eval())
-    with graph.graph.inserting_before(node):
-        new = graph.graph.call_module(path, args, kwargs or {})
-    new.meta = dict(node.meta)
-    node.replace_all_uses_with(new)
-    graph.graph.erase_node(node)
-    return new
-
-
-def _argument(node: fx.Node, position: int, name: str, default: Any = None) -> Any:
-    return node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
-
-
 def _keep(graph: fx.GraphModule, node: fx.Node) -> None:
     return None
 
@@ -92,7 +63,7 @@ def _weighted(graph: fx.GraphModule, node: fx.Node) -> str | None:
 
 
 def _remove(graph: fx.GraphModule, node: fx.Node) -> None:
-    node.replace_all_uses_with(_argument(node, 0, "input"))
+    node.replace_all_uses_with(argument(node, 0, "input"))
     graph.graph.erase_node(node)
 
 
@@ -101,16 +72,16 @@ def _producer_name(node: fx.Node) -> str:
 
 
 def _relu(graph: fx.GraphModule, node: fx.Node) -> None:
-    source = _argument(node, 0, "input")
+    source = argument(node, 0, "input")
     if source.meta.get("mpq_shared_layer"):
         # torch.ao cannot fuse a ReLU into a layer that is called twice; a clamp needs no fusion
         _clamp_after(graph, node, 0.0, None)
         return
-    install(graph, node, _free(graph, node, _producer_name(source) + RELU_SUFFIX), nn.ReLU(), (source,))
+    install(graph, node, free_path(graph, node, _producer_name(source) + RELU_SUFFIX), nn.ReLU(), (source,))
 
 
 def _relu6(graph: fx.GraphModule, node: fx.Node) -> None:
-    source = _argument(node, 0, "input")
+    source = argument(node, 0, "input")
     with graph.graph.inserting_before(node):
         relu = graph.graph.call_function(F.relu, (source,))
     relu.meta = dict(node.meta)
@@ -124,12 +95,12 @@ def _hardtanh(graph: fx.GraphModule, node: fx.Node) -> None:
         module = graph.get_submodule(str(node.target))
         low, high = module.min_val, module.max_val
     else:
-        low, high = _argument(node, 1, "min_val", -1.0), _argument(node, 2, "max_val", 1.0)
+        low, high = argument(node, 1, "min_val", -1.0), argument(node, 2, "max_val", 1.0)
     _clamp_after(graph, node, low, high)
 
 
 def _clamp(graph: fx.GraphModule, node: fx.Node) -> str | None:
-    low, high = _argument(node, 1, "min"), _argument(node, 2, "max")
+    low, high = argument(node, 1, "min"), argument(node, 2, "max")
     if isinstance(low, fx.Node) or isinstance(high, fx.Node):
         return "the bounds of a clamp must be constants"
     _clamp_after(graph, node, low, high)
@@ -142,27 +113,17 @@ def _clamp_module(graph: fx.GraphModule, node: fx.Node) -> None:
 
 
 def _clamp_after(graph: fx.GraphModule, node: fx.Node, low: float | None, high: float | None) -> None:
-    source = _argument(node, 0, "input")
-    path = _free(graph, node, _producer_name(node) + SAME_GRID_SUFFIX)
+    source = argument(node, 0, "input")
+    path = free_path(graph, node, _producer_name(node) + SAME_GRID_SUFFIX)
     install(graph, node, path, Clamp(low, high), (source,))
 
 
-def _free(graph: fx.GraphModule, node: fx.Node, path: str) -> str:
-    """``path``, or the first numbered variant of it that no other node uses."""
-    taken = {str(n.target) for n in graph.graph.nodes if n.op == "call_module" and n is not node}
-    candidate, count = path, 0
-    while candidate in taken:
-        count += 1
-        candidate = f"{path}{count}"
-    return candidate
-
-
 def _hardswish(graph: fx.GraphModule, node: fx.Node) -> None:
-    install(graph, node, str(node.meta["mpq_name"]), nn.Hardswish(), (_argument(node, 0, "input"),))
+    install(graph, node, str(node.meta["mpq_name"]), nn.Hardswish(), (argument(node, 0, "input"),))
 
 
 def _add(graph: fx.GraphModule, node: fx.Node) -> str | None:
-    a, b = node.args[0], _argument(node, 1, "other")
+    a, b = node.args[0], argument(node, 1, "other")
     if not (isinstance(a, fx.Node) and isinstance(b, fx.Node)):
         return "adding a constant has no integer kernel"
     if node.kwargs.get("alpha", 1) != 1:
@@ -172,81 +133,12 @@ def _add(graph: fx.GraphModule, node: fx.Node) -> str | None:
 
 
 def _concat(graph: fx.GraphModule, node: fx.Node) -> str | None:
-    tensors = _argument(node, 0, "tensors")
+    tensors = argument(node, 0, "tensors")
     if not isinstance(tensors, (list, tuple)):
         return "concat needs a list of tensors"
-    dim = _argument(node, 1, "dim", 0)
+    dim = argument(node, 1, "dim", 0)
     install(graph, node, str(node.meta["mpq_name"]), Concat(dim), tuple(tensors))
     return None
-
-
-def _max_pool_module(graph: fx.GraphModule, node: fx.Node) -> str | None:
-    module = graph.get_submodule(str(node.target))
-    if module.return_indices:
-        return "max pooling with indices has no integer kernel"
-    _same_grid(graph, node, module, node.args, node.kwargs)
-    return None
-
-
-def _average_pool_module(graph: fx.GraphModule, node: fx.Node) -> str | None:
-    module = graph.get_submodule(str(node.target))
-    names = (*_AVERAGE_OPTIONS, "divisor_override")
-    return _average_pool(graph, node, {name: getattr(module, name, None) for name in names})
-
-
-def _average_pool_function(graph: fx.GraphModule, node: fx.Node) -> str | None:
-    names = (*_AVERAGE_OPTIONS, "divisor_override")
-    return _average_pool(graph, node, dict(zip(names, node.args[1:], strict=False)) | dict(node.kwargs))
-
-
-def _average_pool(graph: fx.GraphModule, node: fx.Node, options: dict[str, Any]) -> str | None:
-    """Average pooling in the form that all engines compute alike: padding counts, the divisor is the window."""
-    padding = options.get("padding") or 0
-    if options.get("divisor_override") is not None:
-        return "average pooling with a divisor of its own has no exact integer kernel"
-    if padding not in (0, (0,), (0, 0)) and not options.get("count_include_pad", True):
-        return "average pooling that leaves its padding out of the count has no exact integer kernel"
-    kernel, stride = options["kernel_size"], options.get("stride")
-    window = (1, *kernel) if isinstance(kernel, tuple) and len(kernel) == 1 else kernel
-    constant = not isinstance(kernel, fx.Node)
-    if constant and not average_pool_is_exact(window, bool(options.get("ceil_mode"))):
-        return f"average pooling over a window of {kernel} rounds ties in no one way; a mean has an exact kernel"
-    one_dimensional = node.target in (F.avg_pool1d, torch.avg_pool1d) or (
-        node.op == "call_module" and isinstance(graph.get_submodule(str(node.target)), nn.AvgPool1d)
-    )
-    function = "torch.avg_pool1d" if one_dimensional else "functional.avg_pool2d"
-    args = (_argument(node, 0, "input"), kernel, kernel if stride is None else stride, padding)
-    _same_grid(graph, node, SameGrid(function, "avg_pool"), (*args, bool(options.get("ceil_mode"))), {})
-    return None
-
-
-_AVERAGE_OPTIONS = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
-
-
-def _adaptive_pool_module(graph: fx.GraphModule, node: fx.Node) -> str | None:
-    module = graph.get_submodule(str(node.target))
-    dims = 1 if isinstance(module, nn.AdaptiveAvgPool1d) else 2
-    return _adaptive_pool(graph, node, module.output_size, dims)
-
-
-def _adaptive_pool_function(dims: int) -> Rewrite:
-    return lambda graph, node: _adaptive_pool(graph, node, _argument(node, 1, "output_size"), dims)
-
-
-def _adaptive_pool(graph: fx.GraphModule, node: fx.Node, size: Any, dims: int) -> str | None:
-    sizes = tuple(size) if isinstance(size, (list, tuple)) else (size,) * dims
-    if sizes != (1,) * dims:
-        return f"adaptive pooling to {sizes} has no exact integer kernel (to one element, or avg_pool, has)"
-    args = (_argument(node, 0, "input"), list(range(-dims, 0)), True)
-    _same_grid(graph, node, SameGrid("torch.mean", "global_avg_pool"), args, {})
-    return None
-
-
-def _same_grid(
-    graph: fx.GraphModule, node: fx.Node, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> None:
-    path = _free(graph, node, str(node.meta["mpq_name"]) + SAME_GRID_SUFFIX)
-    install(graph, node, path, module, args, kwargs)
 
 
 def _same_grid_call(function: str, op: str) -> Rewrite:
@@ -256,7 +148,7 @@ def _same_grid_call(function: str, op: str) -> Rewrite:
         args, kwargs = node.args, dict(node.kwargs)
         if not args:
             args = (kwargs.pop("input"),)
-        _same_grid(graph, node, SameGrid(function, op), args, kwargs)
+        same_grid(graph, node, SameGrid(function, op), args, kwargs)
 
     return rewrite
 
@@ -264,27 +156,15 @@ def _same_grid_call(function: str, op: str) -> Rewrite:
 def _flatten_module(graph: fx.GraphModule, node: fx.Node) -> None:
     module = graph.get_submodule(str(node.target))
     args = (node.args[0], module.start_dim, module.end_dim)
-    _same_grid(graph, node, SameGrid("torch.flatten", "reshape"), args, {})
-
-
-def _mean(graph: fx.GraphModule, node: fx.Node) -> str | None:
-    dims = _argument(node, 1, "dim")
-    wanted = tuple(dims) if isinstance(dims, (list, tuple)) else (dims,)
-    if set(wanted) not in ({2, 3}, {-2, -1}):
-        return f"mean over dimensions {dims} has no integer kernel (over height and width it has)"
-    keepdim = _argument(node, 2, "keepdim", False)
-    # the axes (2, 3) would take QNNPACK to another kernel, which rounds some ties differently
-    args = (_argument(node, 0, "input"), [-2, -1], keepdim)
-    _same_grid(graph, node, SameGrid("torch.mean", "global_avg_pool"), args, {})
-    return None
+    same_grid(graph, node, SameGrid("torch.flatten", "reshape"), args, {})
 
 
 def _interpolate(graph: fx.GraphModule, node: fx.Node) -> str | None:
-    mode = _argument(node, 3, "mode", "nearest")
+    mode = argument(node, 3, "mode", "nearest")
     if mode != "nearest":
         return f"interpolation mode {mode!r} has no exact integer kernel (nearest has)"
     kwargs = dict(node.kwargs)
-    _same_grid(graph, node, SameGrid("functional.interpolate", "reshape"), node.args, kwargs)
+    same_grid(graph, node, SameGrid("functional.interpolate", "reshape"), node.args, kwargs)
     return None
 
 
@@ -293,7 +173,7 @@ def _upsample_module(graph: fx.GraphModule, node: fx.Node) -> str | None:
     if module.mode != "nearest":
         return f"interpolation mode {module.mode!r} has no exact integer kernel (nearest has)"
     kwargs = {"size": module.size, "scale_factor": module.scale_factor, "mode": "nearest"}
-    _same_grid(graph, node, SameGrid("functional.interpolate", "reshape"), node.args, kwargs)
+    same_grid(graph, node, SameGrid("functional.interpolate", "reshape"), node.args, kwargs)
     return None
 
 
@@ -302,13 +182,13 @@ def _pad(graph: fx.GraphModule, node: fx.Node) -> str | None:
         module = graph.get_submodule(str(node.target))
         pads, mode, value = tuple(module.padding), "constant", getattr(module, "value", 0.0)
     else:
-        pads = _argument(node, 1, "pad")
-        mode, value = _argument(node, 2, "mode", "constant"), _argument(node, 3, "value")
+        pads = argument(node, 1, "pad")
+        mode, value = argument(node, 2, "mode", "constant"), argument(node, 3, "value")
     if mode != "constant" or value not in (None, 0, 0.0):
         return "padding by anything but zeros has no integer kernel"
     if not all(isinstance(pad, int) and pad >= 0 for pad in pads):
         return "padding must be by constant amounts of zero or more"
-    _same_grid(graph, node, Pad(tuple(pads)), (_argument(node, 0, "input"),), {})
+    same_grid(graph, node, Pad(tuple(pads)), (argument(node, 0, "input"),), {})
     return None
 
 
@@ -320,55 +200,10 @@ def _slice(graph: fx.GraphModule, node: fx.Node) -> str | None:
     plain = [isinstance(item, slice) and item.start in (None, 0) and item.stop is None for item in index]
     spatial = len(index) == 4 and all(plain) and index[0] == index[1] == whole
     if spatial and all(step in (1, 2, 4, 8) for step in steps[2:]):
-        _same_grid(graph, node, Subsample((steps[2], steps[3])), (source,), {})
+        same_grid(graph, node, Subsample((steps[2], steps[3])), (source,), {})
         return None
     return "this indexing has no integer kernel (every 2nd, 4th or 8th row and column has)"
 
-
-def _functional_layer(kind: type[nn.Module]) -> Rewrite:
-    """A rewrite of F.conv1d, F.linear and the like to a module that holds the same parameters."""
-
-    def rewrite(graph: fx.GraphModule, node: fx.Node) -> str | None:
-        names = ["input", "weight", "bias", *(_LAYER_OPTIONS.get(kind, ()))]
-        given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
-        source, weight, bias = given.pop("input"), given.pop("weight"), given.pop("bias", None)
-        tensors = [t for t in (weight, bias) if t is not None]
-        if not all(isinstance(t, fx.Node) and t.op == "get_attr" for t in tensors):
-            return "a functional layer whose weight is computed has no integer kernel"
-        values = [operator.attrgetter(str(t.target))(graph) for t in tensors]
-        layer = _layer_holding(kind, values[0], values[1] if bias is not None else None, given)
-        install(graph, node, str(node.meta["mpq_name"]), layer, (source,))
-        return None
-
-    return rewrite
-
-
-def _layer_holding(
-    kind: type[nn.Module], weight: torch.Tensor, bias: torch.Tensor | None, options: dict[str, Any]
-) -> nn.Module:
-    if kind is nn.Linear:
-        layer: nn.Module = nn.Linear(weight.shape[1], weight.shape[0], bias is not None)
-    else:
-        groups = options.get("groups", 1)
-        first, second = weight.shape[0], weight.shape[1] * groups
-        transposed = kind in (nn.ConvTranspose1d, nn.ConvTranspose2d)
-        channels = (first, second) if transposed else (second, first)
-        layer = kind(*channels, tuple(weight.shape[2:]), bias=bias is not None, **options)
-    with torch.no_grad():
-        layer.weight.copy_(weight)
-        if bias is not None:
-            layer.bias.copy_(bias)
-    return layer
-
-
-_CONV_OPTIONS = ("stride", "padding", "dilation", "groups")
-_TRANSPOSED_OPTIONS = ("stride", "padding", "output_padding", "groups", "dilation")
-_LAYER_OPTIONS: dict[type[nn.Module], tuple[str, ...]] = {
-    nn.Conv1d: _CONV_OPTIONS,
-    nn.Conv2d: _CONV_OPTIONS,
-    nn.ConvTranspose1d: _TRANSPOSED_OPTIONS,
-    nn.ConvTranspose2d: _TRANSPOSED_OPTIONS,
-}
 
 _MODULES: dict[Any, Rewrite] = {
     (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear): _weighted,
@@ -379,20 +214,20 @@ _MODULES: dict[Any, Rewrite] = {
     nn.Hardtanh: _hardtanh,
     nn.Hardswish: _hardswish,
     (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Identity): _remove,
-    (nn.MaxPool1d, nn.MaxPool2d): _max_pool_module,
-    (nn.AvgPool1d, nn.AvgPool2d): _average_pool_module,
-    (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d): _adaptive_pool_module,
+    MAX_POOLS: max_pool_module,
+    (nn.AvgPool1d, nn.AvgPool2d): average_pool_module,
+    (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d): adaptive_pool_module,
     nn.Flatten: _flatten_module,
     (nn.Upsample,): _upsample_module,
     (nn.ZeroPad1d, nn.ZeroPad2d, nn.ConstantPad1d, nn.ConstantPad2d): _pad,
 }
 
 _FUNCTIONS: dict[Any, Rewrite] = {
-    F.conv1d: _functional_layer(nn.Conv1d),
-    F.conv2d: _functional_layer(nn.Conv2d),
-    F.conv_transpose1d: _functional_layer(nn.ConvTranspose1d),
-    F.conv_transpose2d: _functional_layer(nn.ConvTranspose2d),
-    F.linear: _functional_layer(nn.Linear),
+    F.conv1d: functional_layer(nn.Conv1d),
+    F.conv2d: functional_layer(nn.Conv2d),
+    F.conv_transpose1d: functional_layer(nn.ConvTranspose1d),
+    F.conv_transpose2d: functional_layer(nn.ConvTranspose2d),
+    F.linear: functional_layer(nn.Linear),
     **dict.fromkeys([F.relu, torch.relu, F.relu_, torch.relu_, "relu", "relu_"], _relu),
     **dict.fromkeys([F.relu6], _relu6),
     **dict.fromkeys([F.hardtanh, F.hardtanh_], _hardtanh),
@@ -403,10 +238,10 @@ _FUNCTIONS: dict[Any, Rewrite] = {
     **dict.fromkeys([F.dropout, F.dropout2d], _remove),
     **dict.fromkeys([F.max_pool1d, torch.max_pool1d], _same_grid_call("functional.max_pool1d", "max_pool")),
     **dict.fromkeys([F.max_pool2d, torch.max_pool2d], _same_grid_call("functional.max_pool2d", "max_pool")),
-    **dict.fromkeys([F.avg_pool1d, torch.avg_pool1d, F.avg_pool2d], _average_pool_function),
-    **dict.fromkeys([F.adaptive_avg_pool1d, torch.adaptive_avg_pool1d], _adaptive_pool_function(1)),
-    F.adaptive_avg_pool2d: _adaptive_pool_function(2),
-    **dict.fromkeys([torch.mean, "mean"], _mean),
+    **dict.fromkeys([F.avg_pool1d, torch.avg_pool1d, F.avg_pool2d], average_pool_function),
+    **dict.fromkeys([F.adaptive_avg_pool1d, torch.adaptive_avg_pool1d], adaptive_pool_function(1)),
+    F.adaptive_avg_pool2d: adaptive_pool_function(2),
+    **dict.fromkeys([torch.mean, "mean"], mean),
     **dict.fromkeys([torch.flatten, "flatten"], _same_grid_call("torch.flatten", "reshape")),
     **dict.fromkeys([torch.reshape, "reshape"], _same_grid_call("Tensor.reshape", "reshape")),
     "view": _same_grid_call("Tensor.view", "reshape"),
