@@ -166,8 +166,10 @@ def infeasible(choices: Choices, limits: Mapping[str, float]) -> InfeasibleBudge
             f"{reachable[name]:,.10g} {choices.units[name]}"
             for name in short
         )
+        met = [f"{name} {least:,.10g}" for name, least in reachable.items() if name not in short]
+        others = f" (of the limits that can be met: {', '.join(met)})" if met else ""
         return InfeasibleBudget(
-            f"no choice of candidates meets the budget: {each}. Raise the limit, or allow fewer bits", reachable
+            f"no choice of candidates meets the budget: {each}{others}. Raise the limit, or allow fewer bits", reachable
         )
     together = {name: smallest_cost(choices, name, limits) for name in limits}
     least = ", ".join(f"{name} {value:,.10g}" for name, value in reachable.items())

@@ -93,16 +93,17 @@ class SimulatedInput(nn.Module):
 
 
 class SimulatedAdd(nn.Module):
-    """An add, and the requantization of its result."""
+    """An add, and the requantization of its result; broadcast: the same where the shapes differ."""
 
-    def __init__(self, op: nn.Module, to_grid: ToGrid) -> None:
+    def __init__(self, op: nn.Module, to_grid: ToGrid, broadcast: ToGrid) -> None:
         super().__init__()
         self.op = op
         self.to_grid = to_grid
+        self.broadcast = broadcast
         self.grid = to_grid.grid
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        return self.to_grid(self.op(a, b))
+        return (self.to_grid if a.shape == b.shape else self.broadcast)(self.op(a, b))
 
 
 class SimulatedHardswish(nn.Module):
@@ -199,7 +200,10 @@ def _without_weight(module: nn.Module, grid: Grid, target: Target) -> nn.Module 
     if isinstance(module, nn.Hardswish):
         return SimulatedHardswish(grid)
     if isinstance(module, Add):
-        return SimulatedAdd(module, ToGrid(grid, target.rounding(op)))
+        # QNNPACK's own add takes equal shapes only; torch's general kernel does the rest
+        qnnpack = target.runtime is not None and target.runtime.engine == "qnnpack"
+        rounding = target.rounding(op)
+        return SimulatedAdd(module, ToGrid(grid, rounding), ToGrid(grid, "half_even" if qnnpack else rounding))
     if op in ("avg_pool", "global_avg_pool"):
         return SimulatedAverage(module.function, grid)
     return None

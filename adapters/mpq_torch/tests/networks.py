@@ -140,7 +140,43 @@ class Upsampler(nn.Module):
         return self.out(x)
 
 
-NETWORKS = [Residual, Mobile, Branches, Shared, Signal, Upsampler]
+class Embedded(nn.Module):
+    """A constant added to every sample, a ReLU6 beside another reader, two outputs, one of them float."""
+
+    input_shape = (2, 6, 6)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, 4, 3, padding=1)
+        self.second = nn.Conv2d(4, 4, 3, padding=1)
+        self.last = nn.Conv2d(8, 2, 1)
+        self.position = nn.Parameter(torch.randn(1, 4, 6, 6) * 0.2)
+
+    def forward(self, x):
+        y = self.first(x)
+        z = self.second(F.relu(y)) + self.position
+        return self.last(torch.cat([F.relu6(y), z], 1)), torch.sigmoid(y.mean((2, 3)))
+
+
+class Crossed(nn.Module):
+    """An encoder, a decoder with a transposed convolution, and the way across."""
+
+    input_shape = (1, 8, 8)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down1 = nn.Conv2d(1, 4, 3, padding=1)
+        self.down2 = nn.Conv2d(4, 8, 3, stride=2, padding=1)
+        self.up = nn.ConvTranspose2d(8, 4, 2, 2)
+        self.out = nn.Conv2d(8, 2, 3, padding=1)
+
+    def forward(self, x):
+        across = F.relu(self.down1(x))
+        up = F.relu(self.up(F.relu(self.down2(across))))
+        return self.out(torch.cat([across, up], 1))
+
+
+NETWORKS = [Residual, Mobile, Branches, Shared, Signal, Upsampler, Embedded, Crossed]
 
 
 def network(kind: type[nn.Module], samples: int = 6) -> tuple[nn.Module, torch.Tensor]:
