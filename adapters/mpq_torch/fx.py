@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,11 +12,12 @@ from torch import fx, nn
 
 from mpq_plugins import plugins
 from mpq_plugins.budget import Budget
-from mpq_plugins.errors import MPQError, RecipeMismatch, TargetError, UnsupportedOp
+from mpq_plugins.errors import RecipeMismatch, TargetError, UnsupportedOp
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.latency_table import LatencyTable
-from mpq_plugins.problem import Bits, Problem, candidates_for, check_budget
+from mpq_plugins.problem import Bits
 from mpq_plugins.recipe import Recipe
+from mpq_plugins.request import Request, float_ops_of
 from mpq_plugins.targets import Target
 from mpq_torch.batches import as_batch, as_batches, model_inputs
 from mpq_torch.canonical import CanonicalModel, canonicalize
@@ -40,8 +41,6 @@ __all__ = [
     "simulate",
     "verify",
 ]
-
-FLOAT_OPS = "float_ops"
 
 
 def inventory(model: nn.Module, example_inputs: Any, keep_float: Iterable[str] = ()) -> Inventory:
@@ -81,26 +80,16 @@ def search(
 
     Raises a subclass of MPQError that names the site, the numbers and the way out.
     """
-    chosen_target = plugins.target(target)
-    chosen_method = plugins.method(method)
-    if getattr(chosen_method, "kind", None) != "post-training":
-        raise MPQError(f"method {method!r} trains; fx.search takes post-training methods")
+    request = Request(
+        target, method, budget, weight_bits, activation_bits, per_channel, latency=latency, progress=progress
+    )
     canonical = canonicalize(model, keep_float)
     batches = as_batches(calibration, model_inputs(canonical.graph))
     sites = take_inventory(canonical, batches[0])
-    candidates_for(sites.inventory, chosen_target, weight_bits, activation_bits, per_channel)  # refuse early
+    request.check(sites.inventory)
     measured = Measurements(canonical, sites, batches, progress)
-    signs = measured.signed_inputs()
-    measured.inventory = take_inventory(canonical, batches[0], signs).inventory
-    candidates = candidates_for(measured.inventory, chosen_target, weight_bits, activation_bits, per_channel)
-    check_budget(candidates, budget)
-    costs = dict(plugins.cost_models()) | ({"latency_ms": latency} if latency is not None else {})
-    meta = {"framework": f"torch {torch.__version__}"}
-    if canonical.float_ops:
-        meta[FLOAT_OPS] = ", ".join(canonical.float_ops)
-    problem = Problem(measured, chosen_target, candidates, budget, costs, meta, progress)
-    recipe: Recipe = chosen_method.search(problem)
-    return recipe
+    measured.inventory = take_inventory(canonical, batches[0], measured.signed_inputs()).inventory
+    return request.search(measured, f"torch {torch.__version__}", canonical.float_ops)
 
 
 def constrain(
@@ -163,7 +152,7 @@ def _fitting(model: nn.Module, recipe: Recipe) -> tuple[CanonicalModel, Mapping[
     The shape of an activation takes an example to know; its name is checked, the weights' shapes too.
     """
     try:
-        canonical = canonicalize(model, _float_ops(recipe))
+        canonical = canonicalize(model, float_ops_of(recipe.meta))
     except UnsupportedOp as error:
         raise RecipeMismatch(f"the recipe does not fit the model: {error}") from error
     sites = locate_sites(canonical)
@@ -188,8 +177,3 @@ def _check_products(canonical: CanonicalModel, sites: Mapping[fx.Node, str], rec
     for path, _, inputs in layers(canonical, sites):
         for name in inputs:
             target.check_products(f"{path}.weight", recipe[f"{path}.weight"], recipe[name])
-
-
-def _float_ops(recipe: Recipe) -> Sequence[str]:
-    names = recipe.meta.get(FLOAT_OPS, "")
-    return [name for name in names.split(", ") if name]

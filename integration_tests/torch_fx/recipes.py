@@ -7,7 +7,7 @@ import math
 import torch
 
 from mpq_plugins import Grid, Recipe
-from mpq_torch import fx
+from mpq_plugins.request import FLOAT_OPS
 from mpq_torch.canonical import canonicalize
 from mpq_torch.inventory import take_inventory
 
@@ -30,7 +30,7 @@ def clipping_recipe(model, x, target, weight_bits, activation_bits, per_channel=
             grids[site.name] = Grid.power_of_two(weight_bits, exponents, axis=0)
         else:
             grids[site.name] = Grid.power_of_two(weight_bits, _exponent(float(weight.abs().max())))
-    meta = {fx.FLOAT_OPS: ", ".join(canonical.float_ops)} if canonical.float_ops else {}
+    meta = {FLOAT_OPS: ", ".join(canonical.float_ops)} if canonical.float_ops else {}
     return Recipe.from_inventory(sites.inventory, grids, target, "by hand", meta=meta)
 
 
