@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mpq_plugins.budget import Budget
-from mpq_plugins.choices import Choices, arrange
 from mpq_plugins.costs import COST_MODELS, CostModel
 from mpq_plugins.errors import BudgetError, InfeasibleBudget
-from mpq_plugins.highs import smallest
 from mpq_plugins.inventory import Inventory
-from mpq_plugins.reasons import explain
-from mpq_plugins.solver import solve
+from mpq_plugins.solving.choices import Choices, arrange
+from mpq_plugins.solving.highs import smallest
+from mpq_plugins.solving.reasons import explain
+from mpq_plugins.solving.solver import solve
 
-EXACT = 250
-"""Decisions up to which the optimum is proven by default; beyond, DEFAULT_GAP of the regret is."""
+EXACT = 300
+"""Groups with a choice up to which the optimum is proven by default; beyond, DEFAULT_GAP of the regret is."""
 DEFAULT_GAP = 1e-4
 _ROUNDING = 1e-12  # of the regret: float64 sums in another order differ by less
 
@@ -87,7 +87,7 @@ def allocate(
         numbers, of any size. A site with one candidate needs none.
     cost_models: by resource name, those of the budget's limits.
     gap: where the search may stop, as a fraction of the regret (see Allocation.gap). None: 0 up to
-        EXACT decisions, DEFAULT_GAP beyond.
+        EXACT groups with a choice, DEFAULT_GAP beyond.
     time_limit: seconds, after which the best allocation so far is returned with the gap proven by then.
 
     The result is the same in every run that stays within the time limit. Among candidates of equal loss
@@ -127,7 +127,7 @@ def allocate_choices(choices: Choices, limits: Mapping[str, float], gap: float |
     """The allocation of choices that are arranged already."""
     problem, row_resources = choices.within(limits)
     if gap is None:
-        gap = 0.0 if problem.decisions <= EXACT else DEFAULT_GAP
+        gap = 0.0 if sum(len(bits) > 1 for bits in choices.bits) <= EXACT else DEFAULT_GAP
     solution = solve(problem, gap, time_limit)
     if solution is None:
         raise infeasible(choices, limits)
@@ -158,7 +158,8 @@ def smallest_cost(choices: Choices, resource: str, limits: Mapping[str, float]) 
 
 def infeasible(choices: Choices, limits: Mapping[str, float]) -> InfeasibleBudget:
     """The error that says which limits are too small, alone or together, and what can be reached."""
-    reachable = {name: smallest_cost(choices, name, {}) or 0.0 for name in limits}
+    alone = {name: smallest_cost(choices, name, {}) for name in limits}
+    reachable = {name: least for name, least in alone.items() if least is not None}
     short = [name for name, least in reachable.items() if least > limits[name]]
     if short:
         each = "; ".join(

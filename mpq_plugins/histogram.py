@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mpq_plugins.binning.float_bins import FloatBins, Moments, collect, octave_above
 from mpq_plugins.errors import NonFiniteValues, RecipeError, ThresholdError
-from mpq_plugins.float_bins import FloatBins, Moments, collect, octave_above
 
 OCTAVES = 32
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mpq_plugins.allocation import Allocation, allocate_choices, infeasible, models_of, smallest_cost
+from mpq_plugins.allocation import DEFAULT_GAP, Allocation, allocate_choices, infeasible, models_of, smallest_cost
 from mpq_plugins.budget import Budget
-from mpq_plugins.choices import arrange
 from mpq_plugins.costs import COST_MODELS, CostModel
 from mpq_plugins.errors import AllocationError, InfeasibleBudget
 from mpq_plugins.inventory import Inventory
+from mpq_plugins.solving.choices import arrange
 
 
 def pareto(
@@ -24,7 +24,7 @@ def pareto(
     budget: Budget | None = None,
     limits: Sequence[float] | None = None,
     points: int = 16,
-    gap: float | None = None,
+    gap: float = DEFAULT_GAP,
     time_limit: float = 60.0,
 ) -> tuple[Allocation, ...]:
     """Allocations in ascending order of ``resource``; each costs more than the one before and loses less.
@@ -32,7 +32,8 @@ def pareto(
     budget: limits of other resources, which hold at every point; its limit of ``resource`` is not used.
     limits: of ``resource``, one solve each; those that nothing meets are left out. None: ``points`` of
         them, evenly spaced from the smallest reachable value to that of the lowest loss.
-    The other arguments are those of ``allocate``, which solves each point; its errors are raised too.
+    gap: of each point, as in ``allocate``; 0 asks for the optimum, which takes longer.
+    The other arguments are those of ``allocate``, whose errors are raised too.
     Raises InfeasibleBudget when no limit can be met, AllocationError for fewer than two points.
 
     >>> from mpq_plugins.inventory import Site

@@ -17,11 +17,11 @@ from importlib.metadata import EntryPoint
 from numbers import Real
 from typing import Any, Literal
 
-from mpq_plugins import discovery
-from mpq_plugins.admission import collect, new_manager, sentence
-from mpq_plugins.discovery import BLOCK_VARIABLE, BUILTINS, LOAD_VARIABLE, Source
 from mpq_plugins.errors import MPQError, PluginError, TargetError
-from mpq_plugins.registrations import SECTIONS, Registered, empty
+from mpq_plugins.hosting import discovery
+from mpq_plugins.hosting.admission import collect, new_manager, sentence
+from mpq_plugins.hosting.discovery import BLOCK_VARIABLE, BUILTINS, LOAD_VARIABLE, Source
+from mpq_plugins.hosting.registrations import SECTIONS, Registered, empty
 from mpq_plugins.targets import Target
 
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from mpq_plugins import recipe_json, recipe_table
 from mpq_plugins.errors import RecipeError, RecipeMismatch
 from mpq_plugins.grid import Grid
 from mpq_plugins.inventory import Inventory
+from mpq_plugins.recipe_file import recipe_json, recipe_table
 from mpq_plugins.site_grid import SiteGrid
 
 SHOWN = 8

@@ -12,11 +12,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
 
-from mpq_plugins import callable_module, json_text
 from mpq_plugins.capabilities import ActivationGrids, Candidate, OpSupport, Rounding, WeightGrids, as_tuple
 from mpq_plugins.errors import MPQError, TargetError, UnsupportedOp
 from mpq_plugins.grid import Grid
+from mpq_plugins.hosting import callable_module
 from mpq_plugins.inventory import Site
+from mpq_plugins.recipe_file import json_text
 from mpq_plugins.saturation import PairSaturation
 from mpq_plugins.schema import Schema, problems
 

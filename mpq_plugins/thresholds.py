@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mpq_plugins import search_window
-from mpq_plugins.candidate_grids import CandidateGrids
+from mpq_plugins.binning import search_window
+from mpq_plugins.binning.candidate_grids import CandidateGrids
+from mpq_plugins.binning.row_errors import as_rows, histogram_errors, row_errors
 from mpq_plugins.errors import ThresholdError
 from mpq_plugins.grid import Grid
 from mpq_plugins.histogram import Histogram
-from mpq_plugins.row_errors import as_rows, histogram_errors, row_errors
 
 METRICS = ("mse", "mae", "lp", "kl", "no_clipping")
 _TIE = 1.0 + 2.0**-40

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mpq_plugins import callable_module
+from mpq_plugins.hosting import callable_module
 
 
 def _registered() -> Any:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from mpq_plugins.allocation import Allocation, allocate
 from mpq_plugins.costs import cost_of
 from mpq_plugins.errors import MPQError, NonFiniteValues
@@ -71,6 +73,7 @@ def _rate_weight(problem: Problem, site: Site) -> dict[str, dict[int, Rated]]:
     weight = problem.model.weight(site.name)
     curvature = damped(problem.model.covariance(site.name), DAMPING)
     fisher = problem.model.output_fisher(site.name)
+    importance = fisher.diagonal() if np.any(fisher) else None  # a layer without a gradient weighs its rows alike
     rated: dict[int, Rated] = {}
     for candidate in problem.candidates[site.name]:
         axis = 0 if candidate.per_channel else None
@@ -85,10 +88,10 @@ def _rate_weight(problem: Problem, site: Site) -> dict[str, dict[int, Rated]]:
             exponents,
             candidate.per_channel,
             candidate.narrow,
-            row_weights=fisher.diagonal(),
+            row_weights=importance,
         )
         on_site = Grid(grid.bits, grid.steps, True, grid.narrow, site.channel_axis if candidate.per_channel else None)
-        rated[candidate.bits] = on_site, predicted_loss(rounded, weight, curvature, fisher)
+        rated[candidate.bits] = on_site, _finite(predicted_loss(rounded, weight, curvature, fisher), site)
     return {site.name: rated}
 
 
@@ -104,8 +107,15 @@ def _rate_shared(problem: Problem, group: tuple[Site, ...]) -> dict[str, dict[in
             error = error_table(
                 problem.model.histogram(site.name), [candidate.bits], grid.exponents, candidate.signed
             ).error.item()
-            rated[site.name][candidate.bits] = grid, 0.5 * error * problem.model.gradient_energy(site.name)
+            loss = 0.5 * error * problem.model.gradient_energy(site.name)
+            rated[site.name][candidate.bits] = grid, _finite(loss, site)
     return rated
+
+
+def _finite(loss: float, site: Site) -> float:
+    if not np.isfinite(loss):
+        raise NonFiniteValues(f"the predicted loss of {site.name} is {loss}; look for NaN in the model's outputs")
+    return loss
 
 
 def _recipe(problem: Problem, rated: Mapping[str, Mapping[int, Rated]], solution: Allocation | None) -> Recipe:

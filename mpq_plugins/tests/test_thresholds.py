@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mpq_plugins.candidate_grids import CandidateGrids
+from mpq_plugins.binning.candidate_grids import CandidateGrids
+from mpq_plugins.binning.float_bins import FloatBins, collect, octave_above
+from mpq_plugins.binning.octave_errors import error_sums, octave_sums
 from mpq_plugins.errors import EmptyCalibration, GridError, NonFiniteValues, ThresholdError
-from mpq_plugins.float_bins import FloatBins, collect, octave_above
-from mpq_plugins.octave_errors import error_sums, octave_sums
 from mpq_plugins.tests.brute_force import KINDS, arrays, brute_force, kinds
 from mpq_plugins.thresholds import error_table, search_threshold
 

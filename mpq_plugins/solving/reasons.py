@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.choices import Choices
-from mpq_plugins.knapsack import Knapsack, Swaps
-from mpq_plugins.solver import Solution
+from mpq_plugins.solving.choices import Choices
+from mpq_plugins.solving.knapsack import Knapsack, Swaps
+from mpq_plugins.solving.solver import Solution
 
 _NAMED = 3  # sites of a group that are named
 _ROUNDING = 1e-9

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mpq_plugins.candidate_grids import CandidateGrids
+from mpq_plugins.binning.candidate_grids import CandidateGrids
+from mpq_plugins.binning.float_bins import FloatBins, Moments, collect, octave_above
+from mpq_plugins.binning.octave_errors import OctaveSums, error_sums, octave_sums
+from mpq_plugins.binning.threshold_metrics import elementwise_sums, kl_divergences, lp_sums, overshoot
 from mpq_plugins.errors import EmptyCalibration, ThresholdError
-from mpq_plugins.float_bins import FloatBins, Moments, collect, octave_above
 from mpq_plugins.histogram import OCTAVES, Histogram, as_floats, finite_range
-from mpq_plugins.octave_errors import OctaveSums, error_sums, octave_sums
-from mpq_plugins.threshold_metrics import elementwise_sums, kl_divergences, lp_sums, overshoot
 
 KL_RESOLUTION = 8
 _SLOTS_AT_ONCE = 1 << 14

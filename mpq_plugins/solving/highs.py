@@ -9,10 +9,13 @@ import numpy as np
 import scipy.sparse as sparse
 from numpy.typing import NDArray
 
-from mpq_plugins.knapsack import Columns, Floats, Knapsack
+from mpq_plugins.solving.knapsack import Columns, Floats, Knapsack
 
 _INTERIOR_POINT = 20000  # columns above which the interior point method is faster than the simplex
 _ROW_SCALE = 10.0  # the largest cost of a row as HiGHS sees it
+_PEAK_SCALE = 1e3  # the same where the row itself is minimised
+_NEGLIGIBLE = 1e-12  # of a limit: a cost that counts for nothing
+_TINY = 1e-290  # below it, dividing overflows
 _CUTS = 10  # solutions above a limit by HiGHS's tolerance that are cut off one by one, if the optimum is asked for
 _MARGINS = (1e-9, 1e-8, 1e-7, 1e-6)  # of the limits, that are then kept free until a solution meets them
 _OPTIMAL, _INFEASIBLE = 0, 2  # scipy's status
@@ -65,7 +68,7 @@ def relax(problem: Knapsack, loss: Floats) -> Relaxed | None:
     return Relaxed(np.nan, np.zeros(len(limits)), np.zeros(len(sums) - problem.blocks))
 
 
-def branch(problem: Knapsack, loss: Floats, stop: float, seconds: float) -> Branched:
+def branch(problem: Knapsack, loss: Floats, stop: float, seconds: float, nodes: int | None = None) -> Branched:
     """The best choice by branch and bound, until one is proven within ``stop`` of the best or time is over."""
     from scipy.optimize import Bounds, LinearConstraint, milp
 
@@ -77,7 +80,8 @@ def branch(problem: Knapsack, loss: Floats, stop: float, seconds: float) -> Bran
     bound, gap = -np.inf, 0.0
     if stop > 0:
         relaxed = relax(problem, loss)
-        gap = stop / relaxed.value if relaxed is not None and relaxed.value > stop else 0.0
+        gap = 0.9 * stop / relaxed.value if relaxed is not None and relaxed.value > stop else 0.0
+    options = {"mip_rel_gap": gap, "presolve": False} | ({} if nodes is None else {"node_limit": nodes})
     original = np.arange(len(limits))
     for margin in (*(0.0,) * (1 if stop > 0 else _CUTS), *_MARGINS):
         within = limits.copy()
@@ -88,7 +92,7 @@ def branch(problem: Knapsack, loss: Floats, stop: float, seconds: float) -> Bran
             bounds=Bounds(0, 1),
             constraints=[LinearConstraint(rows, -np.inf, within), one_each],
             # without presolve: with it HiGHS 1.12 prints a line to stdout for solutions that it mends
-            options={"mip_rel_gap": gap, "time_limit": max(deadline - time.monotonic(), 0.1), "presolve": False},
+            options=options | {"time_limit": max(deadline - time.monotonic(), 0.1)},
         )
         if margin == 0.0 and found.status == _INFEASIBLE:
             return Branched(None, np.inf, np.inf)
@@ -132,15 +136,14 @@ def smallest(problem: Knapsack, of: NDArray[np.bool_]) -> Columns | None:
     while found is not None and np.any(of):
         # candidates that cost more than what was found are out; HiGHS tells the others apart better
         excess = float((problem.activity(found) - problem.limits)[of].max())
-        restricted = problem.affordable(np.where(of, problem.limits + excess, problem.limits))
+        rounding = 1e-12 * (abs(excess) + np.abs(problem.limits))
+        restricted = problem.affordable(np.where(of, problem.limits + excess + rounding, problem.limits))
         if restricted is None or restricted[0].columns == problem.columns:
             break
-        problem, kept = restricted
-        old = old[kept]
-        better = _smallest(problem, of)
-        if better is None:
+        better = _smallest(restricted[0], of)
+        if better is None or (restricted[0].activity(better) - problem.limits)[of].max() >= excess:
             break
-        found = better
+        problem, old, found = restricted[0], old[restricted[1]], better
     return None if found is None else old[found]
 
 
@@ -150,10 +153,11 @@ def _smallest(problem: Knapsack, of: NDArray[np.bool_]) -> Columns | None:
     part, limits = problem.rows[np.flatnonzero(of)], problem.limits[of]
     if not part.shape[0]:
         return problem.lowest_loss()
-    top = float(abs(part).max()) or 1.0
+    largest = max(float(abs(part).max()), _NEGLIGIBLE * float(np.abs(limits).max()))
+    top = largest if largest > _TINY else 1.0
     one_more = sparse.csr_matrix(-np.ones((part.shape[0], 1)))
-    rows = sparse.hstack([part * (_ROW_SCALE / top), one_more]).tocsr()
-    constraints = [LinearConstraint(rows, -np.inf, limits * (_ROW_SCALE / top))]
+    rows = sparse.hstack([part * (_PEAK_SCALE / top), one_more]).tocsr()
+    constraints = [LinearConstraint(rows, -np.inf, limits * (_PEAK_SCALE / top))]
     if not np.all(of):
         others, most, _ = _scaled_rows(
             replace(problem, rows=problem.rows[np.flatnonzero(~of)], limits=problem.limits[~of])
@@ -176,7 +180,8 @@ def _widened(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
 
 def _scaled_rows(problem: Knapsack) -> tuple[sparse.csr_matrix, Floats, Floats]:
     largest = np.asarray(abs(problem.rows).max(axis=1).todense()).ravel()
-    scale = _ROW_SCALE / np.where(largest > 0, largest, 1.0)
+    relevant = np.maximum(largest, _NEGLIGIBLE * np.abs(problem.limits))
+    scale = _ROW_SCALE / np.where(relevant > _TINY, relevant, 1.0)
     return (sparse.diags(scale) @ problem.rows).tocsr(), scale * problem.limits, scale
 
 

@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins.errors import AllocationError
-from mpq_plugins.highs import Branched, Relaxed, branch, relax
-from mpq_plugins.knapsack import Columns, Floats, Knapsack
+from mpq_plugins.solving.highs import Branched, Relaxed, branch, relax
+from mpq_plugins.solving.knapsack import Columns, Floats, Knapsack
 
 _SMALL = 1000  # columns up to which discarding some first is not worth it
 _GROWTH = 4  # of the core of promising columns, until it is nearly all that is left
 _CORE_GAP = 1e-4  # where the search in a core stops, if the optimum is asked for
+
+_CORE_NODES = 50  # at which the search in a core stops
 _CAP = 1e7  # the largest loss that HiGHS sees
 _TOTALS = (1e2, 1e7)  # where the total that HiGHS sees should lie; it tells totals 1e-6 apart
 _ROUNDS = 12  # of finding a scale
@@ -98,17 +100,21 @@ def _solve_at_scale(problem: Knapsack, gap: float, deadline: float) -> Solution 
     spread = problem.regret[problem.regret > 0]
     finest, scale = (float(spread.min()) / _SMALLEST, float(np.median(spread))) if len(spread) else (1.0, 1.0)
     coarsest = max(scale, float(problem.regret.max()) / _CAP)
-    rounds, settled, before = 0, False, None
+    rounds, settled = 0, False
+    before: tuple[float, Relaxed] | None = None
     while True:
         rounds += 1
         loss = np.minimum(problem.regret / scale, _CAP)
         relaxed = relax(problem, loss)
         if relaxed is None:
             return None
-        if np.isnan(relaxed.value) and before is not None:
-            (scale, relaxed), settled = before, True
-            loss = np.minimum(problem.regret / scale, _CAP)
-        before = scale, relaxed
+        if np.isnan(relaxed.value):
+            if before is not None and not settled:
+                scale, relaxed = before
+                loss = np.minimum(problem.regret / scale, _CAP)
+            settled = True
+        else:
+            before = scale, relaxed
         if not settled and not _TOTALS[0] <= relaxed.value <= _TOTALS[1]:
             wanted = min(max(scale * max(relaxed.value, 1e-6) / 1e4, finest), coarsest)
             settled = wanted in (scale, finest, coarsest) or rounds == _ROUNDS
@@ -126,7 +132,8 @@ def _solve_at_scale(problem: Knapsack, gap: float, deadline: float) -> Solution 
             continue
         true = float(problem.loss[found.chosen].sum())
         excess = float(regret.sum()) - max(0.0, found.bound * scale)
-        return Solution(found.chosen, true, max(0.0, excess), relaxed.prices * scale)
+        price_scale, priced = before or (scale, relaxed)
+        return Solution(found.chosen, true, max(0.0, excess), priced.prices * price_scale)
 
 
 def _optimum(problem: Knapsack, loss: Floats, relaxed: Relaxed, gap: float, deadline: float) -> Branched:
@@ -139,7 +146,7 @@ def _optimum(problem: Knapsack, loss: Floats, relaxed: Relaxed, gap: float, dead
     while problem.columns > _SMALL and core * _GROWTH < np.count_nonzero(keep[: problem.choices]) - problem.decisions:
         promising = keep.copy()
         promising[: problem.choices] &= reduced[: problem.choices] <= choices[problem.decisions + core]
-        found = _branch_within(problem, loss, promising, stop / 4 or _CORE_GAP * bound, deadline)
+        found = _branch_within(problem, loss, promising, stop / 4 or _CORE_GAP * bound, deadline, _CORE_NODES)
         known = min(known, found, key=lambda branched: branched.value)
         if known.value - bound <= stop:
             return Branched(known.chosen, known.value, min(known.value, bound))
@@ -174,7 +181,9 @@ def _reduced_losses(problem: Knapsack, loss: Floats, relaxed: Relaxed) -> tuple[
     return bound, reduced
 
 
-def _branch_within(problem: Knapsack, loss: Floats, keep: NDArray[np.bool_], stop: float, deadline: float) -> Branched:
+def _branch_within(
+    problem: Knapsack, loss: Floats, keep: NDArray[np.bool_], stop: float, deadline: float, nodes: int | None = None
+) -> Branched:
     """Branch and bound over the kept columns, until a solution is proven within ``stop`` of the best."""
     restricted = problem.restrict(keep)
     if restricted is None:
@@ -185,7 +194,7 @@ def _branch_within(problem: Knapsack, loss: Floats, keep: NDArray[np.bool_], sto
         fits = bool(np.all(left.limits >= 0))
         value = float(loss[old[settled]].sum()) if fits else np.inf
         return Branched(old[settled] if fits else None, value, value)
-    found = branch(left, loss[old[open_[: left.choices]]], stop, deadline - time.monotonic())
+    found = branch(left, loss[old[open_[: left.choices]]], stop, deadline - time.monotonic(), nodes)
     if found.chosen is None:
         return found
     taken = np.sort(np.concatenate([settled, open_[found.chosen]]))

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.candidate_grids import CandidateGrids
-from mpq_plugins.float_bins import FloatBins, Moments
+from mpq_plugins.binning.candidate_grids import CandidateGrids
+from mpq_plugins.binning.float_bins import FloatBins, Moments
 
 Array = NDArray[np.float64]
 

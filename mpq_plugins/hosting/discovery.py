@@ -19,6 +19,7 @@ BLOCK_VARIABLE = "MPQ_BLOCK_PLUGINS"
 BUILTINS = (
     "mpq_plugins.hardware.generic",
     "mpq_plugins.hardware.torch_kernels",
+    "mpq_plugins.hardware.litert",
     "mpq_plugins.builtin_costs",
     "mpq_plugins.methods.msqe",
 )

@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.candidate_grids import CandidateGrids
+from mpq_plugins.binning.candidate_grids import CandidateGrids
+from mpq_plugins.binning.row_errors import smallest_exponent
 from mpq_plugins.errors import EmptyCalibration
 from mpq_plugins.histogram import Histogram
-from mpq_plugins.row_errors import smallest_exponent
 
 _UNPROVEN_DEPTH = 16
 _DEEPEST = 64

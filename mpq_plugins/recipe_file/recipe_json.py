@@ -12,9 +12,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, FiniteFloat, ValidationError
 
-from mpq_plugins import json_text
 from mpq_plugins.errors import GridError, MPQError, RecipeError
 from mpq_plugins.grid import Grid
+from mpq_plugins.recipe_file import json_text
 from mpq_plugins.schema import Schema, problems
 from mpq_plugins.site_grid import SiteGrid
 

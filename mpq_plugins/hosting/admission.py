@@ -9,7 +9,7 @@ import pluggy
 
 from mpq_plugins import hookspecs
 from mpq_plugins.errors import MPQError, PluginError
-from mpq_plugins.registrations import SECTIONS, Registered, collector, empty
+from mpq_plugins.hosting.registrations import SECTIONS, Registered, collector, empty
 
 
 def new_manager() -> pluggy.PluginManager:

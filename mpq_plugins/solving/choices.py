@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mpq_plugins.costs import CostModel, CostRow
 from mpq_plugins.errors import AllocationError, NonFiniteValues
 from mpq_plugins.inventory import Inventory
-from mpq_plugins.knapsack import Columns, Floats, Knapsack
+from mpq_plugins.solving.knapsack import Columns, Floats, Knapsack
 
 LIMIT_TOLERANCE = 1e-12
 """A sum within this fraction above its limit meets it: float64 sums in another order differ by less."""

@@ -1,0 +1,1 @@
+"""What a recipe looks like: its JSON file and its printed table."""
