@@ -31,6 +31,9 @@ class MeasuredModel(Protocol):
     def weight(self, site: str) -> Array:
         """The weight of a layer, [out, in]."""
 
+    def bias(self, site: str) -> Array:
+        """The bias of a weight's layer, [out]; zeros where it has none."""
+
     def covariance(self, site: str) -> Array:
         """Covariance of the columns that the weight multiplies, [groups, in, in]."""
 

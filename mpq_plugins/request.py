@@ -9,6 +9,7 @@ from typing import Any
 from mpq_plugins import plugins
 from mpq_plugins.budget import Budget
 from mpq_plugins.errors import MPQError
+from mpq_plugins.headroom import with_headroom
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.latency_table import LatencyTable
 from mpq_plugins.problem import Bits, MeasuredModel, Problem, candidates_for, check_budget
@@ -60,7 +61,8 @@ class Request:
         assert isinstance(self.target, Target)
         problem = Problem(measured, self.target, candidates, self.budget, costs, meta, self.progress)
         recipe: Recipe = plugins.method(self.method).search(problem)
-        return recipe
+        biases = {site.name: measured.bias(site.name) for site in measured.inventory.weights}
+        return with_headroom(recipe, measured.inventory, biases)
 
     def _candidates(self, inventory: Inventory) -> dict[str, Any]:
         assert isinstance(self.target, Target)

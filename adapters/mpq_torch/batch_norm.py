@@ -8,6 +8,7 @@ from torch import fx, nn
 from mpq_plugins.errors import ModelError
 from mpq_plugins.folding import fold_batch_norm
 from mpq_torch.layer_matrix import TRANSPOSED
+from mpq_torch.shape_checks import FOLDED
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear, *TRANSPOSED)
@@ -31,10 +32,15 @@ def fold_batch_norms(graph: fx.GraphModule) -> None:
             raise ModelError(f"batch norm {node.target} keeps no running statistics, so it cannot be folded")
         layer_node = node.args[0]
         name = str(layer_node.target) if isinstance(layer_node, fx.Node) else ""
-        if folded.get(name) == node.target or _foldable(graph, layer_node, node, modules):
-            if name not in folded:
+        calls = [n for n in graph.graph.nodes if n.op == "call_module" and n.target == name]
+        done = len(calls) > 1 and folded.get(name) == node.target
+        # a layer that is called once may take a second batch norm along, a shared one may not
+        free = len(calls) == 1 or name not in folded
+        if done or (free and _foldable(layer_node, norm, node, calls, modules)):
+            if not done:
                 _fold(modules[name], norm)
                 folded[name] = str(node.target)
+                setattr(modules[name], FOLDED, str(node.target))
             node.replace_all_uses_with(layer_node)
             graph.graph.erase_node(node)
         elif isinstance(norm, nn.BatchNorm2d):
@@ -42,13 +48,17 @@ def fold_batch_norms(graph: fx.GraphModule) -> None:
     graph.graph.lint()
 
 
-def _foldable(graph: fx.GraphModule, layer_node: object, norm_node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+def _foldable(
+    layer_node: object, norm: nn.Module, norm_node: fx.Node, calls: list[fx.Node], modules: dict[str, nn.Module]
+) -> bool:
     """Whether every call of the layer is read by this batch norm and by nothing else."""
     if not isinstance(layer_node, fx.Node) or layer_node.op != "call_module":
         return False
-    if not isinstance(modules[str(layer_node.target)], _LAYERS):
+    layer = modules[str(layer_node.target)]
+    if not isinstance(layer, _LAYERS):
         return False
-    calls = [n for n in graph.graph.nodes if n.op == "call_module" and n.target == layer_node.target]
+    if isinstance(layer, nn.Linear) and layer.out_features != norm.num_features:
+        return False  # the batch norm works along another axis of [samples, channels, features]
     return all(len(call.users) == 1 and next(iter(call.users)).target == norm_node.target for call in calls)
 
 

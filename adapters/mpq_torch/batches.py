@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from mpq_plugins.errors import EmptyCalibration, NonFiniteValues
+from mpq_plugins.errors import EmptyCalibration, ModelError, NonFiniteValues
 
 Batch = tuple[Any, ...]
 
@@ -22,8 +22,14 @@ def as_batch(example: Any, arguments: int) -> Batch:
     """One batch as the model's positional arguments.
 
     A tensor is the one argument; of a tuple or list the first ``arguments`` are taken, so that the
-    (images, labels) pairs of a DataLoader can be passed as they are. Raises NonFiniteValues.
+    (images, labels) pairs of a DataLoader can be passed as they are. Raises NonFiniteValues, and
+    ModelError for anything else (a dict, a NumPy array).
     """
+    if not isinstance(example, (Tensor, tuple, list)):
+        raise ModelError(
+            f"a batch is a tensor, or a tuple of the model's arguments, and not a {type(example).__name__}; "
+            "convert it before (torch.from_numpy, tuple(batch.values()))"
+        )
     batch = (example,) if isinstance(example, Tensor) else tuple(example)[:arguments]
     for index, tensor in enumerate(batch):
         if isinstance(tensor, Tensor) and tensor.is_floating_point() and not torch.isfinite(tensor).all():

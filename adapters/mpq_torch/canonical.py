@@ -9,6 +9,7 @@ Canonicalizing a canonical graph changes nothing.
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -30,6 +31,7 @@ from mpq_torch.canonical_ops import (
     Subsample,
 )
 from mpq_torch.depthwise import SlicedDepthwise
+from mpq_torch.in_place import redirect_readers
 from mpq_torch.pooling_rewrites import MAX_POOLS
 from mpq_torch.rewrites import rewrite_of
 from mpq_torch.rewriting import is_shape_value
@@ -81,6 +83,7 @@ def canonicalize(model: nn.Module, keep_float: Iterable[str] = ()) -> CanonicalM
     if not isinstance(model, nn.Module):
         raise ModelError(f"a torch.nn.Module is needed, got {type(model).__name__}")
     model = copy.deepcopy(model).eval()
+    _untie(model)
     try:
         graph = fx.GraphModule(model, _Tracer().trace(model))
     except Exception as error:
@@ -89,6 +92,7 @@ def canonicalize(model: nn.Module, keep_float: Iterable[str] = ()) -> CanonicalM
             "values has to move into a function marked with torch.fx.wrap, or out of the model"
         ) from error
     _lift_constraints(graph)
+    redirect_readers(graph)
     fold_batch_norms(graph)
     _name_nodes(graph)
     kept = frozenset(keep_float)
@@ -109,6 +113,15 @@ def canonicalize(model: nn.Module, keep_float: Iterable[str] = ()) -> CanonicalM
     graph.graph.lint()
     graph.recompile()
     return CanonicalModel(graph, float_ops)
+
+
+def _untie(model: nn.Module) -> None:
+    """Give every layer parameters of its own: layers that share one may get different grids."""
+    holders = Counter(id(p) for module in model.modules() for p in module._parameters.values() if p is not None)
+    for module in model.modules():
+        for name, parameter in list(module._parameters.items()):
+            if isinstance(module, WEIGHTED) and parameter is not None and holders[id(parameter)] > 1:
+                setattr(module, name, nn.Parameter(parameter.detach().clone(), parameter.requires_grad))
 
 
 def _lift_constraints(graph: fx.GraphModule) -> None:

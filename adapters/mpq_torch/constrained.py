@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from mpq_plugins.errors import NonFiniteValues
 from mpq_plugins.grid import Grid
 from mpq_torch.canonical import OWN_GRID, WEIGHTED, CanonicalModel, site_name
-from mpq_torch.canonical_ops import CLAMP_SUFFIX, Clamp, GridClamp
+from mpq_torch.canonical_ops import CLAMP_SUFFIX, Clamp, GridClamp, SameGrid, clamp_on_grid
 from mpq_torch.depthwise import SlicedDepthwise, saturates
 from mpq_torch.layer_matrix import TRANSPOSED
 from mpq_torch.simulation import channel_steps
@@ -97,9 +97,8 @@ def clamp_ranges(
         grid, images = grids[site], len(shapes[site]) == 3
         step = grid.steps[0]
         if isinstance(module, Clamp):
-            low = grid.low if module.low is None else max(grid.low, int(np.ceil(module.low / step)))
-            high = grid.high if module.high is None else min(grid.high, int(np.floor(module.high / step)))
-            graph.add_submodule(str(node.target), Clamp(low * step, high * step, images))
+            in_shape = images and not _reordered(graph, node, grid_of)
+            graph.add_submodule(str(node.target), clamp_on_grid(module, grid, in_shape))
         own = isinstance(module, (*OWN_GRID, SlicedDepthwise, SubpixelConvTranspose))
         if not own or grid.bits >= CONTAINER_BITS:
             continue
@@ -112,6 +111,16 @@ def clamp_ranges(
         owner.replace_all_uses_with(clamp, delete_user_cb=lambda user, clamp=clamp: user is not clamp)
     graph.graph.lint()
     graph.recompile()
+
+
+def _reordered(graph: fx.GraphModule, node: fx.Node, grid_of: Mapping[fx.Node, str]) -> bool:
+    """Whether a flatten, reshape or the like stands between a clamp and the op that owns its grid."""
+    source = node.all_input_nodes[0]
+    while site_name(source) != grid_of[node]:
+        if isinstance(graph.get_submodule(str(source.target)), SameGrid):
+            return True
+        source = source.all_input_nodes[0]
+    return False
 
 
 def _behind_fused_relu(graph: fx.GraphModule, node: fx.Node) -> fx.Node:

@@ -32,10 +32,24 @@ def functional_layer(kind: type[nn.Module]) -> Rewrite:
             return "a functional layer whose weight is computed has no integer kernel"
         values = [operator.attrgetter(str(t.target))(graph) for t in tensors]
         layer = _layer_holding(kind, values[0], values[1] if bias is not None else None, given)
+        reason = give_padding_in_numbers(layer)
+        if reason is not None:
+            return reason
         install(graph, node, str(node.meta["mpq_name"]), layer, (source,))
         return None
 
     return rewrite
+
+
+def give_padding_in_numbers(layer: nn.Module) -> str | None:
+    """Replace padding "same" or "valid" of a layer, in place; returns why it cannot be done, or None."""
+    if not isinstance(getattr(layer, "padding", None), str):
+        return None
+    extra = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+    if layer.padding == "same" and any(amount % 2 for amount in extra):
+        return "padding 'same' about a window of even size is lopsided and has no integer kernel; pad before the layer"
+    layer.padding = tuple(amount // 2 if layer.padding == "same" else 0 for amount in extra)
+    return None
 
 
 def _layer_holding(

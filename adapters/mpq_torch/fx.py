@@ -29,6 +29,7 @@ from mpq_torch.measurement import Measurements
 from mpq_torch.qconfig import get_qconfig_mapping
 from mpq_torch.simulation import build_simulation
 from mpq_torch.sweep import compensate
+from mpq_torch.tracing_check import check_traced
 from mpq_torch.verification import Verification, verify
 
 __all__ = [
@@ -85,6 +86,7 @@ def search(
     )
     canonical = canonicalize(model, keep_float)
     batches = as_batches(calibration, model_inputs(canonical.graph))
+    check_traced(model, canonical, batches[0])
     sites = take_inventory(canonical, batches[0])
     request.check(sites.inventory)
     measured = Measurements(canonical, sites, batches, progress)

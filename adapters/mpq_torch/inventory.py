@@ -14,6 +14,7 @@ from mpq_plugins.inventory import Inventory, Site
 from mpq_torch.canonical import OWN_GRID, WEIGHTED, CanonicalModel, site_name
 from mpq_torch.canonical_ops import Add, Clamp, Concat, Input, Pad, SameGrid, Subsample
 from mpq_torch.rewriting import is_shape_value
+from mpq_torch.shape_checks import check_shapes
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d)
 
@@ -97,7 +98,10 @@ def _run(graph: fx.GraphModule, inputs: Sequence[Any]) -> tuple[dict[fx.Node, tu
             result = super().run_node(n)
             if isinstance(result, Tensor):
                 shapes[n] = tuple(result.shape[1:])
-                if n.op == "call_module" and isinstance(graph.get_submodule(str(n.target)), Input):
+                module = graph.get_submodule(str(n.target)) if n.op == "call_module" else None
+                if module is not None and not n.meta.get("mpq_float"):
+                    check_shapes(site_name(n), module, self.fetch_args_kwargs_from_env(n)[0], result)
+                if isinstance(module, Input):
                     negative[site_name(n)] = bool((result < 0).any())
             return result
 

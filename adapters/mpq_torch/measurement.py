@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
 
-from mpq_plugins.errors import NonFiniteValues
+from mpq_plugins.errors import ModelError, NonFiniteValues
 from mpq_plugins.histogram import Histogram
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.progress import track
@@ -59,11 +59,12 @@ class Measurements:
             parameter.requires_grad_(False)
         generator = torch.Generator().manual_seed(seed)
         recorder = _Recorder(model, sites)
+        spreads: dict[int, float] = {}
         for turn, chunk in enumerate(track(chunks, "measuring the float model", progress)):
             with torch.enable_grad():
                 output = recorder.run(*chunk)
             self._collect_forward(recorder, total, turn)
-            _back_propagate(output, generator)
+            _back_propagate(output, generator, spreads)
             self._collect_backward(recorder)
             self._samples += len(chunk[0])
             recorder.forget()
@@ -71,6 +72,13 @@ class Measurements:
     def weight(self, site: str) -> Array:
         """The weight in matrix form, float64 [out, in]."""
         return weight_matrix(self._layers[site]).flatten(0, 1).double().numpy()
+
+    def bias(self, site: str) -> Array:
+        """The bias of the layer, float64 [out]."""
+        layer = self._layers[site]
+        if layer.bias is None:
+            return np.zeros(weight_matrix(layer).flatten(0, 1).shape[0])
+        return layer.bias.detach().double().numpy()
 
     def covariance(self, site: str) -> Array:
         """Covariance of the layer's input columns, [groups, in, in]."""
@@ -155,23 +163,29 @@ class _Recorder(fx.Interpreter):
         self.layers.clear()
 
 
-def _back_propagate(output: Any, generator: torch.Generator) -> None:
-    """Back-propagate one random direction of the Fisher matrix from every float output of the model."""
+def _back_propagate(output: Any, generator: torch.Generator, spreads: dict[int, float]) -> None:
+    """Back-propagate one random direction of the Fisher matrix from every float output of the model.
+
+    spreads: by output, the standard deviation of its errors; found on the first call and kept, so
+    that all chunks count alike.
+    """
     leaves, _ = torch.utils._pytree.tree_flatten(output)
     outputs = [o for o in leaves if isinstance(o, Tensor) and o.requires_grad]
     if not outputs:
-        return
+        raise ModelError(
+            "the model's outputs have no gradient, so no candidate can be rated; cut the model before its argmax"
+        )
     directions = []
-    for tensor in outputs:
+    for index, tensor in enumerate(outputs):
         values = tensor.detach()
         signs = torch.randint(0, 2, values.shape, generator=generator, dtype=torch.int8) * 2.0 - 1.0
-        directions.append(_direction(values, signs).to(values.dtype))
+        directions.append(_direction(values, signs, spreads, index).to(values.dtype))
     torch.autograd.backward(outputs, directions)
 
 
-def _direction(output: Tensor, signs: Tensor) -> Tensor:
+def _direction(output: Tensor, signs: Tensor, spreads: dict[int, float], index: int) -> Tensor:
     if output.dim() != 2 or output.shape[1] < 2:
-        spread = float(output.std()) if output.numel() > 1 else 0.0
+        spread = spreads.setdefault(index, float(output.std()) if output.numel() > 1 else 0.0)
         return signs / spread if spread > 0 else signs
     sums = output.sum(1)
     if bool((output >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-4):

@@ -43,17 +43,24 @@ def _average_pool(graph: fx.GraphModule, node: fx.Node, options: dict[str, Any])
     if padding not in (0, (0,), (0, 0)) and not options.get("count_include_pad", True):
         return "average pooling that leaves its padding out of the count has no exact integer kernel"
     kernel, stride = options["kernel_size"], options.get("stride")
-    window = (1, *kernel) if isinstance(kernel, tuple) and len(kernel) == 1 else kernel
-    constant = not isinstance(kernel, fx.Node)
-    if constant and not average_pool_is_exact(window, bool(options.get("ceil_mode"))):
-        return f"average pooling over a window of {kernel} rounds ties in no one way; a mean has an exact kernel"
     one_dimensional = node.target in (F.avg_pool1d, torch.avg_pool1d) or (
         node.op == "call_module" and isinstance(graph.get_submodule(str(node.target)), nn.AvgPool1d)
     )
+    constant = not any(isinstance(k, fx.Node) for k in (kernel if isinstance(kernel, (tuple, list)) else [kernel]))
+    if constant and not average_pool_is_exact(window_of(kernel, one_dimensional), bool(options.get("ceil_mode"))):
+        return f"average pooling over a window of {kernel} rounds ties in no one way; a mean has an exact kernel"
     function = "torch.avg_pool1d" if one_dimensional else "functional.avg_pool2d"
     args = (argument(node, 0, "input"), kernel, kernel if stride is None else stride, padding)
     same_grid(graph, node, SameGrid(function, "avg_pool"), (*args, bool(options.get("ceil_mode"))), {})
     return None
+
+
+def window_of(kernel: Any, one_dimensional: bool) -> tuple[int, int]:
+    """Height and width of a pooling window; one over signals has height one."""
+    sizes = tuple(kernel) if isinstance(kernel, (tuple, list)) else (kernel,)
+    if one_dimensional:
+        return 1, sizes[0]
+    return sizes[0], sizes[-1]
 
 
 def adaptive_pool_module(graph: fx.GraphModule, node: fx.Node) -> str | None:

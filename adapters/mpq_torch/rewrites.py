@@ -20,7 +20,7 @@ from mpq_torch.canonical_ops import (
     SameGrid,
     Subsample,
 )
-from mpq_torch.functional_layers import functional_layer
+from mpq_torch.functional_layers import functional_layer, give_padding_in_numbers
 from mpq_torch.pooling_rewrites import (
     MAX_POOLS,
     adaptive_pool_function,
@@ -58,8 +58,9 @@ def _keep(graph: fx.GraphModule, node: fx.Node) -> None:
 
 
 def _weighted(graph: fx.GraphModule, node: fx.Node) -> str | None:
-    mode = getattr(graph.get_submodule(str(node.target)), "padding_mode", "zeros")
-    return None if mode == "zeros" else f"padding mode {mode!r} has no integer kernel"
+    layer = graph.get_submodule(str(node.target))
+    mode = getattr(layer, "padding_mode", "zeros")
+    return give_padding_in_numbers(layer) if mode == "zeros" else f"padding mode {mode!r} has no integer kernel"
 
 
 def _remove(graph: fx.GraphModule, node: fx.Node) -> None:
@@ -123,7 +124,7 @@ def _hardswish(graph: fx.GraphModule, node: fx.Node) -> None:
 
 
 def _add(graph: fx.GraphModule, node: fx.Node) -> str | None:
-    a, b = node.args[0], argument(node, 1, "other")
+    a, b = argument(node, 0, "input"), argument(node, 1, "other")
     if not (isinstance(a, fx.Node) and isinstance(b, fx.Node)):
         return "adding a constant has no integer kernel"
     if node.kwargs.get("alpha", 1) != 1:

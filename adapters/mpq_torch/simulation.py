@@ -18,7 +18,7 @@ from mpq_plugins.grid import Grid
 from mpq_plugins.targets import Target
 from mpq_torch import arithmetic
 from mpq_torch.canonical import WEIGHTED, CanonicalModel, site_name
-from mpq_torch.canonical_ops import Add, Input
+from mpq_torch.canonical_ops import Add, Clamp, Input, clamp_on_grid
 from mpq_torch.inventory import op_of
 from mpq_torch.layer_matrix import TRANSPOSED, weight_matrix
 from mpq_torch.observers import zero_point_of
@@ -199,6 +199,8 @@ def _without_weight(module: nn.Module, grid: Grid, target: Target) -> nn.Module 
         return SimulatedInput(grid)
     if isinstance(module, nn.Hardswish):
         return SimulatedHardswish(grid)
+    if isinstance(module, Clamp):
+        return clamp_on_grid(module, grid)
     if isinstance(module, Add):
         # QNNPACK's own add takes equal shapes only; torch's general kernel does the rest
         qnnpack = target.runtime is not None and target.runtime.engine == "qnnpack"

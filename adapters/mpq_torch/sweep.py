@@ -49,7 +49,8 @@ class LockStep:
         node = self.nodes[name]
         if node.op == "placeholder":
             index = self._placeholders.index(name)
-            self.values[name] = [batch[index] for batch in self._batches]
+            default = node.args[0] if node.args else None
+            self.values[name] = [batch[index] if index < len(batch) else default for batch in self._batches]
             return
         results = []
         for index in range(len(self._batches)):
@@ -116,7 +117,9 @@ def _moments(layer: nn.Module, node: fx.Node, exact: LockStep, quantized: LockSt
     for index in range(batches):
         wished = layer(exact.values[source][index])
         if partner is not None:
-            wished = wished + exact.values[partner][index] - quantized.values[partner][index]
+            error = exact.values[partner][index] - quantized.values[partner][index]
+            if torch.broadcast_shapes(wished.shape, error.shape) == wished.shape:  # the layer can make up for it
+                wished = wished + error
         if not torch.isfinite(wished).all():
             raise NonFiniteValues(
                 f"site {node.meta['mpq_name']} is NaN or infinite on the calibration data; "

@@ -69,6 +69,9 @@ def verify(converted: nn.Module, simulated: nn.Module, inputs: Any) -> Verificat
             got, wanted = _tensors(converted(*batch)), _tensors(simulated(*batch))
             if len(got) != len(wanted):
                 raise ModelError(f"the converted model returns {len(got)} tensors, its simulation {len(wanted)}")
+            for g, w in zip(got, wanted, strict=True):
+                if g.shape != w.shape:
+                    raise ModelError(f"the converted model returns {tuple(g.shape)}, its simulation {tuple(w.shape)}")
             different = [(g.dequantize() if g.is_quantized else g) - w for g, w in zip(got, wanted, strict=True)]
             elements += sum(d.numel() for d in different)
             count = sum(int((d != 0).sum()) for d in different)

@@ -1,0 +1,204 @@
+"""What is refused, with which sentence, and that every spelling of an op gives the same canonical model."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mpq_plugins.errors import UnsupportedOp
+from mpq_torch.canonical import canonicalize
+
+IMAGES, SIGNALS = (2, 4, 6, 6), (2, 4, 12)
+
+
+class Between(nn.Module):
+    """A function or module between two layers, so that it may not stay float."""
+
+    def __init__(self, op, dims=2):
+        super().__init__()
+        conv = {1: nn.Conv1d, 2: nn.Conv2d}[dims]
+        self.first, self.last = conv(4, 4, 1), conv(4, 2, 1)
+        self.op = op
+        self.bounds = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x):
+        return self.last(self.op(self.first(x)))
+
+
+class WithParameter(Between):
+    def forward(self, x):
+        return self.last(self.op(self.first(x), self.bounds))
+
+
+REFUSED = [
+    (nn.AvgPool2d(2, divisor_override=3), "average pooling with a divisor of its own"),
+    (lambda x: F.avg_pool2d(x, 2, divisor_override=3), "average pooling with a divisor of its own"),
+    (nn.AvgPool2d(2, padding=1, count_include_pad=False), "average pooling that leaves its padding out of the count"),
+    (lambda x: F.avg_pool2d(x, 2, 2, 1, False, False), "average pooling that leaves its padding out of the count"),
+    (nn.AvgPool2d((2, 7), padding=(1, 3)), r"average pooling over a window of \(2, 7\) rounds ties in no one way"),
+    (nn.AdaptiveAvgPool2d(3), r"adaptive pooling to \(3, 3\) has no exact integer kernel"),
+    (lambda x: F.adaptive_avg_pool2d(x, (1, 3)), r"adaptive pooling to \(1, 3\) has no exact integer kernel"),
+    (nn.Upsample(scale_factor=2, mode="bilinear"), "interpolation mode 'bilinear' has no exact integer kernel"),
+    (lambda x: F.interpolate(x, scale_factor=2.0, mode="bilinear"), "interpolation mode 'bilinear' has no exact"),
+    (nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"), "padding mode 'reflect' has no integer kernel"),
+    (nn.Conv2d(4, 4, 2, padding="same"), "padding 'same' about a window of even size is lopsided"),
+    (lambda x: F.pad(x, (1, 1, 1, 1), mode="reflect"), "padding by anything but zeros has no integer kernel"),
+    (lambda x: F.pad(x, (1, 1), value=1.0), "padding by anything but zeros has no integer kernel"),
+    (nn.ConstantPad2d(1, 2.0), "padding by anything but zeros has no integer kernel"),
+    (nn.ReflectionPad2d(1), "no integer kernel for ReflectionPad2d"),
+    (lambda x: F.pad(x, (-1, 0)), "padding must be by constant amounts of zero or more"),
+    (lambda x: x[:, :, 1:], "this indexing has no integer kernel"),
+    (lambda x: x[:, :, ::3, ::3], "this indexing has no integer kernel"),
+    (lambda x: x[:, :, :2], "this indexing has no integer kernel"),
+    (nn.MaxPool2d(2, return_indices=True), "max pooling with indices has no integer kernel"),
+    (lambda x: torch.add(x, x, alpha=2), "add with alpha other than 1 has no integer kernel"),
+    (lambda x: x + 1.0, "adding a constant has no integer kernel"),
+    (lambda x: x.mean(1, keepdim=True), "mean over dimensions 1 has no integer kernel"),
+    (lambda x: torch.mean(x, (1, 2, 3)), r"mean over dimensions \(1, 2, 3\) has no integer kernel"),
+    (nn.GELU(), "no integer kernel for GELU"),
+    (torch.sigmoid, "no integer kernel for sigmoid"),
+    (lambda x: x.exp(), "no integer kernel for exp"),
+    (lambda x: F.conv2d(x, x), "a functional layer whose weight is computed has no integer kernel"),
+]
+
+
+@pytest.mark.parametrize(("op", "sentence"), REFUSED, ids=[s[:60] + str(i) for i, (_, s) in enumerate(REFUSED)])
+def test_an_op_without_an_integer_kernel_is_refused_with_the_reason(op, sentence):
+    with pytest.raises(UnsupportedOp, match=sentence):
+        canonicalize(Between(op).eval())
+
+
+@pytest.mark.parametrize(
+    ("op", "sentence"),
+    [
+        (nn.AdaptiveAvgPool1d(2), r"adaptive pooling to \(2,\) has no exact integer kernel"),
+        (nn.AvgPool1d(14), r"average pooling over a window of \(14,\) rounds ties in no one way"),
+        (lambda x: F.avg_pool1d(x, 14), "average pooling over a window of 14 rounds ties in no one way"),
+    ],
+)
+def test_pooling_of_signals_is_refused_for_the_same_reasons(op, sentence):
+    with pytest.raises(UnsupportedOp, match=sentence):
+        canonicalize(Between(op, dims=1).eval())
+
+
+def test_a_clamp_between_tensors_is_refused():
+    with pytest.raises(UnsupportedOp, match="the bounds of a clamp must be constants"):
+        canonicalize(WithParameter(lambda x, low: torch.clamp(x, low)).eval())
+
+
+def test_the_way_out_of_a_refusal_leaves_the_op_in_float():
+    model = Between(nn.GELU()).eval()
+    with pytest.raises(UnsupportedOp, match=r"op: no integer kernel for GELU\. Name them in keep_float"):
+        canonicalize(model)
+    assert canonicalize(model, keep_float=["op"]).float_ops == ("op",)
+
+
+# each line: spellings of one op that must become the same canonical modules
+SAME = [
+    (IMAGES, nn.ReLU(), nn.ReLU(inplace=True), F.relu, torch.relu, lambda x: x.relu()),
+    (IMAGES, nn.ReLU6(), F.relu6),
+    (IMAGES, nn.Hardtanh(-2, 2), lambda x: F.hardtanh(x, -2, 2), lambda x: F.hardtanh(x, min_val=-2, max_val=2)),
+    (IMAGES, lambda x: torch.clamp(x, -1, 1), lambda x: x.clamp(min=-1, max=1), lambda x: torch.clip(x, -1, 1)),
+    (IMAGES, nn.Hardswish(), F.hardswish),
+    (IMAGES, nn.MaxPool2d(2), lambda x: F.max_pool2d(x, 2), lambda x: F.max_pool2d(x, kernel_size=2)),
+    (IMAGES, nn.MaxPool2d(3, 2, 1), lambda x: F.max_pool2d(x, 3, stride=2, padding=1)),
+    (SIGNALS, nn.MaxPool1d(2), lambda x: F.max_pool1d(x, 2)),
+    (IMAGES, nn.AvgPool2d(2), lambda x: F.avg_pool2d(x, 2), lambda x: F.avg_pool2d(x, kernel_size=(2, 2), stride=2)),
+    (IMAGES, nn.AvgPool2d(3, 2, 1, ceil_mode=True), lambda x: F.avg_pool2d(x, 3, 2, 1, True)),
+    (SIGNALS, nn.AvgPool1d(4), lambda x: F.avg_pool1d(x, 4), lambda x: torch.avg_pool1d(x, (4,))),
+    (
+        IMAGES,
+        nn.AdaptiveAvgPool2d(1),
+        nn.AdaptiveAvgPool2d((1, 1)),
+        lambda x: F.adaptive_avg_pool2d(x, 1),
+        lambda x: x.mean((2, 3), keepdim=True),
+        lambda x: torch.mean(x, (-1, -2), True),
+    ),
+    (SIGNALS, nn.AdaptiveAvgPool1d(1), lambda x: F.adaptive_avg_pool1d(x, 1)),
+    (
+        IMAGES,
+        nn.Upsample(scale_factor=2),
+        lambda x: F.interpolate(x, scale_factor=2),
+        lambda x: F.interpolate(x, 12),
+    ),
+    (IMAGES, nn.ZeroPad2d((1, 2, 0, 1)), nn.ConstantPad2d((1, 2, 0, 1), 0.0), lambda x: F.pad(x, (1, 2, 0, 1))),
+    (IMAGES, lambda x: x[:, :, ::2, ::4], lambda x: x[:, :, 0::2, ::4]),
+    (IMAGES, nn.Identity(), nn.Dropout(0.5), nn.Dropout2d(0.5), lambda x: F.dropout(x, 0.5, training=False)),
+    (IMAGES, lambda x: x + x, lambda x: torch.add(x, x), lambda x: x.add(x), lambda x: torch.add(input=x, other=x)),
+    (IMAGES, lambda x: torch.permute(x, (0, 1, 3, 2)), lambda x: x.transpose(2, 3), lambda x: x.permute(0, 1, 3, 2)),
+]
+
+
+@pytest.mark.parametrize("line", SAME, ids=range(len(SAME)))
+def test_every_spelling_of_an_op_computes_what_the_model_computes(line):
+    shape, *spellings = line
+    x = torch.randn(shape) * 3
+    results = []
+    for op in spellings:
+        torch.manual_seed(0)
+        model = Between(op, dims=len(shape) - 2).eval()
+        canonical = canonicalize(model)
+        assert canonical.float_ops == ()
+        with torch.no_grad():
+            results.append(canonical.graph(x))
+            torch.testing.assert_close(results[-1], model(x), atol=1e-6, rtol=1e-6)
+    for other in results[1:]:
+        torch.testing.assert_close(other, results[0], atol=1e-6, rtol=1e-6)
+
+
+FUNCTIONAL = [
+    (nn.Conv1d(4, 4, 3, 2, 1, groups=2), SIGNALS, F.conv1d),
+    (nn.Conv2d(4, 4, (3, 1), (1, 2), (1, 0), bias=False), IMAGES, F.conv2d),
+    (nn.Conv2d(4, 4, 3, padding=2, dilation=2), IMAGES, F.conv2d),
+    (nn.Conv2d(4, 4, (3, 1), padding="same", dilation=2), IMAGES, F.conv2d),
+    (nn.Conv1d(4, 4, 4, padding="valid"), SIGNALS, F.conv1d),
+    (nn.ConvTranspose1d(4, 4, 3, 2, 1, 1), SIGNALS, F.conv_transpose1d),
+    (nn.ConvTranspose2d(4, 4, 3, stride=2, groups=2, dilation=2), IMAGES, F.conv_transpose2d),
+]
+
+
+@pytest.mark.parametrize(("layer", "shape", "function"), FUNCTIONAL, ids=range(len(FUNCTIONAL)))
+def test_a_functional_layer_becomes_the_module_with_the_same_numbers(layer, shape, function):
+    names = ["stride", "padding", "dilation", "groups"]
+    names += ["output_padding"] if "transpose" in function.__name__ else []
+
+    class Functional(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.kernel, self.offset = layer.weight, layer.bias
+
+        def forward(self, x):
+            return function(x, self.kernel, self.offset, **{name: getattr(layer, name) for name in names})
+
+    x = torch.randn(shape)
+    canonical = canonicalize(Functional().eval())
+    (found,) = [module for _, module in canonical.nodes() if hasattr(module, "weight")]
+    assert type(found) is type(layer)
+    assert torch.equal(canonical.graph(x), layer(x))
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.Conv2d(4, 4, (3, 5), padding="same", dilation=2), nn.Conv1d(4, 4, 3, padding="valid")]
+)
+def test_padding_by_name_becomes_padding_by_number_and_computes_the_same(layer):
+    x = torch.randn(SIGNALS if isinstance(layer, nn.Conv1d) else IMAGES)
+    graph = canonicalize(nn.Sequential(layer).eval()).graph
+    assert graph.get_submodule("0").padding == ((0,) if isinstance(layer, nn.Conv1d) else (2, 4))
+    torch.testing.assert_close(graph(x), layer(x))
+
+
+def test_a_functional_linear_becomes_a_linear():
+    class Functional(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.kernel = nn.Parameter(torch.randn(3, 5))
+
+        def forward(self, x):
+            return F.linear(x, self.kernel)
+
+    model, x = Functional().eval(), torch.randn(2, 5)
+    canonical = canonicalize(model)
+    assert isinstance(canonical.graph.get_submodule("linear"), nn.Linear)
+    assert torch.equal(canonical.graph(x), model(x))

@@ -1,0 +1,121 @@
+"""What verify counts, refuses and names; the converted models here are simulations with known faults."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from mpq_plugins.errors import EmptyCalibration, ModelError, VerificationError
+from mpq_torch import fx
+from mpq_torch.tests.networks import Branches, Embedded, Residual, network
+from mpq_torch.verification import Verification, verify
+
+
+def simulation(kind=Residual):
+    model, x = network(kind)
+    recipe = fx.search(model, [x], "torch-x86", weight_bits=4, activation_bits=8)
+    on_grid = fx.constrain(model, recipe)
+    return on_grid, recipe, fx.simulate(on_grid, recipe), x
+
+
+class Altered(nn.Module):
+    """A model whose output goes through a function."""
+
+    def __init__(self, model, change):
+        super().__init__()
+        self.model, self.change = model, change
+
+    def forward(self, *args):
+        return self.change(self.model(*args))
+
+
+def plus(amounts):
+    def change(y):
+        y = y.clone()
+        for index, amount in amounts.items():
+            y[index] += amount
+        return y
+
+    return change
+
+
+def test_equal_models_are_exact_over_all_batches():
+    _, _, simulated, x = simulation()
+    found = verify(simulated, simulated, [x, x[:1]])
+    assert found == Verification(True, 0.0, 0, 35, None)
+    assert str(found) == "exact: all 35 output values are equal"
+    found.raise_if_different()
+
+
+def test_differing_elements_are_counted_and_the_largest_difference_kept():
+    _, _, simulated, x = simulation()
+    found = verify(Altered(simulated, plus({(0, 1): 0.5, (0, 2): -2.0})), simulated, [x, x[:1]])
+    assert (found.exact, found.mismatched, found.elements, found.max_difference) == (False, 4, 35, 2.0)
+    assert str(found) == "4 of 35 output values differ, by at most 2; the first site that differs is only the output"
+    with pytest.raises(VerificationError, match="4 of 35"):
+        found.raise_if_different()
+
+
+def test_nan_is_a_difference():
+    _, _, simulated, x = simulation()
+    assert verify(Altered(simulated, plus({(0, 1): float("nan")})), simulated, x).mismatched == 1
+
+
+def test_every_tensor_of_a_tuple_is_compared():
+    _, _, simulated, x = simulation(Embedded)
+    first, second = simulated(x)
+    found = verify(Altered(simulated, lambda y: (y[0], y[1] + 1)), simulated, x)
+    assert (found.mismatched, found.elements) == (second.numel(), first.numel() + second.numel())
+
+
+def test_a_list_in_the_place_of_a_tuple_is_the_same_and_a_missing_output_is_refused():
+    _, _, simulated, x = simulation(Embedded)
+    assert verify(Altered(simulated, list), simulated, x).exact
+    with pytest.raises(ModelError, match="returns 1 tensors, its simulation 2"):
+        verify(Altered(simulated, lambda y: y[0]), simulated, x)
+
+
+def test_outputs_that_only_broadcast_to_each_other_are_refused():
+    _, _, simulated, x = simulation()
+    with pytest.raises(ModelError, match=r"returns \(6, 1, 5\), its simulation \(6, 5\)"):
+        verify(Altered(simulated, lambda y: y.unsqueeze(1)), simulated, x)
+
+
+@pytest.mark.parametrize("kind", [Branches, Embedded])
+def test_a_float_tail_is_compared_as_float(kind):
+    on_grid, recipe, simulated, x = simulation(kind)
+    assert verify(fx.quantize(on_grid, recipe, x), simulated, x).exact
+
+
+def test_quantized_outputs_are_compared_as_values():
+    _, _, simulated, x = simulation()
+    step = simulated.get_submodule("fc__simulated").grid.steps[0]
+
+    def quantized(y):
+        return torch.quantize_per_tensor(y, step, 128, torch.quint8)
+
+    assert verify(Altered(simulated, quantized), simulated, x).exact
+
+
+def test_the_first_site_that_differs_is_named_where_both_are_graphs():
+    on_grid, recipe, simulated, x = simulation()
+    int8 = fx.quantize(on_grid, recipe, x)
+    with torch.no_grad():
+        simulated.get_submodule("fc__simulated").layer.bias.add_(100.0)
+    assert verify(int8, simulated, x).first_differing_site == "fc"
+    with torch.no_grad():
+        simulated.get_submodule("conv1__simulated").layer.bias.add_(100.0)
+    assert verify(int8, simulated, x).first_differing_site == "conv1"
+
+
+def test_without_inputs_nothing_is_verified():
+    _, _, simulated, _ = simulation()
+    with pytest.raises(EmptyCalibration):
+        verify(simulated, simulated, [])
+
+
+def test_a_graph_that_is_no_simulation_is_refused():
+    on_grid, _, simulated, x = simulation()
+    with pytest.raises(ModelError, match=r"verify needs the model that fx\.simulate returned"):
+        verify(simulated, on_grid, x)
