@@ -15,11 +15,11 @@ WEIGHT = ".weight"
 def translate(recipe: Recipe, inventory: Inventory, names: Mapping[str, str] | None = None) -> Recipe:
     """The recipe for the twin of its model: the same grids under the twin's names, per-channel axes moved.
 
-        inventory: of the twin. names: site or layer of the recipe -> of the twin; a layer stands for its
-        activation and its weight; what is not listed keeps its name.
-        Raises RecipeMismatch where sites are missing or left over, or have another number of elements.
+    inventory: of the twin. names: site or layer of the recipe -> of the twin; a layer stands for its
+    activation and its weight; what is not listed keeps its name.
+    Raises RecipeMismatch where sites are missing or left over, or have another number of elements.
 
-        >>> from mpq_plugins.grid import Grid
+    >>> from mpq_plugins.grid import Grid
     >>> from mpq_plugins.inventory import Site
     >>> ours, theirs = ((2, 4), 0), ((4, 2), 1)
     >>> torch, keras = (
@@ -27,9 +27,9 @@ def translate(recipe: Recipe, inventory: Inventory, names: Mapping[str, str] | N
     ...     for x, w, (shape, axis) in (("x", "fc.weight", ours), ("image", "dense.weight", theirs))
     ... )
     >>> grids = {"x": Grid.power_of_two(8, 0), "fc.weight": Grid.power_of_two(4, [0, 1], axis=0)}
-        >>> recipe = Recipe.from_inventory(torch, grids, "generic-po2-per-channel", "by hand")
-        >>> translate(recipe, keras, {"x": "image", "fc": "dense"})["dense.weight"].axis
-        1
+    >>> recipe = Recipe.from_inventory(torch, grids, "generic-po2-per-channel", "by hand")
+    >>> translate(recipe, keras, {"x": "image", "fc": "dense"})["dense.weight"].axis
+    1
     """
     renamed = {_renamed(name, names or {}): name for name in recipe}
     grids, reasons = {}, {}
