@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mpq_tfmot.keras import keras
 from numpy.typing import NDArray
+
+from mpq_tfmot.keras import keras
 
 IC01 = "ic01_indices_into_cifar10_test.npy"
 RESNET8 = "mlperf_tiny_resnet8.h5"

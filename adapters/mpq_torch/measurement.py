@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor, fx
 
 from mpq_plugins.errors import ModelError, NonFiniteValues
+from mpq_plugins.fisher import FisherDirections
 from mpq_plugins.histogram import Histogram
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.progress import track
-from mpq_plugins.sensitivity import fisher_directions
 from mpq_torch.batches import in_chunks
 from mpq_torch.canonical import WEIGHTED, CanonicalModel
 from mpq_torch.inventory import GraphSites
@@ -22,7 +22,6 @@ from mpq_torch.layer_matrix import Thinning, columns, output_columns, weight_mat
 
 MAX_COLUMNS = 2**14
 CHUNK = 64
-SMALLEST_PROBABILITY = 1e-6
 
 Array = NDArray[np.float64]
 
@@ -57,14 +56,13 @@ class Measurements:
         parameters = [p for p in model.graph.parameters() if p.requires_grad]
         for parameter in parameters:
             parameter.requires_grad_(False)
-        generator = torch.Generator().manual_seed(seed)
+        directions = FisherDirections(seed)
         recorder = _Recorder(model, sites)
-        spreads: dict[int, float] = {}
         for turn, chunk in enumerate(track(chunks, "measuring the float model", progress)):
             with torch.enable_grad():
                 output = recorder.run(*chunk)
             self._collect_forward(recorder, total, turn)
-            _back_propagate(output, generator, spreads)
+            _back_propagate(output, directions)
             self._collect_backward(recorder)
             self._samples += len(chunk[0])
             recorder.forget()
@@ -163,33 +161,13 @@ class _Recorder(fx.Interpreter):
         self.layers.clear()
 
 
-def _back_propagate(output: Any, generator: torch.Generator, spreads: dict[int, float]) -> None:
-    """Back-propagate one random direction of the Fisher matrix from every float output of the model.
-
-    spreads: by output, the standard deviation of its errors; found on the first call and kept, so
-    that all chunks count alike.
-    """
+def _back_propagate(output: Any, directions: FisherDirections) -> None:
+    """Back-propagate one random direction of the Fisher matrix from every float output of the model."""
     leaves, _ = torch.utils._pytree.tree_flatten(output)
     outputs = [o for o in leaves if isinstance(o, Tensor) and o.requires_grad]
     if not outputs:
         raise ModelError(
             "the model's outputs have no gradient, so no candidate can be rated; cut the model before its argmax"
         )
-    directions = []
-    for index, tensor in enumerate(outputs):
-        values = tensor.detach()
-        signs = torch.randint(0, 2, values.shape, generator=generator, dtype=torch.int8) * 2.0 - 1.0
-        directions.append(_direction(values, signs, spreads, index).to(values.dtype))
-    torch.autograd.backward(outputs, directions)
-
-
-def _direction(output: Tensor, signs: Tensor, spreads: dict[int, float], index: int) -> Tensor:
-    if output.dim() != 2 or output.shape[1] < 2:
-        spread = spreads.setdefault(index, float(output.std()) if output.numel() > 1 else 0.0)
-        return signs / spread if spread > 0 else signs
-    sums = output.sum(1)
-    if bool((output >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-4):
-        # class probabilities: the gradient that the softmax turns into a direction of its logits
-        p = output.clamp_min(SMALLEST_PROBABILITY)
-        return torch.from_numpy(fisher_directions(p.log().numpy(), signs.numpy())) / p
-    return torch.from_numpy(fisher_directions(output.numpy(), signs.numpy()))
+    drawn = [directions.draw(tensor.detach().numpy(), index) for index, tensor in enumerate(outputs)]
+    torch.autograd.backward(outputs, [torch.from_numpy(d).to(o.dtype) for d, o in zip(drawn, outputs, strict=True)])

@@ -39,8 +39,7 @@ def classifier(outputs=3):
 
 
 def signs_of(shape, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 2, shape, generator=generator, dtype=torch.int8).double() * 2 - 1
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, 2, shape) * 2.0 - 1.0)
 
 
 def gradients(model, x, direction):

@@ -1,0 +1,47 @@
+"""The TensorFlow Model Optimization adapter of mpq-plugins; TensorFlow is imported on first use."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "GridQuantizer": "quantizers",
+    "QuantizeConfig": "quantize_config",
+    "QuantizeScheme": "scheme",
+    "constrain": "api",
+    "equalize": "equalized",
+    "harden": "hardening",
+    "inventory": "api",
+    "quantize": "scheme",
+    "quantize_scope": "scheme",
+    "search": "api",
+    "simulate": "api",
+    "sizes": "litert_sizes",
+    "to_litert": "api",
+    "Verification": "verification",
+    "verify": "verification",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        importlib.import_module("mpq_tfmot.keras")  # first of all: it silences TensorFlow and chooses its Keras
+        module = importlib.import_module(f"mpq_tfmot.{_HOMES[name]}")
+    except ModuleNotFoundError as error:
+        if error.name and error.name.split(".")[0] in ("tensorflow", "tf_keras", "tensorflow_model_optimization"):
+            from mpq_plugins.errors import PluginError
+
+            raise PluginError(
+                f"{error.name} is not installed; install with: pip install 'mpq-plugins[tfmot]'"
+            ) from None
+        raise
+    return getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

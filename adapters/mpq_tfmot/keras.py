@@ -1,0 +1,18 @@
+"""TensorFlow and tf_keras, imported once: with the legacy Keras that TF-MOT works on, and in silence."""
+
+from __future__ import annotations
+
+import os
+
+from mpq_tfmot.silence import quiet_stderr
+
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+with quiet_stderr():
+    import tensorflow as tf
+    import tf_keras as keras
+
+tf.get_logger().setLevel("ERROR")
+
+__all__ = ["keras", "tf"]

@@ -1,0 +1,54 @@
+"""The TF-MOT adapter's plug-in: found by this distribution's own entry point. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from mpq_plugins.errors import PluginError
+from mpq_plugins.hookspecs import hookimpl
+
+NEEDED = {"tensorflow": "tensorflow", "tf_keras": "tf_keras", "tensorflow_model_optimization": "TF-MOT"}
+
+
+@dataclass(frozen=True)
+class TfmotFramework:
+    """What the core knows of TF-MOT before TensorFlow is imported."""
+
+    name: str = "tfmot"
+    summary: str = "TensorFlow Model Optimization on tf_keras, down to LiteRT"
+    requirement: str = "mpq-plugins[tfmot]"
+
+    def available(self) -> bool:
+        """Whether TensorFlow, tf_keras and TF-MOT are installed; found without importing them."""
+        return not self._missing()
+
+    def load(self) -> ModuleType:
+        """Import the adapter, ``mpq_tfmot``. Raises PluginError saying what to install."""
+        return self._module("mpq_tfmot")
+
+    def demo(self) -> ModuleType:
+        """Import the demo: ``run()`` yields rows and recipes, ``RUNTIME`` names what runs them."""
+        return self._module("mpq_tfmot.demo")
+
+    def _missing(self) -> list[str]:
+        return [words for module, words in NEEDED.items() if importlib.util.find_spec(module) is None]
+
+    def _module(self, name: str) -> ModuleType:
+        missing = self._missing()
+        if missing:
+            raise PluginError(
+                f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed; "
+                f"install with: pip install '{self.requirement}'"
+            )
+        return importlib.import_module(name)
+
+
+@hookimpl
+def mpq_register_frameworks(register: Callable[[Any], None]) -> None:
+    """Register tfmot."""
+    register(TfmotFramework())

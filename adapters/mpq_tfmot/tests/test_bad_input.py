@@ -1,0 +1,155 @@
+"""What bad input gets: an error of ours that says what is wrong and what to do."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mpq_plugins import Grid
+from mpq_plugins.errors import (
+    BudgetError,
+    EmptyCalibration,
+    GridError,
+    ModelError,
+    NonFiniteValues,
+    RecipeMismatch,
+    TargetError,
+    UnsupportedOp,
+)
+from mpq_tfmot import constrain, inventory, search, simulate, to_litert
+from mpq_tfmot.canonical import canonicalize
+from mpq_tfmot.keras import keras
+from mpq_tfmot.tests.networks import NETWORKS, residual, samples, series
+
+layers = keras.layers
+
+
+def test_a_keras_3_model_is_named_as_such():
+    keras3 = pytest.importorskip("keras")
+    model = keras3.Sequential([keras3.Input((3,)), keras3.layers.Dense(2)])
+    with pytest.raises(ModelError, match=r"is a Keras 3 model.*tf_keras"):
+        inventory(model)
+
+
+def test_a_subclassed_model_is_refused():
+    class Mine(keras.Model):
+        def call(self, x):
+            return x
+
+    with pytest.raises(ModelError, match=r"subclassed.*functional"):
+        inventory(Mine())
+
+
+def test_an_unbuilt_model_is_refused():
+    with pytest.raises(ModelError, match="not built"):
+        inventory(keras.Sequential([layers.Dense(2)]))
+
+
+def test_something_else_is_refused():
+    with pytest.raises(ModelError, match="got int"):
+        inventory(3)
+
+
+def test_a_shared_layer_is_named():
+    inputs = keras.Input((4,))
+    dense = layers.Dense(4, name="twice")
+    with pytest.raises(ModelError, match="'twice' is called twice"):
+        inventory(keras.Model(inputs, dense(dense(inputs))))
+
+
+def test_a_model_without_weights_has_nothing_to_quantize():
+    with pytest.raises(ModelError, match=r"nothing|no convolution"):
+        inventory(keras.Sequential([keras.Input((4,)), layers.ReLU()]))
+
+
+def test_an_unknown_op_before_a_weight_is_named_and_one_behind_all_weights_stays_float():
+    before = keras.Sequential([keras.Input((4,)), layers.LayerNormalization(name="norm"), layers.Dense(2)])
+    with pytest.raises(UnsupportedOp, match="norm: LayerNormalization"):
+        inventory(before)
+    behind = keras.Sequential([keras.Input((4,)), layers.Dense(2), layers.LayerNormalization(name="norm")])
+    assert canonicalize(behind).float_ops == ("norm",)
+
+
+def test_conversion_refuses_a_tail_that_no_kernel_knows():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(2, name="fc"), layers.LayerNormalization(name="norm")])
+    recipe = search(model, samples(model), "litert-po2", weight_bits=8, activation_bits=8)
+    with pytest.raises(UnsupportedOp, match="norm: would stay float"):
+        to_litert(model, recipe)
+
+
+def test_nan_weights_are_named_with_their_layer():
+    model = series()
+    kernel = model.get_layer("fc").kernel
+    kernel.assign(np.full(kernel.shape, np.nan))
+    with pytest.raises(NonFiniteValues, match="fc: 32 of 32"):
+        inventory(model)
+
+
+@pytest.mark.parametrize("empty", [[], np.zeros((0, 9, 9, 3), np.float32), iter(())])
+def test_an_empty_calibration_set_is_refused(empty):
+    with pytest.raises(EmptyCalibration, match="empty"):
+        search(residual(), empty, "litert-po2", weight_bits=8, activation_bits=8)
+
+
+def test_nan_in_the_calibration_data_is_counted():
+    x = samples(residual())
+    x[0, 0, 0, 0] = np.inf
+    with pytest.raises(NonFiniteValues, match="1 NaN or infinite"):
+        search(residual(), x, "litert-po2", weight_bits=8, activation_bits=8)
+
+
+def test_calibration_of_another_shape_is_refused():
+    with pytest.raises(ModelError, match="does not fit"):
+        search(residual(), np.zeros((4, 5, 5, 3), np.float32), "litert-po2", weight_bits=8, activation_bits=8)
+
+
+def test_open_bits_without_a_budget_are_refused():
+    with pytest.raises(BudgetError, match="budget"):
+        search(residual(), samples(residual()), "litert-po2")
+
+
+def test_a_recipe_for_another_model_is_refused_with_names():
+    model = residual()
+    recipe = search(model, samples(model), "litert-po2", weight_bits=8, activation_bits=8)
+    for use in (simulate, constrain, to_litert):
+        with pytest.raises(RecipeMismatch, match=r"conv1\.weight"):
+            use(series(), recipe)
+
+
+def test_a_recipe_for_torch_does_not_convert_to_litert():
+    model = residual()
+    recipe = search(model, samples(model), "torch-x86", weight_bits=7, activation_bits=7)
+    with pytest.raises(TargetError, match="runs on torch"):
+        to_litert(model, recipe)
+    with pytest.raises(TargetError, match="has no runtime"):
+        to_litert(model, replace(recipe, target="generic-po2"))
+
+
+def test_a_grid_that_litert_lacks_is_refused_with_its_site():
+    model = residual()
+    recipe = search(model, samples(model), "litert-po2", weight_bits=8, activation_bits=8)
+    wide = recipe.with_grids({"conv1": Grid.power_of_two(9, 3, signed=False)})
+    with pytest.raises(TargetError, match=r"'conv1'.*bits may be"):
+        to_litert(model, wide)
+
+
+def test_an_output_far_finer_than_its_accumulator_is_named():
+    model = residual()
+    recipe = search(model, samples(model), "litert-po2", weight_bits=8, activation_bits=8, per_channel=False)
+    grids = {"conv1": Grid.power_of_two(8, -9, signed=False), "conv1.weight": Grid.power_of_two(8, 4)}
+    with pytest.raises(GridError, match="'conv1': its accumulator's step"):
+        to_litert(model, recipe.with_grids(grids))
+
+
+def test_all_zero_weights_get_a_grid():
+    model = series()
+    kernel = model.get_layer("fc").kernel
+    kernel.assign(np.zeros(kernel.shape))
+    recipe = search(model, samples(model), "litert-po2", weight_bits=4, activation_bits=8)
+    outputs = simulate(constrain(model, recipe, samples(model)), recipe).predict(samples(model))
+    assert np.all(np.isfinite(outputs))
+
+
+def test_every_network_is_readable():
+    for make in NETWORKS.values():
+        assert len(inventory(make()).weights)

@@ -1,0 +1,102 @@
+"""The flatbuffer: integer ops only, packed weights, and a verification that finds what differs."""
+
+import numpy as np
+import pytest
+from tensorflow.lite.python import schema_py_generated as schema
+
+from integration_tests.tfmot.recipes import clipping_recipe
+from mpq_plugins.errors import ModelError, VerificationError
+from mpq_tfmot import simulate, sizes, to_litert, verify
+from mpq_tfmot.tests.networks import NETWORKS, mobile, residual, samples
+from mpq_tfmot.verification import run_litert
+
+FLOAT = schema.TensorType.FLOAT32
+
+
+def graph_of(flat):
+    return schema.ModelT.InitFromPackedBuf(bytearray(flat), 0)
+
+
+def float_ops(flat):
+    """Names of the ops that read and write floats."""
+    model = graph_of(flat)
+    graph = model.subgraphs[0]
+    names = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
+    kinds = [tensor.type for tensor in graph.tensors]
+    return [
+        names[model.operatorCodes[op.opcodeIndex].builtinCode]
+        for op in graph.operators
+        if all(kinds[i] == FLOAT for i in (*op.inputs, *op.outputs))
+    ]
+
+
+@pytest.mark.parametrize("kind", ["mobile", "series", "nested"])
+def test_no_op_computes_on_floats(kind):
+    model = NETWORKS[kind]()
+    flat = to_litert(model, clipping_recipe(model, samples(model), "litert-po2", 5, 6))
+    assert float_ops(flat) == []
+
+
+def test_a_softmax_at_the_end_is_the_only_float_op_and_gives_probabilities():
+    model = residual()
+    x = samples(model)
+    recipe = clipping_recipe(model, x, "litert-po2", 8, 8)
+    flat = to_litert(model, recipe)
+    assert float_ops(flat) == ["SOFTMAX"]
+    np.testing.assert_allclose(run_litert(flat, x)[0], simulate(model, recipe).predict(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("target", ["litert-po2", "litert-po2-reference"])
+def test_packing_makes_the_file_smaller_and_changes_no_number(target):
+    model = mobile()
+    x = samples(model)
+    recipe = clipping_recipe(model, x, target, 3, 6, per_channel=True)
+    packed, plain = to_litert(model, recipe), to_litert(model, recipe, pack=False)
+    saved = 16 * 8 + 8 * 16 + 8 * 4  # the pointwise and dense weights, of which half the bytes go
+    assert len(plain) - len(packed) >= saved // 2 - 64
+    np.testing.assert_array_equal(
+        run_litert(packed, x, simulate(model, recipe).kernels)[0],
+        run_litert(plain, x, simulate(model, recipe).kernels)[0],
+    )
+
+
+def test_sizes_say_what_the_file_holds_and_what_the_bits_alone_need():
+    model = residual()
+    recipe = clipping_recipe(model, samples(model), "litert-po2", 3, 6)
+    flat = to_litert(model, recipe)
+    found = sizes(flat, recipe)
+    # 3x3x3x8 and 3x3x8x8 int8 codes of the convolutions, and 72x5 int4 codes of the dense layer
+    assert found.weight_bytes_stored == 216 + 576 + 180
+    assert found.weight_bytes_of_bits == (216 + 576 + 360) * 3 / 8
+    assert found.file_bytes == len(flat)
+    assert "972" in str(found)
+
+
+def test_verify_names_the_first_site_that_differs():
+    model = residual()
+    x = samples(model)
+    recipe = clipping_recipe(model, x, "litert-po2", 8, 8)
+    flat = to_litert(model, recipe)
+    weight, bias = model.get_layer("conv2").get_weights()
+    model.get_layer("conv2").set_weights([weight + 0.1, bias])
+    found = verify(flat, simulate(model, recipe), x)
+    assert not found
+    assert found.first_differing_site == "conv2"
+    with pytest.raises(VerificationError, match="conv2"):
+        found.raise_if_different()
+
+
+def test_verify_refuses_a_float_model_function():
+    model = residual()
+    recipe = clipping_recipe(model, samples(model), "litert-po2", 8, 8)
+    with pytest.raises(ModelError, match="simulate"):
+        verify(to_litert(model, recipe), lambda x: x, samples(model))
+
+
+def test_the_reference_kernels_differ_from_xnnpack_and_verify_counts_by_how_much():
+    model = residual()
+    x = samples(model, 64)
+    recipe = clipping_recipe(model, x, "litert-po2", 4, 4)
+    found = verify(to_litert(model, recipe), simulate(model, recipe), x, kernels="builtin")
+    assert not found.exact
+    assert found.off_by_one > 0

@@ -1,0 +1,32 @@
+"""TF-MOT's wrapper of a quantized layer, which the .keras format can load again."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any
+
+from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapper import QuantizeWrapperV2
+
+PREFIX = "quant_"
+
+
+class QuantizeGridWrapper(QuantizeWrapperV2):  # type: ignore[misc]
+    """QuantizeWrapperV2 whose variables are saved by name.
+
+    TF-MOT 0.8 counts the variables of a wrapper differently before and after its layer is built, so the
+    .keras format refuses to load what it saved.
+    """
+
+    def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
+        """Store every variable of wrapper and layer under its own name."""
+        for variable in self.weights:
+            store[_short(variable)] = variable.numpy()
+
+    def load_own_variables(self, store: MutableMapping[str, Any]) -> None:
+        """Assign what ``save_own_variables`` stored."""
+        for variable in self.weights:
+            variable.assign(store[_short(variable)])
+
+
+def _short(variable: Any) -> str:
+    return str(variable.name).split(":")[0].split("/")[-1]

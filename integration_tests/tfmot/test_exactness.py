@@ -1,0 +1,34 @@
+"""The LiteRT model gives exactly the numbers of the simulation: every pair of bits, with XNNPACK and without."""
+
+import pytest
+
+from integration_tests.tfmot.recipes import clipping_recipe
+from mpq_tfmot import simulate, to_litert, verify
+from mpq_tfmot.tests.networks import NETWORKS, samples
+
+TARGETS = ["litert-po2", "litert-po2-reference"]
+
+
+def verified(kind, target, weight_bits, activation_bits, per_channel):
+    model = NETWORKS[kind]()
+    x = samples(model, count=9)
+    recipe = clipping_recipe(model, x, target, weight_bits, activation_bits, per_channel)
+    # inputs past the thresholds too
+    return verify(to_litert(model, recipe), simulate(model, recipe), x * 2)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("weight_bits", range(2, 9))
+@pytest.mark.parametrize("kind", ["residual", "mobile"])
+def test_every_pair_of_bits_is_exact_on_depthwise_residual_and_dense_networks(kind, target, weight_bits):
+    for activation_bits in range(2, 9):
+        per_channel = (weight_bits + activation_bits) % 2 == 0
+        verified(kind, target, weight_bits, activation_bits, per_channel).raise_if_different()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize(("weight_bits", "activation_bits"), [(8, 8), (2, 3), (5, 6)])
+def test_every_kind_of_network_is_exact(kind, target, weight_bits, activation_bits):
+    for per_channel in (False, True):
+        verified(kind, target, weight_bits, activation_bits, per_channel).raise_if_different()
