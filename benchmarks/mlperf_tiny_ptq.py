@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 import mpq_plugins as mpq
 import mpq_tfmot
 from benchmarks.keras_models import TASKS, Task
-from mpq_tfmot.silence import quiet_stderr
+from mpq_plugins.silence import silenced
 from mpq_tfmot.verification import run_litert
 
 WEIGHTS = {"channel": "per channel", "tensor": "per tensor", "equalized": "per tensor, equalized"}
@@ -96,7 +96,7 @@ def stock_rows(name: str, task: Task, reference: NDArray[Any]) -> list[tuple[str
     found = []
     for label, convert in (("LiteRT PTQ int8", _stock_int8), ("TF-MOT default 8-bit", _stock_tfmot)):
         start = time.perf_counter()
-        with quiet_stderr():
+        with silenced("stderr"):
             flat = convert(task)
         seconds = time.perf_counter() - start
         outputs = run_litert(flat, task.images)[0]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 
-from mpq_tfmot.silence import quiet_stderr
+from mpq_plugins.silence import silenced
 
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-with quiet_stderr():
+with silenced("stderr"):
     import tensorflow as tf
     import tf_keras as keras
 

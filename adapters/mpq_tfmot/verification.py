@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins.errors import ModelError, PluginError, VerificationError
+from mpq_plugins.silence import silenced
 from mpq_tfmot.arithmetic import XNNPACK, zero_point_of
 from mpq_tfmot.canonical import last_integer_ops
 from mpq_tfmot.canonical_ops import FLOAT
 from mpq_tfmot.keras import keras
-from mpq_tfmot.silence import quiet_stderr
 from mpq_tfmot.simulation import Simulation
 
 BATCH = 64
@@ -56,12 +56,12 @@ class Verification:
 def interpreter(flat: bytes, kernels: str = XNNPACK) -> Any:
     """The LiteRT interpreter of a model; kernels: "xnnpack" or "builtin". Raises PluginError without LiteRT."""
     try:
-        with quiet_stderr():
+        with silenced("stderr"):
             from ai_edge_litert.interpreter import Interpreter, OpResolverType
     except ImportError:
         raise PluginError("LiteRT is not installed; install it with: pip install ai-edge-litert") from None
     resolver = OpResolverType.AUTO if kernels == XNNPACK else OpResolverType.BUILTIN_REF
-    with quiet_stderr():
+    with silenced("stderr"):
         return Interpreter(model_content=flat, experimental_op_resolver_type=resolver, num_threads=1)
 
 
@@ -78,7 +78,7 @@ def run_litert(flat: bytes, inputs: Any, kernels: str = XNNPACK, batch_size: int
             size = len(chunk[0])
             for detail, array in zip(details, chunk, strict=True):
                 runner.resize_tensor_input(detail["index"], array.shape)
-            with quiet_stderr():
+            with silenced("stderr"):
                 runner.allocate_tensors()
         for detail, array in zip(details, chunk, strict=True):
             runner.set_tensor(detail["index"], array)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sparse
 from numpy.typing import NDArray
 
+from mpq_plugins.silence import silenced
 from mpq_plugins.solving.knapsack import Columns, Floats, Knapsack
 
 _INTERIOR_POINT = 20000  # columns above which the interior point method is faster than the simplex
@@ -70,7 +72,7 @@ def relax(problem: Knapsack, loss: Floats) -> Relaxed | None:
 
 def branch(problem: Knapsack, loss: Floats, stop: float, seconds: float, nodes: int | None = None) -> Branched:
     """The best choice by branch and bound, until one is proven within ``stop`` of the best or time is over."""
-    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.optimize import Bounds, LinearConstraint
 
     deadline = time.monotonic() + seconds
     rows, limits, _ = _scaled_rows(problem)
@@ -86,12 +88,11 @@ def branch(problem: Knapsack, loss: Floats, stop: float, seconds: float, nodes: 
     for margin in (*(0.0,) * (1 if stop > 0 else _CUTS), *_MARGINS):
         within = limits.copy()
         within[original] -= margin * abs(limits[original])
-        found = milp(
+        found = _milp(
             objective,
             integrality=np.arange(problem.columns) < problem.choices,
             bounds=Bounds(0, 1),
             constraints=[LinearConstraint(rows, -np.inf, within), one_each],
-            # without presolve: with it HiGHS 1.12 prints a line to stdout for solutions that it mends
             options=options | {"time_limit": max(deadline - time.monotonic(), 0.1)},
         )
         if margin == 0.0 and found.status == _INFEASIBLE:
@@ -107,6 +108,14 @@ def branch(problem: Knapsack, loss: Floats, stop: float, seconds: float, nodes: 
         rows = sparse.vstack([rows, _cover(problem, chosen, int(np.argmax(activity - problem.limits)))]).tocsr()
         limits = np.append(limits, -1.0)
     return Branched(None, np.inf, bound)
+
+
+def _milp(objective: Floats, **arguments: Any) -> Any:
+    """scipy's milp without the line that HiGHS 1.12 prints for solutions which it mends."""
+    from scipy.optimize import milp
+
+    with silenced("stdout"):
+        return milp(objective, **arguments)
 
 
 def _cover(problem: Knapsack, chosen: Columns, row: int) -> sparse.csr_matrix:
@@ -148,7 +157,7 @@ def smallest(problem: Knapsack, of: NDArray[np.bool_]) -> Columns | None:
 
 
 def _smallest(problem: Knapsack, of: NDArray[np.bool_]) -> Columns | None:
-    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.optimize import Bounds, LinearConstraint
 
     part, limits = problem.rows[np.flatnonzero(of)], problem.limits[of]
     if not part.shape[0]:
@@ -164,7 +173,7 @@ def _smallest(problem: Knapsack, of: NDArray[np.bool_]) -> Columns | None:
         )
         constraints.append(LinearConstraint(_widened(others), -np.inf, most))
     equal, sums = _equalities(problem)
-    found = milp(
+    found = _milp(
         np.append(np.zeros(problem.columns), 1.0),
         integrality=np.append(np.arange(problem.columns) < problem.choices, False),
         bounds=Bounds(np.append(np.zeros(problem.columns), -np.inf), np.append(np.ones(problem.columns), np.inf)),
