@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins.errors import NonFiniteValues
-from mpq_plugins.fisher import FisherDirections
+from mpq_plugins.fisher import DRAWS, FisherDirections
 from mpq_plugins.histogram import Histogram
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.progress import track
@@ -50,7 +50,7 @@ class Measurements:
         self._fishers: dict[str, Array] = {}
         self._energies: dict[str, float] = {}
         self._histograms = {site.name: Histogram() for site in self.inventory.activations}
-        self._samples = 0
+        self._gradients = 0
         self._directions = FisherDirections(seed)
         chunks = in_chunks(batches, CHUNK)
         total = sum(len(chunk[0]) for chunk in chunks)
@@ -74,7 +74,7 @@ class Measurements:
 
     def output_fisher(self, site: str) -> Array:
         """Second moment of the output gradient, [out, out]."""
-        return self._fishers[site] / self._samples
+        return self._fishers[site] / self._gradients
 
     def histogram(self, site: str) -> Histogram:
         """The values of an activation site."""
@@ -82,7 +82,7 @@ class Measurements:
 
     def gradient_energy(self, site: str) -> float:
         """Squared gradient of an activation, summed over a sample."""
-        return self._energies[site] / self._samples
+        return self._energies[site] / self._gradients
 
     def signed_inputs(self) -> dict[str, bool]:
         """Model input -> whether the calibration data goes below zero."""
@@ -92,7 +92,7 @@ class Measurements:
         values: dict[str, Any] = {}
         outputs: dict[str, Any] = {}
         ends = last_integer_ops(self._model)
-        with tf.GradientTape() as tape:
+        with tf.GradientTape(persistent=True) as tape:
             arrays = dict(zip((op.name for op in self._model.inputs), chunk, strict=True))
             for op in self._model.ops:
                 if op.kind == FLOAT:
@@ -112,19 +112,21 @@ class Measurements:
         self._collect_forward(values, outputs, total, turn)
         owners = [site.name for site in self.inventory.activations]
         wanted = [*(outputs[op.name] for op in self._model.layers), *(values[name] for name in owners)]
-        directions = [
-            tf.constant(self._directions.draw(result.numpy(), index), tf.float32)
-            for index, result in enumerate(results)
-        ]
-        gradients = tape.gradient(results, wanted, directions, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        for _ in range(DRAWS):
+            drawn = [self._directions.draw(result.numpy(), index) for index, result in enumerate(results)]
+            directions = [tf.constant(direction, tf.float32) for direction in drawn]
+            gradients = tape.gradient(results, wanted, directions, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            self._collect_backward([gradient.numpy() for gradient in gradients], owners)
+        self._gradients += DRAWS * len(chunk[0])
+
+    def _collect_backward(self, gradients: list[NDArray[Any]], owners: list[str]) -> None:
         layers = self._model.layers
         for op, gradient in zip(layers, gradients[: len(layers)], strict=True):
-            by_output = output_columns(op, gradient.numpy())
+            by_output = output_columns(op, gradient)
             _add(self._fishers, op.weight_site, (by_output @ by_output.T).astype(np.float64))
         for name, gradient in zip(owners, gradients[len(layers) :], strict=True):
-            energy = float(np.sum(np.square(gradient.numpy(), dtype=np.float64)))
+            energy = float(np.sum(np.square(gradient, dtype=np.float64)))
             self._energies[name] = self._energies.get(name, 0.0) + energy
-        self._samples += len(chunk[0])
 
     def _collect_forward(self, values: dict[str, Any], outputs: dict[str, Any], total: int, turn: int) -> None:
         for site, histogram in self._histograms.items():

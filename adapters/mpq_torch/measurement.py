@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, fx
 
 from mpq_plugins.errors import ModelError, NonFiniteValues
-from mpq_plugins.fisher import FisherDirections
+from mpq_plugins.fisher import DRAWS, FisherDirections
 from mpq_plugins.histogram import Histogram
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.progress import track
@@ -41,6 +41,7 @@ class Measurements:
         batches: Sequence[tuple[Any, ...]],
         progress: bool | None = None,
         seed: int = 0,
+        draws: int = DRAWS,
     ) -> None:
         self.inventory: Inventory = sites.inventory
         self._layers = {f"{n.target}.weight": m for n, m in model.nodes() if isinstance(m, WEIGHTED)}
@@ -50,7 +51,7 @@ class Measurements:
         self._fishers: dict[str, Tensor] = {}
         self._energies: dict[str, float] = {}
         self._histograms = {site.name: Histogram() for site in self.inventory.activations}
-        self._samples = 0
+        self._gradients = 0
         chunks = in_chunks(batches, CHUNK)
         total = sum(len(chunk[0]) for chunk in chunks)
         parameters = [p for p in model.graph.parameters() if p.requires_grad]
@@ -62,9 +63,11 @@ class Measurements:
             with torch.enable_grad():
                 output = recorder.run(*chunk)
             self._collect_forward(recorder, total, turn)
-            _back_propagate(output, directions)
-            self._collect_backward(recorder)
-            self._samples += len(chunk[0])
+            for draw in range(draws):
+                recorder.clear_gradients()
+                _back_propagate(output, directions, again=draw + 1 < draws)
+                self._collect_backward(recorder)
+            self._gradients += draws * len(chunk[0])
             recorder.forget()
 
     def weight(self, site: str) -> Array:
@@ -86,7 +89,7 @@ class Measurements:
 
     def output_fisher(self, site: str) -> Array:
         """Second moment of the output gradient, [out, out]."""
-        return (self._fishers[site] / self._samples).numpy()
+        return (self._fishers[site] / self._gradients).numpy()
 
     def histogram(self, site: str) -> Histogram:
         """The values of an activation site."""
@@ -94,7 +97,7 @@ class Measurements:
 
     def gradient_energy(self, site: str) -> float:
         """Squared gradient of an activation, summed over a sample."""
-        return self._energies[site] / self._samples
+        return self._energies[site] / self._gradients
 
     def signed_inputs(self) -> dict[str, bool]:
         """Model input -> whether the calibration data goes below zero."""
@@ -155,14 +158,22 @@ class _Recorder(fx.Interpreter):
             self.activations.append((site, result))
         return result
 
+    def clear_gradients(self) -> None:
+        """Drop the gradients of what was recorded."""
+        for value in (*(v for _, v in self.activations), *(output for _, _, output in self.layers)):
+            value.grad = None
+
     def forget(self) -> None:
         """Drop what was recorded."""
         self.activations.clear()
         self.layers.clear()
 
 
-def _back_propagate(output: Any, directions: FisherDirections) -> None:
-    """Back-propagate one random direction of the Fisher matrix from every float output of the model."""
+def _back_propagate(output: Any, directions: FisherDirections, again: bool) -> None:
+    """Back-propagate one random direction of the Fisher matrix from every float output of the model.
+
+    again: whether another direction will be back-propagated through the same values.
+    """
     leaves, _ = torch.utils._pytree.tree_flatten(output)
     outputs = [o for o in leaves if isinstance(o, Tensor) and o.requires_grad]
     if not outputs:
@@ -170,4 +181,5 @@ def _back_propagate(output: Any, directions: FisherDirections) -> None:
             "the model's outputs have no gradient, so no candidate can be rated; cut the model before its argmax"
         )
     drawn = [directions.draw(tensor.detach().numpy(), index) for index, tensor in enumerate(outputs)]
-    torch.autograd.backward(outputs, [torch.from_numpy(d).to(o.dtype) for d, o in zip(drawn, outputs, strict=True)])
+    gradients = [torch.from_numpy(d).to(o.dtype) for d, o in zip(drawn, outputs, strict=True)]
+    torch.autograd.backward(outputs, gradients, retain_graph=again)

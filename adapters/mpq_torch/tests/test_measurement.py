@@ -28,7 +28,7 @@ LAYERS = [
 def measured(model, batches, seed=0):
     canonical = canonicalize(model)
     batches = [batch if isinstance(batch, tuple) else (batch,) for batch in batches]
-    return Measurements(canonical, take_inventory(canonical, batches[0]), batches, False, seed)
+    return Measurements(canonical, take_inventory(canonical, batches[0]), batches, False, seed, draws=1)
 
 
 def classifier(outputs=3):
