@@ -29,8 +29,8 @@ class FisherDirections:
     def draw(self, output: ArrayLike, index: int = 0) -> Array:
         """The gradient to start from at one output, [samples, ...]; index: which of the model's outputs.
 
-        >>> FisherDirections().draw([[0.0, 0.0]]).sum()
-        0.0
+        >>> FisherDirections().draw(np.zeros((3, 2))).shape
+        (3, 2)
         """
         values = np.asarray(output, dtype=np.float64)
         signs = self._rng.integers(0, 2, values.shape) * 2.0 - 1.0
