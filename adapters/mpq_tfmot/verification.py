@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.errors import ModelError, PluginError, VerificationError
+from mpq_plugins.errors import ModelError, PluginError
 from mpq_plugins.silence import silenced
+from mpq_plugins.verification import Verification
 from mpq_tfmot.arithmetic import XNNPACK, zero_point_of
 from mpq_tfmot.canonical import last_integer_ops
 from mpq_tfmot.canonical_ops import FLOAT
@@ -17,40 +17,6 @@ from mpq_tfmot.keras import keras
 from mpq_tfmot.simulation import Simulation
 
 BATCH = 64
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What verify found.
-
-    exact: every output element of the integer part is the same number. max_difference: largest absolute
-    difference; mismatched of elements outputs differ. first_differing_site: the first site, in the order
-    of execution, whose values differ; None when all are equal. off_by_one: mismatches of one step.
-    """
-
-    exact: bool
-    max_difference: float
-    mismatched: int
-    elements: int
-    first_differing_site: str | None = None
-    off_by_one: int = 0
-
-    def raise_if_different(self) -> None:
-        """Raise VerificationError unless the two models agree exactly."""
-        if not self.exact:
-            raise VerificationError(str(self))
-
-    def __bool__(self) -> bool:
-        return self.exact
-
-    def __str__(self) -> str:
-        if self.exact:
-            return f"exact: all {self.elements} output values are equal"
-        return (
-            f"{self.mismatched} of {self.elements} output values differ, by at most {self.max_difference:g} "
-            f"({self.off_by_one} of them by one step); the first site that differs is "
-            f"{self.first_differing_site or 'only the output'}"
-        )
 
 
 def interpreter(flat: bytes, kernels: str = XNNPACK) -> Any:

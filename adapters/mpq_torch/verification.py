@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from mpq_plugins.errors import ModelError, VerificationError
+from mpq_plugins.errors import ModelError
+from mpq_plugins.verification import Verification
 from mpq_torch.batches import as_batches, model_inputs
 from mpq_torch.engine import engine_of, quantized_engine
 from mpq_torch.simulation import (
@@ -19,39 +19,6 @@ from mpq_torch.simulation import (
     SimulatedLayer,
     simulated_sites,
 )
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What verify found.
-
-    exact: every output element is the same number. max_difference: largest absolute difference of
-    an output element; mismatched of elements outputs differ. first_differing_site: the first site,
-    in execution order, whose values differ; None when all are equal.
-    """
-
-    exact: bool
-    max_difference: float
-    mismatched: int
-    elements: int
-    first_differing_site: str | None = None
-
-    def raise_if_different(self) -> None:
-        """Raise VerificationError unless the two models agree exactly."""
-        if not self.exact:
-            raise VerificationError(str(self))
-
-    def __bool__(self) -> bool:
-        return self.exact
-
-    def __str__(self) -> str:
-        if self.exact:
-            return f"exact: all {self.elements} output values are equal"
-        where = self.first_differing_site or "only the output"
-        return (
-            f"{self.mismatched} of {self.elements} output values differ, by at most {self.max_difference:g}; "
-            f"the first site that differs is {where}"
-        )
 
 
 def verify(converted: nn.Module, simulated: nn.Module, inputs: Any) -> Verification:
