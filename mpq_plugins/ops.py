@@ -1,0 +1,241 @@
+"""Ops: the few array functions that a trainable method may use, and the NumPy reference of them.
+
+A method is written once, over these functions and Python's operators (+ - * / ** < <= > >= on arrays),
+and never sees torch or TensorFlow. mpq_torch.ops and mpq_tfmot.ops implement them with gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpq_plugins.surrogates import DELTA, STRAIGHT_THROUGH, gradient_factor
+
+Array = Any
+"""An array of the framework at hand: numpy.ndarray, torch.Tensor or tf.Tensor."""
+
+
+class Ops(Protocol):
+    """Array functions with gradients. ``axis`` None means all axes; arrays are floats unless said."""
+
+    def array(self, values: Any, like: Array) -> Array:
+        """A constant with the element type (and device) of ``like``."""
+
+    def exp(self, x: Array) -> Array: ...
+    def log(self, x: Array) -> Array: ...
+    def log2(self, x: Array) -> Array: ...
+    def exp2(self, x: Array) -> Array:
+        """``2 ** x``; exact where x is a whole number."""
+
+    def sqrt(self, x: Array) -> Array: ...
+    def abs(self, x: Array) -> Array: ...
+    def sign(self, x: Array) -> Array: ...
+    def sin(self, x: Array) -> Array: ...
+    def tanh(self, x: Array) -> Array: ...
+    def sigmoid(self, x: Array) -> Array: ...
+    def relu(self, x: Array) -> Array: ...
+    def floor(self, x: Array) -> Array:
+        """No gradient."""
+
+    def minimum(self, a: Array, b: Array) -> Array: ...
+    def maximum(self, a: Array, b: Array) -> Array: ...
+    def where(self, condition: Array, a: Array, b: Array) -> Array: ...
+    def softmax(self, x: Array, axis: int = -1) -> Array: ...
+    def sum(self, x: Array, axis: int | tuple[int, ...] | None = None) -> Array: ...
+    def mean(self, x: Array, axis: int | tuple[int, ...] | None = None) -> Array: ...
+    def max(self, x: Array, axis: int | tuple[int, ...] | None = None) -> Array: ...
+    def argmax(self, x: Array, axis: int = -1) -> Array:
+        """Index of the first largest element: integers."""
+
+    def one_hot(self, index: Array, size: int, like: Array) -> Array:
+        """``[..., size]``, floats of ``like``'s type."""
+
+    def stack(self, parts: Sequence[Array], axis: int = 0) -> Array: ...
+    def take(self, x: Array, indices: Sequence[int]) -> Array:
+        """Rows of x: ``[len(indices), ...]``."""
+
+    def reshape(self, x: Array, shape: Sequence[int]) -> Array: ...
+    def stop_gradient(self, x: Array) -> Array: ...
+    def cast(self, condition: Array, like: Array) -> Array:
+        """Booleans or integers as floats of ``like``'s type."""
+
+    def uniform_like(self, x: Array) -> Array:
+        """Uniform draws from [0, 1), of x's shape; no gradient."""
+
+    def normal_like(self, x: Array) -> Array:
+        """Standard normal draws, of x's shape; no gradient."""
+
+    def round(self, x: Array, rounding: str = STRAIGHT_THROUGH, delta: float = DELTA) -> Array:
+        """Half to even; backward as surrogates.gradient_factor says."""
+
+    def ceil(self, x: Array) -> Array:
+        """Straight-through gradient."""
+
+    def limit_gradient(self, x: Array, bound: Array) -> Array:
+        """x itself; its gradient is clipped to -bound .. bound, element by element."""
+
+    def fake_quantize(
+        self,
+        x: Array,
+        step: Array,
+        low: Array,
+        high: Array,
+        rounding: str = STRAIGHT_THROUGH,
+        delta: float = DELTA,
+        strict: bool = False,
+    ) -> Array:
+        """``step * clip(round(x / step), low, high)``, the one primitive of all methods.
+
+        step, low, high: numbers, or arrays that broadcast against x; low and high need not be whole.
+        strict: whether the codes low and high themselves count as clipped. Gradients, all of them, as
+        ``fake_quantize_gradients`` gives them.
+        """
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Gradients of ``fake_quantize``, each of the shape of its argument."""
+
+    x: NDArray[np.float64]
+    step: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+
+class NumpyOps:
+    """The reference, float64 unless the arrays are of another type. It has no gradients of its own."""
+
+    exp: Any = staticmethod(np.exp)
+    log: Any = staticmethod(np.log)
+    log2: Any = staticmethod(np.log2)
+    exp2: Any = staticmethod(np.exp2)
+    sqrt: Any = staticmethod(np.sqrt)
+    abs: Any = staticmethod(np.abs)
+    sign: Any = staticmethod(np.sign)
+    sin: Any = staticmethod(np.sin)
+    tanh: Any = staticmethod(np.tanh)
+    floor: Any = staticmethod(np.floor)
+    ceil: Any = staticmethod(np.ceil)
+    where: Any = staticmethod(np.where)
+    minimum: Any = staticmethod(np.minimum)
+    maximum: Any = staticmethod(np.maximum)
+    sum: Any = staticmethod(np.sum)
+    mean: Any = staticmethod(np.mean)
+    max: Any = staticmethod(np.max)
+    stack: Any = staticmethod(np.stack)
+    reshape: Any = staticmethod(np.reshape)
+
+    def __init__(self, seed: int = 0) -> None:
+        self._generator = np.random.default_rng(seed)
+
+    def array(self, values: Any, like: Array) -> Array:
+        return np.asarray(values, dtype=np.asarray(like).dtype)
+
+    def sigmoid(self, x: Array) -> Array:
+        return 0.5 * (1.0 + np.tanh(0.5 * x))
+
+    def relu(self, x: Array) -> Array:
+        return np.maximum(x, 0.0)
+
+    def softmax(self, x: Array, axis: int = -1) -> Array:
+        shifted = np.exp(x - np.max(x, axis=axis, keepdims=True))
+        return shifted / np.sum(shifted, axis=axis, keepdims=True)
+
+    def argmax(self, x: Array, axis: int = -1) -> Array:
+        return np.argmax(x, axis=axis)
+
+    def take(self, x: Array, indices: Sequence[int]) -> Array:
+        return np.asarray(x)[list(indices)]
+
+    def one_hot(self, index: Array, size: int, like: Array) -> Array:
+        return np.eye(size, dtype=np.asarray(like).dtype)[np.asarray(index)]
+
+    def stop_gradient(self, x: Array) -> Array:
+        return x
+
+    def cast(self, condition: Array, like: Array) -> Array:
+        return np.asarray(condition).astype(np.asarray(like).dtype)
+
+    def uniform_like(self, x: Array) -> Array:
+        return self._generator.random(np.shape(x)).astype(np.asarray(x).dtype)
+
+    def normal_like(self, x: Array) -> Array:
+        return self._generator.standard_normal(np.shape(x)).astype(np.asarray(x).dtype)
+
+    def round(self, x: Array, rounding: str = STRAIGHT_THROUGH, delta: float = DELTA) -> Array:
+        return np.rint(x)
+
+    def limit_gradient(self, x: Array, bound: Array) -> Array:
+        return x
+
+    def fake_quantize(
+        self,
+        x: Array,
+        step: Array,
+        low: Array,
+        high: Array,
+        rounding: str = STRAIGHT_THROUGH,
+        delta: float = DELTA,
+        strict: bool = False,
+    ) -> Array:
+        return step * np.clip(np.rint(x / step), low, high)
+
+
+NUMPY: Ops = NumpyOps()
+"""The NumPy reference."""
+
+
+def fake_quantize_gradients(
+    x: Array,
+    step: Array,
+    low: Array,
+    high: Array,
+    upstream: Array,
+    rounding: str = STRAIGHT_THROUGH,
+    delta: float = DELTA,
+    strict: bool = False,
+) -> Gradients:
+    """Gradients of ``sum(upstream * fake_quantize(x, step, low, high))``, in closed form.
+
+    With u = x / step, r = round(u), f the surrogate's factor, over the elements that each argument serves:
+
+        dx    = g * f                        inside;  0 outside
+        dstep = g * (r - u * f)              inside;  g * high above,  g * low below
+        dhigh = g * step                     above
+        dlow  = g * step                     below
+
+    inside: low <= r <= high (A Closer Look, 2210.03671, section 2); strict: low < r < high (HMQ's
+    released code, 2007.09952, where the outermost codes count as clipped).
+
+    >>> float(fake_quantize_gradients(np.array([0.25, 5.0]), 1.0, -2, 1, np.ones(2)).step)
+    0.75
+    """
+    x, step, low, high, g = (np.asarray(a, dtype=np.float64) for a in (x, step, low, high, upstream))
+    u = x / step
+    r = np.rint(u)
+    above, below = (r >= high, r <= low) if strict else (r > high, r < low)
+    inside = ~(above | below)
+    factor = gradient_factor(NUMPY, rounding, u - r, g, delta)
+    dstep = np.where(inside, g * (r - u * factor), 0.0) + g * (above * high) + g * (below * low)
+    return Gradients(
+        x=np.where(inside, g * factor, 0.0),
+        step=summed_to(dstep, step.shape),
+        low=summed_to(g * step * below, low.shape),
+        high=summed_to(g * step * above, high.shape),
+    )
+
+
+def summed_to(values: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """The sum over the axes along which an array of ``shape`` was broadcast.
+
+    >>> summed_to(np.ones((2, 3)), (1, 3)).tolist(), summed_to(np.ones((2, 3)), ()).tolist()
+    ([[2.0, 2.0, 2.0]], 6.0)
+    """
+    lead = values.ndim - len(shape)
+    values = values.sum(axis=tuple(range(lead)))
+    kept = tuple(axis for axis, size in enumerate(shape) if size == 1)
+    return np.asarray(values.sum(axis=kept, keepdims=True))

@@ -1,0 +1,192 @@
+"""TrainingPlan: what is trained, under which budget, and how it ends in a recipe. The same in every framework."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from mpq_plugins import plugins
+from mpq_plugins.allocation import allocate, models_of
+from mpq_plugins.budget import Budget
+from mpq_plugins.costs import CostModel, cost_of
+from mpq_plugins.errors import MPQError
+from mpq_plugins.grid import Grid
+from mpq_plugins.inventory import Inventory, Site
+from mpq_plugins.latency_table import LatencyTable
+from mpq_plugins.ops import Array, Ops
+from mpq_plugins.problem import Bits, candidates_for
+from mpq_plugins.recipe import Recipe
+from mpq_plugins.targets import Target
+from mpq_plugins.training.expected_costs import ExpectedCosts
+from mpq_plugins.training.method import Numbers, Spent, TrainingMethod
+from mpq_plugins.training.slot import Slot
+
+WEIGHTS_ONLY = frozenset({"weight_bytes", "average_weight_bits"})
+"""Resources that no activation counts in: under these alone, activations keep the most bits they may have."""
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """The slots of a model, what they cost, and the method that trains them.
+
+    slots: by name, weights and activations. slot_of: site -> slot. budget: None where nothing is chosen.
+    """
+
+    inventory: Inventory
+    target: Target
+    method: TrainingMethod
+    slots: Mapping[str, Slot]
+    slot_of: Mapping[str, str]
+    budget: Budget | None
+    cost_models: Mapping[str, CostModel]
+    costs: ExpectedCosts = field(repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        inventory: Inventory,
+        target: str | Target,
+        method: str | TrainingMethod,
+        budget: Budget | None = None,
+        weight_bits: Bits = None,
+        activation_bits: Bits = None,
+        per_channel: bool | None = None,
+        latency: LatencyTable | None = None,
+    ) -> TrainingPlan:
+        """The plan for a model.
+
+        The arguments are those of a post-training search. Raises MPQError for a method that does not
+        train or cannot choose bits, InfeasibleBudget, and what candidates_for raises.
+        """
+        target = plugins.target(target)
+        trained = trainable(method)
+        models = dict(plugins.cost_models()) | ({} if latency is None else {"latency_ms": latency})
+        limits = {} if budget is None else budget.limits()
+        candidates = candidates_for(inventory, target, weight_bits, activation_bits, per_channel)
+        slots: dict[str, Slot] = {}
+        slot_of: dict[str, str] = {}
+        for group in inventory.groups().values():
+            site = group[0]
+            kinds = candidates[site.name]
+            common = set.intersection(*({c.bits for c in candidates[s.name]} for s in group))
+            kinds = tuple(c for c in kinds if c.bits in common)
+            if site.kind == "activation" and set(limits) <= WEIGHTS_ONLY:
+                kinds = kinds[-1:]
+            axis = site.channel_axis if kinds[0].per_channel else None
+            slot = Slot(site.name, site.kind, site.shape, kinds, axis, _input_axis(site))
+            slots[slot.name] = slot
+            slot_of |= {s.name: slot.name for s in group}
+        slots = _settled(trained, slots, limits)
+        open_slots = [name for name, slot in slots.items() if len(slot.bits) > 1]
+        if open_slots and not trained.searches_bits:
+            raise MPQError(
+                f"method {trained.name!r} trains at fixed bits, and {len(open_slots)} sites "
+                f"({', '.join(open_slots[:3])}, ...) have several; give one number of bits, or the recipe of a search"
+            )
+        if open_slots and budget is None:
+            raise MPQError(
+                f"{len(open_slots)} sites have several candidate bit-widths and there is no budget to choose by; "
+                "give a budget, or fix weight_bits and activation_bits"
+            )
+        costs = ExpectedCosts.of(inventory, list(slots.values()), slot_of, limits, models_of(limits, models))
+        plan = cls(inventory, target, trained, slots, slot_of, budget, models, costs)
+        plan.choose({name: dict.fromkeys(slot.bits, 0.0) for name, slot in slots.items()})
+        return plan
+
+    def spent(self, ops: Ops, expected_bits: Mapping[str, Array]) -> tuple[Spent, ...]:
+        """Every limited resource at the bits of the moment, by slot: scalars, or [channels]."""
+        return self.costs.spent(ops, {name: ops.mean(bits) for name, bits in expected_bits.items()})
+
+    def choose(self, preferences: Mapping[str, Mapping[int, float]]) -> tuple[dict[str, int], dict[str, str], Any]:
+        """The bits of every slot, reasons, and the allocation (None without a budget).
+
+        The choice of least total preference within the budget; every slot's own choice, where that fits.
+        Raises InfeasibleBudget with the smallest reachable values.
+        """
+        own = {name: min(by_bits, key=lambda b, p=by_bits: (p[b], b)) for name, by_bits in preferences.items()}  # type: ignore[misc]
+        if self.budget is None:
+            return own, {name: f"{bits} bits: the only candidate" for name, bits in own.items()}, None
+        bits_of = {site: sorted(preferences[slot]) for site, slot in self.slot_of.items()}
+        first = {slot: site for site, slot in reversed(list(self.slot_of.items()))}
+        losses = {
+            site: [preferences[slot][b] if first[slot] == site else 0.0 for b in bits_of[site]]
+            for site, slot in self.slot_of.items()
+        }
+        solution = allocate(self.inventory, bits_of, losses, self.budget, self.cost_models)
+        chosen = {slot: solution.bits[site] for slot, site in first.items()}
+        reasons = {name: _reason(self, name, own[name], chosen[name]) for name in chosen}
+        return chosen, reasons, solution
+
+    def recipe(self, grids: Mapping[str, Grid], reasons: Mapping[str, str], meta: Mapping[str, str]) -> Recipe:
+        """The recipe of hardened grids, by slot."""
+        bits = {site: grids[slot].bits for site, slot in self.slot_of.items()}
+        return Recipe.from_inventory(
+            self.inventory,
+            {site: grids[slot] for site, slot in self.slot_of.items()},
+            self.target.name,
+            self.method.name,
+            reasons={site: reasons[slot] for site, slot in self.slot_of.items()},
+            budget=self.budget.limits() if self.budget else {},
+            costs=_costs(self, bits),
+            meta=dict(meta),
+        )
+
+
+def trainable(method: str | TrainingMethod) -> TrainingMethod:
+    """The training method of this name, or the value itself; raises MPQError where it does not train."""
+    found = plugins.method(method) if isinstance(method, str) else method
+    found = getattr(found, "training", found)
+    if not isinstance(found, TrainingMethod):
+        known = [name for name, m in plugins.methods().items() if isinstance(getattr(m, "training", m), TrainingMethod)]
+        raise MPQError(f"method {getattr(found, 'name', found)!r} does not train; those that do are {', '.join(known)}")
+    return found
+
+
+def own_choices(
+    plan: TrainingPlan, parameters: Mapping[str, Numbers], state: Mapping[str, Numbers]
+) -> dict[str, dict[int, float]]:
+    """What every slot would rather have: TrainingMethod.preferences, by slot."""
+    return {
+        name: dict(plan.method.preferences(slot, parameters[name], state[name])) for name, slot in plan.slots.items()
+    }
+
+
+def _input_axis(site: Site) -> int | None:
+    """The axis of a weight's input channels: beside that of its outputs, which the framework's layout decides."""
+    if site.channel_axis is None or site.op.startswith("depthwise") or len(site.shape) < 2:
+        return None
+    first, last = site.channel_axis == 0, site.channel_axis == len(site.shape) - 1
+    if site.op.startswith("conv_transpose"):
+        return 0 if site.channel_axis == 1 else len(site.shape) - 1
+    return 1 if first else len(site.shape) - 2 if last else None
+
+
+def _settled(method: TrainingMethod, slots: Mapping[str, Slot], limits: Mapping[str, float]) -> dict[str, Slot]:
+    """The slots after the method's rule, if it has one, has fixed the bits of some."""
+    fixed = method.settled_bits(tuple(slots.values()), limits)
+    return {
+        name: slot
+        if name not in fixed
+        else replace(slot, candidates=tuple(c for c in slot.candidates if c.bits == fixed[name]))
+        for name, slot in slots.items()
+    }
+
+
+def _reason(plan: TrainingPlan, slot: str, own: int, chosen: int) -> str:
+    if len(plan.slots[slot].bits) == 1:
+        return f"{chosen} bits: the only candidate"
+    if own == chosen:
+        return f"{chosen} bits: learned by {plan.method.name}"
+    return f"{chosen} bits: {plan.method.name} learned {own}, moved to meet the budget"
+
+
+def _costs(plan: TrainingPlan, bits: Mapping[str, int]) -> dict[str, float]:
+    costs = {}
+    for name, model in plan.cost_models.items():
+        try:
+            costs[name] = cost_of(model, plan.inventory, bits)
+        except MPQError:
+            if plan.budget is not None and name in plan.budget.limits():
+                raise
+    return costs
