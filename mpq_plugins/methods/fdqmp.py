@@ -1,0 +1,268 @@
+"""fdqmp: step and range are learned for each slice of a tensor; the bit-width follows from them.
+
+From "Edge Inference with Fully Differentiable Quantized Mixed Precision Neural Networks" (2206.07741) and
+the authors' code; U3 of Uhlich et al. (2020). With step d and range xmax of a slice (an output channel where
+the slot has a step for each, else the tensor),
+
+    top code r = round(xmax / d),    Q(x) = d * clip(round(x / d), -r, r)     (unsigned: 0 .. r),
+    bits = ceil(log2(r + 1)) + signed,
+
+rounding passing back a surrogate gradient (weights EWGS, activations inverse tanh) and ceil its own.
+Phases: pretrain (d, xmax fixed), search (one update in ``update_every`` steps, under the budget's penalty),
+finetune (d, xmax fixed). The budget may be of any resources; ``total_activation_bytes``, which this module
+registers, is the paper's sum over activations beside the peak, ``activation_bytes``.
+
+Where hardware or a fault of the code asked for something else:
+
+* Steps are powers of two, 2**round(log2 d), as in the code's earlier versions; xmax is free in the search.
+* With one candidate only the step is learned, within an octave of the one of least squared error.
+* r is at most the largest candidate's highest code. From the start of finetuning, in evaluation and on
+  hardening the codes are those of hardware, low .. high of the bits: the range up to high * d is gained
+  (a signed one beyond -r too), nothing within xmax is lost.
+* Hardware has one bit-width for a weight. Where slices differ, it is the candidate nearest to their mean,
+  the paper's measure of size, and the budget pays for that; slices of more bits get the coarser step whose
+  threshold is nearest to xmax.
+* On other steps than updates, d and xmax stay bit for bit: the code lets them drift by momentum.
+* An update moves d and xmax at most by ``rate`` * d under any optimizer (training.pace), faster and more
+  often in a short search; the code clips their gradients to -d .. d and leaves the rest to RMSProp.
+* The penalty is relative, strength * rho * relu(cost / target - 1)**2: the code's 1e-4 * relu(kB - kB)**2 is
+  that with strength 300 for EfficientNet-Lite0 at 3 bits (1731 kB), and ``kilobytes`` has the code's own.
+  Ours is weaker, and its target falls from that of ``start_rate`` to the budget's while rho rises, so that the
+  task's gradient has a say in which slices lose bits; start_rate 32 has the budget's from the start.
+* The paper keeps the feasible checkpoint of best accuracy; that is left to the training loop.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from mpq_plugins import schedules
+from mpq_plugins.costs import CostModel
+from mpq_plugins.errors import MPQError
+from mpq_plugins.grid import Grid
+from mpq_plugins.histogram import Histogram
+from mpq_plugins.hookspecs import hookimpl
+from mpq_plugins.methods.fdqmp_start import start_range
+from mpq_plugins.methods.slices import codes_of, held_by, nearest
+from mpq_plugins.methods.total_activations import TotalActivationBytes
+from mpq_plugins.ops import NUMPY, Array, Ops
+from mpq_plugins.surrogates import DELTA, check_rounding
+from mpq_plugins.thresholds import search_threshold
+from mpq_plugins.training.hyper_parameters import check_ranges
+from mpq_plugins.training.method import Arrays, Numbers, Progress, Spent, Start, TrainingMethod
+from mpq_plugins.training.pace import AUDIBLE, paced
+from mpq_plugins.training.slot import Observed, Slot
+
+_UPDATES = 100  # a search has at least, if need be by updates in shorter intervals
+_WAY = 4.5  # octaves, about, that a step should be able to go while the target falls
+
+
+@dataclass(frozen=True)
+class Fdqmp(TrainingMethod):
+    """The method; a value.
+
+    initial_bits: of the start; None for the largest candidate (the paper: target average + 2).
+    pretrain, search: shares of the training; finetuning has the rest (the paper: a third each).
+    """
+
+    name: ClassVar[str] = "fdqmp"
+    summary: ClassVar[str] = "step and range learned for each slice, bits derived, under the budget's penalty"
+    paper: ClassVar[str] = "arXiv:2206.07741"
+    searches_bits: ClassVar[bool] = True
+
+    initial_bits: int | None = None
+    power_of_two: bool = True
+    weight_rounding: str = "ewgs"
+    activation_rounding: str = "inverse_tanh"
+    delta: float = DELTA
+    pretrain: float = 0.1
+    search: float = 0.5
+    update_every: int = 4
+    rate: float = 0.05
+    strength: float = 10.0
+    start_rate: float = 4.0
+    kilobytes: bool = False
+
+    def __post_init__(self) -> None:
+        check_rounding(self.weight_rounding)
+        check_rounding(self.activation_rounding)
+        check_ranges(
+            "fdqmp",
+            {
+                "initial_bits": (2 if self.initial_bits is None else self.initial_bits, 1, 16),
+                "delta": (self.delta, 0.0, 1.0),
+                "pretrain": (self.pretrain, 0.0, 1.0),
+                "search": (self.search, 0.0, 1.0),
+                "pretrain + search": (self.pretrain + self.search, 0.0, 1.0),
+                "update_every": (self.update_every, 1, math.inf),
+                "rate": (self.rate, 1e-6, 1.0),
+                "strength": (self.strength, 0.0, math.inf),
+                "start_rate": (self.start_rate, 1.0, 64.0),
+            },
+        )
+
+    def start(self, slot: Slot, observed: Observed) -> Start:
+        """step, range: [] or [channels]. State: exponent, log2 of the step in use; anchor, the first step; moments."""
+        bits = min(max(self.initial_bits or slot.bits[-1], slot.bits[0]), slot.bits[-1])
+        largest = start_range(slot, observed, bits)
+        if len(slot.bits) == 1:
+            axis = None if isinstance(observed, Histogram) else slot.axis
+            grid = search_threshold(observed, bits, slot.signed, "mse", axis, slot.narrow)
+            step = np.reshape(grid.steps, slot.step_shape)
+        else:
+            step = largest / max(slot.high(bits), 1)
+        if self.power_of_two:
+            mantissa, exponent = np.frexp(step)
+            step = np.ldexp(1.0, exponent - (mantissa == 0.5))
+        step = np.asarray(step, dtype=np.float32)
+        zeros = np.zeros_like(step)
+        return Start(
+            {"step": step, "range": np.asarray(largest, dtype=np.float32)},
+            {"exponent": np.rint(np.log2(step)), "anchor": step, "step_moment": zeros, "range_moment": zeros},
+        )
+
+    def controls(self, slot: Slot, progress: Progress) -> Mapping[str, float]:
+        """update: 1.0 where steps and ranges may move; frozen: 1.0 in finetuning; rho, rise: of the penalty; rate."""
+        searching = schedules.share_is_done(progress, self.pretrain)
+        frozen = schedules.share_is_done(progress, self.pretrain + self.search)
+        every = max(1, min(self.update_every, round(self.search * progress.steps / _UPDATES)))
+        update = searching and not frozen and (progress.step + 1) % every == 0
+        searched = schedules.share_of(progress, self.search, begin=self.pretrain)
+        rho = schedules.linear(searched, 0.01, 1.0, until=0.5) if searching and not frozen else 0.0
+        way = _WAY if len(slot.bits) > 1 else 0.0
+        rate = schedules.brisk_rate(progress, 0.5 * self.search / every, self.rate, way, 0.15)
+        rise = min(1.0, 2.0 * searched)
+        return {"update": float(update), "rho": rho, "rise": rise, "frozen": float(frozen), "rate": rate}
+
+    def quantize(
+        self, ops: Ops, slot: Slot, x: Array, parameters: Arrays, state: Arrays, training: bool
+    ) -> tuple[Array, Arrays]:
+        """x on its slices' steps, up to their ranges; on the grid of harden, if frozen or not training."""
+        step = self.step_in_use(ops, parameters["step"], state)
+        rounding = self.weight_rounding if slot.kind == "weight" else self.activation_rounding
+        if len(slot.bits) == 1:
+            low, high = slot.low(slot.bits[0]), slot.high(slot.bits[0])
+            return ops.fake_quantize(x, slot.spread(ops, step), low, high, rounding, self.delta), {}
+        coarse, bits = self._hardware(ops, slot, parameters, state)
+        low, high = codes_of(ops, slot, bits)
+        if training:
+            top = ops.round(parameters["range"] / step)
+            top = ops.minimum(top, ops.array(float(slot.high(slot.bits[-1])), top))
+            frozen = state["frozen"]
+            low = frozen * low - (1.0 - frozen) * (top if slot.signed else 0.0)
+            high = frozen * high + (1.0 - frozen) * top
+            step = frozen * coarse + (1.0 - frozen) * step
+        else:
+            step = coarse
+        step, low, high = (slot.spread(ops, v) for v in (step, low, high))
+        return ops.fake_quantize(x, step, low, high, rounding, self.delta), {}
+
+    def step_in_use(self, ops: Ops, step: Array, state: Arrays) -> Array:
+        """2**exponent, with the gradient of 2**round(log2 step), straight-through; or the step itself."""
+        if not self.power_of_two:
+            return step
+        value = ops.exp2(state["exponent"])
+        return value + (step - ops.stop_gradient(step)) * ops.stop_gradient(value / step)
+
+    def slice_bits(self, ops: Ops, slot: Slot, parameters: Arrays, state: Arrays) -> Array:
+        """ceil(log2(r + 1)) + signed, at least the smallest candidate; gradients as if there were no ceil."""
+        ratio = parameters["range"] / self.step_in_use(ops, parameters["step"], state)
+        top = ops.round(ratio)
+        top = ops.minimum(top, ops.array(float(slot.high(slot.bits[-1])), top))
+        smooth = ops.log2(top + 1.0)
+        # r + 1/2 instead of r + 1: the same ceil, and no hair above a whole number by rounding of the logarithm
+        whole = ops.stop_gradient(ops.ceil(ops.log2(top + 0.5)))
+        bits = whole + (smooth - ops.stop_gradient(smooth)) + float(slot.signed)
+        return ops.maximum(bits, ops.array(float(slot.bits[0]), bits))
+
+    def expected_bits(self, ops: Ops, slot: Slot, parameters: Arrays, state: Arrays) -> Array:
+        """What hardware would hold the slices in, [] or [channels] alike, with the gradient of each slice's bits."""
+        if len(slot.bits) == 1:
+            return super().expected_bits(ops, slot, parameters, state)
+        bits = self.slice_bits(ops, slot, parameters, state)
+        chosen = nearest(ops, slot, held_by(ops, slot, bits))
+        return chosen + (1.0 - state["frozen"]) * (bits - ops.stop_gradient(bits))
+
+    def penalty(self, ops: Ops, spent: Sequence[Spent], state: Arrays) -> Array:
+        """strength * rho * relu(cost / target - 1)**2 for each resource; or the paper's, in kB squared."""
+        total: Array = 0.0
+        for resource in spent:
+            if self.kilobytes:
+                over, strength = ops.relu((resource.cost - resource.limit) / 1000.0), 1e-4
+            else:
+                rate = schedules.rising_rate(self.start_rate, resource.float_cost / resource.limit, state["rise"])
+                over, strength = ops.relu(resource.cost * rate / resource.float_cost - 1.0), self.strength
+            total = total + strength * state["rho"] * over * over
+        return total
+
+    def after_step(
+        self, ops: Ops, slot: Slot, parameters: Arrays, previous: Arrays, state: Arrays
+    ) -> tuple[Arrays, Arrays]:
+        """On an update, step and range at their pace, step <= range; on other steps exactly what they were."""
+        update = state["update"] > 0.5
+        moved, updates = {}, {}
+        for name in ("step", "range"):
+            change = (parameters[name] - previous[name]) / previous["step"]
+            steps, moment = paced(ops, change, change * 0.0, state[f"{name}_moment"], state["rate"])
+            moved[name] = previous[name] + steps * previous["step"]
+            updates[f"{name}_moment"] = ops.where(update, moment, state[f"{name}_moment"])
+        if len(slot.bits) > 1:
+            bound = float(max(slot.high(slot.bits[-1]), 1))
+            moved["step"] = ops.minimum(ops.maximum(moved["step"], moved["range"] / bound), moved["range"])
+        else:
+            moved["step"] = ops.minimum(ops.maximum(moved["step"], state["anchor"] / 2.0), state["anchor"] * 2.0)
+        kept = {name: ops.where(update, moved[name], previous[name]) for name in moved}
+        exponent = ops.stop_gradient(ops.round(ops.log2(kept["step"])))
+        return kept, updates | {"exponent": ops.where(update, exponent, state["exponent"])}
+
+    def preferences(self, slot: Slot, parameters: Numbers, state: Numbers) -> Mapping[int, float]:
+        """Bits away from the mean of the slices, times the share of it that a bit is: elements count alike."""
+        bits = float(np.mean(held_by(NUMPY, slot, self.slice_bits(NUMPY, slot, parameters, state))))
+        own = self._own(slot, parameters, state)
+        return {b: 0.0 if b == own else max(abs(b - bits), 1e-6) * slot.elements for b in slot.bits}
+
+    def harden(self, slot: Slot, parameters: Numbers, state: Numbers, bits: int | None = None) -> Grid:
+        """The grid of the candidate nearest to the slices' mean, or of ``bits``; see the module for slices of more."""
+        if bits is not None and bits not in slot.bits:
+            raise MPQError(f"site {slot.name!r} has the candidates {slot.bits}, not {bits} bits")
+        chosen = self._own(slot, parameters, state) if bits is None else bits
+        if len(slot.bits) == 1:
+            return slot.grid(chosen, self.step_in_use(NUMPY, parameters["step"], state))
+        step, _ = self._hardware(NUMPY, slot, parameters, state, chosen)
+        return slot.grid(chosen, step)
+
+    def gradient_scale(self, slot: Slot) -> float:
+        """Any that is heard: the pace is the method's own."""
+        return AUDIBLE
+
+    def _own(self, slot: Slot, parameters: Numbers, state: Numbers) -> int:
+        return int(nearest(NUMPY, slot, held_by(NUMPY, slot, self.slice_bits(NUMPY, slot, parameters, state))))
+
+    def _hardware(
+        self, ops: Ops, slot: Slot, parameters: Arrays, state: Arrays, bits: float | None = None
+    ) -> tuple[Array, Array]:
+        """Steps and the one bit-width of the hardware's grid, without gradient."""
+        own = ops.stop_gradient(self.slice_bits(ops, slot, parameters, state))
+        chosen = nearest(ops, slot, held_by(ops, slot, own)) if bits is None else ops.array(float(bits), own)
+        step = ops.stop_gradient(self.step_in_use(ops, parameters["step"], state))
+        coarser = ops.stop_gradient(parameters["range"]) / ops.exp2(chosen - float(slot.signed))
+        if self.power_of_two:
+            coarser = ops.exp2(ops.stop_gradient(ops.round(ops.log2(coarser))))
+        return ops.where(own > chosen + 0.5, ops.maximum(step, coarser), step), chosen
+
+
+@hookimpl
+def mpq_register_methods(register: Callable[[Any], None]) -> None:
+    """Register fdqmp."""
+    register(Fdqmp())
+
+
+@hookimpl
+def mpq_register_cost_models(register: Callable[[str, CostModel], None]) -> None:
+    """Register total_activation_bytes."""
+    register("total_activation_bytes", TotalActivationBytes())

@@ -1,0 +1,263 @@
+"""hmq: one Gumbel-softmax over thresholds and bit-widths; the tensor is quantized once, by its expectation.
+
+From "HMQ: Hardware Friendly Mixed Precision Quantization Block for CNNs" (2007.09952) and the authors'
+released code. Every pair of a candidate bit-width b_j and a power-of-two threshold t_k has a logit. A
+training step draws P from their Gumbel-softmax and quantizes with the expected step and threshold
+
+    E[step] = sum P_jk t_k 2**(signed - b_j),    E[t] = sum P_jk t_k       (equations 5 and 6)
+
+between codes -n .. n - 1, n = E[t] / E[step]. Their gradients, and that of the penalty, which is free of
+noise, reach the logits; nothing else does.
+
+Where this differs from the released code, or had to be chosen:
+
+* Codes are two's complement, -n .. n - 1 (unsigned: 0 .. n - 1). The code's range is mirrored and, where
+  unsigned, one code too long for its bits; ``mirrored`` trains with it. Evaluation and harden use what
+  hardware has in either case.
+* Logits start from the squared error of the tensor on each grid (``error_prior``), so that a short search
+  need not learn what can be measured; 0 gives the code's start, noise and the largest threshold.
+* Weights draw once per input channel where the slot says which axis that is; activations once per step
+  (the code: once per image). A weight with a step per channel shares one choice of bits and of octaves
+  below each channel's largest threshold.
+* Lengths are shares of the search, in the paper's proportions (30 epochs of search and 20 with the choice
+  frozen, six cycles, four targets); ``cycle_epochs`` = 5 states cycles in epochs.
+* Logits move at most ``rate`` per step under any optimizer (training.pace), faster in a search of
+  fewer than 170 steps; the paper's RAdam: 0.01.
+* Activation bits follow the paper's rule where ``activation_rate`` is given (the paper: 8); otherwise they
+  are learned like those of weights.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpq_plugins import schedules
+from mpq_plugins.errors import MPQError
+from mpq_plugins.grid import Grid
+from mpq_plugins.hookspecs import hookimpl
+from mpq_plugins.methods.activation_rule import activation_bits
+from mpq_plugins.methods.hmq_start import largest_thresholds, logits_by_error, logits_of_the_paper
+from mpq_plugins.ops import NUMPY, Array, Ops
+from mpq_plugins.training.hyper_parameters import check_ranges
+from mpq_plugins.training.method import NOISE, Arrays, Numbers, Progress, Spent, Start, TrainingMethod
+from mpq_plugins.training.pace import AUDIBLE, paced
+from mpq_plugins.training.slot import Observed, Slot
+
+_EPSILON = 1e-6  # of the Gumbel draw: the released code's
+_WAY = 5.0  # that the logits of open bits should be able to go within a search
+
+
+@dataclass(frozen=True)
+class Hmq(TrainingMethod):
+    """The method; a value.
+
+    thresholds: candidates, each half of the one before. top_probability: of the largest bits at the start.
+    error_prior: power of the inverse squared error that the start gives each threshold. strength: of the
+    penalty (gamma). start_rate: first compression to reach; ``stages`` targets rise from it to the budget's.
+    search_share: part of the search after which the choice is frozen. rate: largest step of a logit.
+    strict: whether the outermost codes pass no gradient to the tensor, as in the code; they are half of 2 bits.
+    """
+
+    name: ClassVar[str] = "hmq"
+    summary: ClassVar[str] = "thresholds and bits by one Gumbel-softmax, trained under a rising compression target"
+    paper: ClassVar[str] = "arXiv:2007.09952"
+    searches_bits: ClassVar[bool] = True
+
+    thresholds: int = 8
+    top_probability: float = 0.95
+    error_prior: float = 2.0
+    strength: float = 32.0
+    start_rate: float = 4.0
+    stages: int = 4
+    cycles: int = 6
+    cycle_epochs: float | None = None
+    search_share: float = 0.6
+    temperature_floor: float = 0.5
+    rate: float = 0.05
+    activation_rate: float | None = None
+    mirrored: bool = False
+    strict: bool = True
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            "hmq",
+            {
+                "thresholds": (self.thresholds, 1, 24),
+                "top_probability": (self.top_probability, 0.01, 0.999),
+                "error_prior": (self.error_prior, 0.0, 100.0),
+                "strength": (self.strength, 0.0, math.inf),
+                "start_rate": (self.start_rate, 1.0, 64.0),
+                "stages": (self.stages, 1, 1000),
+                "cycles": (self.cycles, 1, 1000),
+                "cycle_epochs": (1.0 if self.cycle_epochs is None else self.cycle_epochs, 1e-6, math.inf),
+                "search_share": (self.search_share, 0.0, 1.0),
+                "temperature_floor": (self.temperature_floor, 0.01, 1.0),
+                "rate": (self.rate, 1e-6, 10.0),
+                "activation_rate": (1.0 if self.activation_rate is None else self.activation_rate, 1e-3, math.inf),
+            },
+        )
+
+    def start(self, slot: Slot, observed: Observed) -> Start:
+        """Logits [bits x thresholds], the largest bits and the largest threshold first; base: largest thresholds."""
+        base = largest_thresholds(slot, observed)
+        bits = _bits(slot)
+        if self.error_prior:
+            prior = self.error_prior, self.top_probability
+            logits = logits_by_error(slot, observed, base, bits, self.thresholds, *prior)
+        else:
+            random = np.random.default_rng(zlib.crc32(slot.name.encode()))
+            logits = logits_of_the_paper(random, len(bits), self.thresholds, self.top_probability)
+        flat = logits.astype(np.float32).ravel()
+        return Start({"logits": flat}, {"base": base.astype(np.float32), "moment": np.zeros_like(flat)})
+
+    def settled_bits(self, slots: Sequence[Slot], limits: Mapping[str, float]) -> Mapping[str, int]:
+        """The rule's bits of activations, where ``activation_rate`` is given."""
+        if self.activation_rate is None:
+            return {}
+        activations = [slot for slot in slots if slot.kind == "activation"]
+        sizes = {slot.name: slot.elements for slot in activations}
+        return activation_bits(sizes, self.activation_rate, {slot.name: slot.bits for slot in activations})
+
+    def noise_shape(self, slot: Slot) -> tuple[int, ...]:
+        """One draw per input channel of a weight, where the slot knows the axis; else one."""
+        size = len(slot.bits) * self.thresholds
+        return (size,) if slot.input_axis is None else (slot.shape[slot.input_axis], size)
+
+    def controls(self, slot: Slot, progress: Progress) -> Mapping[str, float]:
+        """temperature of the softmax; rise of the target, 0 .. 1; frozen, 1.0 once the choice is made; rate."""
+        cycle = max(1.0, self.search_share * progress.steps / self.cycles)
+        if self.cycle_epochs is not None:
+            cycle = max(1.0, self.cycle_epochs * progress.epoch_steps)
+        return {
+            "temperature": schedules.cyclic_temperature(progress.step, cycle, 125, 0.01, self.temperature_floor),
+            "rise": schedules.staircase(int(progress.step / cycle), self.stages),
+            "frozen": float(schedules.share_is_done(progress, self.search_share)),
+            "rate": schedules.brisk_rate(
+                progress, self.search_share, self.rate, _WAY if len(slot.bits) > 1 else 0.0, 1.0
+            ),
+        }
+
+    def quantize(
+        self, ops: Ops, slot: Slot, x: Array, parameters: Arrays, state: Arrays, training: bool
+    ) -> tuple[Array, Arrays]:
+        """x on the grid of the expected step and threshold; of the choice, when frozen or not training."""
+        logits = parameters["logits"]
+        p = self._choice(ops, slot, logits)
+        if training:
+            gumbel = -ops.log(-ops.log(state[NOISE] + _EPSILON) + _EPSILON)
+            drawn = ops.softmax((logits + gumbel) / state["temperature"])
+            p = state["frozen"] * p + (1.0 - state["frozen"]) * drawn
+        steps, thresholds = self._grids(slot)
+        step = self._spread(ops, slot, ops.sum(p * ops.array(steps, p), axis=-1), p)
+        low, high = self._codes(ops, slot, p, step, thresholds, self.mirrored and training)
+        return ops.fake_quantize(x, slot.spread(ops, state["base"]) * step, low, high, strict=self.strict), {}
+
+    def expected_bits(self, ops: Ops, slot: Slot, parameters: Arrays, state: Arrays) -> Array:
+        """Free of noise: sum of b_j P_jk; the chosen bits, without gradient, once frozen."""
+        logits = parameters["logits"]
+        bits = ops.array(np.repeat(_bits(slot), self.thresholds), logits)
+        chosen = ops.sum(self._choice(ops, slot, logits) * bits)
+        frozen = state["frozen"]
+        return frozen * chosen + (1.0 - frozen) * ops.sum(ops.softmax(logits) * bits)
+
+    def penalty(self, ops: Ops, spent: Sequence[Spent], state: Arrays) -> Array:
+        """strength * relu((Rw - R) / Rw)**2 for each resource; R its compression rate, Rw the target of the moment."""
+        total: Array = 0.0
+        for resource in spent:
+            target = schedules.rising_rate(self.start_rate, resource.float_cost / resource.limit, state["rise"])
+            short = ops.relu(1.0 - resource.float_cost / resource.cost / target)
+            total = total + self.strength * short * short
+        return total
+
+    def after_step(
+        self, ops: Ops, slot: Slot, parameters: Arrays, previous: Arrays, state: Arrays
+    ) -> tuple[Arrays, Arrays]:
+        """Logits at their own pace; unmoved once frozen."""
+        logits, moment = paced(ops, parameters["logits"], previous["logits"], state["moment"], state["rate"])
+        return {"logits": ops.where(state["frozen"] > 0.5, previous["logits"], logits)}, {"moment": moment}
+
+    def preferences(self, slot: Slot, parameters: Numbers, state: Numbers) -> Mapping[int, float]:
+        """-log of each bit-width's probability over that of the likeliest."""
+        marginal = self._probabilities(slot, parameters["logits"]).sum(axis=1)
+        costs = np.log(marginal.max()) - np.log(np.maximum(marginal, np.finfo(np.float64).tiny))
+        own = int(np.argmax(marginal))
+        return {b: 0.0 if j == own else max(float(costs[j]), 1e-9) for j, b in enumerate(_bits(slot))}
+
+    def harden(self, slot: Slot, parameters: Numbers, state: Numbers, bits: int | None = None) -> Grid:
+        """The likeliest bits over all thresholds, then their likeliest threshold (not the likeliest pair).
+
+        Thresholds of bits that the search turned away from keep what the start knew of them.
+        """
+        p = self._probabilities(slot, parameters["logits"])
+        row = int(np.argmax(p.sum(axis=1))) if bits is None else _bits(slot).index(_candidate(slot, bits))
+        shift = int(np.argmax(p[row]))
+        chosen = _bits(slot)[row]
+        step = np.asarray(state["base"], dtype=np.float64) * 2.0 ** (int(slot.signed) - chosen - shift)
+        return slot.grid(chosen, step)
+
+    def gradient_scale(self, slot: Slot) -> float:
+        """Any that is heard: the pace is the method's own."""
+        return AUDIBLE
+
+    def _probabilities(self, slot: Slot, logits: NDArray[Any]) -> NDArray[np.float64]:
+        p = NUMPY.softmax(np.asarray(logits, dtype=np.float64))
+        return np.asarray(p.reshape(len(slot.bits), self.thresholds))
+
+    def _choice(self, ops: Ops, slot: Slot, logits: Array) -> Array:
+        """One-hot, without gradient: marginal over thresholds first, then the threshold of those bits."""
+        p = ops.reshape(ops.softmax(ops.stop_gradient(logits)), [len(slot.bits), self.thresholds])
+        row = ops.one_hot(ops.argmax(ops.sum(p, axis=1)), len(slot.bits), p)
+        row = ops.reshape(row, [-1, 1])
+        column = ops.one_hot(ops.argmax(ops.sum(row * p, axis=0)), self.thresholds, p)
+        return ops.reshape(row * column, [-1])
+
+    def _grids(self, slot: Slot) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Step and threshold of every pair, as multiples of the largest threshold."""
+        thresholds = np.tile(2.0 ** -np.arange(self.thresholds), len(slot.bits))
+        bits = np.repeat(np.asarray(_bits(slot), dtype=float), self.thresholds)
+        return thresholds * 2.0 ** (float(slot.signed) - bits), thresholds
+
+    def _codes(
+        self, ops: Ops, slot: Slot, p: Array, step: Array, thresholds: NDArray[np.float64], mirrored: bool
+    ) -> tuple[Array, Array]:
+        """Lowest and highest code; whole numbers where the bits are fixed."""
+        if len(slot.bits) == 1:
+            n: Array = 2 ** (slot.bits[0] - int(slot.signed))
+        else:
+            n = self._spread(ops, slot, ops.sum(p * ops.array(thresholds, p), axis=-1), p) / step
+        if mirrored:
+            return (1 - n if slot.signed else 0), n
+        if not slot.signed:
+            return 0, n - 1
+        return (1 - n if slot.narrow else -n), n - 1
+
+    def _spread(self, ops: Ops, slot: Slot, values: Array, p: Array) -> Array:
+        """Values of shape [] or [input channels], reshaped to broadcast against the tensor."""
+        if slot.input_axis is None or len(p.shape) < 2:
+            return values
+        shape = [1] * len(slot.shape)
+        shape[slot.input_axis] = -1
+        return ops.reshape(values, shape)
+
+
+def _bits(slot: Slot) -> tuple[int, ...]:
+    return slot.bits[::-1]
+
+
+def _candidate(slot: Slot, bits: int) -> int:
+    if bits not in slot.bits:
+        raise MPQError(f"site {slot.name!r} has the candidates {slot.bits}, not {bits} bits")
+    return bits
+
+
+@hookimpl
+def mpq_register_methods(register: Callable[[Any], None]) -> None:
+    """Register hmq."""
+    register(Hmq())

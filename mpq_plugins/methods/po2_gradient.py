@@ -1,0 +1,147 @@
+"""po2_gradient: fixed bits, and a power-of-two step whose exponent is learned by gradient.
+
+The gradient half of "A Closer Look at Hardware-Friendly Weight Quantization" (2210.03671), after TQT
+(1903.08066): a real exponent per tensor or channel, rounded to the neighbour of lower squared error;
+outliers and the second moments of the gradient weigh that error; the exponent is frozen at its moving
+average for the end of the training. Ours: the exponent's gradient is divided by sqrt(elements * codes)
+(LSQ, 1902.08153), so that one learning rate serves every tensor and optimizer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpq_plugins.errors import MPQError, NonFiniteValues
+from mpq_plugins.grid import Grid
+from mpq_plugins.hookspecs import hookimpl
+from mpq_plugins.ops import Array, Ops
+from mpq_plugins.thresholds import search_threshold
+from mpq_plugins.training.exponents import (
+    DECAY_STABLE,
+    SMALLEST,
+    exponent_of,
+    lower_error_of_two,
+    moved_moments,
+    within_range,
+)
+from mpq_plugins.training.method import Arrays, Numbers, Progress, Start, TrainingMethod
+from mpq_plugins.training.slot import Observed, Slot
+
+MINIMUM_STEP = 1e-5
+ROUNDINGS = ("msqe", "ceil", "round")
+
+
+@dataclass(frozen=True)
+class Po2Gradient(TrainingMethod):
+    """Learned exponents. A weight's is rounded as ``rounding`` says, an activation's always up.
+
+    rounding: "msqe" (Round-to-Lower-MSQE), "ceil" (TQT's) or "round". outlier_mask: weights outside the
+    range of the codes do not count for it. second_moments: nor count all alike the rest.
+    stable_from: share of the training from which the exponent is frozen; None for never. Which the
+    paper used is not known; ours is a half.
+    """
+
+    rounding: Literal["msqe", "ceil", "round"] = "msqe"
+    outlier_mask: bool = True
+    second_moments: bool = True
+    stable_from: float | None = 0.5
+
+    name: ClassVar[str] = "po2_gradient"
+    summary: ClassVar[str] = "fixed bits; exponents of the thresholds learned by gradient"
+    paper: ClassVar[str] = "arXiv:2210.03671"
+
+    def __post_init__(self) -> None:
+        if self.rounding not in ROUNDINGS:
+            raise MPQError(f"no rounding {self.rounding!r} of exponents; there are {', '.join(ROUNDINGS)}")
+
+    @property
+    def needs_gradient(self) -> bool:  # type: ignore[override]
+        """Only the second moments do."""
+        return self.second_moments and self.rounding == "msqe"
+
+    def start(self, slot: Slot, observed: Observed) -> Start:
+        """A weight's range starts at three standard deviations, an activation's where its error is least."""
+        bits = slot.bits[-1]
+        if slot.kind == "activation":
+            first = np.log2(search_threshold(observed, bits, slot.signed).steps[0]) - 0.5
+            return Start({"exponent": first}, _state(first))
+        weight = np.asarray(observed, dtype=np.float64)
+        if not np.all(np.isfinite(weight)):
+            raise NonFiniteValues(f"site {slot.name!r} holds NaN or infinite values")
+        deviation = np.std(weight, axis=slot.other_axes)
+        first = exponent_of(np.maximum(3.0 * deviation / slot.high(bits), MINIMUM_STEP))
+        state = _state(first)
+        if self.needs_gradient:
+            state["moments"] = np.ones(weight.shape)
+        return Start({"exponent": first}, state)
+
+    def controls(self, slot: Slot, progress: Progress) -> Mapping[str, float]:
+        """Whether the exponent is frozen."""
+        return {"frozen": float(self.stable_from is not None and progress.fraction >= self.stable_from)}
+
+    def quantize(
+        self, ops: Ops, slot: Slot, x: Array, parameters: Arrays, state: Arrays, training: bool
+    ) -> tuple[Array, Arrays]:
+        """x by the rounded exponent, with a straight-through gradient to the real one."""
+        bits = slot.bits[-1]
+        low, high = slot.low(bits), slot.high(bits)
+        if not training:
+            return ops.fake_quantize(x, slot.spread(ops, ops.exp2(state["rounded"])), low, high), {}
+        real = parameters["exponent"]
+        rounded = self._rounded(ops, slot, ops.stop_gradient(x), ops.stop_gradient(real), state)
+        moved = DECAY_STABLE * state["stable"] + (1.0 - DECAY_STABLE) * rounded
+        frozen = state["frozen"] > 0
+        used = ops.where(frozen, ops.round(state["stable"]), rounded)
+        # forward 2 ** used; backward to the real exponent, scaled, and nothing once it is frozen
+        share = ops.where(frozen, 0.0 * state["seen"], 0.0 * state["seen"] + 1.0)
+        scale = share / math.sqrt(max(1, slot.elements // max(1, slot.channels or 1)) * high)
+        learned = scale * real - ops.stop_gradient(scale * real) + used
+        y = ops.fake_quantize(x, slot.spread(ops, ops.exp2(learned)), low, high)
+        kept = ops.where(state["seen"] > 0, moved, rounded)
+        return y, {
+            "rounded": used,
+            "stable": ops.where(frozen, state["stable"], kept),
+            "seen": state["seen"] + 1.0,
+        }
+
+    def after_backward(
+        self, ops: Ops, slot: Slot, x: Array, gradient: Array, parameters: Arrays, state: Arrays
+    ) -> Arrays:
+        """The second moments of the weight's gradient."""
+        if "moments" not in state:
+            return {}
+        bits = slot.bits[-1]
+        return {"moments": moved_moments(ops, slot, x, gradient, state["moments"], state["rounded"], bits)}
+
+    def harden(self, slot: Slot, parameters: Numbers, state: Numbers, bits: int | None = None) -> Grid:
+        """The grid of the last step."""
+        return slot.grid(slot.bits[-1], np.exp2(np.asarray(state["rounded"], dtype=np.float64)))
+
+    def _rounded(self, ops: Ops, slot: Slot, x: Array, exponent: Array, state: Arrays) -> Array:
+        exponent = ops.maximum(exponent, float(SMALLEST))
+        if slot.kind == "activation" or self.rounding == "ceil":
+            return -ops.floor(-exponent)
+        if self.rounding == "round":
+            return ops.round(exponent)
+        bits = slot.bits[-1]
+        importance = ops.sqrt(state["moments"]) if "moments" in state else None
+        if self.outlier_mask:
+            kept = within_range(ops, slot, x, exponent, bits)
+            importance = kept if importance is None else importance * kept
+        return lower_error_of_two(ops, slot, x, exponent, bits, importance)
+
+
+def _state(exponent: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    return {"rounded": np.ceil(exponent), "stable": np.ceil(exponent), "seen": np.zeros(())}
+
+
+@hookimpl
+def mpq_register_methods(register: Callable[[Any], None]) -> None:
+    """Register po2_gradient."""
+    register(Po2Gradient())

@@ -1,0 +1,195 @@
+"""sdq against its digest's numbers (2206.04459) and invariants."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mpq_plugins.methods.dorefa import quantize_unit, unit_weight
+from mpq_plugins.methods.sdq import Sdq
+from mpq_plugins.ops import NUMPY
+from mpq_plugins.tests.training_cases import CASES, WEIGHT, at, begin, slot
+from mpq_plugins.thresholds import search_threshold
+from mpq_plugins.training.method import Progress, Spent
+
+LATE = Progress(1, 10**6, 10**6)
+
+
+def candidates(case, state, x):
+    """x on the grid of every candidate at the steps of the moment."""
+    return {
+        b: case.grid(b, step).project(x) for b, step in zip(case.bits, np.asarray(state["steps"], float), strict=True)
+    }
+
+
+@given(share=st.floats(0.002, 0.998), noise=st.floats(0, 1 - 2**-24), pair=st.integers(0, 4))
+def test_a_training_pass_holds_exactly_one_of_the_two(share, noise, pair):
+    case, x = CASES["tensor"]
+    method = Sdq()
+    parameters, state = begin(method, case, x)
+    parameters["share"], state["pair"], state["noise"] = np.float32(share), np.float32(pair), np.float32(noise)
+    outcomes = candidates(case, state, x)
+    y, _ = method.quantize(NUMPY, case, x, parameters, state, True)
+    ends = case.bits[pair], case.bits[max(pair - 1, 0)]
+    assert any(np.array_equal(y, outcomes[b]) for b in ends)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_the_frequency_of_the_upper_candidate_is_its_share(share):
+    case, x = slot(bits=(2, 8), shape=(3,)), np.array([0.9, -0.4, 0.2])
+    method = Sdq()
+    parameters, state = begin(method, case, x)
+    parameters["share"] = np.float64(share)
+    draws = (np.arange(400) + 0.5) / 400  # evenly over all draws
+    upper = 0
+    for draw in draws:
+        y, _ = method.quantize(NUMPY, case, x, parameters, state | {"noise": draw}, True)
+        upper += np.array_equal(y, candidates(case, state, x)[8])
+    assert upper / 400 == pytest.approx(share, abs=0.005)
+
+
+@pytest.mark.parametrize(("temperature", "expected"), [(1.0, 0.7), (0.5, 0.844828), (0.1, 0.999791)])
+def test_the_relaxed_choice_without_noise(temperature, expected):
+    seen = []
+
+    class Recording(type(NUMPY)):
+        def sigmoid(self, x):
+            seen.append(super().sigmoid(x))
+            return seen[-1]
+
+    case, x = CASES["tensor"]
+    parameters, state = begin(Sdq(), case, x)
+    parameters["share"] = np.float64(0.7)
+    state |= {"temperature": np.float64(temperature), "noise": np.float64(0.5)}
+    Sdq().quantize(Recording(), case, x, parameters, state, True)
+    assert seen[0] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("bits", "expected"),
+    [
+        (2, [-1, -1 / 3, 1 / 3, 1 / 3]),
+        (3, [-1, -0.428571, 0.142857, 0.714286]),
+        (4, [-1, -1 / 3, 0.0666667, 0.6]),
+    ],
+)
+def test_dorefas_levels(bits, expected):
+    unit = unit_weight(NUMPY, np.array([-1, -0.25, 0.1, 0.5]))
+    np.testing.assert_allclose(unit, [0, 0.33921, 0.56543, 0.80339], atol=5e-6)
+    np.testing.assert_allclose(quantize_unit(NUMPY, unit, float(bits)), expected, atol=5e-7)
+
+
+@pytest.mark.parametrize("quantizer", ["dorefa", "entropy"])
+def test_the_papers_quantizers_have_two_to_the_bits_levels_and_none_at_zero(quantizer):
+    method, case = Sdq(quantizer=quantizer), slot(bits=(1, 2, 4))
+    parameters, state = begin(method, case, WEIGHT)
+    state["pair"] = np.float32(1.0)
+    y, updates = method.quantize(NUMPY, case, WEIGHT, parameters, state, True)
+    np.testing.assert_allclose(np.unique(y), [-1, -1 / 3, 1 / 3, 1], atol=1e-6)
+    assert updates["errors"].shape == (2,)
+    y, _ = method.quantize(NUMPY, case, np.zeros_like(WEIGHT), parameters, state, True)
+    assert np.all(np.isfinite(y))
+
+
+def test_quantization_error_is_weighed_by_the_share():
+    """Symmetric levels, T = 1: squared errors .21 (2 bits) and .0322222 (3), so .0855556 at beta = .7."""
+    x = np.array([0.9, -0.4, 0.2])
+    outcome = {2: np.array([1.0, 0, 0]), 3: np.array([1.0, -1 / 3, 1 / 3])}
+    sums = {b: float(np.sum((y - x) ** 2)) for b, y in outcome.items()}
+    assert sums == {2: pytest.approx(0.21), 3: pytest.approx(0.0322222)}
+    state = {"errors": np.array([sums[3], sums[2]])}
+    case = slot(bits=(2, 3), shape=(3,))
+    loss = Sdq(error_weight=1.0).regularization(NUMPY, case, x, {"share": np.float64(0.7)}, state)
+    assert loss == pytest.approx(0.0855556, abs=1e-7)
+
+
+def test_errors_of_both_ends_are_measured_relative_to_the_weight():
+    case, x = CASES["tensor"]
+    parameters, state = begin(Sdq(), case, x)
+    state["pair"] = np.float32(1.0)
+    outcomes = candidates(case, state, x)
+    _, updates = Sdq().quantize(NUMPY, case, x, parameters, state, True)
+    expected = [np.mean((outcomes[b] - x) ** 2) / np.mean(x**2) for b in (3, 2)]
+    np.testing.assert_allclose(updates["errors"], expected, rtol=1e-5)
+
+
+def test_a_share_that_sinks_moves_the_pair_down_for_good_and_stops_at_the_last():
+    case, x = CASES["tensor"]
+    method = Sdq()
+    parameters, state = begin(method, case, x)
+    bits, shares = [], []
+    for step in range(400):
+        state = at(method, case, state, Progress(step, 1000, 1000))
+        bits.append(float(method.expected_bits(NUMPY, case, parameters, state)))
+        shares += [float(parameters["share"])] if state["pair"] > 0 else []
+        moved = {"share": parameters["share"] - np.float32(1e-3)}
+        parameters, updates = method.after_step(NUMPY, case, moved, parameters, state)
+        state |= updates
+    assert state["pair"] == 0
+    assert bits[-1] == 2
+    assert np.all(np.diff(bits) <= 1e-6)
+    assert min(shares) >= method.decay_below
+    assert sum(s == np.float32(0.99) for s in shares) == 4  # a fresh one for each of the four pairs
+
+
+@pytest.mark.parametrize("direction", [-1, 1])
+def test_a_share_stays_within_zero_and_one(direction):
+    case, x = CASES["tensor"]
+    parameters, state = begin(Sdq(), case, x, LATE)
+    state["pair"] = np.float32(0)
+    for _ in range(300):
+        moved = {"share": parameters["share"] + np.float32(direction * 100)}
+        parameters, updates = Sdq().after_step(NUMPY, case, moved, parameters, state)
+        state |= updates
+        assert 0 < parameters["share"] < 1
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 100), scale=st.sampled_from([0.2, 0.6, 3.0, 8.0]))
+def test_steps_follow_a_weight_that_grows_or_shrinks(seed, scale):
+    x = (np.random.default_rng(seed).standard_normal((6, 40)) * 0.3).astype(np.float32)
+    for case in (slot(bits=(2, 4), shape=x.shape), slot(bits=(4,), shape=x.shape, axis=0)):
+        parameters, state = begin(Sdq(), case, x)
+        for _ in range(12):
+            _, updates = Sdq().quantize(NUMPY, case, (x * scale).astype(np.float32), parameters, state, True)
+            state |= updates
+        for b, steps in zip(case.bits, np.asarray(state["steps"], float), strict=True):
+            best = search_threshold(x * scale, b, axis=case.axis)
+            for got, wanted in zip(case.grid(b, steps).exponents, best.exponents, strict=True):
+                assert abs(got - wanted) <= 1  # a neighbour of nearly equal error
+
+
+def test_by_kernel_each_channel_has_its_own_bits_and_the_grid_the_largest():
+    case, x = CASES["channels"]
+    method = Sdq(granularity="kernel")
+    parameters, state = begin(method, case, x)
+    state["pair"] = np.array([4, 3, 2, 1, 0, 1], np.float32)
+    parameters["share"] = np.array([0.1, 0.9, 0.9, 0.2, 0.5, 0.5], np.float32)
+    own = np.array([3, 3, 2, 0, 0, 1])
+    grid = method.harden(case, parameters, state)
+    assert grid.bits == case.bits[3]
+    np.testing.assert_array_equal(grid.steps, state["steps"][own, np.arange(6)])
+    state["frozen"] = np.float32(1)
+    bits = method.expected_bits(NUMPY, case, parameters, state)
+    np.testing.assert_array_equal(bits, np.array(case.bits)[own])
+    assert method.noise_shape(case) == (6,)
+    assert Sdq().noise_shape(case) == ()
+
+
+def test_average_bits_are_weighed_by_elements():
+    n, b = np.array([1000, 4000, 2000]), np.array([8, 4, 8])
+    assert (n * b).sum() / n.sum() == pytest.approx(5.714286)
+    spent = [Spent("average_weight_bits", np.float64((n * b).sum() / n.sum()), 5.0, 32.0)]
+    assert Sdq(cost_weight=1.0).penalty(NUMPY, spent, {"rise": 1.0}) == pytest.approx(5.714286 / 5 - 1, abs=1e-6)
+
+
+def test_bins_are_regularized_at_fixed_bits_only():
+    fixed, x = CASES["one-candidate"]
+    parameters, state = begin(Sdq(bin_weight=0.1), fixed, x)
+    loss = Sdq(bin_weight=0.1).regularization(NUMPY, fixed, x, parameters, state)
+    on_grid = Sdq().harden(fixed, parameters, state).project(x)
+    assert loss > 0
+    assert Sdq(bin_weight=0.1).regularization(NUMPY, fixed, on_grid, parameters, state) == 0
+    assert Sdq().regularization(NUMPY, fixed, x, parameters, state) is None
+    for quantizer in ("dorefa", "entropy"):
+        assert Sdq(bin_weight=0.1, quantizer=quantizer).regularization(NUMPY, fixed, x, parameters, state) > 0
