@@ -1,12 +1,13 @@
 """Post-training quantization of pretrained Keras models down to LiteRT: accuracy, file bytes, seconds.
 
     python -m benchmarks.mlperf_tiny_ptq --data DIR [--models resnet8 mobilenet] [--bits 8 6 5 4 3]
-        [--weights channel tensor equalized] [--rounding compensated bias nearest] [--stock]
+        [--weights channel tensor equalized free] [--rounding compensated bias nearest] [--stock]
 
 DIR holds ``cifar-10-batches-py`` (the public archive), ``imagenet-samples`` (images.npy, labels.npy) and the
 .h5 models. ResNet8 gets mixed weight bits under a budget (8 is uniform) and is scored on the 10,000
 CIFAR-10 test images (and on MLPerf Tiny's ic01, where DIR has its indices); MobileNetV1 gets uniform
-bits, and is scored on 500 sample images that it was not calibrated on. Activations have 8 bits.
+bits, and is scored on 500 sample images that it was not calibrated on. Activations have 8 bits. Steps are
+powers of two, but for "free": target litert-int8, one free step per channel, 8 bits alone.
 ``--stock`` adds stock LiteRT post-training int8 and TF-MOT's default 8-bit scheme.
 """
 
@@ -27,7 +28,12 @@ from benchmarks.keras_models import TASKS, Task
 from mpq_plugins.silence import silenced
 from mpq_tfmot.verification import run_litert
 
-WEIGHTS = {"channel": "per channel", "tensor": "per tensor", "equalized": "per tensor, equalized"}
+WEIGHTS = {
+    "channel": "per channel",
+    "tensor": "per tensor",
+    "equalized": "per tensor, equalized",
+    "free": "per channel, free steps",
+}
 ROUNDINGS = ("compensated", "bias", "nearest")
 """Compensated rounding with bias correction, bias correction alone, neither."""
 CALIBRATION = {"resnet8": 512, "mobilenet": 256}
@@ -53,15 +59,14 @@ def rows(
 ) -> Iterator[tuple[str, ...]]:
     """Search once; then constrain, convert, verify and score with each kind of rounding.
 
-    weights: "channel", "tensor", or "equalized" (one step per tensor after cross-layer equalization).
+    weights: "channel", "tensor", "equalized" (one step per tensor after cross-layer equalization) or "free".
     """
     start = time.perf_counter()
     model = mpq_tfmot.equalize(task.model, task.calibration) if weights == "equalized" else task.model
     uniform = name != "resnet8" or bits == 8
     fixed = {"weight_bits": int(bits)} if uniform else {"budget": mpq.Budget(average_weight_bits=bits)}
-    recipe = mpq_tfmot.search(
-        model, task.calibration, "litert-po2", activation_bits=8, per_channel=weights == "channel", **fixed
-    )
+    target, per_channel = "litert-int8" if weights == "free" else "litert-po2", weights in ("channel", "free")
+    recipe = mpq_tfmot.search(model, task.calibration, target, activation_bits=8, per_channel=per_channel, **fixed)
     searched = time.perf_counter() - start
     for rounding in roundings:
         start = time.perf_counter()
@@ -149,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             task = Task(task.model, task.calibration, task.images[: chosen.images], task.labels[: chosen.images], {})
         reference = task.model.predict(task.images, 100, verbose=0)
         for weights in chosen.weights:
-            for bits in chosen.bits:
+            for bits in [8] if weights == "free" else chosen.bits:
                 for cells in rows(name, task, reference, bits, weights, chosen.rounding):
                     print("| " + " | ".join(cells) + " |", flush=True)
         for cells in stock_rows(name, task, reference) if chosen.stock else []:

@@ -24,7 +24,7 @@ LARGEST_BIAS = 2.0**28
 def with_headroom(recipe: Recipe, inventory: Inventory, biases: Mapping[str, Array]) -> Recipe:
     """The recipe with the threshold of a weight, or of single channels, raised where the bias needs it.
 
-    biases: by weight site, [output channels]. Only power-of-two grids are touched; bits and costs stay.
+    biases: by weight site, [output channels]. A raised step is a power of two; bits and costs stay.
 
     >>> from mpq_plugins.inventory import Site
     >>> sites = [Site("x", "activation", "input", (1,)), Site("w", "weight", "linear", (1, 1), 1, 0, inputs=("x",))]
@@ -37,7 +37,7 @@ def with_headroom(recipe: Recipe, inventory: Inventory, biases: Mapping[str, Arr
     grids = {}
     for site in inventory.weights:
         grid = recipe[site.name]
-        if grid.is_power_of_two and site.inputs and site.name in biases:
+        if site.inputs and site.name in biases:
             step = min(recipe[name].steps[0] for name in site.inputs)
             grids[site.name] = _raised(grid, np.abs(biases[site.name]) / (LARGEST_BIAS * step))
     entries = [replace(entry, grid=grids.get(entry.site, entry.grid)) for entry in recipe.sites]

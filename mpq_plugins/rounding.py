@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from mpq_plugins.code_search import Levels, row_error, search_codes
 from mpq_plugins.errors import GridError, MPQError, NonFiniteValues
@@ -101,12 +101,28 @@ def choose_exponents(
 
     Returns the Grid (axis 0 if per channel) and float64 values [out, in].
     """
+    steps = [np.ldexp(1.0, np.asarray(e, dtype=np.int64) - (bits - 1)) for e in exponents]
+    return choose_steps(target, curvature, bits, steps, per_channel, narrow, row_weights, damping, sweeps)
+
+
+def choose_steps(
+    target: ArrayLike,
+    curvature: ArrayLike,
+    bits: int,
+    steps: Sequence[ArrayLike],
+    per_channel: bool = False,
+    narrow: bool = False,
+    row_weights: ArrayLike | None = None,
+    damping: float = 0.0,
+    sweeps: int = 1,
+) -> tuple[Grid, Array]:
+    """As choose_exponents, for any steps: candidates, each one number, or one per output channel."""
     weight, matrix = _checked(target, curvature)
     rows = by_group(weight, len(matrix))
-    candidates = np.stack([np.broadcast_to(np.asarray(e, dtype=np.int64), len(weight)) for e in exponents])
+    candidates = np.stack([np.broadcast_to(np.asarray(s, dtype=np.float64), len(weight)) for s in steps])
     count, high = len(candidates), float(2 ** (bits - 1) - 1)
 
-    def stack(per_channel_values: NDArray[np.int64]) -> NDArray[np.int64]:
+    def stack(per_channel_values: Array) -> Array:
         """[candidates, out] as rows of the groups, [groups, candidates * out / groups]."""
         split = per_channel_values.reshape(count, len(rows), -1).swapaxes(0, 1)
         return np.asarray(split.reshape(len(rows), -1))
@@ -116,7 +132,7 @@ def choose_exponents(
         split = per_row_values.reshape(len(rows), count, rows.shape[1], -1).swapaxes(0, 1)
         return np.asarray(split.reshape(count, len(weight), -1))
 
-    step = np.ldexp(1.0, stack(candidates) - (bits - 1))
+    step = stack(candidates)
     levels = Levels(step, np.full_like(step, -high - (not narrow)), np.full_like(step, high))
     stacked = np.tile(rows, (1, count, 1))
     values = search_codes(stacked, matrix, levels, damping, sweeps) * step[:, :, None]
@@ -128,12 +144,10 @@ def choose_exponents(
         importance = np.ones(len(weight)) if row_weights is None else np.asarray(row_weights, dtype=np.float64)
         best = np.full(len(weight), (error @ importance).argmin())
     kept = candidates[best, channels]
-    if per_channel:
-        grid = Grid.power_of_two(bits, kept, narrow=narrow, axis=0)
-    elif np.ptp(kept) > 0:
-        raise GridError(f"one grid for the tensor takes one exponent, not one per channel: {sorted(set(kept))}")
-    else:
-        grid = Grid.power_of_two(bits, int(kept[0]), narrow=narrow)
+    if not per_channel and np.ptp(kept) > 0:
+        steps_found = sorted(set(kept.tolist()))
+        raise GridError(f"one grid for the tensor takes one exponent (one step), not one per channel: {steps_found}")
+    grid = Grid(bits, tuple(kept if per_channel else kept[:1]), True, narrow, 0 if per_channel else None)
     return grid, unstack(values)[best, channels]
 
 

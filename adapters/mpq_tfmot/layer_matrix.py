@@ -73,7 +73,7 @@ def columns(op: Op, x: Array, thinning: Thinning = Thinning()) -> Array:
     if op.kind == "linear":
         return np.ascontiguousarray(x.reshape(-1, x.shape[-1]).T)[None]
     x = x[:, None] if x.ndim == 3 else x
-    kernel, stride, dilation = _kernel(op), _pair(op, "strides"), _pair(op, "dilation")
+    kernel, stride, dilation = kernel_size(op), _pair(op, "strides"), _pair(op, "dilation")
     same = op.options.get("padding", "valid") == "same"
     groups = x.shape[-1] if op.kind.startswith("depthwise") else 1
     if op.kind.startswith("depthwise"):
@@ -81,7 +81,7 @@ def columns(op: Op, x: Array, thinning: Thinning = Thinning()) -> Array:
     if op.kind == "conv_transpose2d":
         return _windows(_stuffed(op, x, kernel, stride, same), kernel, (1, 1), (1, 1), groups)
     if same:
-        pads = [_same_padding(n, k, s, d) for n, k, s, d in zip(x.shape[1:3], kernel, stride, dilation, strict=True)]
+        pads = [same_padding(n, k, s, d) for n, k, s, d in zip(x.shape[1:3], kernel, stride, dilation, strict=True)]
         x = np.pad(x, [(0, 0), *pads, (0, 0)])
     top, left = thinning.offset
     x = x[:, top * stride[0] :, left * stride[1] :]
@@ -125,7 +125,7 @@ def _stuffed(op: Op, x: Array, kernel: Pair, stride: Pair, same: bool) -> Array:
     return np.pad(stuffed, [(0, 0), *pads, (0, 0)])
 
 
-def _kernel(op: Op) -> Pair:
+def kernel_size(op: Op) -> Pair:
     return (1, op.weight.shape[0]) if op.kind.endswith("1d") else (op.weight.shape[0], op.weight.shape[1])
 
 
@@ -134,7 +134,7 @@ def _pair(op: Op, name: str) -> Pair:
     return (1, value[0]) if len(value) == 1 else (value[0], value[1])
 
 
-def _same_padding(size: int, kernel: int, stride: int, dilation: int) -> Pair:
+def same_padding(size: int, kernel: int, stride: int, dilation: int) -> Pair:
     """TensorFlow's padding of one axis: before and after, the odd one after."""
     reach = dilation * (kernel - 1) + 1
     total = max((-(-size // stride) - 1) * stride + reach - size, 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from mpq_plugins.errors import NonFiniteValues
 from mpq_plugins.fisher import DRAWS, FisherDirections
 from mpq_plugins.histogram import Histogram
 from mpq_plugins.inventory import Inventory
+from mpq_plugins.problem import Change
 from mpq_plugins.progress import track
 from mpq_tfmot.batches import Batch, in_chunks
 from mpq_tfmot.canonical import CanonicalModel, last_integer_ops
@@ -19,6 +20,7 @@ from mpq_tfmot.canonical_ops import FLOAT, clamp, combine, multiply
 from mpq_tfmot.keras import tf
 from mpq_tfmot.layer_matrix import Thinning, columns, output_columns, weight_matrix
 from mpq_tfmot.model_sites import ModelSites
+from mpq_tfmot.trial import Trial
 
 MAX_COLUMNS = 2**15
 CHUNK = 32
@@ -43,6 +45,7 @@ class Measurements:
     ) -> None:
         self.inventory: Inventory = sites.inventory
         self._model = model
+        self._trial = Trial(model, batches)
         self._layers = {op.weight_site: op for op in model.layers}
         self._grams: dict[str, Array] = {}
         self._means: dict[str, Array] = {}
@@ -83,6 +86,10 @@ class Measurements:
     def gradient_energy(self, site: str) -> float:
         """Squared gradient of an activation, summed over a sample."""
         return self._energies[site] / self._gradients
+
+    def outputs(self, changes: Mapping[str, Change]) -> tuple[Array, ...]:
+        """The model's last integer outputs, in float, with some tensors changed: mpq_plugins.problem.RunnableModel."""
+        return self._trial.outputs(changes)
 
     def signed_inputs(self) -> dict[str, bool]:
         """Model input -> whether the calibration data goes below zero."""

@@ -1,8 +1,8 @@
 """The simulation of a recipe: a function that computes the numbers of LiteRT's integer kernels.
 
-Every tensor holds grid values as float32. Layers accumulate exactly (in float64 where float32 could
-round), biases lie on the accumulator's grid, and each op rounds as the recipe's target says. That is
-exact for power-of-two steps; with free steps (target litert-int8) it is within a step or two.
+Every tensor holds grid values as float32, from which its codes can be read back exactly, whatever the
+step. Layers accumulate codes exactly (in float64 where float32 could round), biases lie on the
+accumulator's grid, and each op rounds as the recipe's target says.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from mpq_tfmot.keras import tf
 
 EXACT_FLOAT32 = 2**24
 BATCH = 256
+COMPUTED = ("add", "lookup", "avg_pool", "global_avg_pool")
+"""The ops without a weight that do arithmetic on codes; all others pass grid values on."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Simulation:
 
     @property
     def kernels(self) -> str:
-        """The kernels of the target's runtime: "xnnpack" or "builtin"."""
+        """The kernels of the target's runtime: "xnnpack", "builtin", or "cpu" of onnxruntime."""
         return self.target.runtime.engine if self.target.runtime else XNNPACK
 
     def __call__(self, inputs: Any) -> Any:
@@ -91,46 +93,61 @@ class Simulation:
             return compute(op, inputs)
         grid = self.grid(op)
         if op.kind == "input":
-            return arithmetic.quantize_input(inputs[0], grid, self.kernels)
+            codes = arithmetic.quantize_input(inputs[0], grid, self.kernels)
+            return clamp_on_grid(op, grid, arithmetic.values_of(codes, grid))
         return clamp_on_grid(op, grid, self._on_grid(op, grid, inputs))
 
     def _on_grid(self, op: Op, grid: Grid, inputs: list[Any]) -> Any:
-        if op.weighted:
-            return self._weighted(op, grid, inputs[0])
-        if op.kind == "add":
-            return arithmetic.requantize(combine(op, inputs), grid, self.target.rounding("add"))
+        if not (op.weighted or op.kind in COMPUTED):
+            return combine(op, inputs)
+        sources = [self.grids[self.grid_of[name]] for name in op.inputs]
+        codes = [arithmetic.codes_of(x, source) for x, source in zip(inputs, sources, strict=True)]
         if op.kind == "lookup":
-            source = self.grids[self.grid_of[op.inputs[0]]]
-            codes = tf.cast(tf.round(inputs[0] / source.steps[0]), tf.int32) - arithmetic.container_low(source)
-            return tf.gather(self.table(op), codes)
-        if op.kind == "avg_pool":
-            flat = len(op.shape) == 2
-            x = tf.expand_dims(inputs[0], 1) if flat else inputs[0]
-            pool, strides = ((1, *v)[-2:] for v in (tuple(op.options["pool"]), tuple(op.options["strides"])))
-            y = arithmetic.average_pool(x, grid, pool, strides, str(op.options["padding"]).upper())
-            return tf.squeeze(y, 1) if flat else y
+            return tf.gather(self.table(op), tf.cast(codes[0], tf.int32) - arithmetic.container_low(sources[0]))
+        return arithmetic.values_of(self._computed(op, grid, sources, codes), grid)
+
+    def _computed(self, op: Op, grid: Grid, sources: list[Grid], codes: list[Any]) -> Any:
+        """Codes of the ops that requantize or average, before they are clipped."""
+        if op.weighted:
+            return self._weighted(op, grid, sources[0], codes[0])
+        if op.kind == "add":
+            return self._add(grid, sources, codes)
         if op.kind == "global_avg_pool":
-            return arithmetic.mean(inputs[0], grid, op.options["axes"], op.options["keepdims"], self.kernels)
-        return combine(op, inputs)
+            return arithmetic.mean(codes[0], op.options["axes"], op.options["keepdims"], self.kernels)
+        flat = len(op.shape) == 2
+        x = tf.expand_dims(codes[0], 1) if flat else codes[0]
+        pool, strides = ((1, *v)[-2:] for v in (tuple(op.options["pool"]), tuple(op.options["strides"])))
+        y = arithmetic.average_pool(x, grid, pool, strides, str(op.options["padding"]).upper(), self.kernels)
+        return tf.squeeze(y, 1) if flat else y
 
     def table(self, op: Op) -> NDArray[np.float32]:
         """The values of a function of one element for all 256 codes that the container of its input has."""
         source = self.grids[self.grid_of[op.inputs[0]]]
         codes = np.arange(256) + arithmetic.container_low(source)
-        values = combine(op, [tf.constant(codes * source.steps[0], tf.float32)])
-        return arithmetic.requantize(values, self.grid(op), "half_even").numpy()
+        values = combine(op, [tf.constant(codes * arithmetic.step_of(source), tf.float32)])
+        grid = self.grid(op)
+        return arithmetic.values_of(tf.round(values / arithmetic.step_of(grid)), grid).numpy()
 
-    def _weighted(self, op: Op, grid: Grid, x: Any) -> Any:
-        source = self.grids[self.grid_of[op.inputs[0]]]
-        steps = accumulator_steps(op, self.grids[op.weight_site], source)
+    def _add(self, grid: Grid, sources: list[Grid], codes: list[Any]) -> Any:
+        a, b = (tf.cast(c, tf.float64) for c in codes)
+        kernel = arithmetic.ADDS.get(self.target.runtime.engine) if self.target.runtime else None
+        if kernel is None:
+            return arithmetic.add_exactly(a, b, (sources[0], sources[1]), grid, self.target.rounding("add"))
+        return kernel(a, b, (sources[0], sources[1]), grid)
+
+    def _weighted(self, op: Op, grid: Grid, source: Grid, codes: Any) -> Any:
+        weight_grid = self.grids[op.weight_site]
+        bias = np.rint(op.bias / accumulator_steps(op, weight_grid, source))
+        weight = weight_grid.quantize(op.weight)
         # XNNPACK does not take a transposed convolution of an open batch, which the built-in kernel then computes
-        twice = op.kind != "linear" and (self.kernels == BUILTIN or op.kind == "conv_transpose2d")
-        exact = np.all(np.frexp(steps)[0] == 0.5) and not needs_float64(op, steps, source)
-        dtype = tf.float32 if exact and not twice else tf.float64
-        y = multiply(op, tf.cast(x, dtype), tf.cast(op.weight, dtype), tf.cast(op.bias, dtype))
+        twice = op.kind != "linear" and (
+            self.kernels == BUILTIN or (self.kernels == XNNPACK and op.kind == "conv_transpose2d")
+        )
+        dtype = tf.float64 if twice or needs_float64(op, weight, bias, source) else tf.float32
+        accumulator = multiply(op, tf.cast(codes, dtype), tf.cast(weight, dtype), tf.cast(bias, dtype))
         if twice:
-            return arithmetic.requantize_twice(y, tf.constant(steps, tf.float64), grid)
-        return arithmetic.requantize(y, grid, self.target.rounding(op.kind))
+            return arithmetic.requantize_twice(accumulator, weight_grid.steps, source, grid)
+        return arithmetic.requantize(accumulator, weight_grid.steps, source, grid, self.target.rounding(op.kind))
 
 
 def clamp_codes(op: Op, grid: Grid) -> tuple[int, int]:
@@ -146,7 +163,8 @@ def clamp_on_grid(op: Op, grid: Grid, x: Any) -> Any:
     if op.low is None and op.high is None:
         return x
     low, high = clamp_codes(op, grid)
-    return tf.clip_by_value(x, low * grid.steps[0], high * grid.steps[0])
+    step = arithmetic.step_of(grid)
+    return tf.clip_by_value(x, np.float32(low) * step, np.float32(high) * step)
 
 
 def accumulator_steps(op: Op, weight_grid: Grid, input_grid: Grid) -> NDArray[np.float64]:
@@ -155,12 +173,12 @@ def accumulator_steps(op: Op, weight_grid: Grid, input_grid: Grid) -> NDArray[np
     return np.broadcast_to(np.asarray(weight_grid.steps) * input_grid.steps[0], (channels,))
 
 
-def needs_float64(op: Op, steps: NDArray[np.float64], input_grid: Grid) -> bool:
-    """Whether a float32 sum of the layer's products could pass 2**24 accumulator steps and so round."""
-    axis = op.weight.ndim + op.channel_axis
-    norms = np.abs(op.weight).sum(axis=tuple(d for d in range(op.weight.ndim) if d != axis))
-    largest = input_grid.steps[0] * max(input_grid.high, -input_grid.low)
-    return bool(((norms * largest + np.abs(op.bias)) / steps >= EXACT_FLOAT32).any())
+def needs_float64(op: Op, weight: NDArray[Any], bias: NDArray[np.float64], input_grid: Grid) -> bool:
+    """Whether a float32 sum of the layer's products of codes could pass 2**24 and so round."""
+    axis = weight.ndim + op.channel_axis
+    norms = np.abs(weight.astype(np.float64)).sum(axis=tuple(d for d in range(weight.ndim) if d != axis))
+    largest = max(input_grid.high, -input_grid.low)
+    return bool((norms * largest + np.abs(bias) >= EXACT_FLOAT32).any())
 
 
 def put_on_grids(model: CanonicalModel, grid_of: Mapping[str, str], grids: Mapping[str, Grid]) -> CanonicalModel:

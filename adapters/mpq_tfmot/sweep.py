@@ -78,12 +78,13 @@ def _solve(op: Op, moments: LayerMoments, simulation: Simulation, nearest: bool)
     grid = simulation.grids[op.weight_site]
     by_row = grid if grid.axis is None else replace(grid, axis=0)
     step = simulation.grids[simulation.grid_of[op.inputs[0]]].steps[0]
-    rows = matrix.reshape(-1, matrix.shape[-1])
+    # as Keras holds them, so that what lies on a free step's grid but for float32 rounding is known to lie there
+    rows, old_bias = (a.astype(np.float32) for a in (matrix.reshape(-1, matrix.shape[-1]), op.bias))
     if nearest:
         weight = by_row.project(rows)
         bias = snap_bias(corrected_bias(weight, moments), step, by_row, op.weight_site)
     else:
-        weight, bias = quantize_layer(rows, op.bias, moments, by_row, step, name=op.weight_site)
+        weight, bias = quantize_layer(rows, old_bias, moments, by_row, step, name=op.weight_site)
     return replace(op, weight=weight_from_matrix(op, weight), bias=bias)
 
 

@@ -3,37 +3,45 @@
 From "A Closer Look at Hardware-Friendly Weight Quantization" (2210.03671): the threshold of a tensor
 is the power of two of least (weighted) squared quantization error. Ours: the error of a weight is
 measured at its layer's output and after compensated rounding, over the thresholds next to the
-paper's; and bits are searched, by the rise of the loss that a Kronecker-factored Fisher matrix
-predicts for each candidate (sensitivity.predicted_loss), solved as a knapsack under the budget.
+paper's; steps are free where the target's may be (free_steps.py); and bits are searched, by the rise of
+the loss that a Kronecker-factored Fisher matrix predicts for each candidate
+(sensitivity.predicted_loss), solved as a knapsack under the budget.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from mpq_plugins.allocation import Allocation, allocate
+from mpq_plugins.capabilities import Candidate
 from mpq_plugins.costs import cost_of
 from mpq_plugins.errors import MPQError, NonFiniteValues
+from mpq_plugins.free_steps import search_step, short, squared_error
 from mpq_plugins.grid import Grid
+from mpq_plugins.histogram import Histogram
 from mpq_plugins.hookspecs import hookimpl
 from mpq_plugins.inventory import Site
-from mpq_plugins.moments import damped
+from mpq_plugins.methods.msqe_training import MsqeTraining
+from mpq_plugins.moments import Array, damped
 from mpq_plugins.problem import Problem
 from mpq_plugins.progress import track
+from mpq_plugins.ratings import Rated, Ratings, losses
 from mpq_plugins.recipe import Recipe
-from mpq_plugins.rounding import choose_exponents
-from mpq_plugins.sensitivity import non_increasing, predicted_loss
+from mpq_plugins.rounding import choose_steps
+from mpq_plugins.sensitivity import predicted_loss
+from mpq_plugins.shared_grids import search_shared
 from mpq_plugins.thresholds import error_table, search_threshold
 
 DAMPING = 0.01
 NEIGHBOURS = (-1, 0, 1)
 """Thresholds tried beside the one of least squared error, as differences of exponents."""
-
-Rated = tuple[Grid, float]
+FREE_NEIGHBOURS = (-0.25, -0.125, 0.0, 0.125, 0.25)
+"""The same where steps are free."""
 
 
 @dataclass(frozen=True)
@@ -44,28 +52,44 @@ class Msqe:
     kind: str = "post-training"
     summary: str = "thresholds of least squared error, bits by predicted loss"
     paper: str = "arXiv:2210.03671"
+    training: MsqeTraining = field(default_factory=MsqeTraining)
+    """The same paper's method while training (mpq_plugins.training)."""
 
     def search(self, problem: Problem) -> Recipe:
         """Rate every candidate of every site, and allocate bits under the budget.
 
         Raises InfeasibleBudget, and NonFiniteValues naming the site.
         """
-        inventory = problem.model.inventory
-        rated: dict[str, dict[int, Rated]] = {}
-        for group in track(list(inventory.groups().values()), "rating candidates", problem.progress):
+        return self.choose(problem, self.rate(problem))
+
+    def rate(
+        self, problem: Problem, known: Ratings = MappingProxyType({}), keep: Callable[[Ratings], None] | None = None
+    ) -> Ratings:
+        """The grid and the predicted loss of every candidate of every site; the budget plays no part.
+
+        known: ratings from before; sites that they hold are not rated again. keep: is given the ratings of
+        each group of sites as soon as they are there.
+        Raises NonFiniteValues naming the site.
+        """
+        rated: dict[str, Mapping[int, Rated]] = dict(known)
+        groups = [g for g in problem.model.inventory.groups().values() if any(site.name not in known for site in g)]
+        for group in track(groups, "rating candidates", problem.progress):
             try:
-                rated |= _rate_weight(problem, group[0]) if group[0].kind == "weight" else _rate_shared(problem, group)
+                new = _rate_weight(problem, group[0]) if group[0].kind == "weight" else _rate_shared(problem, group)
             except NonFiniteValues as error:
                 raise NonFiniteValues(f"site {group[0].name!r}: {error}") from None
-        if problem.budget is None:
-            return _recipe(problem, rated, None)
-        losses = {
-            name: list(non_increasing({bits: loss for bits, (_, loss) in by_bits.items()}).values())
-            for name, by_bits in rated.items()
-        }
-        bits = {name: list(by_bits) for name, by_bits in rated.items()}
-        solution = allocate(inventory, bits, losses, problem.budget, problem.cost_models)
-        return _recipe(problem, rated, solution)
+            rated |= new
+            if keep is not None:
+                keep(new)
+        return {site.name: rated[site.name] for site in problem.model.inventory}
+
+    def choose(self, problem: Problem, ratings: Ratings, allocation: Allocation | None = None) -> Recipe:
+        """The recipe of lowest total loss within the budget, or of an allocation. Raises InfeasibleBudget."""
+        if problem.budget is not None and allocation is None:
+            bits = {name: list(by_bits) for name, by_bits in ratings.items()}
+            inventory = problem.model.inventory
+            allocation = allocate(inventory, bits, losses(ratings), problem.budget, problem.cost_models)
+        return _recipe(problem, ratings, allocation)
 
 
 def _rate_weight(problem: Problem, site: Site) -> dict[str, dict[int, Rated]]:
@@ -76,16 +100,11 @@ def _rate_weight(problem: Problem, site: Site) -> dict[str, dict[int, Rated]]:
     importance = fisher.diagonal() if np.any(fisher) else None  # a layer without a gradient weighs its rows alike
     rated: dict[int, Rated] = {}
     for candidate in problem.candidates[site.name]:
-        axis = 0 if candidate.per_channel else None
-        plain = search_threshold(weight, candidate.bits, narrow=candidate.narrow, axis=axis)
-        exponents = [[e + offset for e in plain.exponents] for offset in NEIGHBOURS]
-        if axis is None:
-            exponents = [row[0] for row in exponents]  # type: ignore[misc]
-        grid, rounded = choose_exponents(
+        grid, rounded = choose_steps(
             weight,
             curvature,
             candidate.bits,
-            exponents,
+            _weight_steps(weight, candidate),
             candidate.per_channel,
             candidate.narrow,
             row_weights=importance,
@@ -95,21 +114,33 @@ def _rate_weight(problem: Problem, site: Site) -> dict[str, dict[int, Rated]]:
     return {site.name: rated}
 
 
+def _weight_steps(weight: Array, candidate: Candidate) -> list[Array]:
+    """The steps to try for a weight, each [1] or [out]: that of least squared error and its neighbours."""
+    axis = 0 if candidate.per_channel else None
+    if candidate.power_of_two:
+        plain = search_threshold(weight, candidate.bits, narrow=candidate.narrow, axis=axis)
+        return [np.ldexp(plain.steps, offset) for offset in NEIGHBOURS]
+    free = search_step(weight, candidate.bits, narrow=candidate.narrow, axis=axis)
+    return [short(np.asarray(free.steps) * 2.0**offset) for offset in FREE_NEIGHBOURS]
+
+
 def _rate_shared(problem: Problem, group: tuple[Site, ...]) -> dict[str, dict[int, Rated]]:
     """Grid and predicted loss of every candidate of the activations that share one grid."""
-    histogram = problem.model.histogram(group[0].name)
-    for site in group[1:]:
-        histogram = histogram.merge(problem.model.histogram(site.name))
+    histograms = [problem.model.histogram(site.name) for site in group]
+    energies = [problem.model.gradient_energy(site.name) for site in group]
     rated: dict[str, dict[int, Rated]] = {site.name: {} for site in group}
     for candidate in problem.candidates[group[0].name]:
-        grid = search_threshold(histogram, candidate.bits, candidate.signed)
-        for site in group:
-            error = error_table(
-                problem.model.histogram(site.name), [candidate.bits], grid.exponents, candidate.signed
-            ).error.item()
-            loss = 0.5 * error * problem.model.gradient_energy(site.name)
+        grid = search_shared(histograms, energies, candidate)
+        for site, histogram, energy in zip(group, histograms, energies, strict=True):
+            loss = 0.5 * _histogram_error(histogram, grid) * energy
             rated[site.name][candidate.bits] = grid, _finite(loss, site)
     return rated
+
+
+def _histogram_error(histogram: Histogram, grid: Grid) -> float:
+    if grid.is_power_of_two:
+        return float(error_table(histogram, [grid.bits], grid.exponents, grid.signed).error.item())
+    return squared_error(histogram, grid)
 
 
 def _finite(loss: float, site: Site) -> float:
