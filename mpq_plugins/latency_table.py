@@ -1,21 +1,158 @@
-"""LatencyTable: milliseconds of each op at each choice of bits."""
+"""LatencyTable and EnergyTable: milliseconds and millijoules of each op at each choice of bits."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from mpq_plugins.costs import FLOAT_BITS, CostRow, CostTerm
+from mpq_plugins.costs import FLOAT_BITS, CostModel, CostRow, CostTerm
 from mpq_plugins.errors import CostError
 from mpq_plugins.inventory import Inventory, Site
 
+if TYPE_CHECKING:
+    from mpq_plugins.latency.device import Device
+
 Bits = int | tuple[int, int]
 """Bits of a site, or (weight bits, input activation bits)."""
+Entries = Mapping[str, Mapping[Bits, float]]
+
+
+class OpTable(ABC):
+    """What the two tables share: a cost model that is a sum over ops, each looked up by its bits."""
+
+    noun: str
+    workloads: Mapping[str, str]
+
+    @property
+    @abstractmethod
+    def entries(self) -> Entries:
+        """Costs of one call by key and bits."""
+
+    @property
+    @abstractmethod
+    def overhead(self) -> float:
+        """What one sample costs on top of its ops."""
+
+    @property
+    @abstractmethod
+    def unit(self) -> str:
+        """The unit of the costs."""
+
+    def rows(self, inventory: Inventory) -> Sequence[CostRow]:
+        """One row: a term per op with an entry, and the overhead.
+
+        Raises CostError naming the weights that have no entry.
+        """
+        keys = {site.name: self.workloads.get(site.name, site.name) for site in inventory}
+        missing = [s.name for s in inventory.weights if s.macs and keys[s.name] not in self.entries]
+        if missing:
+            raise CostError(f"the {self.noun} table has no entry for {', '.join(missing)}; measure or add them")
+        timed = [site for site in inventory if keys[site.name] in self.entries]
+        overhead = CostTerm((), lambda: self.overhead)
+        terms = [term for site in timed for term in self._terms(site, keys[site.name])]
+        return (CostRow("all ops", (overhead, *terms)),)
+
+    def holes(self, inventory: Inventory, bits: Mapping[str, Iterable[int]]) -> tuple[str, ...]:
+        """What a search over these bits of each site would miss, each in words; empty where nothing is.
+
+        >>> table = LatencyTable({"fc.weight": {8: 0.5}})
+        >>> inventory = Inventory([Site("fc.weight", "weight", "linear", (2, 3), macs=6)])
+        >>> table.holes(inventory, {"fc.weight": (4, 8)})
+        ('fc.weight at 4 bits',)
+        """
+        found: list[str] = []
+        for site in inventory:
+            key = self.workloads.get(site.name, site.name)
+            if key not in self.entries:
+                found += [site.name] if site.kind == "weight" and site.macs else []
+                continue
+            pairs = isinstance(next(iter(self.entries[key])), tuple)
+            sources = [b for name in site.inputs for b in bits.get(name, ())] or [FLOAT_BITS]
+            asked: list[Bits] = list(bits.get(site.name, ()))
+            if pairs:
+                asked = [(own, source) for own in bits.get(site.name, ()) for source in dict.fromkeys(sources)]
+            found += [f"{site.name} at {_words(b)}" for b in asked if b not in self.entries[key]]
+        return tuple(found)
+
+    def _terms(self, site: Site, key: str) -> list[CostTerm]:
+        calls = max(1, len(site.inputs)) if site.kind == "weight" else 1
+        if not isinstance(next(iter(self.entries[key])), tuple):
+            return [CostTerm((site.name,), lambda bits: calls * self._look_up(site, key, bits))]
+        if site.kind != "weight":
+            raise CostError(f"{site.name} is an activation: its {self.noun} depends on its own bits, not on pairs")
+        if not site.inputs:
+            return [CostTerm((site.name,), lambda bits: self._look_up(site, key, (bits, FLOAT_BITS)))]
+        return [
+            CostTerm((site.name, source), lambda bits, others: self._look_up(site, key, (bits, others)))
+            for source in site.inputs
+        ]
+
+    def _look_up(self, site: Site, key: str, bits: Bits) -> float:
+        entries = self.entries[key]
+        if bits not in entries:
+            where = site.name if key == site.name else f"{site.name} (workload {key})"
+            has = ", ".join(_words(known) for known in entries)
+            raise CostError(f"the {self.noun} table has no entry for {where} at {_words(bits)}; it has {has}")
+        return entries[bits]
+
+    def _check(self, words: str) -> None:
+        _check_amount(f"{self.noun} (the overhead)", words, self.overhead)
+        for key, entries in self.entries.items():
+            if not entries or len({isinstance(bits, tuple) for bits in entries}) > 1:
+                raise CostError(
+                    f"the entries of {key!r} must all be for bits, or all for (weight bits, activation bits), "
+                    f"and there must be one; got {list(entries)}"
+                )
+            for bits, value in entries.items():
+                if isinstance(bits, tuple) and len(bits) != 2:
+                    raise CostError(f"{key!r} has an entry for {bits}; give (weight bits, activation bits)")
+                _check_amount(f"{self.noun} ({key!r} at {_words(bits)})", words, value)
 
 
 @dataclass(frozen=True)
-class LatencyTable:
+class EnergyTable(OpTable):
+    """A cost model: the sum of what every op takes, in millijoules of one sample.
+
+    The fields are those of LatencyTable.
+
+    >>> from mpq_plugins.costs import cost_of
+    >>> fc = Site("fc.weight", "weight", "linear", (2, 3), macs=6)
+    >>> cost_of(EnergyTable({"fc.weight": {4: 0.5}}), Inventory([fc]), {"fc.weight": 4})
+    0.5
+    """
+
+    millijoules: Entries
+    workloads: Mapping[str, str] = field(default_factory=dict)
+    overhead_mj: float = 0.0
+
+    __hash__ = None  # type: ignore[assignment]  # holds mappings
+    noun = "energy"
+
+    def __post_init__(self) -> None:
+        self._check("millijoules")
+
+    @property
+    def entries(self) -> Entries:
+        """The millijoules."""
+        return self.millijoules
+
+    @property
+    def overhead(self) -> float:
+        """Millijoules of one sample on top of its ops."""
+        return self.overhead_mj
+
+    @property
+    def unit(self) -> str:
+        """Millijoules."""
+        return "mJ"
+
+
+@dataclass(frozen=True)
+class LatencyTable(OpTable):
     """A cost model: the sum of what every op takes, in milliseconds of one sample.
 
     milliseconds: by site name, or by the workload that the site runs: {bits: milliseconds of one
@@ -25,6 +162,9 @@ class LatencyTable:
     workloads: site name -> key of ``milliseconds``, for tables measured once per geometry. A site
         that is not in it is looked up by its name.
     overhead_ms: what one sample takes on top of its ops.
+    device: what it was measured on, where it was measured; a search for another target refuses it.
+    energy: the same in millijoules, where the device tells. spread_ms: of the entries, by key; half of
+        the range of the middle half of the samples.
 
     Every weight that does MACs needs an entry; an activation counts if it has one. Bits that are
     asked for and missing raise CostError, as do entries that are not finite or negative.
@@ -37,60 +177,61 @@ class LatencyTable:
     0.75
     """
 
-    milliseconds: Mapping[str, Mapping[Bits, float]]
+    milliseconds: Entries
     workloads: Mapping[str, str] = field(default_factory=dict)
     overhead_ms: float = 0.0
-    unit: str = field(default="ms", init=False)
+    device: Device | None = None
+    energy: EnergyTable | None = None
+    spread_ms: Entries = field(default_factory=dict)
 
     __hash__ = None  # type: ignore[assignment]  # holds mappings
+    noun = "latency"
 
     def __post_init__(self) -> None:
-        _check_milliseconds("the overhead", self.overhead_ms)
-        for key, entries in self.milliseconds.items():
-            if not entries or len({isinstance(bits, tuple) for bits in entries}) > 1:
-                raise CostError(
-                    f"the entries of {key!r} must all be for bits, or all for (weight bits, activation bits), "
-                    f"and there must be one; got {list(entries)}"
-                )
-            for bits, value in entries.items():
-                if isinstance(bits, tuple) and len(bits) != 2:
-                    raise CostError(f"{key!r} has an entry for {bits}; give (weight bits, activation bits)")
-                _check_milliseconds(f"{key!r} at {_words(bits)}", value)
+        self._check("milliseconds")
 
-    def rows(self, inventory: Inventory) -> Sequence[CostRow]:
-        """One row: a term per op with an entry, and the overhead.
+    @property
+    def entries(self) -> Entries:
+        """The milliseconds."""
+        return self.milliseconds
 
-        Raises CostError naming the weights that have no entry.
+    @property
+    def overhead(self) -> float:
+        """Milliseconds of one sample on top of its ops."""
+        return self.overhead_ms
+
+    @property
+    def unit(self) -> str:
+        """Milliseconds."""
+        return "ms"
+
+    def resources(self) -> dict[str, CostModel]:
+        """What a budget can limit by it: latency_ms, and energy_mj where the device tells energies."""
+        return {"latency_ms": self} | ({} if self.energy is None else {"energy_mj": self.energy})
+
+    def check_target(self, target: str) -> None:
+        """Raise CostError where the table was measured for another target than the one of this name."""
+        if self.device is not None and self.device.target != target:
+            raise CostError(
+                f"the latency table was measured on target {self.device.target!r}, and the search is for {target!r}; "
+                f"measure for {target!r}, or search for {self.device.target!r}"
+            )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write JSON, which another machine can search with. Raises CostError."""
+        from mpq_plugins.latency import table_file
+
+        table_file.save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], device: Device | None = None) -> LatencyTable:
+        """Read what ``save`` wrote. device: refuse a table of any other.
+
+        Raises CostError for a damaged or newer file, and for one of another device, saying in what it differs.
         """
-        keys = {site.name: self.workloads.get(site.name, site.name) for site in inventory}
-        missing = [s.name for s in inventory.weights if s.macs and keys[s.name] not in self.milliseconds]
-        if missing:
-            raise CostError(f"the latency table has no entry for {', '.join(missing)}; measure or add them")
-        timed = [site for site in inventory if keys[site.name] in self.milliseconds]
-        overhead = CostTerm((), lambda: self.overhead_ms)
-        terms = [term for site in timed for term in self._terms(site, keys[site.name])]
-        return (CostRow("all ops", (overhead, *terms)),)
+        from mpq_plugins.latency import table_file
 
-    def _terms(self, site: Site, key: str) -> list[CostTerm]:
-        calls = max(1, len(site.inputs)) if site.kind == "weight" else 1
-        if not isinstance(next(iter(self.milliseconds[key])), tuple):
-            return [CostTerm((site.name,), lambda bits: calls * self._look_up(site, key, bits))]
-        if site.kind != "weight":
-            raise CostError(f"{site.name} is an activation: its latency depends on its own bits, not on pairs")
-        if not site.inputs:
-            return [CostTerm((site.name,), lambda bits: self._look_up(site, key, (bits, FLOAT_BITS)))]
-        return [
-            CostTerm((site.name, source), lambda bits, others: self._look_up(site, key, (bits, others)))
-            for source in site.inputs
-        ]
-
-    def _look_up(self, site: Site, key: str, bits: Bits) -> float:
-        entries = self.milliseconds[key]
-        if bits not in entries:
-            where = site.name if key == site.name else f"{site.name} (workload {key})"
-            has = ", ".join(_words(known) for known in entries)
-            raise CostError(f"the latency table has no entry for {where} at {_words(bits)}; it has {has}")
-        return entries[bits]
+        return table_file.load(path, device)
 
 
 def _words(bits: Bits) -> str:
@@ -99,6 +240,6 @@ def _words(bits: Bits) -> str:
     return f"{bits} bits"
 
 
-def _check_milliseconds(what: str, value: float) -> None:
+def _check_amount(what: str, words: str, value: float) -> None:
     if not (math.isfinite(value) and value >= 0):
-        raise CostError(f"the latency ({what}) must be a finite number of milliseconds, 0 or more, got {value}")
+        raise CostError(f"the {what} must be a finite number of {words}, 0 or more, got {value}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Protocol
@@ -18,6 +18,11 @@ from mpq_plugins.targets import Target
 
 Bits = int | Sequence[int] | Mapping[str, "int | Sequence[int]"] | None
 """Bit-widths that a user allows: one, several, or either by pattern of site names ({"fc*": 8})."""
+
+
+Change = Callable[[Array], Array]
+PROBES = 64
+"""Samples, at most, on which ``MeasuredModel.outputs`` runs the model."""
 
 
 class MeasuredModel(Protocol):
@@ -48,6 +53,17 @@ class MeasuredModel(Protocol):
 
     def gradient_energy(self, site: str) -> float:
         """Squared loss gradient at an activation, summed over its elements, averaged over samples."""
+
+
+class RunnableModel(MeasuredModel, Protocol):
+    """A measured model that can still be run, which sensitivities by trial need."""
+
+    def outputs(self, changes: Mapping[str, Change]) -> tuple[Array, ...]:
+        """The outputs of the float model on some of the calibration data, with some tensors changed.
+
+        changes: by site, a function of the weight in matrix form, or of an activation on one batch, that
+        returns what shall be there instead. The weights are what they were before, to the bit, afterwards.
+        """
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from mpq_plugins import plugins
+from mpq_plugins.allocation import infeasible, models_of, smallest_cost
 from mpq_plugins.budget import Budget
-from mpq_plugins.errors import MPQError
+from mpq_plugins.errors import CostError, MPQError
 from mpq_plugins.headroom import with_headroom
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.latency_table import LatencyTable
 from mpq_plugins.problem import Bits, MeasuredModel, Problem, candidates_for, check_budget
 from mpq_plugins.recipe import Recipe
+from mpq_plugins.solving.choices import arrange
 from mpq_plugins.targets import Target
+
+if TYPE_CHECKING:
+    from mpq_plugins.latency.clock import Timing
 
 FLOAT_OPS = "float_ops"
 """Entry of ``Recipe.meta`` that lists the ops which stay float."""
@@ -22,7 +27,7 @@ FLOAT_OPS = "float_ops"
 
 @dataclass(frozen=True)
 class Request:
-    """Target and method by name (or value), budget, and the candidates that the user allows.
+    """Target and method by name or value, budget, and the candidates that the user allows.
 
     weight_bits, activation_bits: candidates: a number, several, or a mapping from patterns of site
         names to either; None for all that the target has. per_channel: None takes one step per
@@ -32,7 +37,7 @@ class Request:
     """
 
     target: str | Target
-    method: str = "msqe"
+    method: Any = "msqe"
     budget: Budget | None = None
     weight_bits: Bits = None
     activation_bits: Bits = None
@@ -50,17 +55,80 @@ class Request:
 
     def check(self, inventory: Inventory) -> None:
         """Refuse what cannot work before anything is measured; raises as candidates_for does."""
-        check_budget(self._candidates(inventory), self.budget)
+        candidates = self._candidates(inventory)
+        check_budget(candidates, self.budget)
+        if self.latency is not None:
+            assert isinstance(self.target, Target)
+            self.latency.check_target(self.target.name)
+            holes = self.latency.holes(inventory, {name: [c.bits for c in kinds] for name, kinds in candidates.items()})
+            if holes:
+                raise CostError(
+                    f"the latency table has holes: {', '.join(holes)}; measure them, or narrow the candidates "
+                    "(weight_bits, activation_bits)"
+                )
 
-    def search(self, measured: MeasuredModel, framework: str, float_ops: tuple[str, ...] = ()) -> Recipe:
-        """The recipe that the method finds. framework: name and version, for the record."""
+    def search(
+        self,
+        measured: MeasuredModel,
+        framework: str,
+        float_ops: tuple[str, ...] = (),
+        deploy: Callable[[Recipe], Timing] | None = None,
+    ) -> Recipe:
+        """The recipe that the method finds. framework: name and version, for the record.
+
+        deploy: converts the model by a recipe and times it as a whole; see ``remeasured``.
+        """
+        recipe: Recipe = plugins.method(self.method).search(self.problem(measured, framework, float_ops))
+        recipe = self.finish(recipe, measured)
+        return recipe if deploy is None else self.remeasured(recipe, deploy)
+
+    def remeasured(self, recipe: Recipe, deploy: Callable[[Recipe], Timing]) -> Recipe:
+        """The recipe with the latency of the whole model, measured, beside what the table predicts (in ``meta``).
+
+        Only for a method that asks for it (``remeasures``), with a table that was measured on the device at hand.
+        """
+        table = self.latency
+        if not getattr(plugins.method(self.method), "remeasures", False) or table is None or table.device is None:
+            return recipe
+        assert isinstance(self.target, Target)
+        here = plugins.host().describe_device(self.target)
+        if here.modelled or table.device.difference(here):
+            return recipe
+        timing = deploy(recipe)
+        found = {
+            "latency_predicted_ms": f"{recipe.costs['latency_ms']:.4g}",
+            "latency_measured_ms": f"{1e3 * timing.seconds:.4g}",
+            "latency_spread_ms": f"{1e3 * timing.spread:.2g}",
+        }
+        return replace(recipe, meta=dict(recipe.meta) | found)
+
+    def problem(self, measured: MeasuredModel, framework: str, float_ops: tuple[str, ...] = ()) -> Problem:
+        """The search in numbers, as the method is given it; raises as candidates_for and check_budget do."""
         candidates = self._candidates(measured.inventory)
         check_budget(candidates, self.budget)
-        costs = dict(plugins.cost_models()) | ({} if self.latency is None else {"latency_ms": self.latency})
         meta = {"framework": framework} | ({FLOAT_OPS: ", ".join(float_ops)} if float_ops else {})
         assert isinstance(self.target, Target)
-        problem = Problem(measured, self.target, candidates, self.budget, costs, meta, self.progress)
-        recipe: Recipe = plugins.method(self.method).search(problem)
+        return Problem(measured, self.target, candidates, self.budget, self.cost_models(), meta, self.progress)
+
+    def cost_models(self) -> dict[str, Any]:
+        """By resource: those of plug-ins, and what the latency table counts."""
+        return dict(plugins.cost_models()) | ({} if self.latency is None else dict(self.latency.resources()))
+
+    def check_reachable(self, inventory: Inventory) -> None:
+        """Refuse a budget that no choice of candidates meets, or that nothing counts, before anything is measured.
+
+        Raises InfeasibleBudget and BudgetError.
+        """
+        if self.budget is not None:
+            bits = {name: [c.bits for c in kinds] for name, kinds in self._candidates(inventory).items()}
+            choices = arrange(inventory, bits, {name: [0.0] * len(b) for name, b in bits.items()},
+                              models_of(self.budget.limits(), self.cost_models()))  # fmt: skip
+            limits = self.budget.limits()
+            if any((smallest_cost(choices, name, {}) or 0.0) > limit for name, limit in limits.items()):
+                raise infeasible(choices, limits)
+
+    def finish(self, recipe: Recipe, measured: MeasuredModel) -> Recipe:
+        """What every recipe of a method goes through: grids coarse enough for the biases."""
         biases = {site.name: measured.bias(site.name) for site in measured.inventory.weights}
         return with_headroom(recipe, measured.inventory, biases)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,13 @@ from mpq_plugins.errors import ModelError, NonFiniteValues
 from mpq_plugins.fisher import DRAWS, FisherDirections
 from mpq_plugins.histogram import Histogram
 from mpq_plugins.inventory import Inventory
+from mpq_plugins.problem import Change
 from mpq_plugins.progress import track
 from mpq_torch.batches import in_chunks
 from mpq_torch.canonical import WEIGHTED, CanonicalModel
 from mpq_torch.inventory import GraphSites
 from mpq_torch.layer_matrix import Thinning, columns, output_columns, weight_matrix
+from mpq_torch.trial import Trial
 
 MAX_COLUMNS = 2**14
 CHUNK = 64
@@ -44,6 +46,7 @@ class Measurements:
         draws: int = DRAWS,
     ) -> None:
         self.inventory: Inventory = sites.inventory
+        self._trial = Trial(model, sites, batches)
         self._layers = {f"{n.target}.weight": m for n, m in model.nodes() if isinstance(m, WEIGHTED)}
         self._grams: dict[str, Tensor] = {}
         self._means: dict[str, Tensor] = {}
@@ -98,6 +101,10 @@ class Measurements:
     def gradient_energy(self, site: str) -> float:
         """Squared gradient of an activation, summed over a sample."""
         return self._energies[site] / self._gradients
+
+    def outputs(self, changes: Mapping[str, Change]) -> tuple[Array, ...]:
+        """The model's float outputs with some weights or activations changed: mpq_plugins.problem.RunnableModel."""
+        return self._trial.outputs(changes)
 
     def signed_inputs(self) -> dict[str, bool]:
         """Model input -> whether the calibration data goes below zero."""

@@ -1,0 +1,43 @@
+"""Every sensitivity on one Keras model, to be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from mpq_plugins import plugins
+from mpq_plugins.problem import Bits, Problem, candidates_for
+from mpq_plugins.sensitivities.rating import Rates
+from mpq_plugins.sensitivities.table import SENSITIVITIES, rate_all
+from mpq_plugins.targets import Target
+from mpq_tfmot.batches import as_batches
+from mpq_tfmot.canonical import canonicalize
+from mpq_tfmot.measurement import Measurements
+from mpq_tfmot.model_sites import take_inventory
+
+
+def sensitivity(
+    model: Any,
+    calibration: Iterable[Any] | Any,
+    target: str | Target,
+    kinds: Iterable[Any] = tuple(SENSITIVITIES),
+    weight_bits: Bits = None,
+    activation_bits: Bits = None,
+    *,
+    per_channel: bool | None = None,
+    progress: bool | None = None,
+) -> dict[str, Rates]:
+    """What each candidate of each site costs in accuracy, by several measures: measure -> site -> bits -> cost.
+
+    kinds: names ("kl", "sqnr", "fisher", "mask") or values with arguments of their own, such as
+        mpq_plugins.sensitivities.masking.MaskGuided(fraction=0.2). Costs of one measure compare between sites;
+        those of different measures have different units. The other arguments are those of ``search``;
+        calibration may be made up (``synthetic_inputs``). Sites without a choice are left out.
+    """
+    canonical = canonicalize(model)
+    batches = as_batches(calibration, [op.shape for op in canonical.inputs])
+    measured = Measurements(canonical, take_inventory(canonical), batches, progress)
+    measured.inventory = take_inventory(canonical, measured.signed_inputs()).inventory
+    found = plugins.target(target)
+    candidates = candidates_for(measured.inventory, found, weight_bits, activation_bits, per_channel)
+    return rate_all(Problem(measured, found, candidates, None, plugins.cost_models(), progress=progress), kinds)
