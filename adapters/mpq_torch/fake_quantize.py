@@ -1,4 +1,4 @@
-"""A torch.ao fake-quantizer on the power-of-two grid that an observer finds or a recipe gives."""
+"""The one torch.ao fake-quantizer of this package: a fixed grid, an observed one, or one that a method trains."""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.ao.quantization.fake_quantize import FakeQuantizeBase
 
 from mpq_torch.observers import PO2Observer
+from mpq_torch.torch_ao import FakeQuantizeBase
+from mpq_torch.training.learned_grid import LearnedGrid
 
 
 class PO2FakeQuantize(FakeQuantizeBase):
-    """Observes, rounds half to even and clips to the grid; straight-through gradient inside its range.
+    """Rounds half to even and clips to a power-of-two grid, with gradients.
 
-    observer: a class of mpq_torch.observers; the other arguments are its own. factory_kwargs: device
-    and dtype that torch.ao's layers pass along; not needed, grids are kept as plain numbers. torch.ao's
-    enable_observer, disable_observer, enable_fake_quant and disable_fake_quant apply; with the
-    observer off the grid stays. Raises what the observer raises.
+    observer: a class of mpq_torch.observers, which finds the grid from what it sees (or is given one);
+        the gradient is straight-through inside its range. The other arguments are its own.
+    method: the name or value of a training method instead, which learns the grid. The other arguments
+        are then those of LearnedGrid: bits (one, or candidates), signed, ch_axis, weight, seed.
+    factory_kwargs: device and dtype that torch.ao's layers pass along.
+
+    ``QConfig(activation=PO2FakeQuantize.with_args(...), weight=...)`` works in prepare_qat_fx. torch.ao's
+    enable_observer, disable_observer, enable_fake_quant and disable_fake_quant apply; with the observer
+    off the grid stays where it is. Raises what the observer or the method raises.
 
     >>> weight = PO2FakeQuantize(bits=3, signed=True)
     >>> weight(torch.tensor([-0.9, 0.2, 0.5, 0.3]))
@@ -28,13 +34,23 @@ class PO2FakeQuantize(FakeQuantizeBase):
         self,
         observer: type[torch.nn.Module] = PO2Observer,
         factory_kwargs: dict[str, Any] | None = None,
-        **observer_arguments: Any,
+        method: Any = None,
+        **arguments: Any,
     ) -> None:
         super().__init__()
-        self.activation_post_process = observer(**observer_arguments)
+        self.activation_post_process = observer(**arguments) if method is None else LearnedGrid(method, **arguments)
+
+    @classmethod
+    def hosting(cls, grid: LearnedGrid) -> PO2FakeQuantize:
+        """The fake-quantizer around a grid that is learned already."""
+        made = cls(observer=PO2Observer)
+        made.activation_post_process = grid
+        return made
 
     def forward(self, x: Tensor) -> Tensor:
         observer = self.activation_post_process
+        if isinstance(observer, LearnedGrid):
+            return observer.quantize(x, self.observer_enabled[0] == 1, self.fake_quant_enabled[0] == 1)
         if self.observer_enabled[0] == 1:
             observer(x.detach())
         if self.fake_quant_enabled[0] == 0:

@@ -1,0 +1,138 @@
+"""The array functions of mpq_plugins.ops.Ops for torch, with gradients; on any device, under autocast and compile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mpq_plugins.surrogates import DELTA, STRAIGHT_THROUGH, check_rounding, gradient_factor
+from mpq_torch.rounding_function import fake_quantize
+
+
+class _Round(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rounding: str, delta: float) -> Tensor:
+        ctx.rounding, ctx.delta = rounding, delta
+        ctx.save_for_backward(x)
+        return torch.round(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (x,) = ctx.saved_tensors
+        factor = gradient_factor(TORCH, ctx.rounding, x - torch.round(x), gradient, ctx.delta)
+        return gradient * factor, None, None
+
+
+class _Ceil(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return torch.ceil(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient
+
+
+class _LimitGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bound: Tensor) -> Tensor:
+        ctx.save_for_backward(bound)
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (bound,) = ctx.saved_tensors
+        return torch.clamp(gradient, -bound, bound), None
+
+
+class TorchOps:
+    """mpq_plugins.ops.Ops over torch tensors."""
+
+    exp, log, log2, exp2 = (staticmethod(f) for f in (torch.exp, torch.log, torch.log2, torch.exp2))
+    sqrt, abs, sign, sin = (staticmethod(f) for f in (torch.sqrt, torch.abs, torch.sign, torch.sin))
+    tanh, sigmoid, relu = (staticmethod(f) for f in (torch.tanh, torch.sigmoid, torch.relu))
+    reshape = staticmethod(torch.reshape)
+
+    def array(self, values: Any, like: Tensor) -> Tensor:
+        return torch.as_tensor(values, dtype=like.dtype, device=like.device)
+
+    def floor(self, x: Tensor) -> Tensor:
+        return torch.floor(x.detach())
+
+    def minimum(self, a: Any, b: Any) -> Tensor:
+        return torch.minimum(*_alike(a, b))
+
+    def maximum(self, a: Any, b: Any) -> Tensor:
+        return torch.maximum(*_alike(a, b))
+
+    def where(self, condition: Tensor, a: Any, b: Any) -> Tensor:
+        return torch.where(condition, a, b)
+
+    def softmax(self, x: Tensor, axis: int = -1) -> Tensor:
+        return torch.softmax(x, dim=axis)
+
+    def sum(self, x: Tensor, axis: int | tuple[int, ...] | None = None) -> Tensor:
+        return x.sum() if axis is None else x.sum(axis)
+
+    def mean(self, x: Tensor, axis: int | tuple[int, ...] | None = None) -> Tensor:
+        return x.mean() if axis is None else x.mean(axis)
+
+    def max(self, x: Tensor, axis: int | tuple[int, ...] | None = None) -> Tensor:
+        return x.amax() if axis is None else x.amax(axis)
+
+    def argmax(self, x: Tensor, axis: int = -1) -> Tensor:
+        return torch.argmax(x, dim=axis)
+
+    def take(self, x: Tensor, indices: Sequence[int]) -> Tensor:
+        return x[list(indices)]
+
+    def one_hot(self, index: Tensor, size: int, like: Tensor) -> Tensor:
+        return torch.nn.functional.one_hot(index, size).to(like.dtype)
+
+    def stack(self, parts: Sequence[Tensor], axis: int = 0) -> Tensor:
+        return torch.stack(list(parts), dim=axis)
+
+    def stop_gradient(self, x: Tensor) -> Tensor:
+        return x.detach()
+
+    def cast(self, condition: Tensor, like: Tensor) -> Tensor:
+        return condition.to(like.dtype)
+
+    def uniform_like(self, x: Tensor) -> Tensor:
+        return torch.rand_like(x)
+
+    def normal_like(self, x: Tensor) -> Tensor:
+        return torch.randn_like(x)
+
+    def round(self, x: Tensor, rounding: str = STRAIGHT_THROUGH, delta: float = DELTA) -> Tensor:
+        return _Round.apply(x, check_rounding(rounding), delta)
+
+    def ceil(self, x: Tensor) -> Tensor:
+        return _Ceil.apply(x)
+
+    def limit_gradient(self, x: Tensor, bound: Tensor) -> Tensor:
+        return _LimitGradient.apply(x, torch.as_tensor(bound, dtype=x.dtype, device=x.device).detach())
+
+    def fake_quantize(
+        self,
+        x: Tensor,
+        step: Any,
+        low: Any,
+        high: Any,
+        rounding: str = STRAIGHT_THROUGH,
+        delta: float = DELTA,
+        strict: bool = False,
+    ) -> Tensor:
+        return fake_quantize(x, step, low, high, check_rounding(rounding), delta, strict)
+
+
+def _alike(a: Any, b: Any) -> tuple[Tensor, Tensor]:
+    like = a if isinstance(a, Tensor) else b
+    return tuple(torch.as_tensor(v, dtype=like.dtype, device=like.device) for v in (a, b))  # type: ignore[return-value]
+
+
+TORCH = TorchOps()
+"""The one instance; it holds nothing."""

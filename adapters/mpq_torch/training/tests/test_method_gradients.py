@@ -1,0 +1,131 @@
+"""The searching methods in torch: the values of the NumPy reference, and the gradients that their papers state."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from mpq_plugins.costs import WeightBytes
+from mpq_plugins.inventory import Inventory, Site
+from mpq_plugins.methods.fdqmp import Fdqmp
+from mpq_plugins.methods.hmq import Hmq
+from mpq_plugins.methods.sdq import Sdq
+from mpq_plugins.ops import NUMPY
+from mpq_plugins.regularizers import bin_regularization, distillation
+from mpq_plugins.tests.training_cases import CASES, at, slot, wander
+from mpq_plugins.training.expected_costs import ExpectedCosts
+from mpq_plugins.training.method import Progress, Spent
+from mpq_torch.ops import TORCH
+
+METHODS = {"hmq": Hmq(), "sdq": Sdq(), "sdq-kernel": Sdq(granularity="kernel"), "fdqmp": Fdqmp()}
+
+
+def tensors(values):
+    return {name: torch.tensor(np.asarray(value, np.float32)) for name, value in values.items()}
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_torch_agrees_with_numpy(method, case, training):
+    case, x = CASES[case]
+    parameters, state = wander(method, case, x, 20, 2)
+    state = at(method, case, state, Progress(300, 1000, 100))
+    expected, _ = method.quantize(NUMPY, case, x, parameters, state, training)
+    got, updates = method.quantize(TORCH, case, torch.tensor(x), tensors(parameters), tensors(state), training)
+    if training:  # expectations are sums of floats, in an order of each framework's own
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+    else:
+        np.testing.assert_array_equal(got, expected)
+    bits = method.expected_bits(TORCH, case, tensors(parameters), tensors(state))
+    np.testing.assert_allclose(bits.numpy(), method.expected_bits(NUMPY, case, parameters, state), rtol=1e-5)
+    assert bool(updates) == (training and isinstance(method, Sdq) and case.kind == "weight")
+
+
+def test_bits_of_fdqmp_have_the_papers_gradients():
+    case = slot(bits=(2, 4, 8), shape=(4,))
+    parameters = {"step": torch.tensor(0.25, requires_grad=True), "range": torch.tensor(1.75, requires_grad=True)}
+    state = {"exponent": torch.tensor(-2.0), "frozen": torch.tensor(0.0)}
+    for function in (Fdqmp().slice_bits, Fdqmp().expected_bits):
+        by_step, by_range = torch.autograd.grad(
+            function(TORCH, case, parameters, state), [parameters["step"], parameters["range"]]
+        )
+        assert by_range == pytest.approx(0.72135, abs=1e-5)
+        assert by_step == pytest.approx(-5.04943, abs=1e-4)
+
+
+def test_values_beyond_the_range_move_it_in_their_direction():
+    case = slot(bits=(2, 4, 8), shape=(3,))
+    parameters = {"step": torch.tensor(0.25, requires_grad=True), "range": torch.tensor(1.75, requires_grad=True)}
+    state = {"exponent": torch.tensor(-2.0), "frozen": torch.tensor(0.0)}
+    x = torch.tensor([2.5, -2.5, 0.3])
+    for upstream, expected in (([1.0, 0, 0], 1.0), ([0, 1.0, 0], -1.0), ([0, 0, 1.0], 0.0)):
+        y, _ = Fdqmp(delta=0.0).quantize(TORCH, case, x, parameters, state, True)
+        (by_range,) = torch.autograd.grad((y * torch.tensor(upstream)).sum(), [parameters["range"]], retain_graph=True)
+        assert by_range == expected
+
+
+def test_the_share_of_sdq_learns_what_the_two_candidates_differ_by():
+    case, x = slot(bits=(2, 4), shape=(3,)), torch.tensor([0.9, -0.4, 0.2])
+    state = tensors({"pair": 1.0, "steps": [1.0, 0.125], "noise": 0.5, "temperature": 1.0, "frozen": 0.0, "probe": 1})
+    share = torch.tensor(0.7, requires_grad=True)
+    upstream = torch.tensor([1.0, 2.0, -1.0])
+    y, _ = Sdq().quantize(TORCH, case, x, {"share": share}, state, True)
+    (y * upstream).sum().backward()
+    two, four = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.875, -0.375, 0.25])
+    # without noise and at temperature 1 z is the share itself, so its slope is 1
+    assert share.grad == pytest.approx(float(((four - two) * upstream).sum()), abs=1e-5)
+
+
+@pytest.mark.parametrize(("value", "slopes"), [(3.0, (1.0, -1.0)), (-3.0, (-1.0, 0.0))])
+def test_a_clipped_value_moves_the_threshold_of_hmq(value, slopes):
+    """Codes are -n .. n - 1, so that Q is t - step above and -t below; dQ/d(t, step) follow."""
+    method, case = Hmq(thresholds=2), slot(bits=(4, 8), shape=(1,))
+    p = torch.tensor([0.4, 0.1, 0.3, 0.2])
+    logits = torch.log(p).requires_grad_()
+    state = tensors({"base": 2.0, "noise": np.full(4, math.exp(-1)), "temperature": 1.0, "frozen": 0.0})
+    y, _ = method.quantize(TORCH, case, torch.tensor([value]), {"logits": logits}, state, True)
+    (got,) = torch.autograd.grad(y.sum(), [logits])
+    thresholds = torch.tensor([2.0, 1.0, 2.0, 1.0])
+    steps = thresholds / torch.tensor([128.0, 128.0, 8.0, 8.0])
+    by_p = slopes[0] * thresholds + slopes[1] * steps
+    np.testing.assert_allclose(got, p * (by_p - (p * by_p).sum()), atol=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_within_the_budget_the_penalty_has_no_gradient(method):
+    state = tensors(method.controls(CASES["tensor"][0], Progress(580, 1000, 100)))
+    for value in (2.9, 3.0, 3.5):
+        cost = torch.tensor(value, requires_grad=True)
+        penalty = method.penalty(TORCH, [Spent("average_weight_bits", cost, 3.0, 32.0)], state)
+        penalty.backward()
+        assert (float(cost.grad) > 0) == (value > 3)
+
+
+def test_bins_pull_each_weight_to_its_level_by_its_share_of_the_bin():
+    x = torch.tensor([-0.9, -1.1, -0.05, 0.05, 0.15, 1.2], requires_grad=True)
+    bin_regularization(TORCH, x, 1.0, -1, 1).backward()
+    level = torch.tensor([-1.0, -1, 0, 0, 0, 1])
+    count = torch.tensor([2.0, 2, 3, 3, 3, 1])
+    torch.testing.assert_close(x.grad, 2 * (x.detach() - level) / count)
+
+
+def test_distillation_is_torchs_cross_entropy_with_soft_labels():
+    student, teacher = torch.randn(6, 5, requires_grad=True), torch.randn(6, 5)
+    expected = torch.nn.functional.cross_entropy(student / 2, torch.softmax(teacher / 2, -1))
+    torch.testing.assert_close(distillation(TORCH, student, teacher, 2.0), expected)
+
+
+@pytest.mark.parametrize(("bits", "slope"), [(8.0, 20.0), (4.0, 20.0), (3.0, 20.0), (2.0, 0.0), (4.5, 20.0)])
+def test_a_cost_at_a_candidate_has_the_gradient_of_fewer_bits(bits, slope):
+    inventory = Inventory([Site("site", "weight", "linear", (10, 16), macs=160, channel_axis=0)])
+    case = slot(bits=(2, 3, 4, 8), shape=(10, 16))
+    costs = ExpectedCosts.of(
+        inventory, [case], {"site": "site"}, {"weight_bytes": 50.0}, {"weight_bytes": WeightBytes()}
+    )
+    expected = torch.tensor(bits, requires_grad=True)
+    (spent,) = costs.spent(TORCH, {"site": expected})
+    spent.cost.backward()
+    assert float(spent.cost.detach()) == pytest.approx(20.0 * bits)
+    assert expected.grad == pytest.approx(slope)

@@ -1,0 +1,91 @@
+"""A trained layer computes with the folded, quantized weight, and keeps the statistics of the float layer."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from mpq_torch.tests.networks import settled
+from mpq_torch.training.trained_layer import TrainedLayer
+
+LAYERS = {
+    "conv": (lambda: nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d, (4, 3, 7, 7)),
+    "conv without bias": (lambda: nn.Conv2d(3, 6, 3, bias=False), nn.BatchNorm2d, (4, 3, 7, 7)),
+    "depthwise": (lambda: nn.Conv2d(6, 6, 3, groups=6), nn.BatchNorm2d, (4, 6, 7, 7)),
+    "conv1d": (lambda: nn.Conv1d(3, 6, 3), nn.BatchNorm1d, (4, 3, 9)),
+    "transposed": (lambda: nn.ConvTranspose2d(3, 6, 2, stride=2), nn.BatchNorm2d, (4, 3, 5, 5)),
+    "linear": (lambda: nn.Linear(5, 6), nn.BatchNorm1d, (8, 5)),
+}
+
+
+def pair(name):
+    torch.manual_seed(0)
+    make, norm, shape = LAYERS[name]
+    float_model = settled(nn.Sequential(make(), norm(6)))
+    with torch.no_grad():
+        float_model[1].weight[1] *= -1  # a negative gamma is legal
+    return float_model, torch.randn(shape) * 2 + 0.3
+
+
+@pytest.mark.parametrize("mode", ["fold", "freeze", "keep"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_without_quantization_it_computes_what_layer_and_norm_compute_in_evaluation(name, mode):
+    float_model, x = pair(name)
+    trained = TrainedLayer(*copy.deepcopy(float_model), nn.Identity(), mode).eval()
+    torch.testing.assert_close(trained(x), float_model(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["fold", "keep"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_without_quantization_it_normalizes_batches_and_moves_statistics_like_the_float_layer(name, mode):
+    float_model, x = pair(name)
+    trained = TrainedLayer(*copy.deepcopy(float_model), nn.Identity(), mode).train()
+    float_model.train()
+    for _ in range(3):
+        torch.testing.assert_close(trained(x), float_model(x), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(trained.norm.running_mean, float_model[1].running_mean, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(trained.norm.running_var, float_model[1].running_var, rtol=1e-3, atol=1e-5)
+    assert trained.norm.num_batches_tracked == 3
+
+
+def test_statistics_stay_where_they_are_once_frozen():
+    float_model, x = pair("conv")
+    before = float_model[1].running_mean.clone()
+    trained = TrainedLayer(*float_model, nn.Identity(), "freeze").train()
+    trained(x)
+    assert torch.equal(trained.norm.running_mean, before)
+
+
+def test_the_weight_that_is_quantized_is_the_folded_one():
+    float_model, x = pair("conv")
+    seen = []
+
+    class Quantizer(nn.Module):
+        def forward(self, weight):
+            seen.append(weight.detach())
+            return weight
+
+    TrainedLayer(*float_model, Quantizer(), "fold")(x)
+    conv, norm = float_model
+    wanted = conv.weight * (norm.weight / torch.sqrt(norm.running_var + norm.eps)).view(-1, 1, 1, 1)
+    torch.testing.assert_close(seen[0], wanted.detach())
+
+
+def test_gradients_reach_the_weight_the_norm_and_the_input():
+    float_model, x = pair("conv without bias")
+    trained = TrainedLayer(*copy.deepcopy(float_model), nn.Identity(), "fold").train()
+    float_model.train()
+    upstream = torch.randn(float_model(x).shape)
+    grads = []
+    for model, parameters in ((trained, trained.parameters()), (float_model, float_model.parameters())):
+        given = x.clone().requires_grad_()
+        grads.append(torch.autograd.grad(model(given), [given, *parameters], upstream))
+    for mine, wanted in zip(*grads, strict=True):
+        torch.testing.assert_close(mine, wanted, rtol=2e-3, atol=2e-3)
+
+
+def test_it_moves_between_element_types_as_any_module():
+    float_model, x = pair("conv")
+    trained = TrainedLayer(*float_model, nn.Identity(), "fold").double()
+    assert trained(x.double()).dtype == torch.float64

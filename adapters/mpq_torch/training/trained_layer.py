@@ -1,0 +1,96 @@
+"""TrainedLayer: a convolution or linear that computes with its quantized weight, its batch norm folded in or not."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mpq_torch.layer_matrix import TRANSPOSED
+
+BatchNorms = Literal["fold", "freeze", "keep"]
+"""fold: the weight is quantized with its batch norm folded in, by running statistics; batches are
+normalized by their own. freeze: the same, and running statistics are used for both and stay as they are.
+keep: the weight is quantized without its batch norm, which stays float (as HMQ and SDQ train); a model
+trained so has its thresholds searched again when it is folded."""
+
+
+class TrainedLayer(nn.Module):
+    """layer, norm: of the float model, whose parameters are trained in place. quantizer: of the weight.
+
+    With the batch norm folded, the convolution runs once, with the weight that the converted model will
+    have. What it computes is scaled by gamma / sigma_running per channel, which normalizing by the
+    batch's own statistics takes out again, so the running statistics are those of the float layer.
+    """
+
+    def __init__(self, layer: nn.Module, norm: nn.Module | None, quantizer: nn.Module, mode: BatchNorms) -> None:
+        super().__init__()
+        self.layer, self.norm, self.quantizer, self.mode = layer, norm, quantizer, mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.norm is None:
+            return self._computed(x, self.quantizer(self.layer.weight), self.layer.bias)
+        if self.mode == "keep":
+            return self.norm(self._computed(x, self.quantizer(self.layer.weight), self.layer.bias))
+        scale = self._scale()
+        weight = self.quantizer(self.layer.weight * self._spread(scale))
+        if self.mode == "fold" and self.norm.training:
+            return self._normalized(self._computed(x, weight, None), scale.detach())
+        return self._computed(x, weight, self.folded_bias())
+
+    def folded_weight(self) -> Tensor:
+        """The weight that is quantized."""
+        if self.norm is None or self.mode == "keep":
+            return self.layer.weight
+        return self.layer.weight * self._spread(self._scale())
+
+    def folded_bias(self) -> Tensor:
+        """The bias of the layer with its batch norm folded in."""
+        mean = self.norm.running_mean if self.layer.bias is None else self.norm.running_mean - self.layer.bias
+        return self._beta() - mean * self._scale()
+
+    def _scale(self) -> Tensor:
+        """gamma / sigma by running statistics, [channels]."""
+        sigma = torch.sqrt(self.norm.running_var + self.norm.eps)
+        return 1.0 / sigma if self.norm.weight is None else self.norm.weight / sigma
+
+    def _beta(self) -> Tensor:
+        return torch.zeros_like(self.norm.running_mean) if self.norm.bias is None else self.norm.bias
+
+    def _spread(self, channels: Tensor) -> Tensor:
+        shape = [1] * self.layer.weight.dim()
+        shape[1 if isinstance(self.layer, TRANSPOSED) else 0] = -1
+        return channels.view(shape)
+
+    def _normalized(self, y: Tensor, scale: Tensor) -> Tensor:
+        """Batch norm of y / scale, without dividing: normalization takes the scale out, but for its sign."""
+        gamma = None if self.norm.weight is None else self.norm.weight * torch.sign(scale)
+        out, mean, inverse = torch.native_batch_norm(y, gamma, self.norm.bias, None, None, True, 0.0, self.norm.eps)
+        self._track(mean.detach(), inverse.detach(), scale, y.numel() // y.shape[1])
+        return out
+
+    def _track(self, mean: Tensor, inverse: Tensor, scale: Tensor, count: int) -> None:
+        """Move the running statistics by those of the float layer's output."""
+        norm = self.norm
+        if not norm.track_running_stats:
+            return
+        norm.num_batches_tracked.add_(1)
+        momentum = 1.0 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+        variance = (inverse**-2 - norm.eps).clamp_(min=0) * (count / max(1, count - 1))
+        live = scale.abs() > torch.finfo(scale.dtype).tiny
+        inner = torch.where(live, scale, torch.ones_like(scale))
+        batch_mean = mean / inner if self.layer.bias is None else mean / inner + self.layer.bias.detach()
+        for running, new in ((norm.running_mean, batch_mean), (norm.running_var, variance / inner**2)):
+            running.copy_(torch.where(live, running + momentum * (new - running), running))
+
+    def _computed(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        layer = self.layer
+        if isinstance(layer, nn.Linear):
+            return F.linear(x, weight, bias)
+        if isinstance(layer, TRANSPOSED):
+            function = F.conv_transpose1d if isinstance(layer, nn.ConvTranspose1d) else F.conv_transpose2d
+            sizes = layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation
+            return function(x, weight, bias, *sizes)
+        return layer._conv_forward(x, weight, bias)
