@@ -61,6 +61,12 @@ def mobilenet(data: Path, calibration: int) -> Task:
     return Task(model, images[seen[:calibration]], images[scored], labels[scored], {})
 
 
+def cifar10(data: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The 50,000 training images of CIFAR-10, [N, 32, 32, 3] of 0 .. 255, and their labels."""
+    parts = [_cifar(data, f"data_batch_{index}") for index in range(1, 6)]
+    return np.concatenate([images for images, _ in parts]), np.concatenate([labels for _, labels in parts])
+
+
 def _cifar(data: Path, name: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     with open(data / "cifar-10-batches-py" / name, "rb") as file:
         batch = pickle.load(file, encoding="bytes")

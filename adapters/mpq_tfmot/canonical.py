@@ -83,6 +83,15 @@ def read_canonical(model: Any) -> tuple[CanonicalModel, dict[str, Any]]:
     return CanonicalModel(tuple(ops), tuple(outputs)), reader.wrappers
 
 
+def with_batch_norms(model: Any) -> CanonicalModel:
+    """The canonical form with the batch norms that follow a layer left as ops of their own, to train with."""
+    check_model(model)
+    ops, outputs = _Reader().read(model)
+    ops, outputs = fold_batch_norms(ops, outputs, into_layers=False)
+    ops, outputs = fuse_clamps(ops, outputs)
+    return CanonicalModel(tuple(float_tail(ops)), tuple(outputs))
+
+
 def last_integer_ops(model: CanonicalModel) -> list[str]:
     """The outputs of the integer part: those of the model, and what its float tail reads."""
     floats = set(model.float_ops)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -34,15 +35,20 @@ def _merge(ops: list[Op], outputs: list[str], gone: Op, merged: Op) -> tuple[lis
     return kept, [merged.name if name == gone.name else name for name in outputs]
 
 
-def fold_batch_norms(ops: list[Op], outputs: list[str]) -> tuple[list[Op], list[str]]:
-    """Fold every batch norm into the layer before it, or make it a depthwise 1x1 convolution."""
+def fold_batch_norms(ops: list[Op], outputs: list[str], into_layers: bool = True) -> tuple[list[Op], list[str]]:
+    """Fold every batch norm into the layer before it, or make it a depthwise 1x1 convolution.
+
+    into_layers: False leaves those that follow a layer as they are, for a model that trains with them.
+    """
     for norm in [op for op in ops if op.kind == BATCH_NORM]:
         by_name, counts = {op.name: op for op in ops}, _count_readers(ops, outputs)
         before, statistics = by_name[norm.inputs[0]], norm.options["statistics"]
         alone = counts[before.name] == 1 and before.low is None and before.high is None
         if before.weighted and alone:
-            weight, bias = fold_batch_norm(before.weight, before.bias, *statistics, axis=before.channel_axis)
-            ops, outputs = _merge(ops, outputs, norm, replace(before, weight=weight, bias=bias))
+            if into_layers:
+                weight, bias = fold_batch_norm(before.weight, before.bias, *statistics, axis=before.channel_axis)
+                folded = replace(before, weight=weight, bias=bias, options=_with_fused(before, norm))
+                ops, outputs = _merge(ops, outputs, norm, folded)
             continue
         if len(norm.shape) != 3:
             raise UnsupportedOp(
@@ -55,6 +61,11 @@ def fold_batch_norms(ops: list[Op], outputs: list[str]) -> tuple[list[Op], list[
     return ops, outputs
 
 
+def _with_fused(op: Op, gone: Op) -> dict[str, Any]:
+    """The options of an op that does the work of another one too."""
+    return {**op.options, "fused": (*op.options.get("fused", ()), gone.name)}
+
+
 def fuse_clamps(ops: list[Op], outputs: list[str]) -> tuple[list[Op], list[str]]:
     """Fuse a ReLU into the op before it where nobody else reads that op."""
     for relu in [op for op in ops if op.kind == "relu"]:
@@ -64,8 +75,8 @@ def fuse_clamps(ops: list[Op], outputs: list[str]) -> tuple[list[Op], list[str]]
             continue
         low = relu.low if before.low is None else max(before.low, relu.low if relu.low is not None else before.low)
         high = relu.high if before.high is None else min(before.high, before.high if relu.high is None else relu.high)
-        options = {**before.options, "fused": (*before.options.get("fused", ()), relu.name)}
-        ops, outputs = _merge(ops, outputs, relu, replace(before, low=low, high=high, options=options))
+        fused = replace(before, low=low, high=high, options=_with_fused(before, relu))
+        ops, outputs = _merge(ops, outputs, relu, fused)
     return ops, outputs
 
 

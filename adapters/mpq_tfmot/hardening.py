@@ -1,103 +1,250 @@
-"""From a TF-MOT model back to a recipe: the grids that its quantizers have come to."""
+"""From a TF-MOT model back to a recipe: the grids that its quantizers have come to, within the budget."""
 
 from __future__ import annotations
 
-from typing import Any
+import glob
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 import numpy as np
 
+from mpq_plugins.budget import Budget
 from mpq_plugins.errors import ModelError, MPQError
 from mpq_plugins.grid import Grid
+from mpq_plugins.headroom import with_headroom
+from mpq_plugins.inventory import Inventory
+from mpq_plugins.latency_table import LatencyTable
+from mpq_plugins.problem import Bits
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.request import FLOAT_OPS
+from mpq_plugins.targets import Target
 from mpq_plugins.thresholds import search_threshold
-from mpq_tfmot.canonical import CanonicalModel, read_canonical
+from mpq_plugins.training.method import TrainingMethod
+from mpq_plugins.training.plan import TrainingPlan
+from mpq_tfmot.hosted import Hosted, HostedModel, Numbers, forget_functions, hosted_model
+from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.model_sites import take_inventory
-from mpq_tfmot.quantizers import GridQuantizer
 
-Found = dict[str, tuple[GridQuantizer, dict[str, Any]]]
+TARGET = "litert-po2"
+FOREIGN_BITS = 8
+"""Bits of a layer that another config quantizes: TF-MOT's own."""
+_TERMS = "_mpq_terms"
 
 
-def harden(model: Any, target: str = "litert-po2") -> Recipe:
-    """The recipe of a model that quantize_apply made with our configs, before or after training.
+def harden(
+    model: Any,
+    target: str | Target | None = None,
+    budget: Budget | None = None,
+    latency: LatencyTable | None = None,
+    *,
+    freeze: bool = True,
+) -> Recipe:
+    """The recipe of a model that quantize_apply made with our configs: every grid where training has brought it.
 
-    target: name of the target that the recipe is for. Raises ModelError where a layer has no quantizer of
-    ours, and MPQError where a threshold is still unknown because the model has never been trained.
+    target, budget, latency: by default those of the SearchCallback that trained it, else litert-po2 and no budget.
+    Where the method's own choice of bits is over the budget, the cheapest change by its preferences is made.
+    freeze: keep the model at these grids from here on, so that ``fit`` trains the network alone; False leaves it.
+
+    Batch norms that were left unfolded are folded in what a recipe is for, which moves a layer's weights off
+    their grid: there bits are kept and thresholds found anew.
+
+    Raises ModelError where a layer has no quantizer of ours, InfeasibleBudget, and MPQError where a search
+    has not begun or a threshold is still unknown because the model has never been trained.
     """
-    canonical, weights, outputs = quantizers_of(model)
-    if not weights and not outputs:
-        raise ModelError(f"the model {model.name!r} has no quantizer of mpq_tfmot; quantize it first")
-    sites = take_inventory(canonical)
-    grids: dict[str, Grid] = {}
-    missing = []
-    for op in canonical.layers:
-        if op.name in weights:
-            grids[op.weight_site] = _weight_grid(op.weight, *weights[op.name])
-        else:
-            missing.append(op.weight_site)
-    by_group: dict[str, list[Grid]] = {}
-    names: dict[str, list[str]] = {}
-    for site in sites.inventory.activations:
-        group = site.group or site.name
-        names.setdefault(group, []).append(site.name)
-        op = canonical[site.name]
-        for name in (*op.options.get("fused", ()), op.name):
-            if name in outputs:
-                by_group.setdefault(group, []).append(_activation_grid(op.name, *outputs[name]))
-                break
-    for group, members in names.items():
-        if group in by_group:
-            widest = max(by_group[group], key=lambda grid: grid.threshold)
-            grids |= dict.fromkeys(members, widest)
-        else:
-            missing.extend(members)
+    terms = getattr(model, _TERMS, {})
+    target = target or terms.get("target", TARGET)
+    budget, latency = budget or terms.get("budget"), latency or terms.get("latency")
+    hosted = hosted_model(model)
+    _check_complete(hosted)
+    meta = {"framework": f"tensorflow {tf.__version__}, tf_keras {keras.__version__}"}
+    if hosted.canonical.float_ops:
+        meta[FLOAT_OPS] = ", ".join(hosted.canonical.float_ops)
+    groups = hosted.by_site()
+    if all(h.quantizer.method is None for h in hosted.hosted):
+        grids = {name: _widest([h.quantizer.grid(h.variables) for h in group]) for name, group in groups.items()}
+        grids |= _given(hosted)
+        recipe = _with_headroom(hosted, _recipe_of_grids(hosted, _refolded(hosted, grids), target, meta))
+        known = terms.get("recipe")
+        same = known is not None and dict(known.items()) == dict(recipe.items())
+        return known if same else recipe
+    _check_trained(hosted)
+    numbers = {id(h): h.numbers() for h in hosted.hosted if h.quantizer.method is not None}
+    preferences = {name: _preferences(group, numbers) for name, group in groups.items()}
+    preferences |= {name: {grid.bits: 0.0} for name, grid in _given(hosted).items()}
+    plan = plan_of(hosted, target, budget if budget is not None else _own(preferences), latency=latency)
+    allowed = {name: {b: preferences[name][b] for b in slot.bits} for name, slot in plan.slots.items()}
+    bits, reasons, _ = plan.choose(allowed)
+    grids = {name: _widest([_grid(h, bits[name], numbers) for h in group]) for name, group in groups.items()}
+    grids |= _given(hosted)
+    folded = _refolded(hosted, grids)
+    recipe = _with_headroom(hosted, plan.recipe(folded, reasons, meta))
+    if freeze:
+        object.__setattr__(model, _TERMS, {**terms, "recipe": recipe})
+        freeze_at(hosted, {name: recipe[name] if folded[name] == own else own for name, own in grids.items()})
+    return recipe
+
+
+def freeze_at(hosted: HostedModel, grids: Mapping[str, Grid]) -> None:
+    """Make every quantizer a fixed grid. grids: by the first site of each group."""
+    for name, group in hosted.by_site().items():
+        for one in group:
+            one.freeze(grids[name])
+    forget_functions(hosted.model)
+
+
+def remember_terms(model: Any, target: str | Target, budget: Budget | None, latency: LatencyTable | None) -> None:
+    """Keep with the model what its search was for."""
+    object.__setattr__(model, _TERMS, {"target": target, "budget": budget, "latency": latency})
+
+
+def plan_of(
+    hosted: HostedModel,
+    target: str | Target,
+    budget: Budget | Mapping[str, int] | None,
+    latency: LatencyTable | None = None,
+) -> TrainingPlan:
+    """The plan of a search among the candidates of the quantizers.
+
+    budget: or the bits of every slot, where they are known.
+    A layer that another config quantizes, or none, counts FOREIGN_BITS. Raises as TrainingPlan.of, and MPQError
+    where quantizers are of several methods.
+    """
+    method = _method_of(hosted)
+    inventory = hosted.inventory
+    candidates: dict[str, tuple[int, ...]] = {}
+    groups = hosted.by_site()
+    for site, first in hosted.first_of_group().items():
+        found = [set(h.quantizer.bits) for h in groups.get(first, ())]
+        shared = set.intersection(*found) if found else {FOREIGN_BITS}
+        if not shared:
+            raise MPQError(f"the quantizers of site {first!r} must share one grid and have no common bits")
+        candidates[site] = tuple(sorted(shared))
+        if isinstance(budget, Mapping):
+            candidates[site] = (budget.get(first, FOREIGN_BITS),)
+    weight_bits, activation_bits = (_patterns(inventory, candidates, kind) for kind in ("weight", "activation"))
+    limit = None if isinstance(budget, Mapping) else budget
+    per_channel = any(h.quantizer.axis is not None for h in hosted.hosted if h.weight is not None)
+    return TrainingPlan.of(inventory, target, method, limit, weight_bits, activation_bits, per_channel, latency)
+
+
+def _patterns(inventory: Inventory, candidates: Mapping[str, Sequence[int]], kind: str) -> Bits:
+    return {glob.escape(site.name): tuple(candidates[site.name]) for site in inventory if site.kind == kind}
+
+
+def _method_of(hosted: HostedModel) -> TrainingMethod:
+    methods = [h.quantizer.method for h in hosted.hosted if h.quantizer.method is not None]
+    if not methods:
+        nothing_to_search(hosted)
+    others = sorted({m.name for m in methods if m != methods[0]} | {methods[0].name})
+    if any(m != methods[0] for m in methods):
+        raise MPQError(
+            f"the layers of {hosted.model.name!r} are trained by methods {', '.join(others)} or with different "
+            "hyper-parameters; one search has one method (give bits by layer instead)"
+        )
+    return methods[0]
+
+
+def nothing_to_search(hosted: HostedModel) -> NoReturn:
+    """Raise what a model gets that has no quantizer of a method."""
+    _check_hosts(hosted)
+    raise MPQError(f"the model {hosted.model.name!r} has fixed grids alone; there is nothing to search")
+
+
+def _check_hosts(hosted: HostedModel) -> None:
+    if not hosted.hosted:
+        raise ModelError(f"the model {hosted.model.name!r} has no quantizer of mpq_tfmot; quantize it first")
+
+
+def _check_complete(hosted: HostedModel) -> None:
+    _check_hosts(hosted)
+    groups = hosted.by_site()
+    given = _given(hosted)
+    missing = [site for site, first in hosted.first_of_group().items() if first not in groups and first not in given]
     if missing:
         raise ModelError(
             f"{', '.join(missing[:5])}: no quantizer of mpq_tfmot there (TF-MOT's own 8-bit config has no power-of-two "
             "grid); annotate these layers with mpq_tfmot.QuantizeConfig, or use mpq_tfmot.QuantizeScheme"
         )
-    meta = {FLOAT_OPS: ", ".join(canonical.float_ops)} if canonical.float_ops else {}
-    signs = {op.name: grids[op.name].signed for op in canonical.inputs}
-    inventory = take_inventory(canonical, signs).inventory
-    return Recipe.from_inventory(inventory, grids, target, "msqe", meta=meta)
 
 
-def quantizers_of(model: Any) -> tuple[CanonicalModel, Found, Found]:
-    """The canonical model behind a TF-MOT model, and its quantizers by op: of weights, and of outputs."""
-    canonical, wrappers = read_canonical(model)
-    weights: Found = {}
-    outputs: Found = {}
-    for name, wrapper in wrappers.items():
-        for _, quantizer, variables in getattr(wrapper, "_weight_vars", ()):
-            if isinstance(quantizer, GridQuantizer):
-                weights[name] = quantizer, variables
-        for quantizer, variables in _output_quantizers(wrapper):
-            if isinstance(quantizer, GridQuantizer):
-                outputs[name] = quantizer, variables
-    return canonical, weights, outputs
+def _given(hosted: HostedModel) -> dict[str, Grid]:
+    """The grids of groups that hold no quantizer of ours, and an input that TF-MOT's own layer quantizes."""
+    first, groups = hosted.first_of_group(), hosted.by_site()
+    return {first[site]: grid for site, grid in hosted.inputs.items() if first[site] not in groups}
 
 
-def _output_quantizers(wrapper: Any) -> list[tuple[Any, dict[str, Any]]]:
-    if hasattr(wrapper, "quantizer_vars"):  # a QuantizeLayer
-        return [(wrapper.quantizer, wrapper.quantizer_vars)]
-    found = [(q, wrapper._output_quantizer_vars) for q in getattr(wrapper, "_output_quantizers", ())[:1]]
-    for activation in getattr(wrapper, "_quantize_activations", ()):
-        post = getattr(activation, "_post_activation_vars", None)
-        found.append((activation.quantizer, post or getattr(activation, "_pre_activation_vars", None)))
-    return [(quantizer, variables) for quantizer, variables in found if variables]
+def _check_trained(hosted: HostedModel) -> None:
+    for one in hosted.hosted:
+        method = one.quantizer.method
+        if method is not None and method.searches_bits and len(one.quantizer.bits) > 1 and not one.clock:
+            raise MPQError(
+                f"site {one.site!r}: method {method.name!r} has not searched for a single step; train with "
+                "model.fit(..., callbacks=[mpq_tfmot.SearchCallback(budget)]) first"
+            )
+    for one in hosted.hosted:
+        if one.unseen:
+            raise MPQError(
+                f"site {one.site!r}: its threshold is still unknown; train the model, or call it once with "
+                "training=True"
+            )
 
 
-def _weight_grid(weight: Any, quantizer: GridQuantizer, variables: dict[str, Any]) -> Grid:
-    if quantizer.steps is not None:
-        return quantizer.grid(variables)
-    return search_threshold(weight, quantizer.bits, axis=quantizer.axis)
+def _preferences(group: Sequence[Hosted], numbers: Mapping[int, tuple[Numbers, Numbers]]) -> dict[int, float]:
+    """The sum over the quantizers that share the grid; a fixed grid has one choice."""
+    shared = set.intersection(*(set(h.quantizer.bits) for h in group))
+    total = dict.fromkeys(sorted(shared), 0.0)
+    for one in group:
+        if one.quantizer.method is not None:
+            costs = one.quantizer.method.preferences(one.quantizer.slot, *numbers[id(one)])
+            total = {bits: cost + costs[bits] for bits, cost in total.items()}
+    return total
 
 
-def _activation_grid(site: str, quantizer: GridQuantizer, variables: dict[str, Any]) -> Grid:
-    if quantizer.steps is None and not float(variables["seen"].numpy()):
-        raise MPQError(
-            f"site {site!r}: its threshold is still unknown; train the model, or call it once with training=True"
-        )
-    grid = quantizer.grid(variables)
-    exponents = np.rint(np.log2(grid.steps)) + (grid.bits - grid.signed)
-    return Grid.power_of_two(grid.bits, exponents.astype(int), grid.signed, axis=grid.axis)
+def _own(preferences: Mapping[str, Mapping[int, float]]) -> dict[str, int]:
+    return {name: min(costs, key=lambda bits, of=costs: (of[bits], bits)) for name, costs in preferences.items()}  # type: ignore[misc]
+
+
+def _grid(hosted: Hosted, bits: int, numbers: Mapping[int, tuple[Numbers, Numbers]]) -> Grid:
+    quantizer = hosted.quantizer
+    if quantizer.method is None:
+        return quantizer.grid(hosted.variables)
+    return quantizer.method.harden(quantizer.slot, *numbers[id(hosted)], bits)
+
+
+def _widest(grids: Sequence[Grid]) -> Grid:
+    """The grid that holds the range of all."""
+    if len(grids) == 1:
+        return grids[0]
+    widest = max(grids, key=lambda grid: float(np.max(grid.threshold)))
+    if widest.signed or not any(grid.signed for grid in grids):
+        return widest
+    return Grid(widest.bits, tuple(2 * step for step in widest.steps), True, False, widest.axis)
+
+
+def _recipe_of_grids(hosted: HostedModel, grids: Mapping[str, Grid], target: str | Target, meta: Any) -> Recipe:
+    first = hosted.first_of_group()
+    by_site = {site.name: grids[first[site.name]] for site in hosted.sites.inventory}
+    signs = {op.name: by_site[op.name].signed for op in hosted.canonical.inputs}
+    inventory = take_inventory(hosted.canonical, signs).inventory
+    methods = [h.wrapper.quantize_config.method_name for h in hosted.hosted if hasattr(h.wrapper, "quantize_config")]
+    name = target if isinstance(target, str) else target.name
+    return Recipe.from_inventory(inventory, by_site, name, next(iter(methods), "msqe"), meta=dict(meta))
+
+
+def _with_headroom(hosted: HostedModel, recipe: Recipe) -> Recipe:
+    """The recipe with weight steps large enough for the biases that the model has now."""
+    biases = {op.weight_site: op.bias for op in hosted.canonical.layers}
+    return with_headroom(recipe, hosted.inventory, biases)
+
+
+def _refolded(hosted: HostedModel, grids: Mapping[str, Grid]) -> dict[str, Grid]:
+    """The grids with new thresholds where a batch norm is folded into a weight that trained without it."""
+    ops = {op.weight_site: op for op in hosted.canonical.layers}
+    moved = dict(grids)
+    for one in hosted.hosted:
+        if one.weight is None:
+            continue
+        folded, grid = ops[one.site].weight, grids[one.site]
+        if not np.array_equal(folded, np.asarray(one.weight.numpy(), np.float64)):
+            moved[one.site] = search_threshold(folded, grid.bits, narrow=grid.narrow, axis=grid.axis)
+    return moved

@@ -69,7 +69,8 @@ def ops_of(
     if kind in ("SeparableConv2D", "SeparableConv1D"):
         return _separable(layer, name, inputs, in_shapes[0], shape)
     if kind.startswith("BatchNormalization") or kind == "SyncBatchNormalization":
-        return [Op(name, BATCH_NORM, inputs, shape, options={"statistics": _statistics(layer, name, shape)})]
+        options = {"statistics": _statistics(layer, name, shape), "rebuild": partial(_call_again, layer, name)}
+        return [Op(name, BATCH_NORM, inputs, shape, options={**options, "weights": layer.get_weights()})]
     if kind == "Activation":
         return _activated([], layer.activation, name, inputs, shape)
     found = _unweighted(layer, node, kind, name, inputs, in_shapes, shape)

@@ -1,53 +1,72 @@
-"""QuantizeConfig: how TF-MOT quantizes one layer onto power-of-two grids."""
+"""QuantizeConfig: how TF-MOT quantizes one layer, onto fixed grids or onto those that a method trains."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow_model_optimization as tfmot
 
-from mpq_plugins import plugins
 from mpq_plugins.errors import MPQError
 from mpq_plugins.grid import Grid
-from mpq_tfmot.quantizers import GridQuantizer
+from mpq_plugins.training.method import TrainingMethod
+from mpq_tfmot.method_config import Described, describe, method_of
+from mpq_tfmot.quantizers import OBSERVING, TRAINING, GridQuantizer
 
 Base = tfmot.quantization.keras.QuantizeConfig
 KERNELS = ("depthwise_kernel", "kernel")
 UNSIGNED = ("relu", "relu6", "sigmoid", "hard_sigmoid", "softplus", "exponential")
-Bits = int | None
+Bits = int | Sequence[int] | None
 
 
 class QuantizeConfig(Base):  # type: ignore[misc]
-    """Power-of-two grids for the weight and the output of a layer.
+    """Grids for the weight and the output of a layer.
 
-    method: "msqe", whose thresholds follow the tensors while training.
-    weight_bits, activation_bits: None leaves that tensor in float.
+    method: what trains the grids: the name of a training method, or one with hyper-parameters of your own.
+    weight_bits, activation_bits: the bits, or increasing candidates for a method that searches; None
+        leaves that tensor in float.
     per_channel: one step per output channel of the weight.
     weight_grid, activation_grid: fixed grids (a recipe's); they go before bits.
+    activation_signed: whether the output goes below zero; None to tell by the layer's function.
+    narrow: whether the weight's codes are symmetric about zero. seed: of the method's noise.
+    observed: whether the method has started on the output; a search sets it.
 
-    ``quantize_annotate_layer(layer, QuantizeConfig(weight_bits=4, activation_bits=8))``
-    Raises MPQError for bits to be searched while training, which method msqe cannot.
+    ``quantize_annotate_layer(layer, QuantizeConfig(method="hmq", weight_bits=(2, 4, 8), activation_bits=8))``
+    ``quantize_apply(annotated, QuantizeScheme())`` folds batch norms, and quantizes the inputs. Without our scheme
+    TF-MOT's own applies, which folds nothing, and drops the config of a layer whose ReLU is a layer of its own.
+    Raises MPQError for candidates that are missing or do not increase, or that the method cannot choose from.
     """
 
     def __init__(
         self,
-        method: str = "msqe",
+        method: Described | TrainingMethod = "msqe",
         weight_bits: Bits = 8,
         activation_bits: Bits = 8,
         per_channel: bool = True,
         weight_grid: Grid | dict[str, Any] | None = None,
         activation_grid: Grid | dict[str, Any] | None = None,
+        activation_signed: bool | None = None,
+        narrow: bool = False,
+        seed: int = 0,
+        observed: bool = False,
     ) -> None:
-        plugins.method(method)
-        for name, bits in (("weight_bits", weight_bits), ("activation_bits", activation_bits)):
-            if bits is not None and not isinstance(bits, int):
-                raise MPQError(
-                    f"{name}={bits!r}: method {method!r} trains at fixed bits, one number per layer; search for bits "
-                    "with mpq_tfmot.search, and quantize with the recipe"
-                )
-        self.method = method
-        self.weight_bits, self.activation_bits, self.per_channel = weight_bits, activation_bits, per_channel
         self.weight_grid, self.activation_grid = _grid(weight_grid), _grid(activation_grid)
+        self.weight_bits = candidate_bits("weight_bits", weight_bits)
+        self.activation_bits = candidate_bits("activation_bits", activation_bits)
+        self.per_channel, self.narrow, self.seed, self.observed = per_channel, narrow, seed, observed
+        self.activation_signed = activation_signed
+        self.method = method
+        for name, bits, grid in (
+            ("weight_bits", self.weight_bits, self.weight_grid),
+            ("activation_bits", self.activation_bits, self.activation_grid),
+        ):
+            if grid is None and bits is not None:
+                check_trains(method_of(method), name, bits)
+
+    @property
+    def method_name(self) -> str:
+        """Name of the method."""
+        return self.method["name"] if isinstance(self.method, dict) else getattr(self.method, "name", str(self.method))
 
     def get_weights_and_quantizers(self, layer: Any) -> list[tuple[Any, Any]]:
         """The kernel with its quantizer."""
@@ -81,21 +100,30 @@ class QuantizeConfig(Base):  # type: ignore[misc]
     def get_config(self) -> dict[str, Any]:
         """Everything the constructor takes, as plain values."""
         return {
-            "method": self.method,
-            "weight_bits": self.weight_bits,
-            "activation_bits": self.activation_bits,
+            "method": self.method if isinstance(self.method, dict) else describe(self.method),
+            "weight_bits": _listed(self.weight_bits),
+            "activation_bits": _listed(self.activation_bits),
             "per_channel": self.per_channel,
             "weight_grid": _plain(self.weight_grid),
             "activation_grid": _plain(self.activation_grid),
+            "activation_signed": self.activation_signed,
+            "narrow": self.narrow,
+            "seed": self.seed,
+            "observed": self.observed,
         }
+
+    def but(self, **changes: Any) -> QuantizeConfig:
+        """The same with other arguments."""
+        own = {name: getattr(self, name) for name in self.get_config()}
+        return type(self)(**{**own, **changes})
 
     def without_output(self) -> QuantizeConfig:
         """The same for the weight alone."""
-        return QuantizeConfig(self.method, self.weight_bits, None, self.per_channel, self.weight_grid)
+        return self.but(activation_bits=None, activation_grid=None)
 
     def of_output(self) -> QuantizeConfig:
         """The same for the output alone."""
-        return QuantizeConfig(self.method, None, self.activation_bits, activation_grid=self.activation_grid)
+        return self.but(weight_bits=None, weight_grid=None)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, QuantizeConfig) and self.get_config() == other.get_config()
@@ -111,19 +139,44 @@ class QuantizeConfig(Base):  # type: ignore[misc]
         rank = getattr(layer, name).shape.rank
         before_last = name == "depthwise_kernel" or type(layer).__name__ == "Conv2DTranspose"
         axis = (rank - 2 if before_last else rank - 1) if self.per_channel else None
-        return GridQuantizer(self.weight_bits, True, axis, weight=True)
+        return GridQuantizer(
+            self.weight_bits, True, axis, weight=True, method=self.method, narrow=self.narrow, seed=self.seed
+        )
 
     def _output_quantizer(self, layer: Any) -> GridQuantizer:
         if self.activation_grid is not None:
             return GridQuantizer.of(self.activation_grid)
         function = getattr(layer, "activation", None)
         rectified = type(layer).__name__ == "ReLU" or getattr(function, "__name__", "") in UNSIGNED
-        return GridQuantizer(self.activation_bits, not rectified)
+        signed = not rectified if self.activation_signed is None else self.activation_signed
+        phase = TRAINING if self.observed else OBSERVING
+        return GridQuantizer(self.activation_bits, signed, method=self.method, phase=phase, seed=self.seed)
 
 
 def kernel_name(layer: Any) -> str | None:
     """The attribute that holds the weight of a layer; None where it has none."""
     return next((name for name in KERNELS if hasattr(layer, name)), None)
+
+
+def candidate_bits(name: str, bits: Bits) -> tuple[int, ...] | None:
+    """Bits as a tuple of candidates; raises MPQError where there are none or they do not increase."""
+    if bits is None:
+        return None
+    found = (bits,) if isinstance(bits, int) else tuple(bits)
+    if not found or any(not isinstance(b, int) for b in found):
+        raise MPQError(f"{name}={bits!r}: give a number of bits, or several whole ones")
+    if list(found) != sorted(set(found)):
+        raise MPQError(f"{name}={bits!r}: candidate bit-widths must increase")
+    return found
+
+
+def check_trains(method: TrainingMethod, name: str, bits: Sequence[int]) -> None:
+    """Raise MPQError where the method is to choose from several bit-widths and cannot."""
+    if len(bits) > 1 and not method.searches_bits:
+        raise MPQError(
+            f"{name}={tuple(bits)}: method {method.name!r} trains at fixed bits, one number per layer; take a method "
+            "that searches, or search with mpq_tfmot.search and quantize with the recipe"
+        )
 
 
 def _ends_in_softmax(layer: Any) -> bool:
@@ -136,6 +189,10 @@ def _grid(grid: Grid | dict[str, Any] | None) -> Grid | None:
     if isinstance(grid, dict):
         return Grid(grid["bits"], tuple(grid["steps"]), grid["signed"], grid["narrow"], grid["axis"])
     return grid
+
+
+def _listed(bits: tuple[int, ...] | None) -> list[int] | None:
+    return None if bits is None else list(bits)
 
 
 def _plain(grid: Grid | None) -> dict[str, Any] | None:

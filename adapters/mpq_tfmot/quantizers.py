@@ -1,98 +1,188 @@
-"""The one TF-MOT Quantizer of this package: a power-of-two grid, given by a recipe or found while training."""
+"""The one TF-MOT Quantizer of this package: a grid, given by a recipe or trained by a method."""
 
 from __future__ import annotations
 
-import math
-from typing import Any
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import tensorflow_model_optimization as tfmot
+from tf_keras.src.mixed_precision.autocast_variable import AutoCastVariable
 
+from mpq_plugins.capabilities import Candidate
+from mpq_plugins.errors import ModelError
 from mpq_plugins.grid import Grid
+from mpq_plugins.training.method import NOISE, Progress, Start, TrainingMethod
+from mpq_plugins.training.slot import Slot
+from mpq_tfmot.emission import emit_activation, emit_weight
 from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.method_config import Described, describe, method_of
+from mpq_tfmot.observation import observe, placeholder, sample_shape
+from mpq_tfmot.ops import OPS
 
 Base = tfmot.quantization.keras.quantizers.Quantizer
-OCTAVES = 4
-"""Thresholds tried, from the one above the largest value downwards."""
-MOMENTUM = 0.95
+Variables = dict[str, Any]
+
+OBSERVING, TRAINING, FROZEN = "observing", "training", "frozen"
+PHASES = (OBSERVING, TRAINING, FROZEN)
+"""Looking at an activation before its method starts; training the grid; a grid that stays."""
+INPUT_AXES = {"Conv1D": 1, "Conv2D": 2, "Dense": 0, "Conv2DTranspose": 3}
+"""The axis of the input channels of a kernel; a depthwise one has none."""
+PARAMETER, MOVE, STATE = "parameter_", "move_", "state_"
 
 
 class GridQuantizer(Base):  # type: ignore[misc]
-    """Rounds a tensor onto a power-of-two grid, with a straight-through gradient inside its range.
+    """Puts a tensor on a grid: a fixed one, or that at which a training method stands.
 
-    bits, signed: of the grid. axis: of the channels; None for one step per tensor.
-    steps: the steps of the grid; None to find them while training, by least squared error (method msqe):
-        those of a weight follow it, those of an activation are a moving average over batches.
-    weight: whether the tensor is a weight.
+    bits: of the grid, or the candidates that the method chooses from. signed, narrow: of the codes.
+    axis: of the channels; None for one step per tensor. weight: whether the tensor is a weight.
+    steps: of a fixed grid. method: trains the grid where there are no steps; its name, or a value.
+    phase: one of PHASES; by default FROZEN with steps, TRAINING for a weight, OBSERVING for an activation.
+    seed: of the method's noise.
 
-    Variables: ``step`` ([] or [channels]), ``seen`` (training batches).
-    In inference it emits the FakeQuant ops that LiteRT's converter knows: a grid of b bits is part of an
-    8-bit one, so weights are put on their grid and activations are clipped by minimum and maximum.
+    Variables: ``steps`` ([] or [channels]), ``low`` and ``high`` of the grid of the phases OBSERVING and
+    FROZEN; with a method also its parameters and what the optimizer has moved them by since the search last
+    looked (so that no change is too small to be seen beside them), its state, ``phase``, ``clock`` (steps of
+    the search), ``finite`` (whether the last training batch was), and what has been seen of an activation.
+    In inference a frozen grid is made of the FakeQuant ops that LiteRT's converter knows.
     """
+
+    aggregation: ClassVar[Any] = tf.VariableAggregation.ONLY_FIRST_REPLICA
 
     def __init__(
         self,
-        bits: int = 8,
+        bits: int | Sequence[int] = 8,
         signed: bool = True,
         axis: int | None = None,
         steps: Any = None,
         weight: bool = False,
+        method: Described | TrainingMethod | None = None,
+        narrow: bool = False,
+        phase: str | None = None,
+        seed: int = 0,
     ) -> None:
-        self.bits, self.signed, self.axis, self.weight = int(bits), bool(signed), axis, bool(weight)
+        self.bits = (bits,) if isinstance(bits, int) else tuple(int(b) for b in bits)
+        self.signed, self.axis, self.weight, self.narrow = bool(signed), axis, bool(weight), bool(narrow)
         self.steps = None if steps is None else [float(step) for step in np.ravel(steps)]
+        self.method = None if method is None else method_of(method)
+        self.seed = int(seed)
+        self.phase = phase or (FROZEN if steps is not None else TRAINING if weight else OBSERVING)
+        if self.steps is None and self.method is None:
+            raise ModelError("a quantizer needs the steps of a grid, or a method that trains them")
 
     @classmethod
     def of(cls, grid: Grid, weight: bool = False) -> GridQuantizer:
         """The quantizer onto a grid of a recipe."""
-        return cls(grid.bits, grid.signed, grid.axis, grid.steps, weight)
+        return cls(grid.bits, grid.signed, grid.axis, grid.steps, weight, narrow=grid.narrow)
 
-    @property
-    def low(self) -> int:
-        """Smallest code."""
-        return -(1 << (self.bits - 1)) if self.signed else 0
-
-    @property
-    def high(self) -> int:
-        """Largest code."""
-        return (1 << (self.bits - self.signed)) - 1
-
-    def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> Variables:
         """Create the variables, as TF-MOT asks."""
-        shape = () if self.axis is None else (int(tensor_shape[self.axis]),)
-        first = 1.0 if self.steps is None else np.reshape(self.steps, shape)
-        made = {}
-        for key, start, size in (("step", first, shape), ("seen", 0.0, ())):
-            made[key] = layer.add_weight(
+        shape = () if tensor_shape is None else tuple(tensor_shape if self.weight else tensor_shape[1:])
+        kernel = getattr(layer.layer, name, None) if self.weight else None
+        site = layer.layer.name
+        if self.weight:
+            site = f"{site}.weight" if "kernel" in name else f"{site}.{name}"
+        self.slot = self._slot(site, shape, type(layer.layer).__name__)
+        # the layer's own come first, whether or not it was built before it was wrapped: .h5 files go by the order
+        held = {id(variable) for variable in layer._trainable_weights}
+        layer._trainable_weights.extend(v for v in layer.layer.trainable_weights if id(v) not in held)
+        first = Grid(
+            self.bits[-1], tuple(self.steps or [1.0] * (self.slot.channels or 1)), self.signed, self.narrow, self.axis
+        )
+
+        def add(key: str, value: Any, trainable: bool = False, aggregation: Any = self.aggregation) -> Any:
+            value = np.asarray(value, np.float32)
+            return layer.add_weight(
                 name=f"{name}_{key}",
-                shape=size,
-                initializer=keras.initializers.Constant(start),
-                trainable=False,
+                shape=value.shape,
+                initializer=keras.initializers.Constant(value),
+                trainable=trainable,
+                aggregation=aggregation,
+                experimental_autocast=False,  # a step in half precision is another step
             )
+
+        made = {
+            "steps": add("steps", np.reshape(first.steps, self.slot.step_shape)),
+            "low": add("low", first.low),
+            "high": add("high", first.high),
+        }
+        if self.method is None:
+            return made
+        start = self.start(placeholder(self.signed) if kernel is None else np.asarray(kernel))
+        made |= {
+            "phase": add("phase", PHASES.index(self.phase)),
+            "clock": add("clock", 0.0),
+            "method": add("method", method_number(self.method)),
+            "finite": add("finite", 1.0, aggregation=tf.VariableAggregation.MEAN),
+        }
+        if not self.weight:
+            made |= {"seen": add("seen", 0.0), "sample": add("sample", np.zeros(sample_shape()))}
+        mean = tf.VariableAggregation.MEAN
+        for key, value in start.parameters.items():
+            made[PARAMETER + key] = add(PARAMETER + key, value, False, mean)
+            made[MOVE + key] = add(MOVE + key, np.zeros_like(value), True, mean)
+        made |= {STATE + k: add(STATE + k, v, False, mean) for k, v in start.state.items()}
         return made
 
-    def __call__(self, inputs: Any, training: Any, weights: dict[str, Any], **kwargs: Any) -> Any:
-        """The tensor on its grid."""
-        if training:
-            if self.steps is None:
-                self._follow(inputs, weights)
-            return self._straight_through(inputs, self._broadcast(weights["step"], inputs))
-        if self.weight:
-            return self._emit_weight(inputs, weights["step"])
-        return self._emit_activation(inputs, weights["step"])
+    def start(self, observed: Any, progress: Progress | None = None) -> Start:
+        """Where the method starts on what was observed, with the controls of the schedule among the state."""
+        assert self.method is not None
+        start = self.method.start(self.slot, observed)
+        controls = self.method.controls(self.slot, progress or Progress(0, 1, 1))
+        return Start(start.parameters, {**start.state, **controls})
 
-    def grid(self, weights: dict[str, Any]) -> Grid:
-        """The grid as the variables have it now."""
-        steps = tuple(float(step) for step in np.ravel(weights["step"].numpy()))
-        return Grid(self.bits, steps, self.signed, False, self.axis)
+    @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
+    def __call__(self, inputs: Any, training: Any, weights: Variables, **kwargs: Any) -> Any:
+        """The tensor on its grid."""
+        kept = inputs.dtype
+        # under a mixed-precision policy the weight itself is quantized, not what is left of it in half precision
+        x = tf.convert_to_tensor(inputs._variable if isinstance(inputs, AutoCastVariable) else inputs)
+        if training:
+            return tf.cast(self._in_training(x, weights), kept)
+        wide = tf.cast(x, tf.float32)
+        if self.phase == TRAINING:
+            assert self.method is not None
+            return tf.cast(self.method.quantize(OPS, self.slot, wide, *self.arrays(weights), False)[0], kept)
+        grid = (weights["steps"], weights["low"], weights["high"])
+        if self.weight:
+            return tf.cast(emit_weight(wide, *grid, self.axis), kept)
+        return tf.cast(emit_activation(wide, *grid, self.signed, self.bits[0] < 8), kept)
+
+    def arrays(self, variables: Variables) -> tuple[Variables, Variables]:
+        """Parameters and state as the method takes them, the noise of this step among the state."""
+        assert self.method is not None
+        parameters = {
+            key.removeprefix(PARAMETER): tf.stop_gradient(tf.convert_to_tensor(value))
+            + tf.convert_to_tensor(variables[MOVE + key.removeprefix(PARAMETER)])
+            for key, value in variables.items()
+            if key.startswith(PARAMETER)
+        }
+        state = {k.removeprefix(STATE): tf.convert_to_tensor(v) for k, v in variables.items() if k.startswith(STATE)}
+        shape = self.method.noise_shape(self.slot)
+        if shape is not None:
+            seeds = tf.stack([zlib.crc32(self.slot.name.encode()) ^ self.seed, tf.cast(variables["clock"], tf.int64)])
+            state[NOISE] = tf.random.stateless_uniform(shape, seeds)
+        return parameters, state
+
+    def grid(self, variables: Variables) -> Grid:
+        """The grid of the phases OBSERVING and FROZEN as the variables have it now."""
+        bits = round(np.log2(float(variables["high"].numpy()) + 1)) + self.signed
+        return Grid(bits, tuple(np.ravel(variables["steps"].numpy())), self.signed, self.narrow, self.axis)
 
     def get_config(self) -> dict[str, Any]:
         """Everything the constructor takes."""
         return {
-            "bits": self.bits,
+            "bits": list(self.bits),
             "signed": self.signed,
             "axis": self.axis,
             "steps": self.steps,
             "weight": self.weight,
+            "method": None if self.method is None else describe(self.method),
+            "narrow": self.narrow,
+            "phase": self.phase,
+            "seed": self.seed,
         }
 
     def __eq__(self, other: object) -> bool:
@@ -100,71 +190,58 @@ class GridQuantizer(Base):  # type: ignore[misc]
 
     __hash__ = None  # type: ignore[assignment]  # compared by value
 
-    def _follow(self, inputs: Any, weights: dict[str, Any]) -> None:
-        step = self._best_step(tf.stop_gradient(inputs))
-        if not self.weight:
-            # averaged in the exponent, where thresholds are evenly spaced
-            old, new = tf.math.log(weights["step"]), tf.math.log(step)
-            mixed = tf.where(weights["seen"] > 0, MOMENTUM * old + (1 - MOMENTUM) * new, new)
-            step = tf.exp(mixed)
-        weights["step"].assign(step)
-        weights["seen"].assign_add(1.0)
+    def slot_like(self, slot: Slot) -> Slot:
+        """The slot of the same tensor, with this quantizer's grid."""
+        kinds = tuple(Candidate(b, self.signed, self.axis is not None, self.narrow) for b in self.bits)
+        return replace(slot, candidates=kinds, axis=self.axis)
 
-    def _best_step(self, x: Any) -> Any:
-        """The power-of-two step of least squared error, [] or [channels]."""
-        axes = None if self.axis is None else [d for d in range(x.shape.rank) if d != self.axis % x.shape.rank]
-        largest = tf.reduce_max(tf.abs(x), axes)
-        top = tf.math.ceil(_log2(tf.maximum(largest, 2.0**-60)))
-        candidates, errors = [], []
-        for octave in range(OCTAVES):
-            step = tf.pow(2.0, top - octave - (self.bits - self.signed))
-            error = tf.square(self._rounded(x, self._broadcast(step, x)) - x)
-            candidates.append(step)
-            errors.append(tf.reduce_mean(error, axes))
-        best = tf.one_hot(tf.argmin(tf.stack(errors), 0), OCTAVES, axis=0)
-        return tf.reduce_sum(best * tf.stack(candidates), 0)
+    def _slot(self, name: str, shape: tuple[int, ...], layer: str) -> Slot:
+        kinds = tuple(Candidate(b, self.signed, self.axis is not None, self.narrow) for b in self.bits)
+        kind: Literal["weight", "activation"] = "weight" if self.weight else "activation"
+        return Slot(name, kind, shape, kinds, self.axis, INPUT_AXES.get(layer) if self.weight else None)
 
-    def _power_of_two(self, step: Any) -> Any:
-        return tf.pow(2.0, tf.round(_log2(step)))
+    def _in_training(self, x: Any, variables: Variables) -> Any:
+        wide = tf.cast(x, tf.float32)
+        if self.method is not None:
+            finite = tf.reduce_all(tf.math.is_finite(wide))
+            variables["finite"].assign(tf.cast(finite, tf.float32))
+        if self.phase == OBSERVING:
+            observe(wide, variables, self.slot)
+        if self.phase == TRAINING:
+            return tf.cast(self._by_method(wide, variables), x.dtype)
+        step = self.slot.spread(OPS, tf.convert_to_tensor(variables["steps"]))
+        return OPS.fake_quantize(
+            x, tf.stop_gradient(step), tf.convert_to_tensor(variables["low"]), tf.convert_to_tensor(variables["high"])
+        )
 
-    def _broadcast(self, step: Any, x: Any) -> Any:
-        step = self._power_of_two(step)
-        if self.axis is None:
-            return step
-        shape = [1] * x.shape.rank
-        shape[self.axis] = -1
-        return tf.reshape(step, shape)
+    def _by_method(self, x: Any, variables: Variables) -> Any:
+        assert self.method is not None
+        method, slot = self.method, self.slot
+        parameters, state = self.arrays(variables)
+        y, updates = method.quantize(OPS, slot, x, parameters, state, True)
+        self.assign(variables, updates)
+        if not method.needs_gradient:
+            return y
+        seen, kept = tf.stop_gradient(x), {k: tf.stop_gradient(v) for k, v in parameters.items()}
+        state = {k: tf.stop_gradient(v) for k, v in (state | dict(updates)).items()}
 
-    def _rounded(self, x: Any, step: Any) -> Any:
-        return tf.clip_by_value(tf.round(x / step), self.low, self.high) * step
+        @tf.custom_gradient  # type: ignore[untyped-decorator]
+        def watched(y: Any) -> tuple[Any, Any]:
+            def backward(gradient: Any) -> Any:
+                self.assign(variables, method.after_backward(OPS, slot, seen, gradient, kept, state))
+                return gradient
 
-    def _straight_through(self, x: Any, step: Any) -> Any:
-        clipped = tf.clip_by_value(x, self.low * step, self.high * step)
-        return clipped + tf.stop_gradient(self._rounded(x, step) - clipped)
+            return tf.identity(y), backward
 
-    def _emit_weight(self, x: Any, step: Any) -> Any:
-        on_grid = self._rounded(x, self._broadcast(step, x))
-        fine = self._power_of_two(step) * 2.0 ** (self.bits - 8)
-        if self.axis is None:
-            return tf.quantization.fake_quant_with_min_max_vars(on_grid, -128 * fine, 127 * fine)
-        if self.axis % x.shape.rank == x.shape.rank - 1:
-            return tf.quantization.fake_quant_with_min_max_vars_per_channel(on_grid, -128 * fine, 127 * fine)
-        # the op takes channels along the last axis alone; a depthwise weight has one element there
-        order = [*range(x.shape.rank - 2), x.shape.rank - 1, x.shape.rank - 2]
-        depthwise = x.shape[-1] == 1
-        moved = tf.reshape(on_grid, (*x.shape[:-2], -1)) if depthwise else tf.transpose(on_grid, order)
-        emitted = tf.quantization.fake_quant_with_min_max_vars_per_channel(moved, -128 * fine, 127 * fine)
-        return tf.reshape(emitted, x.shape) if depthwise else tf.transpose(emitted, order)
+        return watched(y)
 
-    def _emit_activation(self, x: Any, step: Any) -> Any:
-        step = self._power_of_two(step)
-        low, high = (-128, 127) if self.signed else (0, 255)
-        y = tf.quantization.fake_quant_with_min_max_vars(x, low * step, high * step)
-        if self.bits < 8:
-            y = tf.minimum(y, self.high * step)
-            y = tf.maximum(y, self.low * step) if self.signed else y
-        return y
+    @staticmethod
+    def assign(variables: Variables, updates: Any) -> None:
+        """Store updates of the state."""
+        for key, value in updates.items():
+            variables[STATE + key].assign(tf.cast(tf.reshape(value, variables[STATE + key].shape), tf.float32))
 
 
-def _log2(x: Any) -> Any:
-    return tf.math.log(x) / math.log(2.0)
+def method_number(method: TrainingMethod) -> int:
+    """What marks a method's variables in a checkpoint: a number that float32 holds exactly."""
+    return zlib.crc32(method.name.encode()) % 2**24

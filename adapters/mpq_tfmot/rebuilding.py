@@ -10,6 +10,7 @@ import numpy as np
 from mpq_tfmot.canonical import CanonicalModel
 from mpq_tfmot.canonical_ops import Op
 from mpq_tfmot.keras import keras
+from mpq_tfmot.layers import BATCH_NORM
 
 CLAMP_SUFFIX = ".relu"
 
@@ -33,6 +34,9 @@ def rebuild(model: CanonicalModel, name: str = "on_grid", after_input: Callable[
     for op in model.layers:
         layer = built.get_layer(op.name)
         layer.set_weights([op.weight.astype(np.float32), op.bias.astype(np.float32)])
+    for op in model.ops:
+        if op.kind == BATCH_NORM:
+            built.get_layer(op.name).set_weights(op.options["weights"])
     return built
 
 

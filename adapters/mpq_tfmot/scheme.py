@@ -1,15 +1,23 @@
-"""QuantizeScheme: TF-MOT's door for a whole model, with the grids of a recipe or the same bits everywhere."""
+"""QuantizeScheme: TF-MOT's door for a whole model, with the grids of a recipe or those that a method trains."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow_model_optimization as tfmot
 
+from mpq_plugins import plugins
+from mpq_plugins.budget import Budget
 from mpq_plugins.errors import ModelError
+from mpq_plugins.problem import Bits, candidates_for
 from mpq_plugins.recipe import Recipe
-from mpq_tfmot.canonical import canonicalize
+from mpq_plugins.targets import Target
+from mpq_plugins.training.method import TrainingMethod
+from mpq_plugins.training.plan import TrainingPlan, trainable
+from mpq_tfmot.canonical import canonicalize, with_batch_norms
 from mpq_tfmot.canonical_ops import FLOAT, Op
+from mpq_tfmot.hardening import TARGET
 from mpq_tfmot.keras import keras
 from mpq_tfmot.model_sites import ModelSites, take_inventory
 from mpq_tfmot.quantize_config import QuantizeConfig
@@ -25,20 +33,37 @@ ROUNDS = ("add", "lookup", "avg_pool", "global_avg_pool", "relu")
 class QuantizeScheme(tfmot.quantization.keras.QuantizeScheme):  # type: ignore[misc]
     """What ``quantize_apply(annotated_model, scheme)`` does with the layers that have no config of their own.
 
-    recipe: the grid of every site; without it all get ``method`` at ``weight_bits`` and ``activation_bits``.
-    Batch norms are folded and nested models flattened, so that the model trains what the hardware runs.
+    recipe: the grid of every site. Without it ``method`` trains the grids: weight_bits, activation_bits
+    are candidates as for ``search``: a number, several, or a mapping from patterns of site names to either
+    ({"conv1.weight": 8, "fc.weight": 8, "*": (2, 3, 4)}); None for all that the target has.
+    target: whose grids they are. budget: where a method has a rule for the bits of some sites (activations)
+    under a budget, those get one candidate here. per_channel: a step per output channel, where the target has it.
+    fold_batch_norms: fold them, so that the model trains what the hardware runs; False leaves them, as papers
+    do: hardening then finds the thresholds of the folded weights anew.
+    signed_inputs: whether the model's inputs go below zero. seed: of the method's draws.
+    Nested models are flattened. A method may also be given as a value, with hyper-parameters of its own.
     """
 
     def __init__(
         self,
         recipe: Recipe | None = None,
-        method: str = "msqe",
-        weight_bits: int = 8,
-        activation_bits: int = 8,
+        method: str | TrainingMethod = "msqe",
+        weight_bits: Bits = 8,
+        activation_bits: Bits = 8,
         per_channel: bool = True,
+        *,
+        target: str | Target = TARGET,
+        budget: Budget | None = None,
+        fold_batch_norms: bool = True,
+        signed_inputs: bool = True,
+        seed: int = 0,
     ) -> None:
         self.recipe = recipe
-        self.default = QuantizeConfig(method, weight_bits, activation_bits, per_channel)
+        self.method, self.target, self.budget = method, target, budget
+        self.weight_bits, self.activation_bits, self.per_channel = weight_bits, activation_bits, per_channel
+        self.fold_batch_norms, self.signed_inputs, self.seed = fold_batch_norms, signed_inputs, seed
+        if recipe is None:
+            trainable(method)
 
     def get_layout_transformer(self) -> Any:
         """What folds batch norms and hands out configs."""
@@ -66,12 +91,13 @@ class _Layout(tfmot.quantization.keras.QuantizeLayoutTransform):  # type: ignore
     def apply(self, model: Any, layer_quantize_map: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """The model in canonical form, and the config of each of its layers."""
         canonical = canonicalize(model)
-        sites = take_inventory(canonical)
-        recipe = self.scheme.recipe
-        if recipe is not None:
-            recipe.check_fits(sites.inventory)
+        signs = {op.name: self.scheme.signed_inputs for op in canonical.inputs}
+        sites = take_inventory(canonical, signs if self.scheme.recipe is None else None)
+        config_of = configs_of(self.scheme, sites)
         asked = {name: entry.get("quantize_config") for name, entry in layer_quantize_map.items()}
         wanted = set(layer_quantize_map)
+        trained = canonical if self.scheme.fold_batch_norms else with_batch_norms(model)
+        own_layers = {op.name for op in trained.ops}
         configs: dict[str, QuantizeConfig] = {}
         for op in canonical.ops:
             if op.kind in (FLOAT, "input"):
@@ -85,10 +111,10 @@ class _Layout(tfmot.quantization.keras.QuantizeLayoutTransform):  # type: ignore
                     f"{op.name}: {type(own).__name__} is a config of another scheme, which does not fit a model whose "
                     "batch norms are folded; call quantize_apply without our scheme, or annotate with our config"
                 )
-            self._configure(op, own or self._config(op, sites), configs)
+            _configure(op, own or config_of(op), configs, own_layers)
         for op in canonical.inputs:
-            configs[f"{op.name}{INPUT_SUFFIX}"] = self._config(op, sites).of_output()
-        built = rebuild(canonical, model.name, _quantized_input)
+            configs[f"{op.name}{INPUT_SUFFIX}"] = config_of(op).of_output()
+        built = rebuild(trained, model.name, _quantized_input)
 
         def wrapped(layer: Any) -> Any:
             config = configs.get(layer.name)
@@ -97,24 +123,53 @@ class _Layout(tfmot.quantization.keras.QuantizeLayoutTransform):  # type: ignore
         # a layer that is wrapped already is left as it is
         return keras.models.clone_model(built, clone_function=wrapped), {}
 
-    def _config(self, op: Op, sites: ModelSites) -> QuantizeConfig:
-        recipe = self.scheme.recipe
-        if recipe is None:
-            return self.scheme.default
-        weight = recipe[op.weight_site] if op.weighted else None
+
+def configs_of(scheme: QuantizeScheme, sites: ModelSites) -> Callable[[Op], QuantizeConfig]:
+    """What gives each op its config. Raises as candidates_for and TrainingPlan.of do."""
+    recipe = scheme.recipe
+    if recipe is not None:
+        recipe.check_fits(sites.inventory)
+
+        def of_recipe(op: Op) -> QuantizeConfig:
+            weight = recipe[op.weight_site] if op.weighted else None
+            output = recipe[sites.grid_of[op.name]]
+            return QuantizeConfig(recipe.method, None, None, weight_grid=weight, activation_grid=output)
+
+        return of_recipe
+    asked = (scheme.weight_bits, scheme.activation_bits, scheme.per_channel)
+    kinds = candidates_for(sites.inventory, plugins.target(scheme.target), *asked)
+    if scheme.budget is not None:
+        plan = TrainingPlan.of(sites.inventory, scheme.target, scheme.method, scheme.budget, *asked)
+        kinds = {site: plan.slots[slot].candidates for site, slot in plan.slot_of.items()}
+
+    def of_method(op: Op) -> QuantizeConfig:
+        output = kinds[sites.grid_of[op.name]]
+        weight = kinds[op.weight_site] if op.weighted else ()
         return QuantizeConfig(
-            recipe.method, None, None, weight_grid=weight, activation_grid=recipe[sites.grid_of[op.name]]
+            scheme.method,
+            tuple(kind.bits for kind in weight) or None,
+            tuple(kind.bits for kind in output),
+            per_channel=bool(weight) and weight[0].per_channel,
+            activation_signed=output[0].signed,
+            narrow=bool(weight) and weight[0].narrow,
+            seed=scheme.seed,
         )
 
-    @staticmethod
-    def _configure(op: Op, config: QuantizeConfig, configs: dict[str, QuantizeConfig]) -> None:
-        clamped = op.low is not None and op.kind != "relu"
-        if op.weighted:
-            configs[op.name] = config.without_output() if clamped else config
-        elif op.kind in ROUNDS and not clamped:
-            configs[op.name] = config.of_output()
-        if clamped:
-            configs[f"{op.name}{CLAMP_SUFFIX}"] = config.of_output()
+    return of_method
+
+
+def _configure(op: Op, config: QuantizeConfig, configs: dict[str, QuantizeConfig], layers: set[str]) -> None:
+    """Give the layers of an op their configs: the one with the weight, and the one that ends the op.
+
+    layers: names of the ops that are rebuilt; what is fused into an op may be one of them.
+    """
+    clamped = op.low is not None and op.kind != "relu"
+    last = next((name for name in reversed(op.options.get("fused", ())) if name in layers), None)
+    last = last or (f"{op.name}{CLAMP_SUFFIX}" if clamped else op.name)
+    if op.weighted:
+        configs[op.name] = config if last == op.name else config.without_output()
+    if last != op.name or op.kind in ROUNDS:
+        configs[last] = config.of_output()
 
 
 def _quantized_input(op: Op, tensor: Any) -> Any:

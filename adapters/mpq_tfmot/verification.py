@@ -65,7 +65,7 @@ def verify(flat: bytes, simulated: Any, inputs: Any, kernels: str | None = None)
         from mpq_tfmot.api import simulate
         from mpq_tfmot.hardening import harden
 
-        simulated = simulate(simulated, harden(simulated))
+        simulated = simulate(simulated, harden(simulated, freeze=False))
     if not isinstance(simulated, Simulation):
         raise ModelError("verify needs what mpq_tfmot.simulate returned, or a quantized model, as its second argument")
     kernels = kernels or simulated.kernels

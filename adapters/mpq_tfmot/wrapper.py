@@ -7,6 +7,8 @@ from typing import Any
 
 from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapper import QuantizeWrapperV2
 
+from mpq_plugins.errors import MPQError
+
 PREFIX = "quant_"
 
 
@@ -23,7 +25,13 @@ class QuantizeGridWrapper(QuantizeWrapperV2):  # type: ignore[misc]
             store[_short(variable)] = variable.numpy()
 
     def load_own_variables(self, store: MutableMapping[str, Any]) -> None:
-        """Assign what ``save_own_variables`` stored."""
+        """Assign what ``save_own_variables`` stored. Raises MPQError where it is of another method or another phase."""
+        missing = sorted({_short(variable) for variable in self.weights} - set(store.keys()))
+        if missing:
+            raise MPQError(
+                f"layer {self.name!r}: the checkpoint has no {', '.join(missing[:3])}; it is of a model with another "
+                "method, or with fixed grids (build the model as the checkpoint's was, and harden it if that was)"
+            )
         for variable in self.weights:
             variable.assign(store[_short(variable)])
 

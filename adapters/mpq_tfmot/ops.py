@@ -1,0 +1,173 @@
+"""The array functions of trainable methods in TensorFlow: for eager code, tf.function and XLA, with gradients.
+
+What is computed between half-precision activations and single-precision parameters is computed in
+single precision and returned in the precision of the tensor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mpq_plugins.ops import Array, Ops
+from mpq_plugins.surrogates import DELTA, STRAIGHT_THROUGH, check_rounding, gradient_factor
+from mpq_tfmot.keras import tf
+
+HALVES = (tf.float16, tf.bfloat16)
+_LN2 = math.log(2.0)
+_BIAS, _MANTISSA = 127, 23  # of a float32
+
+
+class TensorflowOps:
+    """mpq_plugins.ops.Ops on tensors and variables."""
+
+    exp: Any = staticmethod(tf.exp)
+    log: Any = staticmethod(tf.math.log)
+    sqrt: Any = staticmethod(tf.sqrt)
+    abs: Any = staticmethod(tf.abs)
+    sign: Any = staticmethod(tf.sign)
+    sin: Any = staticmethod(tf.sin)
+    tanh: Any = staticmethod(tf.tanh)
+    sigmoid: Any = staticmethod(tf.sigmoid)
+    relu: Any = staticmethod(tf.nn.relu)
+    minimum: Any = staticmethod(tf.minimum)
+    maximum: Any = staticmethod(tf.maximum)
+    where: Any = staticmethod(tf.where)
+    softmax: Any = staticmethod(tf.nn.softmax)
+    sum: Any = staticmethod(tf.reduce_sum)
+    mean: Any = staticmethod(tf.reduce_mean)
+    max: Any = staticmethod(tf.reduce_max)
+    stack: Any = staticmethod(tf.stack)
+    reshape: Any = staticmethod(tf.reshape)
+    stop_gradient: Any = staticmethod(tf.stop_gradient)
+
+    def array(self, values: Any, like: Array) -> Array:
+        return tf.cast(tf.convert_to_tensor(values), _dtype(like))
+
+    def argmax(self, x: Array, axis: int = -1) -> Array:
+        return tf.argmax(x, axis)
+
+    def floor(self, x: Array) -> Array:
+        return tf.stop_gradient(tf.floor(x))
+
+    def log2(self, x: Array) -> Array:
+        x = tf.convert_to_tensor(x)
+        y = tf.math.log(x) / _LN2
+        whole = tf.round(y)
+        # the quotient of two logarithms misses whole numbers by a rounding; ceil and floor would notice
+        return y + tf.stop_gradient(tf.where(tf.equal(_power_of_two(whole), x), whole, y) - y)
+
+    def exp2(self, x: Array) -> Array:
+        x = tf.convert_to_tensor(x)
+        whole = tf.stop_gradient(tf.floor(x))
+        return _power_of_two(whole) * tf.exp((x - whole) * _LN2)
+
+    def take(self, x: Array, indices: Sequence[int]) -> Array:
+        return tf.gather(x, list(indices))
+
+    def one_hot(self, index: Array, size: int, like: Array) -> Array:
+        return tf.one_hot(index, size, dtype=_dtype(like))
+
+    def cast(self, condition: Array, like: Array) -> Array:
+        return tf.cast(condition, _dtype(like))
+
+    def uniform_like(self, x: Array) -> Array:
+        return tf.random.uniform(tf.shape(x), dtype=_dtype(x))
+
+    def normal_like(self, x: Array) -> Array:
+        return tf.random.normal(tf.shape(x), dtype=_dtype(x))
+
+    def round(self, x: Array, rounding: str = STRAIGHT_THROUGH, delta: float = DELTA) -> Array:
+        def factor(x: Array, g: Array) -> Array:
+            return g * gradient_factor(OPS, rounding, x - tf.round(x), g, delta)
+
+        check_rounding(rounding)
+        return _with_gradient(tf.round, factor, x)
+
+    def ceil(self, x: Array) -> Array:
+        return _with_gradient(tf.math.ceil, lambda _, g: g, x)
+
+    def limit_gradient(self, x: Array, bound: Array) -> Array:
+        bound = tf.cast(tf.convert_to_tensor(bound), _dtype(x))
+        return _with_gradient(tf.identity, lambda _, g: tf.clip_by_value(g, -bound, bound), x)
+
+    def fake_quantize(
+        self,
+        x: Array,
+        step: Array,
+        low: Array,
+        high: Array,
+        rounding: str = STRAIGHT_THROUGH,
+        delta: float = DELTA,
+        strict: bool = False,
+    ) -> Array:
+        check_rounding(rounding)
+        x = tf.convert_to_tensor(x)
+        kept, wide = x.dtype, tf.float32 if x.dtype in HALVES else x.dtype
+
+        @tf.custom_gradient  # type: ignore[untyped-decorator]
+        def quantized(x: Array, step: Array, low: Array, high: Array) -> tuple[Array, Callable[[Array], Any]]:
+            r = tf.round(x / step)
+
+            def backward(g: Array) -> tuple[Array, ...]:
+                return _gradients(x, step, low, high, g, rounding, delta, strict)
+
+            return step * tf.clip_by_value(r, low, high), backward
+
+        wide_arrays = (tf.cast(tf.convert_to_tensor(a, dtype_hint=wide), wide) for a in (x, step, low, high))
+        return tf.cast(quantized(*wide_arrays), kept)
+
+
+OPS: Ops = TensorflowOps()
+"""The functions, as methods take them."""
+
+
+def _gradients(
+    x: Array, step: Array, low: Array, high: Array, g: Array, rounding: str, delta: float, strict: bool
+) -> tuple[Array, ...]:
+    """The closed form of mpq_plugins.ops.fake_quantize_gradients."""
+    u = x / step
+    r = tf.round(u)
+    above, below = (r >= high, r <= low) if strict else (r > high, r < low)
+    factor = gradient_factor(OPS, rounding, u - r, g, delta)
+    zero = tf.zeros_like(g)
+    inside = tf.logical_not(tf.logical_or(above, below))
+    up, down = tf.where(above, g, zero), tf.where(below, g, zero)
+    passed = tf.where(inside, g, zero)
+    by_step = passed * (r - u * factor) + up * high + down * low
+    return (
+        passed * factor,
+        _summed_to(by_step, step),
+        _summed_to(down * step, low),
+        _summed_to(up * step, high),
+    )
+
+
+def _summed_to(values: Array, argument: Array) -> Array:
+    """The sum over the axes along which the argument, of known shape, was broadcast."""
+    lead = values.shape.rank - argument.shape.rank
+    values = tf.reduce_sum(values, list(range(lead)))
+    kept = [axis for axis, size in enumerate(argument.shape) if size == 1]
+    return tf.reduce_sum(values, kept, keepdims=True)
+
+
+def _with_gradient(forward: Callable[[Array], Array], backward: Callable[[Array, Array], Array], x: Array) -> Array:
+    """``forward(x)``, whose gradient is ``backward(x, upstream)``."""
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def made(x: Array) -> tuple[Array, Callable[[Array], Array]]:
+        return forward(x), lambda g: backward(x, g)
+
+    return made(tf.convert_to_tensor(x))
+
+
+def _power_of_two(exponent: Array) -> Array:
+    """``2 ** exponent`` of whole numbers in the range of normal float32, exactly, without a gradient."""
+    whole = tf.cast(tf.clip_by_value(tf.cast(exponent, tf.float32), 1.0 - _BIAS, float(_BIAS)), tf.int32)
+    bits = tf.bitwise.left_shift(whole + _BIAS, _MANTISSA)
+    return tf.stop_gradient(tf.cast(tf.bitcast(bits, tf.float32), exponent.dtype))
+
+
+def _dtype(like: Array) -> Any:
+    return tf.as_dtype(like.dtype)

@@ -1,0 +1,180 @@
+"""SearchCallback: a search for grids in the user's own ``model.fit``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mpq_plugins.budget import Budget
+from mpq_plugins.errors import MPQError, NonFiniteValues
+from mpq_plugins.latency_table import LatencyTable
+from mpq_plugins.recipe import Recipe
+from mpq_plugins.targets import Target
+from mpq_plugins.training.history import History, log_record
+from mpq_plugins.training.method import Progress
+from mpq_tfmot.hardening import TARGET, harden, nothing_to_search, plan_of, remember_terms
+from mpq_tfmot.hosted import forget_functions, hosted_model
+from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.quantizers import OBSERVING, TRAINING
+from mpq_tfmot.search_session import SearchSession
+
+OBSERVED = 8
+"""Training batches after which activations get their first thresholds."""
+
+
+class SearchCallback(keras.callbacks.Callback):  # type: ignore[misc]
+    """Trains the grids of a quantized model beside its weights: ``model.fit(..., callbacks=[SearchCallback(budget)])``.
+
+    budget: needed where layers have several candidates. target: name, path or Target that the recipe is for.
+    steps: optimizer steps of the search, for schedules; by default all of this ``fit`` (its epochs times
+        their steps). After them the model is hardened, as by ``harden``, and ``fit`` goes on at fixed grids.
+    observe: training batches after which activations get their first thresholds, until when they are
+        on 2**k grids that clip nothing.
+    latency: for ``Budget(latency_ms=...)``. record_every: steps between two records of the history.
+    log_dir: of TensorBoard, where records are written too.
+
+    ``history``: a mpq_plugins.training.history.History. ``recipe``: that of the hardened model, or None.
+    All that a search knows lies in variables of the model: a saved and loaded model goes on where it
+    stopped, with another callback of the same arguments (name ``steps`` then). Put it behind a callback that
+    restores (BackupAndRestore) and before those that save. Needs steps_per_execution 1.
+
+    Raises InfeasibleBudget with the smallest reachable values, MPQError where nothing can be searched, and
+    NonFiniteValues, naming the site and the step, when training diverges.
+    """
+
+    def __init__(
+        self,
+        budget: Budget | None = None,
+        target: str | Target = TARGET,
+        *,
+        steps: int | None = None,
+        observe: int = OBSERVED,
+        latency: LatencyTable | None = None,
+        record_every: int = 50,
+        log_dir: str | None = None,
+    ) -> None:
+        super().__init__()
+        if (steps is not None and steps < 1) or observe < 1 or record_every < 1:
+            raise MPQError(f"steps, observe and record_every are at least 1, got {steps}, {observe} and {record_every}")
+        self.budget, self.target, self.latency = budget, target, latency
+        self.steps, self.observe, self.record_every = steps, observe, record_every
+        self.history = History()
+        self.recipe: Recipe | None = None
+        self._session: SearchSession | None = None
+        self._loss: Any = None
+        self._writer = None if log_dir is None else _Scalars(log_dir)
+        self._done = self._total = self._epoch_steps = 0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Start the methods where they have not started, and join the loss."""
+        model = self.model
+        if int(model._steps_per_execution.numpy() if model._steps_per_execution is not None else 1) != 1:
+            raise MPQError("a search looks at the model after every step; compile it with steps_per_execution=1")
+        hosted = hosted_model(model)
+        searched = [h for h in hosted.hosted if h.quantizer.method is not None]
+        if not searched:
+            if self.recipe is None:
+                nothing_to_search(hosted)
+            return
+        per_epoch, epochs = self.params.get("steps"), self.params.get("epochs") or 1
+        if per_epoch is None and self.steps is None:
+            raise MPQError(
+                "the number of steps per epoch is unknown; give SearchCallback(steps=...), or fit(steps_per_epoch=...)"
+            )
+        self._total = self.steps or per_epoch * epochs
+        self._epoch_steps = per_epoch or self._total
+        self._done = max(h.clock for h in searched)
+        plan_of(hosted, self.target, self.budget, self.latency)
+        remember_terms(model, self.target, self.budget, self.latency)
+        if not self._done:
+            for one in searched:
+                if one.quantizer.phase == TRAINING:
+                    one.begin()
+        self._loss = _join_loss(model, lambda: self._session.penalty() if self._session is not None else 0.0)
+        self._renew()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Move the search on by one step."""
+        session = self._session
+        if session is None:
+            return
+        step = self._done
+        self._done += 1
+        with self.model.distribute_strategy.scope():
+            broken = session.after_step(self._progress())
+        loss = (logs or {}).get("loss", 0.0)
+        if broken or not np.all(np.isfinite(loss)):
+            where = f"first at site {broken[0]!r}" if broken else "in the loss itself, with every site finite"
+            self._leave()
+            raise NonFiniteValues(
+                f"step {step}: NaN or infinite values, {where} (loss {float(np.mean(loss)):g}); lower the learning "
+                "rate, or look for such values in the data"
+            )
+        if step % self.record_every == 0:
+            self._record(step)
+        if self._done >= self.observe and any(h.quantizer.phase == OBSERVING for h in session.searched):
+            with self.model.distribute_strategy.scope():
+                for one in session.searched:
+                    if one.quantizer.phase == OBSERVING:
+                        one.begin()
+            self._renew()
+        if self.steps is not None and self._done >= self.steps:
+            self._record(self._done)
+            self._leave()
+            self.recipe = harden(self.model)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Leave the loss."""
+        if self._session is not None:
+            self._record(self._done)
+            self._leave()
+
+    def _progress(self) -> Progress:
+        return Progress(self._done, self._total, self._epoch_steps)
+
+    def _renew(self) -> None:
+        """A session for the phases as they are now."""
+        hosted = hosted_model(self.model)
+        self._session = SearchSession(hosted, plan_of(hosted, self.target, self.budget, self.latency))
+        with self.model.distribute_strategy.scope():
+            self._session.prepare(self._progress())
+        forget_functions(self.model)
+
+    def _leave(self) -> None:
+        self._session = None
+        _leave_loss(self.model, self._loss)
+        forget_functions(self.model)
+
+    def _record(self, step: int) -> None:
+        assert self._session is not None
+        if self.history.records and self.history.last.step == step:
+            return
+        self.history.add(self._session.record(step))
+        if self._writer is not None:
+            log_record(self.history.last, self._writer)
+
+
+def _join_loss(model: Any, term: Any) -> Any:
+    """Add a term to the model's loss; returns what ``_leave_loss`` takes."""
+    model.add_loss(term)
+    return model._callable_losses[-1]
+
+
+def _leave_loss(model: Any, joined: Any) -> None:
+    model._callable_losses = [loss for loss in model._callable_losses if loss is not joined]
+
+
+class _Scalars:
+    """tf.summary with the interface that the history writes to; needs no TensorBoard, which tf.summary.scalar does."""
+
+    def __init__(self, log_dir: str) -> None:
+        self._writer = tf.summary.create_file_writer(log_dir)
+        kind = tf.compat.v1.SummaryMetadata
+        self._metadata = kind(plugin_data=kind.PluginData(plugin_name="scalars"))
+
+    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None:
+        """Write one number."""
+        with self._writer.as_default():
+            tf.summary.write(tag, tf.constant(scalar_value, tf.float32), step=global_step, metadata=self._metadata)
+        self._writer.flush()

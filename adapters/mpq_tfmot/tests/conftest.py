@@ -1,0 +1,17 @@
+"""Fixtures of this package's tests."""
+
+import pytest
+
+from mpq_plugins import plugins
+from mpq_plugins.plugins import PluginHost
+
+
+@pytest.fixture
+def halving(monkeypatch):
+    """The method of the tests, registered for one of them."""
+    from mpq_tfmot.tests import halving
+
+    host = PluginHost()
+    host.register(halving, "halving")
+    monkeypatch.setattr(plugins, "_default", host)
+    return halving.Halving()
