@@ -1,0 +1,215 @@
+"""What both adapters need to turn a model on its grids into an integer program."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpq_plugins.bias_correction import INT32_LIMIT
+from mpq_plugins.capabilities import Rounding
+from mpq_plugins.errors import GridError
+from mpq_plugins.grid import Grid
+from mpq_plugins.integers.program import Bias, Entrance, Layout, Program, Tensor, Weight
+from mpq_plugins.integers.simplify import simplify
+from mpq_plugins.integers.stages import MOST_LEFT, MOST_RIGHT
+from mpq_plugins.integers.steps import Add, Clamp, Divide, Multiply, Shift, Significant, Stage, Step
+
+FLOAT32_BITS = 24
+MOST_APART = 16
+"""By how many powers of two the steps of an add may differ."""
+INT64_BITS = 62
+
+
+def check_steps(grids: Mapping[str, Grid]) -> None:
+    """Raise GridError, naming the sites, unless every step is a power of two."""
+    free = [name for name, grid in grids.items() if not grid.is_power_of_two]
+    if free:
+        shown = ", ".join(free[:5]) + (f" and {len(free) - 5} more" if len(free) > 5 else "")
+        raise GridError(
+            f"{len(free)} of {len(grids)} sites have steps that are no powers of two ({shown}), and shifts cannot "
+            "requantize them; search for a target of power-of-two grids, such as generic-po2"
+        )
+
+
+def exponents_of(grid: Grid) -> tuple[int, ...]:
+    """Base-two logarithms of the steps."""
+    return tuple(math.frexp(step)[1] - 1 for step in grid.steps)
+
+
+@dataclass
+class ProgramBuilder:
+    """Collects the parts of a program, step by step; tensors have the names of sites where they can."""
+
+    name: str
+    target: str
+    framework: str
+    layout: Layout
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    weights: dict[str, Weight] = field(default_factory=dict)
+    biases: dict[str, Bias] = field(default_factory=dict)
+    inputs: list[Entrance] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def tensor(self, name: str, shape: Sequence[int], grid: Grid) -> str:
+        """Add an activation and return its name, which gets a number where it is taken."""
+        (exponent,) = exponents_of(grid)
+        return self._add(Tensor(name, _whole(shape), grid.bits, grid.signed, exponent))
+
+    def like(self, source: str, name: str, shape: Sequence[int]) -> str:
+        """Add an activation on the grid of another and return its name."""
+        return self._add(replace(self.tensors[source], name=name, shape=_whole(shape)))
+
+    def _add(self, tensor: Tensor) -> str:
+        free, count = tensor.name, 1
+        while free in self.tensors:
+            count += 1
+            free = f"{tensor.name}__{count}"
+        self.tensors[free] = replace(tensor, name=free)
+        return free
+
+    def weight(self, site: str, codes: NDArray[Any], grid: Grid) -> str:
+        """Add the codes of a weight, output channels along axis 0, once; returns its name."""
+        if site not in self.weights:
+            self.weights[site] = Weight(site, codes.shape, grid.bits, exponents_of(grid))
+            self.arrays[site] = np.ascontiguousarray(codes, dtype=np.int8 if grid.bits <= 8 else np.int16)
+        return site
+
+    def bias(self, site: str, values: NDArray[np.float64], weight: Grid, source: Grid) -> str:
+        """Add a bias, [out] values on the accumulator's grid; returns its name. Raises GridError past int32."""
+        exponents = tuple(e + exponents_of(source)[0] for e in exponents_of(weight))
+        codes = np.rint(np.ldexp(values, -np.asarray(exponents)))
+        largest = float(np.abs(codes).max(initial=0.0))
+        if largest > INT32_LIMIT:
+            raise GridError(
+                f"site {site!r}: bias code {largest:.4g} does not fit int32 on the accumulator step "
+                f"2^{min(exponents)}; give weight or input a larger threshold"
+            )
+        name = f"{site}.bias"
+        self.biases[name] = Bias(name, exponents)
+        self.arrays[name] = codes.astype(np.int32)
+        return name
+
+    def layer_stages(
+        self,
+        weight: str,
+        bias: str,
+        source: str,
+        grid: Grid,
+        rounding: Rounding,
+        *,
+        twice: bool = False,
+        rounds_to_float32: bool = True,
+    ) -> tuple[tuple[Stage, ...], Any]:
+        """The stages of a layer, and the bits of its accumulator, 32 or 64.
+
+        twice: as LiteRT's built-in kernels: halved half up, then shifted half away from zero.
+        rounds_to_float32: whether the kernel holds the accumulator as float32.
+        """
+        codes = self.arrays[weight].astype(np.int64)
+        sums = np.abs(codes).reshape(len(codes), -1).sum(1) * self.tensors[source].largest
+        bound = int((sums + np.abs(self.arrays[bias].astype(np.int64))).max(initial=0))
+        (out,) = exponents_of(grid)
+        shifts = [out - exponent for exponent in self.biases[bias].exponents]
+        if not twice:
+            made = [*_significant(bound, rounds_to_float32), _shift(shifts, rounding)]
+        elif len(set(shifts)) == 1 and shifts[0] <= 1:
+            made = [_shift(shifts, "half_up")]
+        else:
+            made = [
+                _shift([min(s, 1) if s > 0 else 0 for s in shifts], "half_up"),
+                _shift([s - 1 if s > 0 else s for s in shifts], "half_away"),
+            ]
+        return (*made, Clamp(grid.low, grid.high)), _bits(bound)
+
+    def add(
+        self, output: str, inputs: tuple[str, str], grid: Grid, rounding: Rounding, rounds_to_float32: bool
+    ) -> None:
+        """Add the step of an add; the target's grid of the output is ``grid``. Raises GridError for steps far apart."""
+        sources = [self.tensors[name] for name in inputs]
+        finest = min(source.exponent for source in sources)
+        left = (sources[0].exponent - finest, sources[1].exponent - finest)
+        if max(left) > MOST_APART:
+            raise GridError(
+                f"site {output!r} adds {inputs[0]!r} of step 2^{sources[0].exponent} and {inputs[1]!r} of step "
+                f"2^{sources[1].exponent}, which lie more than 2^{MOST_APART} apart; bring their thresholds closer"
+            )
+        bound = sum(source.largest << by for source, by in zip(sources, left, strict=True))
+        (out,) = exponents_of(grid)
+        stages = (*_significant(bound, rounds_to_float32), _shift([out - finest], rounding), Clamp(grid.low, grid.high))
+        self.steps.append(Add(output, inputs, left, _bits(bound), stages))
+
+    def sum_bits(self, source: str, count: int) -> Any:
+        """The bits, 32 or 64, that hold a sum of so many codes of a tensor."""
+        return _bits(self.tensors[source].largest * count)
+
+    def finish(self, outputs: Iterable[str], float_ops: Iterable[str] = ()) -> Program:
+        """The program, with clamps fused into the steps before them."""
+        return simplify(
+            Program(
+                self.name,
+                self.target,
+                self.framework,
+                self.layout,
+                tuple(self.tensors.values()),
+                tuple(self.weights.values()),
+                tuple(self.biases.values()),
+                tuple(self.inputs),
+                tuple(outputs),
+                tuple(self.steps),
+                tuple(float_ops),
+                self.arrays,
+            )
+        )
+
+
+def exact_mean(count: int, rounding: Rounding) -> tuple[Stage, ...]:
+    """The stages that divide a sum exactly; a shift where the count is a power of two."""
+    if count & (count - 1) == 0:
+        return (Shift((count.bit_length() - 1,), rounding),)
+    return (Divide(count, rounding),)
+
+
+def float32_reciprocal_mean(count: int, largest: int) -> tuple[Stage, ...]:
+    """The stages of a sum times the float32 nearest to 1 / count, rounded half to even, in integers.
+
+    largest: magnitude of a summand.
+    """
+    mantissa, exponent = math.frexp(float(np.float32(1.0 / count)))
+    first = _significant(largest * count, True)
+    if mantissa == 0.5:
+        return (*first, Shift((1 - exponent,), "half_even"))
+    factor = Multiply(int(math.ldexp(mantissa, FLOAT32_BITS)))
+    return (*first, factor, Significant(FLOAT32_BITS), Shift((FLOAT32_BITS - exponent,), "half_even"))
+
+
+def fixed_point_mean(count: int) -> tuple[Stage, ...]:
+    """The stages of LiteRT's built-in mean: a reciprocal of 31 bits, half up, then a shift half away from zero."""
+    shift = count.bit_length() - 1
+    if shift == 0:
+        return ()
+    return Multiply((2**30 << shift) // count), Shift((31,), "half_up"), Shift((shift - 1,), "half_away")
+
+
+def _whole(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(int(size) for size in shape)
+
+
+def _significant(bound: int, rounds_to_float32: bool) -> tuple[Stage, ...]:
+    return (Significant(FLOAT32_BITS),) if rounds_to_float32 and bound > 2**FLOAT32_BITS else ()
+
+
+def _shift(amounts: Sequence[int], rounding: Rounding) -> Shift:
+    limited = [min(max(amount, -MOST_LEFT), MOST_RIGHT) for amount in amounts]
+    return Shift(tuple(limited) if len(set(limited)) > 1 else (limited[0],), rounding)
+
+
+def _bits(bound: int) -> Any:
+    if bound.bit_length() + MOST_LEFT > INT64_BITS:
+        raise GridError(f"sums of up to {bound} do not fit an accumulator of 64 bits")
+    return 32 if bound <= INT32_LIMIT else 64
