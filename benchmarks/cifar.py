@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,7 @@ def load_images(data: Path, train: bool) -> tuple[Tensor, Tensor]:
     return images.sub_(mean).div_(std), torch.tensor(labels)
 
 
-def accuracy(model: nn.Module, images: Tensor, labels: Tensor, batch: int = 500) -> float:
+def accuracy(model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, batch: int = 500) -> float:
     """Top-1 accuracy in per cent."""
     with torch.no_grad():
         hits = sum(
