@@ -54,6 +54,7 @@ class Pad(nn.Module):
 
     torch.ao has no quantized pattern for F.pad; a slab of zeros is made from the tensor itself
     (narrow and clamp to zero), so that the padded tensor keeps its grid and its zero point.
+    torch.export and torch.compile get F.pad.
     """
 
     def __init__(self, pads: tuple[int, ...]) -> None:
@@ -61,6 +62,8 @@ class Pad(nn.Module):
         self.pads = pads
 
     def forward(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():
+            return nn.functional.pad(x, self.pads)
         for index in range(len(self.pads) // 2):
             before, after = self.pads[2 * index], self.pads[2 * index + 1]
             dim = -1 - index
@@ -75,6 +78,7 @@ class Subsample(nn.Module):
 
     Nearest interpolation by 1/stride takes every stride-th element; padding by stride - 1 first
     keeps the last one. (Max pooling of one-element windows would do, but QNNPACK refuses it.)
+    torch.export and torch.compile get the slices.
     """
 
     def __init__(self, strides: tuple[int, int]) -> None:
@@ -83,6 +87,8 @@ class Subsample(nn.Module):
         self.pad = Pad((0, strides[1] - 1, 0, strides[0] - 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():
+            return x[:, :, :: self.strides[0], :: self.strides[1]]
         scale = (1.0 / self.strides[0], 1.0 / self.strides[1])
         return nn.functional.interpolate(self.pad(x), scale_factor=scale, mode="nearest")
 
@@ -101,7 +107,7 @@ class Clamp(nn.Module):
         self.images = images
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.images:
+        if self.images and not torch.compiler.is_compiling():
             clamped = torch.clamp(x.permute(0, 2, 3, 1).contiguous(), self.low, self.high)
             return clamped.permute(0, 3, 1, 2)
         return torch.clamp(x.contiguous(), self.low, self.high)

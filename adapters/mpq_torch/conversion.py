@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import fx, nn
-from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
 from mpq_plugins.errors import NothingQuantized
 from mpq_plugins.recipe import Recipe
 from mpq_torch.engine import ENGINE_ATTRIBUTE, CheckEngine, quantized_engine
 from mpq_torch.qconfig import get_qconfig_mapping
+from mpq_torch.torch_ao import fx_mode
 
 _FLOAT_LAYERS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear)
 
@@ -20,12 +20,14 @@ _FLOAT_LAYERS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, n
 def convert(on_grid: nn.Module, recipe: Recipe, example_inputs: Sequence[Any], engine: str) -> fx.GraphModule:
     """``on_grid`` as torch.ao converts it for ``engine``; runs on that engine only.
 
-    Raises NothingQuantized when a layer of the recipe, or the whole model, came out float.
+    Raises NothingQuantized when a layer of the recipe, or the whole model, came out float, and
+    PluginError where this torch has no FX mode.
     """
+    verbs = fx_mode("torch.ao.quantization.quantize_fx")
     with warnings.catch_warnings(), quantized_engine(engine):
         warnings.simplefilter("ignore")  # torch.ao announces its own deprecation on every call
-        prepared = prepare_fx(on_grid, get_qconfig_mapping(recipe), tuple(example_inputs))
-        converted = convert_fx(prepared)
+        prepared = verbs.prepare_fx(on_grid, get_qconfig_mapping(recipe), tuple(example_inputs))
+        converted = verbs.convert_fx(prepared)
     check_converted(converted, recipe)
     setattr(converted, ENGINE_ATTRIBUTE, engine)
     converted.register_forward_pre_hook(CheckEngine(engine))

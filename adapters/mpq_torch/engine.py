@@ -22,7 +22,8 @@ def quantized_engine(name: str) -> Iterator[None]:
     """
     supported = torch.backends.quantized.supported_engines
     if name not in supported:
-        raise TargetError(f"this torch has no quantized engine {name!r}; it has {', '.join(supported)}")
+        hint = "; a recipe for it runs through mpq_torch.pt2e (pt2e.quantize)" if name == "pt2e" else ""
+        raise TargetError(f"this torch has no quantized engine {name!r}; it has {', '.join(supported)}{hint}")
     before = torch.backends.quantized.engine
     torch.backends.quantized.engine = name
     try:

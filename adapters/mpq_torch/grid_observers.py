@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.ao.quantization.observer import ObserverBase
 
 from mpq_plugins.errors import GridError
 from mpq_plugins.grid import Grid
+from mpq_torch.torch_ao import ObserverBase
 
 CONTAINER_BITS = 8
 CONTAINER_MAX = 255
@@ -80,15 +80,17 @@ class GridObserver(OnGrid):
     """A fixed grid for an activation; looks at no data.
 
     ``QConfig(activation=GridObserver.with_args(grid=grid), ...)``. zero_point: by default the one of
-    ``zero_point_of``; codes plus zero point must lie in 0 .. 255. Raises GridError on a grid per
-    channel or of more than 8 bits.
+    ``zero_point_of``; codes plus zero point must lie in 0 .. 255. codes: smallest and largest code that
+    may occur, where a clamp leaves fewer than the grid has. Raises GridError on a grid per channel or of
+    more than 8 bits.
     """
 
-    def __init__(self, grid: Grid, zero_point: int | None = None) -> None:
+    def __init__(self, grid: Grid, zero_point: int | None = None, codes: tuple[int, int] | None = None) -> None:
         super().__init__(torch.quint8, grid.bits)
         if grid.axis is not None:
             raise GridError("torch's integer kernels take one step per activation; use a grid without an axis")
         self._grid = grid
+        self._codes = (grid.low, grid.high) if codes is None else codes
         self._zero_point = zero_point_of(grid) if zero_point is None else int(zero_point)
         if self.quant_min < 0 or self.quant_max > CONTAINER_MAX:
             raise GridError(
@@ -97,6 +99,9 @@ class GridObserver(OnGrid):
 
     def grid(self) -> Grid:
         return self._grid
+
+    def codes(self) -> tuple[int, int]:
+        return self._codes
 
     def zero_point(self) -> int:
         return self._zero_point

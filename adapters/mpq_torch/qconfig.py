@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-
-from torch.ao.quantization import QConfig, QConfigMapping
+from typing import TYPE_CHECKING
 
 from mpq_plugins.grid import Grid
 from mpq_plugins.recipe import Recipe
 from mpq_torch.canonical_ops import CLAMP_SUFFIX, INPUT_SUFFIX, RELU_SUFFIX, SAME_GRID_SUFFIX
 from mpq_torch.depthwise import sliced_grids
 from mpq_torch.observers import GridObserver, GridPerChannelObserver, GridWeightObserver
+from mpq_torch.torch_ao import fx_mode
+
+if TYPE_CHECKING:
+    from torch.ao.quantization import QConfigMapping
 
 _PLAIN_WEIGHT = Grid.power_of_two(8, 0)
 
@@ -23,16 +26,17 @@ def get_qconfig_mapping(recipe: Recipe) -> QConfigMapping:
     keep their input's grid are addressed by their common suffix. What the recipe does not name
     stays float.
     """
-    mapping = QConfigMapping().set_global(None)
+    torch_ao = fx_mode("torch.ao.quantization")
+    mapping = torch_ao.QConfigMapping().set_global(None)
     weights = {entry.site.removesuffix(".weight"): entry.grid for entry in recipe.weights}
     for entry in recipe.activations:
         weight = weights.get(re.sub(r"__call\d+$", "", entry.site), _PLAIN_WEIGHT)
-        qconfig = QConfig(activation=GridObserver.with_args(grid=entry.grid), weight=_weight(weight))
+        qconfig = torch_ao.QConfig(activation=GridObserver.with_args(grid=entry.grid), weight=_weight(weight))
         for suffix in ("", INPUT_SUFFIX, RELU_SUFFIX, CLAMP_SUFFIX):
             mapping.set_module_name(entry.site + suffix, qconfig)
         if weight.axis is not None:
             for index, part in enumerate(sliced_grids(weight)):
-                slice_config = QConfig(activation=qconfig.activation, weight=_weight(part))
+                slice_config = torch_ao.QConfig(activation=qconfig.activation, weight=_weight(part))
                 mapping.set_module_name(f"{entry.site}.slices.{index}", slice_config)
     if recipe.activations:
         # these ops take over the observer of their input; any quantized qconfig makes torch.ao see them

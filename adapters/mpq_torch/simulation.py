@@ -78,15 +78,20 @@ class SimulatedLayer(nn.Module):
 
 
 class SimulatedInput(nn.Module):
-    """A float tensor quantized as torch's quantize_per_tensor does it, zero point included."""
+    """A float tensor quantized as torch's quantize_per_tensor does it, zero point included.
 
-    def __init__(self, grid: Grid) -> None:
+    zero_point: what the kernel adds before it rounds; None for that of torch's container. Runtimes that
+    round first have 0 here.
+    """
+
+    def __init__(self, grid: Grid, zero_point: int | None = None) -> None:
         super().__init__()
         self.grid = grid
+        self.zero_point = zero_point_of(grid) if zero_point is None else zero_point
 
     def forward(self, x: Tensor) -> Tensor:
         grid = self.grid
-        return arithmetic.quantize_input(x, grid.steps[0], grid.low, grid.high, zero_point_of(grid))
+        return arithmetic.quantize_input(x, grid.steps[0], grid.low, grid.high, self.zero_point)
 
     def extra_repr(self) -> str:
         return str(self.grid)
@@ -145,6 +150,12 @@ def _only(size: Any) -> int:
     return size[0] if isinstance(size, (list, tuple)) else size
 
 
+def rounds_inputs_first(target: Target) -> bool:
+    """Whether the runtime rounds a float input before it adds the zero point, as onnxruntime and torchao do."""
+    runtime = target.runtime
+    return runtime is not None and (runtime.framework == "onnxruntime" or runtime.engine == "pt2e")
+
+
 def simulated_sites(graph: fx.GraphModule) -> list[tuple[fx.Node, Grid]]:
     """The nodes of a simulation that put a tensor on a grid of its own, in execution order."""
     found = []
@@ -196,7 +207,7 @@ def _without_weight(module: nn.Module, grid: Grid, target: Target) -> nn.Module 
     """The simulation of an op without a weight; None where the float op does the same on grid values."""
     op = op_of(module)
     if isinstance(module, Input):
-        return SimulatedInput(grid)
+        return SimulatedInput(grid, 0 if rounds_inputs_first(target) else None)
     if isinstance(module, nn.Hardswish):
         return SimulatedHardswish(grid)
     if isinstance(module, Clamp):

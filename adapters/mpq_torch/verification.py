@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,11 +22,17 @@ from mpq_torch.simulation import (
 )
 
 
-def verify(converted: nn.Module, simulated: nn.Module, inputs: Any) -> Verification:
+def verify(
+    converted: nn.Module,
+    simulated: nn.Module,
+    inputs: Any,
+    locate: Callable[[nn.Module, fx.GraphModule, tuple[Any, ...]], str | None] | None = None,
+) -> Verification:
     """Compare a converted int8 model with its simulation, element by element.
 
     inputs: a tensor, or an iterable of batches. The converted model runs on the engine that it was
-    converted for. Raises ModelError when one of the two is not what convert_fx and simulate return.
+    converted for. locate: finds the first site that differs on a batch; by default in what convert_fx
+    returns. Raises ModelError when one of the two is not what convert_fx and simulate return.
     """
     if not isinstance(simulated, fx.GraphModule) or not simulated_sites(simulated):
         raise ModelError("verify needs the model that fx.simulate returned as its second argument")
@@ -45,7 +52,7 @@ def verify(converted: nn.Module, simulated: nn.Module, inputs: Any) -> Verificat
             if count:
                 mismatched += count
                 largest = max(largest, *(float(d.abs().max()) for d in different))
-                first = first or _first_difference(converted, simulated, batch)
+                first = first or (locate or _first_difference)(converted, simulated, batch)
     return Verification(mismatched == 0, largest, mismatched, elements, first)
 
 

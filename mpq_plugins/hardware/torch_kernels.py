@@ -4,6 +4,10 @@ Measured on torch 2.13 against float64, on inputs with many exact ties: x86 and 
 half to even and add biases as floats; qnnpack rounds biases to step_input * step_weight first, and
 its add rounds half away from zero. Concat, pooling and moving ops compute on their input's grid.
 Activations are stored as quint8, signed ones with zero point 128; weights as qint8.
+
+torchao's PT2E flow (torchao 0.18) computes in float between quantize and dequantize ops, which round half
+to even, before the zero point is added, and clip to quant_min and quant_max. Inductor's int8 kernels for
+x86 (onednn) give the same numbers; they clip to their container only, and saturate without VNNI.
 """
 
 from __future__ import annotations
@@ -57,10 +61,18 @@ def torch_engine(
     )
 
 
+def torchao_flow(name: str, description: str, saturation: PairSaturation | None) -> Target:
+    """A target of torchao's PT2E flow: as the onednn engine, but inputs are rounded before the zero point is added."""
+    update = {"name": name, "description": f"{description}; weights per tensor or per channel, 2 to 8 bits"}
+    return torch_engine("pt2e", "float", "half_even", saturation).model_copy(update=update)
+
+
 @hookimpl
 def mpq_register_targets(register: Callable[[Target], None]) -> None:
-    """Register torch-x86, torch-onednn and torch-qnnpack."""
+    """Register torch-x86, torch-onednn, torch-qnnpack, torch-pt2e and torch-pt2e-x86."""
     # the x86 engine takes FBGEMM's saturating kernels unless it finds AVX-512 VNNI; AVX-VNNI is not enough
     register(torch_engine("x86", "float", "half_even", PairSaturation(unless_flags=("avx512_vnni",))))
     register(torch_engine("onednn", "float", "half_even", PairSaturation()))
     register(torch_engine("qnnpack", "accumulator", "half_away", None))
+    register(torchao_flow("torch-pt2e", "torchao's PT2E flow, quantize and dequantize ops in float", None))
+    register(torchao_flow("torch-pt2e-x86", "torchao's PT2E flow on inductor's int8 kernels", PairSaturation()))

@@ -1,0 +1,99 @@
+"""The torchao PT2E adapter: what mpq_torch.fx does, for exported graphs and torchao's verbs.
+
+``search``, ``inventory``, ``constrain`` and ``simulate`` are those of fx, so a recipe found by one adapter
+applies in the other and gives the same simulated numbers; only the way to integers is another. torchao's
+q/dq graph clips to quant_min and quant_max, rounds half to even and adds in float: constraining needs no
+clamps, and no layer has to be rewritten for a kernel. Needs torchao: ``pip install 'mpq-plugins[pt2e]'``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+from mpq_plugins import plugins
+from mpq_plugins.errors import PluginError
+from mpq_plugins.recipe import Recipe
+from mpq_torch.batches import as_batch, model_inputs
+from mpq_torch.fx import Verification, inventory, rounded, search, simulate
+from mpq_torch.verification import verify as _verify
+
+try:
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+except ImportError as error:
+    raise PluginError(
+        f"mpq_torch.pt2e needs torchao, which cannot be imported here ({error}); install it with: "
+        "pip install 'mpq-plugins[pt2e]'"
+    ) from error
+
+from mpq_torch.pt2e.accumulation import widen
+from mpq_torch.pt2e.exporting import export
+from mpq_torch.pt2e.float_weights import drop_float_weights
+from mpq_torch.pt2e.lowering import lower_to_x86, prepare_for_x86
+from mpq_torch.pt2e.recipe_quantizer import MixedPrecisionQuantizer, RecipeQuantizer
+from mpq_torch.pt2e.target_rules import accumulates_in_integers, check_rounding
+from mpq_torch.pt2e.verification import first_difference
+
+__all__ = [
+    "MixedPrecisionQuantizer",
+    "RecipeQuantizer",
+    "Verification",
+    "constrain",
+    "convert",
+    "export",
+    "inventory",
+    "lower_to_x86",
+    "prepare_for_x86",
+    "quantize",
+    "search",
+    "simulate",
+    "verify",
+]
+
+
+def constrain(model: nn.Module, recipe: Recipe, calibration: Iterable[Any] | Tensor | None = None) -> fx.GraphModule:
+    """The float model on its grids, to be exported: batch norms folded, weights and biases on theirs.
+
+    As ``fx.constrain``, without what only torch's own kernels need: clamps to ranges, split layers.
+    """
+    return rounded(model, recipe, calibration)[0].graph
+
+
+def quantize(
+    model: nn.Module,
+    recipe: Recipe,
+    example_inputs: Any,
+    calibration: Iterable[Any] | Tensor | None = None,
+) -> fx.GraphModule:
+    """The model as torchao's q/dq graph: constrain, export, prepare_pt2e, convert_pt2e in one call.
+
+    Takes batches of any size where the model does. Layers whose sums could round in float32 add in
+    float64; for a target of inductor's int8 kernels (torch-pt2e-x86), which add in int32, the graph is
+    that of ``prepare_for_x86`` instead, to be run by ``lower_to_x86`` or by torch.compile while freezing.
+    Raises TargetError for a target that does not round half to even, ModelError where torch.export fails.
+    """
+    check_rounding(plugins.target(recipe.target))
+    on_grid = constrain(model, recipe, calibration)
+    return convert(export(on_grid, as_batch(example_inputs, model_inputs(on_grid))), recipe)
+
+
+def convert(exported: fx.GraphModule, recipe: Recipe) -> fx.GraphModule:
+    """prepare_pt2e and convert_pt2e of an exported graph, with what makes sums and kernels of the target exact."""
+    target = plugins.target(recipe.target)
+    check_rounding(target)
+    converted = convert_pt2e(prepare_pt2e(exported, RecipeQuantizer(recipe)))
+    drop_float_weights(converted)
+    if accumulates_in_integers(target):
+        return prepare_for_x86(converted)
+    widen(converted)
+    return converted
+
+
+def verify(converted: nn.Module, simulated: nn.Module, inputs: Any) -> Verification:
+    """Compare a converted model with its simulation, element by element.
+
+    converted: what convert_pt2e, torch.compile or ``lower_to_x86`` returned. Otherwise as ``fx.verify``.
+    """
+    return _verify(converted, simulated, inputs, first_difference)

@@ -1,0 +1,97 @@
+"""The site names of an exported graph: those of the float module tree, as fx.inventory gives them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from torch import fx
+
+from mpq_plugins.recipe import Recipe
+from mpq_plugins.request import float_ops_of
+from mpq_torch.canonical_ops import CLAMP_SUFFIX, INPUT_SUFFIX, RELU_SUFFIX, SAME_GRID_SUFFIX
+from mpq_torch.pt2e.exported_ops import ADDS, op_of
+
+_SUFFIXES = re.compile(rf"({INPUT_SUFFIX}|{RELU_SUFFIX}|{CLAMP_SUFFIX}|{SAME_GRID_SUFFIX})\d*$")
+_STRICT_ROOT = re.compile(r"^L\['self'\]\.?")
+_INDEXED = re.compile(r"\._modules\['([^']+)'\]")
+_LEAVES = ("torch.nn.", "mpq_torch.canonical_ops.")
+
+
+class ExportedNames:
+    """What each node of an exported graph is called in a recipe.
+
+    A node of a torch.nn module has the module's path; a functional op has the path of the module that
+    calls it and the function's name; the second call of the same gets ``__call1`` and ``_1``.
+    """
+
+    def __init__(self, graph: fx.Graph, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._labels: dict[fx.Node, str] = {}
+        self._float = frozenset(float_ops_of(recipe.meta))
+        calls: Counter[str] = Counter()
+        seen: dict[tuple[str, str], str] = {}
+        for node in graph.nodes:
+            if node.op in ("placeholder", "get_attr"):
+                self._labels[node] = str(node.target)
+            elif node.op == "call_function":
+                self._labels[node] = self._label(node, calls, seen)
+        self._adds = self._aligned_adds(graph)
+
+    def __getitem__(self, node: fx.Node) -> str:
+        """The name of the site that the node computes, if it is one."""
+        return self._adds.get(node, self._labels.get(node, node.name))
+
+    def layer(self, node: fx.Node) -> str:
+        """The path of the layer that a node calls: its site's name without the number of the call."""
+        return re.sub(r"__call\d+$", "", self[node])
+
+    def stays_float(self, node: fx.Node) -> bool:
+        """Whether the recipe leaves the op in float by name."""
+        return self[node] in self._float and self[node] not in self._recipe
+
+    def _label(self, node: fx.Node, calls: Counter[str], seen: dict[tuple[str, str], str]) -> str:
+        path, kind = _innermost(node)
+        if path and kind.startswith(_LEAVES):
+            path = _SUFFIXES.sub("", path)
+            key = f"{path} {op_of(node)}"
+            calls[key] += 1
+            return path if calls[key] == 1 else f"{path}__call{calls[key] - 1}"
+        call, function = node.meta.get("torch_fn", (node.name, node.name))
+        function = function.rsplit(".", 1)[-1]
+        if function.startswith("__"):
+            function = function.strip("_")
+        base = f"{path}.{function}".removeprefix(".")
+        if base not in self._recipe and f"{base}_op" in self._recipe:
+            base = f"{base}_op"
+        if (base, call) not in seen:  # one call may be several nodes: x[:, :, ::2, ::2] is two slices
+            seen[base, call] = base if not calls[base] else f"{base}_{calls[base]}"
+            calls[base] += 1
+        return seen[base, call]
+
+    def _aligned_adds(self, graph: fx.Graph) -> dict[fx.Node, str]:
+        """Adds by their order in a module: torch.export calls ``y += z`` add_, torch.fx calls it add."""
+        found: dict[str, list[fx.Node]] = {}
+        for node in graph.nodes:
+            if op_of(node) in ADDS and all(isinstance(source, fx.Node) for source in node.args[:2]):
+                path, kind = _innermost(node)
+                if not kind.startswith(_LEAVES):
+                    found.setdefault(path, []).append(node)
+        sites: dict[str, list[str]] = {}
+        for entry in self._recipe.activations:
+            if entry.op == "add":
+                sites.setdefault(entry.site.rpartition(".")[0], []).append(entry.site)
+        return {
+            node: site
+            for path, nodes in found.items()
+            if len(nodes) == len(sites.get(path, ()))
+            for node, site in zip(nodes, sites[path], strict=True)
+        }
+
+
+def _innermost(node: fx.Node) -> tuple[str, str]:
+    """Path and class name of the innermost module that a node was traced in."""
+    stack = node.meta.get("nn_module_stack") or {}
+    path, kind = next(reversed(stack.values())) if stack else ("", "")
+    kind = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+    return _INDEXED.sub(r".\1", _STRICT_ROOT.sub("", path)).removeprefix("."), kind

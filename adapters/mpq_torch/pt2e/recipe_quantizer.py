@@ -1,0 +1,95 @@
+"""A recipe as a torchao Quantizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torchao.quantization.pt2e.quantizer import Quantizer
+
+from mpq_plugins import plugins
+from mpq_plugins.budget import Budget
+from mpq_plugins.errors import ModelError, NothingQuantized
+from mpq_plugins.recipe import Recipe
+from mpq_plugins.targets import Target
+from mpq_torch.fx import search
+from mpq_torch.pt2e.annotations import RecipeAnnotations
+from mpq_torch.pt2e.exported_ops import follow_in_place_ops
+from mpq_torch.simulation import rounds_inputs_first
+
+ANNOTATION = "quantization_annotation"
+SITE = "mpq_site"
+"""Entry of a node's meta: the site whose grid its output is put on."""
+
+
+class RecipeQuantizer(Quantizer):
+    """Annotates an exported graph with the grids of a recipe.
+
+    For torchao's own verbs: ``prepare_pt2e`` and ``prepare_qat_pt2e``, then ``convert_pt2e``. The graph may
+    be of the float model as it is (torchao folds its batch norms, in float32; biases are rounded to the
+    accumulator's grid) or of what ``pt2e.constrain`` returned, which alone is exact with batch norms.
+    Nodes that belong to no site are left alone, so that other quantizers can have them.
+
+    Raises RecipeMismatch where graph and recipe do not fit, UnsupportedOp at an op without a grid, and
+    ModelError where another quantizer has annotated a node before.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.recipe = recipe
+
+    def transform_for_annotation(self, model: fx.GraphModule) -> fx.GraphModule:
+        """Let readers of an overwritten tensor read the op that overwrote it."""
+        follow_in_place_ops(model.graph)
+        model.recompile()
+        return model
+
+    def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
+        """Give each node of a site its QuantizationAnnotation."""
+        found = RecipeAnnotations(model.graph, self.recipe, not rounds_inputs_first(plugins.target(self.recipe.target)))
+        for node, annotation in found.annotations.items():
+            if ANNOTATION in node.meta:
+                raise ModelError(
+                    f"node {node.name} ({node.target}) of site {found.name(node)!r} has an annotation from another "
+                    "quantizer; put RecipeQuantizer first in ComposableQuantizer and give the other one "
+                    "the ops that the recipe leaves in float (keep_float)"
+                )
+            node.meta[ANNOTATION] = annotation
+        for place, site in found.sites.items():
+            (place if isinstance(place, fx.Node) else place[0]).meta[SITE] = site
+        return model
+
+    def validate(self, model: fx.GraphModule) -> None:
+        """Raise NothingQuantized if no node carries an annotation."""
+        if not any(ANNOTATION in node.meta for node in model.graph.nodes):
+            raise NothingQuantized("nothing was quantized: the graph has no node of the recipe's sites")
+
+
+class MixedPrecisionQuantizer(RecipeQuantizer):
+    """Searches the grids of a float model, and annotates its exported graph with what it found.
+
+    model: the float module that was, or will be, exported. calibration, budget, target, method and
+    options (weight_bits, activation_bits, per_channel, keep_float, ...): as for ``pt2e.search``.
+    ``recipe`` is what was found.
+    """
+
+    def __init__(
+        self,
+        target: str | Target,
+        method: str = "msqe",
+        budget: Budget | None = None,
+        *,
+        model: nn.Module,
+        calibration: Iterable[Any] | Tensor,
+        **options: Any,
+    ) -> None:
+        if isinstance(model, fx.GraphModule) and any(
+            isinstance(node.target, torch._ops.OpOverload) for node in model.graph.nodes
+        ):
+            raise ModelError(
+                "MixedPrecisionQuantizer searches the float module; pass the nn.Module that was exported, and the "
+                "exported graph to prepare_pt2e"
+            )
+        super().__init__(search(model, calibration, target, budget, method=method, **options))

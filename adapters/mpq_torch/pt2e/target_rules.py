@@ -1,0 +1,26 @@
+"""What a target says about torchao's flow: whether it computes the target exactly, and on which kernels."""
+
+from __future__ import annotations
+
+from mpq_plugins.errors import TargetError
+from mpq_plugins.targets import Target
+
+ENGINE = "pt2e"
+"""The engine of targets whose runtime is torchao's flow: q/dq ops in float, or inductor's int8 kernels."""
+
+
+def check_rounding(target: Target) -> None:
+    """Raise TargetError unless the target rounds every op half to even, as torchao's quantize op does."""
+    other = {op: target.rounding(op) for op in target.ops if target.rounding(op) != "half_even"}
+    if other:
+        listed = ", ".join(f"{op} {rule}" for op, rule in other.items())
+        raise TargetError(
+            f"target {target.name!r} rounds {listed}, and torchao's flow rounds half to even; search for torch-pt2e, "
+            "or run the recipe on its own runtime"
+        )
+
+
+def accumulates_in_integers(target: Target) -> bool:
+    """Whether the target is inductor's int8 kernels, which add products in int32."""
+    runtime = target.runtime
+    return runtime is not None and runtime.engine == ENGINE and target.saturation is not None
