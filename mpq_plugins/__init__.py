@@ -19,10 +19,12 @@ if TYPE_CHECKING:
         EmptyCalibration,
         GridError,
         InfeasibleBudget,
+        LoadingError,
         ModelError,
         MPQError,
         NonFiniteValues,
         NothingQuantized,
+        OutputError,
         PluginError,
         RecipeError,
         RecipeMismatch,
@@ -34,7 +36,9 @@ if TYPE_CHECKING:
     from mpq_plugins.grid import Grid
     from mpq_plugins.hookspecs import hookimpl
     from mpq_plugins.inventory import Inventory, Site
-    from mpq_plugins.latency_table import LatencyTable
+    from mpq_plugins.latency.device import Device
+    from mpq_plugins.latency.workload import Workload
+    from mpq_plugins.latency_table import EnergyTable, LatencyTable
     from mpq_plugins.plugins import PluginHost, cost_models, frameworks, method, methods, target, targets
     from mpq_plugins.recipe import Recipe
     from mpq_plugins.saturation import PairSaturation
@@ -53,18 +57,22 @@ __all__ = [
     "CostModel",
     "CostRow",
     "CostTerm",
+    "Device",
     "EmptyCalibration",
+    "EnergyTable",
     "ErrorTable",
     "Grid",
     "GridError",
     "InfeasibleBudget",
     "Inventory",
     "LatencyTable",
+    "LoadingError",
     "MPQError",
     "ModelError",
     "NonFiniteValues",
     "NothingQuantized",
     "OpSupport",
+    "OutputError",
     "PairSaturation",
     "PluginError",
     "PluginHost",
@@ -79,6 +87,7 @@ __all__ = [
     "UnsupportedOp",
     "VerificationError",
     "WeightGrids",
+    "Workload",
     "cost_models",
     "error_table",
     "frameworks",
@@ -97,7 +106,9 @@ _HOMES = {
     "grid": ("Grid",),
     "hookspecs": ("hookimpl",),
     "inventory": ("Inventory", "Site"),
-    "latency_table": ("LatencyTable",),
+    "latency.device": ("Device",),
+    "latency.workload": ("Workload",),
+    "latency_table": ("EnergyTable", "LatencyTable"),
     "plugins": ("PluginHost", "cost_models", "frameworks", "method", "target"),
     "recipe": ("Recipe",),
     "saturation": ("PairSaturation",),

@@ -74,3 +74,15 @@ class AllocationError(MPQError):
 
 class ThresholdError(MPQError):
     """A threshold search was asked for something that it cannot compute."""
+
+
+class LoadingError(MPQError):
+    """A model or data that a command was given cannot be loaded, or are of the wrong kind."""
+
+
+class ProgramError(MPQError):
+    """An integer program is damaged or newer, cannot be written, or was given what it cannot run on."""
+
+
+class OutputError(MPQError):
+    """A result cannot be written where it should go."""

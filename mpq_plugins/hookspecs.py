@@ -1,4 +1,4 @@
-"""The plug-in contract: five hooks, each a documented empty function.
+"""The plug-in contract: six hooks, each a documented empty function.
 
 A plug-in is a module with functions of these names, marked with ``mpq_plugins.hookimpl``, which its
 package names in the entry-point group ``mpq_plugins``:
@@ -28,6 +28,8 @@ import pluggy
 
 if TYPE_CHECKING:
     from mpq_plugins.costs import CostModel
+    from mpq_plugins.latency.device import Device
+    from mpq_plugins.latency.workload import Workload
     from mpq_plugins.targets import Target
 
 PROJECT = "mpq_plugins"
@@ -74,15 +76,33 @@ def mpq_register_frameworks(register: Callable[[Any], None]) -> None:
     "mpq-plugins[torch]"), ``available()`` (whether the framework is installed, without importing
     it) and ``load()``, which imports and returns the adapter's module. For ``mpq demo``, ``demo()``
     returns a module whose ``run()`` yields (mpq_plugins.demo.DemoRow, Recipe) and whose ``RUNTIME``
-    names what ran the converted models.
+    names what ran the converted models. For the commands that take a user's model, ``commands()``
+    returns a module with the functions of mpq_plugins.command_protocol.FrameworkCommands,
+    ``owns(model)`` says, without importing the framework, whether a model is one of its own,
+    ``model_suffixes`` are those of files that ``commands().load_model`` reads, ``export_formats`` the
+    names of ``commands().EXPORTS``, and ``environment`` maps variables to what they should be, unless
+    set, before the framework is imported. For the conformance kit, ``conformance()`` returns a module with
+    the functions of mpq_plugins.testing.framework_arrays.FrameworkArrays.
     """
 
 
 @hookspec(firstresult=True)
-def mpq_measure_latency(target: Target, workload: Any) -> float | None:
-    """Measure one workload on the device itself.
+def mpq_measure_latency(target: Target, workload: Workload) -> float | None:
+    """Measure one workload on the device itself: one sample of the seconds that one call takes.
 
-    target: which hardware. workload: one op with its geometry and bits, as the adapter describes it.
-    Returns seconds, or None when the plug-in does not serve this target or workload: then the next
-    plug-in is asked, the last registered first.
+    target: which hardware. workload: one quantized operator with its geometry and bits
+    (mpq_plugins.latency.workload.Workload), to be run on synthetic tensors. It is asked for again and
+    again, in rounds over all workloads of a model: keep what is costly to prepare, and let a sample last
+    long enough for the clock. Returns seconds, or None when the plug-in does not serve this target or
+    workload: then the next plug-in is asked, the last registered first.
+    """
+
+
+@hookspec(firstresult=True)
+def mpq_describe_device(target: Target) -> Device | None:
+    """Say what the measurements of ``mpq_measure_latency`` for this target belong to.
+
+    Returns a mpq_plugins.latency.device.Device: facts that tell the device from others (tables are kept
+    by them), and optionally which workloads run alike and what energy one takes; or None when the
+    plug-in does not serve the target. A target that nobody describes is taken to be this machine.
     """

@@ -62,10 +62,11 @@ def pareto(
         found.append(point)
     if not found:
         raise infeasible(choices, {**others, resource: float(max(limits))})
-    return _non_dominated(found, resource)
+    return non_dominated(found, resource)
 
 
-def _non_dominated(found: Sequence[Allocation], resource: str) -> tuple[Allocation, ...]:
+def non_dominated(found: Sequence[Allocation], resource: str) -> tuple[Allocation, ...]:
+    """Those that lose less than every one that costs no more of the resource, by ascending cost."""
     front: list[Allocation] = []
     for point in sorted(found, key=lambda allocation: (allocation.costs[resource].value, allocation.loss)):
         if not front or point.loss < front[-1].loss:

@@ -7,22 +7,23 @@ is warned of by name, and takes nobody else down.
 from __future__ import annotations
 
 import difflib
-import math
 import os
 import threading
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
-from numbers import Real
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from mpq_plugins.errors import MPQError, PluginError, TargetError
-from mpq_plugins.hosting import discovery
+from mpq_plugins.errors import PluginError, TargetError
+from mpq_plugins.hosting import devices, discovery
 from mpq_plugins.hosting.admission import collect, new_manager, sentence
 from mpq_plugins.hosting.discovery import BLOCK_VARIABLE, BUILTINS, LOAD_VARIABLE, Source
 from mpq_plugins.hosting.registrations import SECTIONS, Registered, empty
 from mpq_plugins.targets import Target
+
+if TYPE_CHECKING:
+    from mpq_plugins.latency.device import Device
 
 
 class PluginWarning(UserWarning):
@@ -127,11 +128,20 @@ class PluginHost:
             raise TargetError(f"target {target!r} is refused: {REFUSED[target]}")
         raise TargetError(f"{self._unknown('targets', target)}; a path to a target's .json file works too")
 
-    def method(self, name: str) -> Any:
-        """A method by name. Raises PluginError with the closest names when there is none."""
+    def method(self, name: Any) -> Any:
+        """A method by name, or itself. Raises PluginError with the closest names when there is none."""
+        if not isinstance(name, str):
+            return name
         known = self.methods()
         if name not in known:
             raise PluginError(self._unknown("methods", name))
+        return known[name]
+
+    def framework(self, name: str) -> Any:
+        """An adapter by the name of its framework. Raises PluginError with the closest names when there is none."""
+        known = self.frameworks()
+        if name not in known:
+            raise PluginError(self._unknown("frameworks", name))
         return known[name]
 
     def measure_latency(self, target: Target, workload: Any) -> float | None:
@@ -140,21 +150,15 @@ class PluginHost:
         Raises PluginError, naming the plug-in, when it fails or returns no duration.
         """
         self.load()
-        offered = {"target": target, "workload": workload}
-        for implementation in reversed(self._manager.hook.mpq_measure_latency.get_hookimpls()):
-            name = implementation.plugin_name
-            try:
-                seconds = implementation.function(*(offered[argument] for argument in implementation.argnames))
-            except MPQError as error:
-                raise PluginError(f"plug-in {name!r} cannot measure latency: {error}") from error
-            except Exception as error:
-                raise PluginError(f"plug-in {name!r} failed to measure latency: {sentence(error)}") from error
-            if seconds is None:
-                continue
-            if isinstance(seconds, bool) or not isinstance(seconds, Real) or not 0 < float(seconds) < math.inf:
-                raise PluginError(f"plug-in {name!r} measured {seconds!r}; a latency is a positive number of seconds")
-            return float(seconds)
-        return None
+        return devices.measured(self._manager.hook.mpq_measure_latency.get_hookimpls(), target, workload)
+
+    def describe_device(self, target: Target) -> Device:
+        """The device of a target by the first plug-in that describes it, else this machine.
+
+        Raises PluginError, naming the plug-in, when it fails or returns no Device.
+        """
+        self.load()
+        return devices.described(self._manager.hook.mpq_describe_device.get_hookimpls(), target)
 
     def _section(self, section: str) -> dict[str, Any]:
         self.load()
@@ -257,6 +261,6 @@ def target(target: str | os.PathLike[str] | Target) -> Target:
     return host().target(target)
 
 
-def method(name: str) -> Any:
-    """A method by name; raises PluginError with the closest names."""
+def method(name: Any) -> Any:
+    """A method by name, or itself; raises PluginError with the closest names."""
     return host().method(name)

@@ -179,7 +179,8 @@ class Recipe(Mapping[str, Grid]):
             f"weights: {elements:,} elements, {self.average_weight_bits:.3f} bits on average, "
             f"{self.weight_bytes:,.10g} bytes",
         ]
-        return "\n".join([table, "", *totals, *recipe_table.resources(self.costs, self.budget, self.shadow_prices)])
+        costs = recipe_table.resources(self.costs, self.budget, self.shadow_prices)
+        return "\n".join([table, "", *totals, *costs, *recipe_table.remeasured(self.meta)])
 
     def __repr__(self) -> str:
         return (

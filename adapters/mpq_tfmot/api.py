@@ -17,6 +17,7 @@ from mpq_plugins.targets import Target
 from mpq_tfmot.batches import as_batches
 from mpq_tfmot.canonical import CanonicalModel, canonicalize
 from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.latency import time_recipe
 from mpq_tfmot.litert import write_litert
 from mpq_tfmot.measurement import Measurements
 from mpq_tfmot.model_sites import ModelSites, take_inventory
@@ -40,7 +41,7 @@ def search(
     budget: Budget | None = None,
     weight_bits: Bits = None,
     activation_bits: Bits = None,
-    method: str = "msqe",
+    method: Any = "msqe",
     *,
     per_channel: bool | None = None,
     latency: LatencyTable | None = None,
@@ -69,7 +70,7 @@ def search(
     measured = Measurements(canonical, sites, batches, progress)
     measured.inventory = take_inventory(canonical, measured.signed_inputs()).inventory
     framework = f"tensorflow {tf.__version__}, tf_keras {keras.__version__}"
-    return request.search(measured, framework, canonical.float_ops)
+    return request.search(measured, framework, canonical.float_ops, lambda recipe: time_recipe(model, recipe))
 
 
 def constrain(

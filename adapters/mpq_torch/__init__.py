@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mpq_torch.fake_quantize import PO2FakeQuantize
     from mpq_torch.grid_observers import GridObserver, GridPerChannelObserver, GridWeightObserver
+    from mpq_torch.integer_lowering import integers, verify_integers
     from mpq_torch.observers import PO2Observer, PO2PerChannelWeightObserver, PO2WeightObserver
 
 _HOMES = {
@@ -21,6 +22,8 @@ _HOMES = {
     "PO2Observer": "observers",
     "PO2PerChannelWeightObserver": "observers",
     "PO2WeightObserver": "observers",
+    "integers": "integer_lowering",
+    "verify_integers": "integer_lowering",
 }
 
 __all__ = [
@@ -31,12 +34,14 @@ __all__ = [
     "PO2Observer",
     "PO2PerChannelWeightObserver",
     "PO2WeightObserver",
+    "integers",
+    "verify_integers",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    if name == "fx":
-        return importlib.import_module(f"{__name__}.fx")
+    if name in ("fx", "pt2e"):
+        return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

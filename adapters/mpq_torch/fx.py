@@ -25,21 +25,31 @@ from mpq_torch.constrained import clamp_ranges, layers, put_on_grids, replace_la
 from mpq_torch.conversion import convert
 from mpq_torch.engine import DEFAULT_ENGINE
 from mpq_torch.inventory import locate_sites, take_inventory
+from mpq_torch.latency import measure_latency, time_models, time_recipe
 from mpq_torch.measurement import Measurements
 from mpq_torch.qconfig import get_qconfig_mapping
+from mpq_torch.sensitivities import sensitivity
 from mpq_torch.simulation import build_simulation
 from mpq_torch.sweep import compensate
+from mpq_torch.synthetic import synthetic_inputs
 from mpq_torch.tracing_check import check_traced
+from mpq_torch.training.search import Search
 from mpq_torch.verification import Verification, verify
 
 __all__ = [
+    "Search",
     "Verification",
     "constrain",
     "get_qconfig_mapping",
     "inventory",
+    "measure_latency",
     "quantize",
     "search",
+    "sensitivity",
     "simulate",
+    "synthetic_inputs",
+    "time_models",
+    "time_recipe",
     "verify",
 ]
 
@@ -60,7 +70,7 @@ def search(
     budget: Budget | None = None,
     weight_bits: Bits = None,
     activation_bits: Bits = None,
-    method: str = "msqe",
+    method: Any = "msqe",
     *,
     per_channel: bool | None = None,
     keep_float: Iterable[str] = (),
@@ -91,7 +101,10 @@ def search(
     request.check(sites.inventory)
     measured = Measurements(canonical, sites, batches, progress)
     measured.inventory = take_inventory(canonical, batches[0], measured.signed_inputs()).inventory
-    return request.search(measured, f"torch {torch.__version__}", canonical.float_ops)
+    framework = f"torch {torch.__version__}"
+    return request.search(
+        measured, framework, canonical.float_ops, lambda recipe: time_recipe(model, recipe, batches[0])
+    )
 
 
 def constrain(
@@ -104,6 +117,20 @@ def constrain(
     The model itself is left untouched; weights that lie on their grids stay where they are.
     Raises RecipeMismatch, with names, where the recipe is of another model.
     """
+    canonical, sites, target = rounded(model, recipe, calibration)
+    if target.runtime is None or target.runtime.framework == "torch":
+        replace_layers(canonical, sites, recipe, _engine(target))
+    clamp_ranges(canonical, sites, recipe, {entry.site: entry.shape for entry in recipe.activations})
+    return canonical.graph
+
+
+def rounded(
+    model: nn.Module, recipe: Recipe, calibration: Iterable[Any] | torch.Tensor | None
+) -> tuple[CanonicalModel, Mapping[fx.Node, str], Target]:
+    """What every runtime's constrained model starts from: the canonical model, weights and biases on their grids.
+
+    Arguments and errors as of ``constrain``. Returns the site of each node and the recipe's target too.
+    """
     canonical, sites = _fitting(model, recipe)
     target = plugins.target(recipe.target)
     _check_products(canonical, sites, recipe, target)
@@ -115,10 +142,7 @@ def constrain(
         for path, (weight, bias) in compensate(original, simulation, batches, recipe).items():
             set_weight(path, canonical.graph.get_submodule(path), weight)
             set_bias(canonical.graph.get_submodule(path), bias)
-    if target.runtime is None or target.runtime.framework == "torch":
-        replace_layers(canonical, sites, recipe, _engine(target))
-    clamp_ranges(canonical, sites, recipe, {entry.site: entry.shape for entry in recipe.activations})
-    return canonical.graph
+    return canonical, sites, target
 
 
 def simulate(model: nn.Module, recipe: Recipe) -> fx.GraphModule:

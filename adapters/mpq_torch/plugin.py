@@ -11,6 +11,9 @@ from typing import Any
 
 from mpq_plugins.errors import PluginError
 from mpq_plugins.hookspecs import hookimpl
+from mpq_plugins.latency.device import Device
+from mpq_plugins.latency.workload import Workload
+from mpq_plugins.targets import Target
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,8 @@ class TorchFramework:
     name: str = "torch"
     summary: str = "torch.ao FX graph mode quantization"
     requirement: str = "mpq-plugins[torch]"
+    model_suffixes: tuple[str, ...] = (".pt2",)
+    export_formats: tuple[str, ...] = ("torch", "onnx")
 
     def available(self) -> bool:
         """Whether torch is installed; found without importing it."""
@@ -33,6 +38,20 @@ class TorchFramework:
         """Import the demo: ``run()`` yields rows and recipes, ``RUNTIME`` names what runs them."""
         return self._module("mpq_torch.demo")
 
+    def commands(self) -> ModuleType:
+        """Import what commands do with a user's model: mpq_plugins.command_protocol.FrameworkCommands."""
+        return self._module("mpq_torch.commands")
+
+    def conformance(self) -> ModuleType:
+        """Import what the conformance kit asks: mpq_plugins.testing.framework_arrays.FrameworkArrays."""
+        return self._module("mpq_torch.conformance")
+
+    def owns(self, model: Any) -> bool:
+        """Whether a model is torch's; torch is not imported to find out."""
+        return not isinstance(model, type) and any(
+            (base.__module__, base.__name__) == ("torch.nn.modules.module", "Module") for base in type(model).__mro__
+        )
+
     def _module(self, name: str) -> ModuleType:
         if not self.available():
             raise PluginError(f"torch is not installed; install it with: pip install '{self.requirement}'")
@@ -43,3 +62,27 @@ class TorchFramework:
 def mpq_register_frameworks(register: Callable[[Any], None]) -> None:
     """Register torch."""
     register(TorchFramework())
+
+
+@hookimpl
+def mpq_measure_latency(target: Target, workload: Workload) -> float | None:
+    """Time torch's own kernels, on targets that run on them, where torch is installed."""
+    if not _runs(target):
+        return None
+    from mpq_torch import torch_device
+
+    return torch_device.seconds(target, workload)
+
+
+@hookimpl
+def mpq_describe_device(target: Target) -> Device | None:
+    """This machine with the engine of the target."""
+    if not _runs(target):
+        return None
+    from mpq_torch import torch_device
+
+    return torch_device.describe(target)
+
+
+def _runs(target: Target) -> bool:
+    return target.runtime is not None and target.runtime.framework == "torch" and TorchFramework().available()

@@ -20,8 +20,15 @@ BUILTINS = (
     "mpq_plugins.hardware.generic",
     "mpq_plugins.hardware.torch_kernels",
     "mpq_plugins.hardware.litert",
+    "mpq_plugins.hardware.onnxruntime",
+    "mpq_plugins.hardware.bit_array",
     "mpq_plugins.builtin_costs",
     "mpq_plugins.methods.msqe",
+    "mpq_plugins.methods.po2_gradient",
+    "mpq_plugins.methods.hmq",
+    "mpq_plugins.methods.sdq",
+    "mpq_plugins.methods.fdqmp",
+    "mpq_plugins.methods.ohq",
 )
 """Modules that are plug-ins of this distribution, whether or not it is installed."""
 

@@ -80,3 +80,15 @@ def resources(costs: Mapping[str, float], budget: Mapping[str, float], prices: M
             line += f", shadow price {prices[name]:.4g}"
         lines.append(line)
     return lines
+
+
+def remeasured(meta: Mapping[str, str]) -> list[str]:
+    """The latency of the whole model beside the predicted one, where a search has measured it again.
+
+    >>> remeasured({"latency_predicted_ms": "0.7", "latency_measured_ms": "0.8", "latency_spread_ms": "0.01"})
+    ['latency of the whole model: measured 0.8 ms +- 0.01, predicted 0.7 ms']
+    """
+    if "latency_measured_ms" not in meta:
+        return []
+    measured, spread, predicted = (meta.get(f"latency_{part}_ms", "?") for part in ("measured", "spread", "predicted"))
+    return [f"latency of the whole model: measured {measured} ms +- {spread}, predicted {predicted} ms"]

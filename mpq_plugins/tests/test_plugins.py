@@ -90,6 +90,8 @@ def test_built_in_things_are_registered_by_name() -> None:
         "torch-x86",
         "torch-onednn",
         "torch-qnnpack",
+        "torch-pt2e",
+        "torch-pt2e-x86",
     ]
     assert {"weight_bytes", "activation_bytes", "bops"} <= set(host.cost_models())
 

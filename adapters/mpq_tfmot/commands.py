@@ -1,0 +1,139 @@
+"""What the command line does with a Keras model: see mpq_plugins.command_protocol."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mpq_plugins import plugins
+from mpq_plugins.command_protocol import Measured
+from mpq_plugins.errors import ModelError
+from mpq_plugins.hardware.onnxruntime import ONNXRUNTIME
+from mpq_plugins.integers.program import Program
+from mpq_plugins.inventory import Inventory
+from mpq_plugins.recipe import Recipe
+from mpq_plugins.verification import Verification
+from mpq_tfmot import api
+from mpq_tfmot.batches import Batch, as_batches
+from mpq_tfmot.canonical import canonicalize
+from mpq_tfmot.exports import EXPORTS
+from mpq_tfmot.integer_lowering import integers as lower
+from mpq_tfmot.integer_lowering import verify_integers
+from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.layer_noise import site_values
+from mpq_tfmot.measurement import Measurements
+from mpq_tfmot.model_sites import take_inventory
+from mpq_tfmot.verification import verify as compare
+
+__all__ = [
+    "EXPORTS",
+    "batches",
+    "constrain",
+    "fingerprint",
+    "integers",
+    "inventory",
+    "load_model",
+    "measure",
+    "site_values",
+    "verify",
+]
+
+
+def load_model(path: Path) -> Any:
+    """The model of a .keras or .h5 file, without its optimizer; TF-MOT's layers are known."""
+    from mpq_tfmot.scheme import quantize_scope
+
+    with quantize_scope():
+        return keras.models.load_model(path, compile=False)
+
+
+def batches(model: Any, calibration: Any, keep_float: Sequence[str] = ()) -> list[Batch]:
+    """Calibration data as tuples of float32 arrays, after a check that their shapes fit the model."""
+    shapes = [op.shape for op in canonicalize(model).inputs]
+    try:
+        return as_batches(calibration, shapes)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"calibration data are arrays or an iterable of batches: {error}") from error
+
+
+def fingerprint(model: Any, batches: Sequence[Batch], keep_float: Sequence[str] = ()) -> str:
+    """SHA-256 of the canonical ops, their weights, the data, and TensorFlow's version."""
+    digest = hashlib.sha256(f"{tf.__version__} {keras.__version__}".encode())
+    config = {key: value for key, value in model.get_config().items() if key != "name"}  # Keras counts its models
+    digest.update(json.dumps(config, sort_keys=True, default=repr).encode())
+    for op in canonicalize(model).ops:
+        for array in (op.weight, op.bias):
+            _update(digest, array)
+    for batch in batches:
+        for array in batch:
+            _update(digest, array)
+    return digest.hexdigest()
+
+
+def inventory(model: Any, batches: Sequence[Batch], keep_float: Sequence[str] = ()) -> Inventory:
+    """All sites of the model; signs of its inputs are those of the data."""
+    canonical = canonicalize(model)
+    lowest = [min(float(batch[i].min()) for batch in batches) for i in range(len(canonical.inputs))]
+    signed = {op.name: low < 0 for op, low in zip(canonical.inputs, lowest, strict=True)}
+    return take_inventory(canonical, signed).inventory
+
+
+def measure(
+    model: Any,
+    batches: Sequence[Batch],
+    check: Callable[[Inventory], None],
+    keep_float: Sequence[str] = (),
+    progress: bool | None = None,
+) -> Measured:
+    """One forward and one backward pass of the float model.
+
+    Raises ModelError for a keep_float that does not stay float by itself.
+    """
+    canonical = canonicalize(model)
+    refused = [name for name in keep_float if name not in canonical.float_ops]
+    if refused:
+        raise ModelError(
+            f"{', '.join(refused)} cannot stay float: these LiteRT models are integer up to the last weight"
+        )
+    sites = take_inventory(canonical)
+    check(sites.inventory)
+    measured = Measurements(canonical, sites, batches, progress)
+    measured.inventory = take_inventory(canonical, measured.signed_inputs()).inventory
+    return Measured(measured, f"tensorflow {tf.__version__}, tf_keras {keras.__version__}", canonical.float_ops)
+
+
+def constrain(model: Any, recipe: Recipe, batches: Sequence[Batch]) -> Any:
+    """The float model on the recipe's grids."""
+    return api.constrain(model, recipe, list(batches))
+
+
+def integers(on_grid: Any, recipe: Recipe, batches: Sequence[Batch]) -> tuple[Program, Verification]:
+    """The model as integers, and a comparison of what NumPy computes from them with the simulation."""
+    program = lower(on_grid, recipe)
+    return program, verify_integers(program, on_grid, recipe, list(batches))
+
+
+def verify(on_grid: Any, recipe: Recipe, batches: Sequence[Batch]) -> Verification:
+    """The LiteRT or, for onnxruntime, the ONNX model against its simulation, on the batches."""
+    runtime = plugins.target(recipe.target).runtime
+    if runtime is not None and runtime.framework == ONNXRUNTIME:
+        from mpq_tfmot import onnx_export
+
+        return onnx_export.verify_onnx(
+            onnx_export.to_onnx(on_grid, recipe), api.simulate(on_grid, recipe), list(batches)
+        )
+    inputs = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+    flat, simulated = api.to_litert(on_grid, recipe), api.simulate(on_grid, recipe)
+    return compare(flat, simulated, inputs if len(inputs) > 1 else inputs[0])
+
+
+def _update(digest: Any, array: Any) -> None:
+    if array is not None:
+        plain = np.ascontiguousarray(array)
+        digest.update(f"{plain.dtype}{plain.shape}".encode())
+        digest.update(plain.tobytes())

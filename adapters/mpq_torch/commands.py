@@ -1,0 +1,151 @@
+"""What the command line does with a torch model: see mpq_plugins.command_protocol."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mpq_plugins import plugins
+from mpq_plugins.command_protocol import Measured
+from mpq_plugins.errors import ModelError
+from mpq_plugins.hardware.onnxruntime import ONNXRUNTIME
+from mpq_plugins.integers.program import Program
+from mpq_plugins.inventory import Inventory
+from mpq_plugins.recipe import Recipe
+from mpq_plugins.verification import Verification
+from mpq_torch import fx
+from mpq_torch.batches import as_batches, model_inputs
+from mpq_torch.canonical import canonicalize
+from mpq_torch.exported_program import load_program
+from mpq_torch.exports import EXPORTS
+from mpq_torch.integer_lowering import integers as lower
+from mpq_torch.integer_lowering import verify_integers
+from mpq_torch.inventory import take_inventory
+from mpq_torch.layer_noise import site_values
+from mpq_torch.measurement import Measurements
+from mpq_torch.tracing_check import check_traced
+
+__all__ = [
+    "EXPORTS",
+    "batches",
+    "constrain",
+    "fingerprint",
+    "integers",
+    "inventory",
+    "load_model",
+    "measure",
+    "site_values",
+    "verify",
+]
+
+Batch = tuple[Any, ...]
+
+
+def load_model(path: Path) -> nn.Module:
+    """The module of an exported program (.pt2, torch.export.save)."""
+    return load_program(path)
+
+
+def batches(model: nn.Module, calibration: Any, keep_float: Sequence[str] = ()) -> list[Batch]:
+    """Calibration data as tuples of tensors, after one sample went through the model."""
+    graph = canonicalize(model, keep_float).graph
+    arguments = model_inputs(graph)
+    given = [calibration] if isinstance(calibration, (np.ndarray, Tensor)) else calibration
+    try:
+        found = as_batches([_as_tensors(batch) for batch in given], arguments)
+    except TypeError as error:
+        raise ModelError(f"calibration data are arrays or an iterable of batches: {error}") from error
+    sample = tuple(t[:1] if isinstance(t, Tensor) and t.dim() else t for t in found[0])
+    try:
+        with torch.no_grad():
+            graph(*sample)
+    except Exception as error:
+        shapes = ", ".join(str(tuple(t.shape)) if isinstance(t, Tensor) else type(t).__name__ for t in found[0])
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"calibration data of the shape {shapes} do not go through the model: {reason}") from error
+    return found
+
+
+def fingerprint(model: nn.Module, batches: Sequence[Batch], keep_float: Sequence[str] = ()) -> str:
+    """SHA-256 of the canonical graph, its parameters and buffers, the data, and torch's version."""
+    digest = hashlib.sha256(torch.__version__.encode())
+    canonical = canonicalize(model, keep_float)
+    digest.update(canonical.graph.code.encode() + str(canonical.graph).encode())
+    for name, value in canonical.graph.state_dict().items():
+        digest.update(name.encode())
+        _update(digest, value)
+    for batch in batches:
+        for value in batch:
+            _update(digest, value)
+    return digest.hexdigest()
+
+
+def inventory(model: nn.Module, batches: Sequence[Batch], keep_float: Sequence[str] = ()) -> Inventory:
+    """All sites of the model."""
+    return take_inventory(canonicalize(model, keep_float), batches[0]).inventory
+
+
+def measure(
+    model: nn.Module,
+    batches: Sequence[Batch],
+    check: Callable[[Inventory], None],
+    keep_float: Sequence[str] = (),
+    progress: bool | None = None,
+) -> Measured:
+    """One forward and one backward pass of the float model."""
+    canonical = canonicalize(model, keep_float)
+    check_traced(model, canonical, batches[0])
+    sites = take_inventory(canonical, batches[0])
+    check(sites.inventory)
+    measured = Measurements(canonical, sites, batches, progress)
+    measured.inventory = take_inventory(canonical, batches[0], measured.signed_inputs()).inventory
+    return Measured(measured, f"torch {torch.__version__}", canonical.float_ops)
+
+
+def constrain(model: nn.Module, recipe: Recipe, batches: Sequence[Batch]) -> nn.Module:
+    """The float model on the recipe's grids."""
+    return fx.constrain(model, recipe, list(batches))
+
+
+def integers(on_grid: nn.Module, recipe: Recipe, batches: Sequence[Batch]) -> tuple[Program, Verification]:
+    """The model as integers, and a comparison of what NumPy computes from them with the simulation."""
+    program = lower(on_grid, recipe, batches[0])
+    return program, verify_integers(program, on_grid, recipe, list(batches))
+
+
+def verify(on_grid: nn.Module, recipe: Recipe, batches: Sequence[Batch]) -> Verification:
+    """The model, converted for what runs the recipe's target, against its simulation, on the batches."""
+    simulated = fx.simulate(on_grid, recipe)
+    runtime = plugins.target(recipe.target).runtime
+    if runtime is not None and runtime.framework == ONNXRUNTIME:
+        from mpq_torch import onnx
+
+        return onnx.verify(onnx.export(on_grid, recipe, batches[0]), simulated, list(batches))
+    if runtime is not None and runtime.engine == "pt2e":
+        from mpq_torch import pt2e
+
+        return pt2e.verify(pt2e.quantize(on_grid, recipe, batches[0]), simulated, list(batches))
+    return fx.verify(fx.quantize(on_grid, recipe, batches[0]), simulated, list(batches))
+
+
+def _as_tensors(batch: Any) -> Any:
+    if isinstance(batch, np.ndarray):
+        return torch.from_numpy(np.ascontiguousarray(batch))
+    if isinstance(batch, (tuple, list)):
+        return tuple(_as_tensors(part) for part in batch)
+    return batch
+
+
+def _update(digest: Any, value: Any) -> None:
+    if isinstance(value, Tensor):
+        array = value.detach().cpu().contiguous()
+        digest.update(f"{array.dtype}{tuple(array.shape)}".encode())
+        digest.update(array.flatten().view(torch.uint8).numpy().tobytes() if array.numel() else b"")
+    else:
+        digest.update(repr(value).encode())

@@ -1,0 +1,1 @@
+"""The commands of ``mpq``, one file each; cli.py lists them."""

@@ -1,0 +1,75 @@
+"""What a command says: prose for a person, JSON for a script, nothing when it is told to be quiet."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Voice:
+    """quiet: no prose, no progress bars. as_json: one JSON value on standard output instead of prose."""
+
+    quiet: bool = False
+    as_json: bool = False
+
+    @property
+    def progress(self) -> bool | None:
+        """Whether to draw progress bars: never when quiet, else where standard error is a terminal."""
+        return False if self.quiet else None
+
+    def say(self, text: str) -> None:
+        """Print prose on standard output."""
+        if not (self.quiet or self.as_json):
+            print(text)
+
+    def note(self, text: str) -> None:
+        """Print prose on standard error, for a person who watches."""
+        if not self.quiet and sys.stderr.isatty():
+            print(text, file=sys.stderr)
+
+    @contextmanager
+    def working(self, what: str) -> Iterator[None]:
+        """A sign of life on standard error meanwhile, if that is a terminal."""
+        if self.quiet or not sys.stderr.isatty():
+            yield
+            return
+        from rich.console import Console
+
+        with Console(stderr=True).status(what):
+            yield
+
+    def result(self, value: Any) -> None:
+        """Print the result for a script."""
+        if self.as_json:
+            print(json.dumps(value, indent=2))
+
+
+@contextmanager
+def resumable(voice: Voice) -> Iterator[None]:
+    """Let Ctrl-C end the command with exit code 130 and a word on what is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not voice.quiet:
+            print("mpq: interrupted; what was measured is kept, the same command goes on from there", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def kept_measurements() -> Path | None:
+    """Where measurements of models are kept between runs; None where nothing can be written."""
+    from mpq_plugins.cache_directory import cache_directory
+
+    try:
+        return cache_directory("models")
+    except OSError:
+        return None

@@ -1,0 +1,128 @@
+"""Snapshot: the numbers of a measured float model, in one file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mpq_plugins.command_protocol import Measured
+from mpq_plugins.errors import MPQError
+from mpq_plugins.histogram import Histogram
+from mpq_plugins.inventory import Inventory, Site
+from mpq_plugins.moments import Array
+
+FORMAT = 1
+_OF_WEIGHTS = ("weight", "bias", "covariance", "output_fisher")
+
+
+@dataclass(eq=False)
+class Snapshot:
+    """A MeasuredModel (mpq_plugins.problem) that needs no framework any more.
+
+    arrays: "<quantity>/<site>" -> array. histograms, energies: by activation site.
+    framework, float_ops: as in Measured.
+    """
+
+    inventory: Inventory
+    arrays: Mapping[str, Array]
+    histograms: Mapping[str, Histogram]
+    energies: Mapping[str, float]
+    framework: str
+    float_ops: tuple[str, ...]
+
+    @classmethod
+    def of(cls, measured: Measured) -> Snapshot:
+        """The numbers of a model that an adapter has just measured."""
+        model = measured.model
+        arrays = {
+            f"{quantity}/{site.name}": np.asarray(getattr(model, quantity)(site.name), dtype=np.float64)
+            for site in model.inventory.weights
+            for quantity in _OF_WEIGHTS
+        }
+        names = [site.name for site in model.inventory.activations]
+        histograms = {name: model.histogram(name) for name in names}
+        energies = {name: float(model.gradient_energy(name)) for name in names}
+        return cls(model.inventory, arrays, histograms, energies, measured.framework, measured.float_ops)
+
+    def weight(self, site: str) -> Array:
+        """The weight of a layer, [out, in]."""
+        return self.arrays[f"weight/{site}"]
+
+    def bias(self, site: str) -> Array:
+        """The bias of a weight's layer, [out]."""
+        return self.arrays[f"bias/{site}"]
+
+    def covariance(self, site: str) -> Array:
+        """Covariance of the columns that the weight multiplies, [groups, in, in]."""
+        return self.arrays[f"covariance/{site}"]
+
+    def output_fisher(self, site: str) -> Array:
+        """Second moment of the loss gradient at the output of the weight's layer, [out, out]."""
+        return self.arrays[f"output_fisher/{site}"]
+
+    def histogram(self, site: str) -> Histogram:
+        """The values of an activation."""
+        return self.histograms[site]
+
+    def gradient_energy(self, site: str) -> float:
+        """Squared loss gradient at an activation, summed over its elements, averaged over samples."""
+        return self.energies[site]
+
+    def save(self, path: Path) -> None:
+        """Write all of it or nothing; raises OSError."""
+        rest = {
+            "format": FORMAT,
+            "inventory": inventory_to_dict(self.inventory),
+            "histograms": {name: histogram.to_dict() for name, histogram in self.histograms.items()},
+            "energies": dict(self.energies),
+            "framework": self.framework,
+            "float_ops": list(self.float_ops),
+        }
+        text = np.frombuffer(json.dumps(rest).encode(), dtype=np.uint8)
+        draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            with open(draft, "wb") as file:
+                np.savez(file, **{"rest": text, **self.arrays})  # type: ignore[arg-type]
+            os.replace(draft, path)
+        finally:
+            with contextlib.suppress(OSError):
+                draft.unlink()
+
+    @classmethod
+    def load(cls, path: Path) -> Snapshot | None:
+        """The snapshot of a file; None where there is none, or it is damaged or of another version."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                rest: dict[str, Any] = json.loads(file["rest"].tobytes())
+                if rest["format"] != FORMAT:
+                    return None
+                arrays = {name: file[name] for name in file.files if name != "rest"}
+            histograms = {name: Histogram.from_dict(state) for name, state in rest["histograms"].items()}
+            inventory = inventory_from_dict(rest["inventory"])
+            return cls(inventory, arrays, histograms, rest["energies"], rest["framework"], tuple(rest["float_ops"]))
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, MPQError):
+            return None
+
+
+def inventory_to_dict(inventory: Inventory) -> dict[str, Any]:
+    """Plain values for JSON; ``inventory_from_dict`` takes them back.
+
+    >>> inventory = Inventory([Site("x", "activation", "input", (3,))], live=[["x"]])
+    >>> inventory_from_dict(json.loads(json.dumps(inventory_to_dict(inventory)))) == inventory
+    True
+    """
+    return {"sites": [asdict(site) for site in inventory], "live": [list(names) for names in inventory.live]}
+
+
+def inventory_from_dict(data: Mapping[str, Any]) -> Inventory:
+    """The inventory that ``inventory_to_dict`` described; raises KeyError, TypeError or ModelError on others."""
+    sites = [Site(**{**site, "shape": tuple(site["shape"]), "inputs": tuple(site["inputs"])}) for site in data["sites"]]
+    return Inventory(sites, data["live"])
