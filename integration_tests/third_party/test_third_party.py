@@ -27,11 +27,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def python(site: Path, *arguments: str, **environment: str) -> str:
+def python(site: Path, *arguments: str, cwd: Path | None = None, **environment: str) -> str:
     done = subprocess.run(
         [sys.executable, *arguments],
         capture_output=True,
         text=True,
+        cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(site), **environment},
     )
     assert done.returncode == 0, done.stderr
@@ -98,3 +99,55 @@ def test_the_target_the_cost_model_and_the_measurement_are_used_like_built_in_on
         "limit": {"acme_energy": 7.5},
         "seconds": [1e-6, None],
     }
+
+
+MEASURE = """
+import json
+import mpq_plugins as mpq
+from mpq_plugins.allocation import allocate
+from mpq_plugins.latency.model_latency import ModelWork, measure_model
+from mpq_plugins.problem import candidates_for
+
+shapes = {"a": (8, 16), "b": (4, 8)}
+sites, source = [mpq.Site("x", "activation", "input", (16,), signed=False)], "x"
+for name, shape in shapes.items():
+    macs = shape[0] * shape[1]
+    sites += [mpq.Site(f"{name}.weight", "weight", "linear", shape, macs, 0, True, (source,)),
+              mpq.Site(name, "activation", "linear", shape[:1], signed=False, inputs=(source,))]
+    source = name
+inventory, target = mpq.Inventory(sites), mpq.target("acme-npu")
+layers = {f"{n}.weight": (mpq.Workload("linear", ((s[1],),), s[:1], s),) for n, s in shapes.items()}
+clips = {n: (mpq.Workload("clip", (s[:1],), s[:1]),) for n, s in shapes.items()}
+candidates = candidates_for(inventory, target)
+table = measure_model(ModelWork(layers, clips), inventory, target, candidates, rounds=2, progress=False)
+table.save("table.json")
+loaded = mpq.LatencyTable.load("table.json", mpq.PluginHost().describe_device(target))
+bits = {name: [c.bits for c in kinds] for name, kinds in candidates.items()}
+losses = {name: [1.0 / b for b in options] for name, options in bits.items()}
+found = allocate(inventory, bits, losses, mpq.Budget(latency_ms=0.0145), {**mpq.cost_models(), **loaded.resources()})
+print(json.dumps({
+    "device": dict(loaded.device.facts),
+    "a.weight": {str(b): ms for b, ms in loaded.milliseconds["a.weight"].items()},
+    "clip": sorted(set(loaded.milliseconds["a"].values())),
+    "energy": {str(b): mj for b, mj in loaded.energy.millijoules["a.weight"].items()},
+    "weights": [found.bits["a.weight"], found.bits["b.weight"]],
+    "ms": found.costs["latency_ms"].value,
+}))
+"""
+
+
+def test_the_device_measures_a_model_and_its_table_is_a_budget(site: Path, tmp_path: Path) -> None:
+    used = json.loads(python(site, "-c", MEASURE, cwd=tmp_path, MPQ_CACHE_DIR=str(tmp_path / "cache")))
+    assert used["device"] == {"board": "rev 2", "driver": "1.4"}
+    assert used["a.weight"] == {"(4, 8)": pytest.approx(5e-3), "(8, 8)": pytest.approx(9e-3)}
+    assert used["clip"] == [0.0]
+    assert used["energy"] == {"(4, 8)": pytest.approx(128 * 4e-9), "(8, 8)": pytest.approx(128 * 8e-9)}
+    assert sorted(used["weights"]) == [4, 8]  # both at 8 bits take 18 microseconds, one of them 14
+    assert used["ms"] == pytest.approx(14e-3)
+    assert len(list((tmp_path / "cache" / "latency").glob("acme-npu-*.json"))) == 1
+
+
+def test_the_target_passes_the_conformance_kit(site: Path, tmp_path: Path) -> None:
+    kit = ["-m", "pytest", "-q", "-p", "mpq_plugins.testing.plugin", "--pyargs", "mpq_plugins.testing"]
+    said = python(site, *kit, "--mpq-target", "acme-npu", cwd=tmp_path, MPQ_LOAD_PLUGINS="acme")
+    assert "8 passed" in said

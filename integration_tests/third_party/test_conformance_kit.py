@@ -1,0 +1,98 @@
+"""The conformance kit, as a third party runs it: what is right passes, and what is wrong fails with the reason."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+KIT = [sys.executable, "-m", "pytest", "-p", "mpq_plugins.testing.plugin", "--pyargs", "mpq_plugins.testing", "-q"]
+METHODS = {
+    "offgrid": r"evaluation is off the grid of harden .* elements differ, the worst is",
+    "anystep": r"harden gives steps that are no powers of two",
+    "penal": r"the penalty within the budget \(1.2 of 3\) is 0.12, not zero",
+    "dice": r"quantize gives other numbers the second time",
+    "growing": r"quantize changes the shape of 'exponent' from \(\) to \(2,\)",
+    "swallowing": r"start takes a weight with NaN; raise NonFiniteValues, naming the site",
+    "spendthrift": r"costs 8 of average_weight_bits, and the budget is 5",
+}
+TARGETS = {
+    "wrong-grids": r"a model's input has no grid: .*; give it one, or put one under '\*'",
+    "wrong-container": r"the weight of conv1d may have 8 bits and is stored in 4 \(container_bits\)",
+    "wrong-accumulator": r"takes 16 bits, and the accumulator has 12 \(accumulator_bits\)",
+    "wrong-sharing": r"max_pool keeps its input's grid of 4 bits, and the output of input has 8",
+    "wrong-weight": r"the weight of conv2d has no grid",
+    "wrong-cost": r"cost model 'discount' falls from 42 to 40 pJ when conv1d.weight gets 4 bits instead of 2",
+    "unknown-cost": r"names the cost model 'no_such', and no plug-in registers it",
+}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the wrong plug-in in it, as an installer leaves one."""
+    directory = tmp_path_factory.mktemp("site")
+    shutil.copy(HERE / "mpq_wrong.py", directory)
+    info = directory / "mpq_wrong-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mpq-wrong\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[mpq_plugins]\nwrong = mpq_wrong\n")
+    return directory
+
+
+def kit(site: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """The kit on the wrong plug-in, without any framework, from a directory of nobody's."""
+    environment = {**os.environ, "PYTHONPATH": str(site), "MPQ_LOAD_PLUGINS": "wrong"}
+    return subprocess.run([*KIT, *options], capture_output=True, text=True, cwd=site, env=environment, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def failures(site: Path) -> str:
+    """What the kit says of everything that is wrong, in one run."""
+    options = [f"--mpq-method={name}" for name in METHODS] + [f"--mpq-target={name}" for name in TARGETS]
+    done = kit(site, *options, "--tb=short")
+    assert done.returncode == 1, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_wrong_method_fails_with_what_is_wrong(name: str, failures: str) -> None:
+    assert re.search(f"Nonconforming: .*method '{name}'.*{METHODS[name]}", failures)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_wrong_target_fails_with_what_is_wrong(name: str, failures: str) -> None:
+    assert re.search(f"Nonconforming: .*{TARGETS[name]}", failures)
+    assert re.search(rf"FAILED \S*test_targets.py::\S+\[{name}\]", failures)
+
+
+def test_a_right_method_passes(site: Path) -> None:
+    done = kit(site, "--mpq-method", "right")
+    assert done.returncode == 0, done.stdout
+    assert "passed" in done.stdout
+    assert "test_targets" not in done.stdout
+
+
+def test_an_adapter_that_the_kit_cannot_ask_fails_with_what_it_needs(site: Path) -> None:
+    done = kit(site, "--mpq-framework", "halfway")
+    assert done.returncode == 1
+    assert "the adapter of 'halfway' has no conformance(); let it return a module with the functions of" in done.stdout
+
+
+def test_a_name_that_nobody_registered_is_refused_with_the_closest(site: Path) -> None:
+    done = kit(site, "--mpq-target", "wrong-gird")
+    assert done.returncode == 4
+    assert "--mpq-target wrong-gird: there is no target 'wrong-gird'; closest are wrong-grids" in done.stderr
+
+
+def test_a_target_of_a_file_is_taken(site: Path) -> None:
+    (site / "mine.json").write_text(
+        '{"schema_version": 1, "name": "mine", "ops": {"*": {"weight": {"bits": [4]}, "activation": {"bits": [8]}}}}'
+    )
+    done = kit(site, "--mpq-target", "mine.json")
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,57 @@
+"""FrameworkArrays: what an adapter gives the kit, so that the same arithmetic runs in NumPy and in its framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpq_plugins.errors import MPQError
+from mpq_plugins.ops import Array, Ops
+from mpq_plugins.plugins import frameworks
+
+Arrays = Mapping[str, Array]
+Numbers = dict[str, NDArray[Any]]
+Function = Callable[[Arrays], tuple[Array, Arrays]]
+"""Takes tensors by name; returns a scalar to differentiate, and whatever else is of interest."""
+
+
+class FrameworkArrays(Protocol):
+    """The module that ``conformance()`` of an adapter returns.
+
+    OPS: of the framework. TARGET: name of a target that the framework runs.
+    """
+
+    OPS: Ops
+    TARGET: str
+
+    def tensor(self, values: Any) -> Array:
+        """A float32 tensor."""
+
+    def gradients(self, function: Function, inputs: Mapping[str, NDArray[Any]]) -> tuple[Numbers, Numbers]:
+        """The gradients of the function's scalar by input (zeros where it does not depend on one), and its results."""
+
+    def network(self, seed: int) -> tuple[Any, NDArray[np.float32]]:
+        """A small float model with a convolution and a linear layer, the same for equal seeds, and inputs for it."""
+
+
+def arrays_of(name: str) -> Any:
+    """What the adapter of this name gives the kit. Raises MPQError where it gives nothing, or is not installed."""
+    adapter = frameworks()[name]
+    if not callable(getattr(adapter, "conformance", None)):
+        raise MPQError(
+            f"the adapter of {name!r} has no conformance(); let it return a module with the functions of "
+            "mpq_plugins.testing.framework_arrays.FrameworkArrays"
+        )
+    return adapter.conformance()
+
+
+def installed() -> list[str]:
+    """The adapters that can be used here and that give the kit something."""
+    return [
+        name
+        for name, adapter in frameworks().items()
+        if adapter.available() and callable(getattr(adapter, "conformance", None))
+    ]
