@@ -1,10 +1,10 @@
-# make demo: set up and run the main job.   make test: set up and pass the tests.
+# make demo: set up and run the main job.   make test: set up and pass the tests.   make docs: build site/.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.mpq-installed
 
-.PHONY: venv demo test lint types unit format clean
+.PHONY: venv demo test lint types unit format docs clean
 
 venv: $(STAMP)
 
@@ -33,5 +33,8 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(STAMP)
+	$(BIN)/python -m mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) build dist site
