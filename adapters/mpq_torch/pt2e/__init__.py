@@ -1,6 +1,6 @@
 """The torchao PT2E adapter: what mpq_torch.fx does, for exported graphs and torchao's verbs.
 
-``search``, ``inventory``, ``constrain`` and ``simulate`` are those of fx, so a recipe found by one adapter
+``search``, ``Search``, ``inventory``, ``constrain`` and ``simulate`` are those of fx, so a recipe found by one adapter
 applies in the other and gives the same simulated numbers; only the way to integers is another. torchao's
 q/dq graph clips to quant_min and quant_max, rounds half to even and adds in float: constraining needs no
 clamps, and no layer has to be rewritten for a kernel. Needs torchao: ``pip install 'mpq-plugins[pt2e]'``.
@@ -17,7 +17,7 @@ from mpq_plugins import plugins
 from mpq_plugins.errors import PluginError
 from mpq_plugins.recipe import Recipe
 from mpq_torch.batches import as_batch, model_inputs
-from mpq_torch.fx import Verification, inventory, rounded, search, simulate
+from mpq_torch.fx import Search, Verification, inventory, rounded, search, simulate
 from mpq_torch.verification import verify as _verify
 
 try:
@@ -31,6 +31,7 @@ except ImportError as error:
 from mpq_torch.pt2e.accumulation import widen
 from mpq_torch.pt2e.exporting import export
 from mpq_torch.pt2e.float_weights import drop_float_weights
+from mpq_torch.pt2e.hardening import harden
 from mpq_torch.pt2e.lowering import lower_to_x86, prepare_for_x86
 from mpq_torch.pt2e.recipe_quantizer import MixedPrecisionQuantizer, RecipeQuantizer
 from mpq_torch.pt2e.target_rules import accumulates_in_integers, check_rounding
@@ -39,10 +40,12 @@ from mpq_torch.pt2e.verification import first_difference
 __all__ = [
     "MixedPrecisionQuantizer",
     "RecipeQuantizer",
+    "Search",
     "Verification",
     "constrain",
     "convert",
     "export",
+    "harden",
     "inventory",
     "lower_to_x86",
     "prepare_for_x86",

@@ -10,6 +10,7 @@ from torchao.quantization.pt2e.quantizer import QuantizationAnnotation, Quantiza
 from mpq_plugins.errors import RecipeMismatch, UnsupportedOp
 from mpq_plugins.grid import Grid
 from mpq_plugins.recipe import Recipe
+from mpq_plugins.training.method import TrainingMethod
 from mpq_torch.pt2e.exported_names import ExportedNames
 from mpq_torch.pt2e.exported_ops import (
     ADDS,
@@ -25,7 +26,7 @@ from mpq_torch.pt2e.exported_ops import (
     op_of,
     tensors_of,
 )
-from mpq_torch.pt2e.specs import activation_spec, bias_spec, weight_spec
+from mpq_torch.pt2e.specs import FixedGrid, TrainedGrid, activation_spec, bias_spec, weight_spec
 
 Place = fx.Node | tuple[fx.Node, fx.Node]
 """Where a tensor is quantized: at a node's output, or on the edge from a node to a reader."""
@@ -54,13 +55,15 @@ class Value:
 class RecipeAnnotations:
     """Walks a graph once and collects an annotation for every quantizable op.
 
-    annotations: node -> SiteAnnotation. sites: node or edge -> the site quantized there.
+    method: learns the grids instead of taking those of the recipe; sites of one group then share one
+    fake-quantizer. annotations: node -> SiteAnnotation. sites: node or edge -> the site quantized there.
     weights: sites of the weights that were met.
     """
 
     graph: fx.Graph
     recipe: Recipe
     shifted_inputs: bool
+    method: TrainingMethod | None = None
     annotations: dict[fx.Node, SiteAnnotation] = field(default_factory=dict)
     sites: dict[Place, str] = field(default_factory=dict)
     weights: dict[str, fx.Node] = field(default_factory=dict)
@@ -69,6 +72,7 @@ class RecipeAnnotations:
         self._names = ExportedNames(self.graph, self.recipe)
         self._values: dict[fx.Node, Value] = {}
         self._weight_places: dict[str, Place] = {}
+        self._trained_places: dict[str, Place] = {}
         self._input_steps: dict[str, list[float]] = {}
         self._biases: list[tuple[SiteAnnotation, fx.Node, Value, tuple[fx.Node, fx.Node]]] = []
         for node in self.graph.nodes:
@@ -107,7 +111,8 @@ class RecipeAnnotations:
         source = self._value(node.args[0], node)
         annotation = self._annotate_inputs(node)
         codes = source.codes
-        if op_of(node) in CLAMPS:
+        # while a grid is learned, how many codes a clamp leaves is not known: the clamp itself stays in the graph
+        if op_of(node) in CLAMPS and self.method is None:
             codes = clamped_codes(node, self.recipe[source.site], codes)
         shared = source.place if codes == source.codes else None
         self._put(node, annotation, Value(source.site, codes, None), shared)
@@ -148,7 +153,7 @@ class RecipeAnnotations:
         if shared is None and self._fused(node):
             return
         value.place = node
-        spec: QuantizationSpecBase = activation_spec(self.recipe[value.site], value.codes)
+        spec = self._activation_spec(value, node)
         annotation.output_qspec = spec if shared is None else SharedQuantizationSpec(shared)
         annotation._annotated = True
         self.annotations[node] = annotation
@@ -169,12 +174,22 @@ class RecipeAnnotations:
             value = self._value(source, node)
             if value.place == (source, node):
                 grid = self.recipe[value.site]
-                annotation.input_qspec_map[source] = activation_spec(
-                    grid, value.codes, self.shifted_inputs and grid.low < 0
-                )
+                shifted = self.shifted_inputs and grid.low < 0
+                annotation.input_qspec_map[source] = self._activation_spec(value, (source, node), shifted)
             elif value.place is not None:
                 annotation.input_qspec_map[source] = SharedQuantizationSpec(value.place)
         return annotation
+
+    def _activation_spec(self, value: Value, place: Place, shifted: bool = False) -> QuantizationSpecBase:
+        entry = self.recipe.site(value.site)
+        if self.method is None:
+            return activation_spec(FixedGrid(entry.grid, value.codes, shifted))
+        first = self._trained_places.setdefault(entry.group or entry.site, place)
+        return (
+            activation_spec(TrainedGrid(self.method, entry, shifted))
+            if first == place
+            else SharedQuantizationSpec(first)
+        )
 
     def _value(self, source: fx.Node, reader: fx.Node) -> Value:
         """The value that a quantizable op reads; a float tensor is quantized on the way to its first reader."""
@@ -202,8 +217,9 @@ class RecipeAnnotations:
             )
         self.weights[site] = weight
         place = self._weight_places.setdefault(site, (weight, node))
+        maker = FixedGrid(grid) if self.method is None else TrainedGrid(self.method, self.recipe.site(site))
         annotation.input_qspec_map[weight] = (
-            weight_spec(grid) if place == (weight, node) else SharedQuantizationSpec(place)
+            weight_spec(maker) if place == (weight, node) else SharedQuantizationSpec(place)
         )
         source = self._values[node.args[0]]
         self._input_steps.setdefault(path, []).append(self.recipe[source.site].steps[0])
@@ -215,7 +231,7 @@ class RecipeAnnotations:
         for annotation, bias, source, weight in self._biases:
             path = self._names.layer(weight[1])
             per_channel = self.recipe[f"{path}.weight"].axis is not None
-            coarsest = max(self._input_steps[path])
+            coarsest = max(self._input_steps[path]) if self.method is None else 0.0
             annotation.input_qspec_map[bias] = bias_spec(source.place, weight, per_channel, coarsest)
 
     def _grid(self, site: str, node: fx.Node) -> Grid:

@@ -14,9 +14,13 @@ from mpq_plugins.budget import Budget
 from mpq_plugins.errors import ModelError, NothingQuantized
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.targets import Target
+from mpq_plugins.training.method import TrainingMethod
+from mpq_plugins.training.plan import trainable
 from mpq_torch.fx import search
 from mpq_torch.pt2e.annotations import RecipeAnnotations
 from mpq_torch.pt2e.exported_ops import follow_in_place_ops
+from mpq_torch.pt2e.hardening import TRAINED_RECIPE
+from mpq_torch.pt2e.specs import pool_bias_inputs
 from mpq_torch.simulation import rounds_inputs_first
 
 ANNOTATION = "quantization_annotation"
@@ -32,13 +36,20 @@ class RecipeQuantizer(Quantizer):
     accumulator's grid) or of what ``pt2e.constrain`` returned, which alone is exact with batch norms.
     Nodes that belong to no site are left alone, so that other quantizers can have them.
 
-    Raises RecipeMismatch where graph and recipe do not fit, UnsupportedOp at an op without a grid, and
-    ModelError where another quantizer has annotated a node before.
+    method: the name or value of a training method, for ``prepare_qat_pt2e``: it learns the grids, at the
+    recipe's bits, while a loop of the user's own trains; sites of one group share one fake-quantizer.
+    Parameters of the grids come into being with the first batch: run one before building the optimizer.
+    ``pt2e.harden`` returns the recipe that was learned. Schedules of a method stand at their start here, and
+    it takes no part between steps; ``pt2e.Search`` drives both.
+
+    Raises MPQError for a method that does not train, RecipeMismatch where graph and recipe do not fit,
+    UnsupportedOp at an op without a grid, and ModelError where another quantizer has annotated a node before.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, method: str | TrainingMethod | None = None) -> None:
         super().__init__()
         self.recipe = recipe
+        self.method = None if method is None else trainable(method)
 
     def transform_for_annotation(self, model: fx.GraphModule) -> fx.GraphModule:
         """Let readers of an overwritten tensor read the op that overwrote it."""
@@ -48,7 +59,10 @@ class RecipeQuantizer(Quantizer):
 
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
         """Give each node of a site its QuantizationAnnotation."""
-        found = RecipeAnnotations(model.graph, self.recipe, not rounds_inputs_first(plugins.target(self.recipe.target)))
+        shifted_inputs = not rounds_inputs_first(plugins.target(self.recipe.target))
+        found = RecipeAnnotations(model.graph, self.recipe, shifted_inputs, self.method)
+        if self.method is not None:
+            model.meta[TRAINED_RECIPE] = self.recipe
         for node, annotation in found.annotations.items():
             if ANNOTATION in node.meta:
                 raise ModelError(
@@ -60,6 +74,11 @@ class RecipeQuantizer(Quantizer):
         for place, site in found.sites.items():
             (place if isinstance(place, fx.Node) else place[0]).meta[SITE] = site
         return model
+
+    def prepare_obs_or_fq_callback(self, model: fx.GraphModule, edge_or_node_to_obs_or_fq: dict[Any, Any]) -> None:
+        """Let biases follow the grids that are learned; torchao calls this, but not through ComposableQuantizer."""
+        if self.method is not None:
+            pool_bias_inputs(edge_or_node_to_obs_or_fq)
 
     def validate(self, model: fx.GraphModule) -> None:
         """Raise NothingQuantized if no node carries an annotation."""

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torchao.quantization.pt2e import FakeQuantizeBase, ObserverBase
+from torchao.quantization.pt2e import DerivedObserverOrFakeQuantize, FakeQuantizeBase, ObserverBase
 from torchao.quantization.pt2e.quantizer import DerivedQuantizationSpec, QuantizationSpec
 
+from mpq_plugins.capabilities import Candidate
 from mpq_plugins.grid import Grid
+from mpq_plugins.site_grid import SiteGrid
+from mpq_plugins.training.method import TrainingMethod
+from mpq_plugins.training.slot import Slot
 from mpq_torch.fake_quantize import PO2FakeQuantize
 from mpq_torch.grid_observers import GridObserver, GridPerChannelObserver, GridWeightObserver, OnGrid, zero_point_of
+from mpq_torch.training.learned_grid import LearnedGrid
+from mpq_torch.training.slot_quantizer import SlotQuantizer
 
 # torchao asks isinstance() of bases of its own; ours stand on torch.ao's, and do the same
 ObserverBase.register(OnGrid)
@@ -73,23 +79,62 @@ class FixedGrid:
         return kind(observer=GridObserver, grid=self.grid, codes=self.codes)
 
 
-def activation_spec(grid: Grid, codes: tuple[int, int], shifted: bool = False) -> QuantizationSpec:
-    """The spec of an activation: uint8, the grid's lowest code stored as 0. codes: those that may occur."""
-    zero_point = zero_point_of(grid)
+@dataclass(frozen=True)
+class TrainedGrid:
+    """Makes the fake-quantizer that learns the grid of a site, or of the sites of its group.
+
+    entry: what the recipe says of the site; its bits and sign stay. shifted: a ShiftedInput.
+    """
+
+    method: TrainingMethod
+    entry: SiteGrid
+    shifted: bool = False
+
+    @property
+    def __name__(self) -> str:
+        return "TrainedGridPerChannel" if self.grid.axis is not None else "TrainedGrid"
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of the recipe."""
+        return self.entry.grid
+
+    @property
+    def codes(self) -> tuple[int, int]:
+        """Smallest and largest code."""
+        return self.grid.low, self.grid.high
+
+    def with_args(self, **described: Any) -> TrainedGrid:
+        """Itself, as of FixedGrid."""
+        return self
+
+    def __call__(self) -> PO2FakeQuantize:
+        entry, grid = self.entry, self.grid
+        kind = Candidate(grid.bits, grid.signed, grid.axis is not None, grid.narrow)
+        slot = Slot(entry.site, entry.kind, entry.shape, (kind,), grid.axis)
+        made = ShiftedInput if self.shifted else PO2FakeQuantize
+        return made.hosting(LearnedGrid.of(SlotQuantizer(self.method, slot)))
+
+
+def activation_spec(maker: FixedGrid | TrainedGrid) -> QuantizationSpec:
+    """The spec of an activation: uint8, the grid's lowest code stored as 0."""
+    zero_point = zero_point_of(maker.grid)
+    low, high = maker.codes or (maker.grid.low, maker.grid.high)
     return QuantizationSpec(
         dtype=torch.uint8,
-        observer_or_fake_quant_ctr=FixedGrid(grid, codes, shifted),
-        quant_min=codes[0] + zero_point,
-        quant_max=codes[1] + zero_point,
+        observer_or_fake_quant_ctr=maker,
+        quant_min=low + zero_point,
+        quant_max=high + zero_point,
         qscheme=torch.per_tensor_affine,
     )
 
 
-def weight_spec(grid: Grid) -> QuantizationSpec:
+def weight_spec(maker: FixedGrid | TrainedGrid) -> QuantizationSpec:
     """The spec of a weight: int8 with quant_min and quant_max of the grid, zero point 0."""
+    grid = maker.grid
     return QuantizationSpec(
         dtype=torch.int8,
-        observer_or_fake_quant_ctr=FixedGrid(grid),
+        observer_or_fake_quant_ctr=maker,
         quant_min=grid.low,
         quant_max=grid.high,
         qscheme=torch.per_tensor_symmetric if grid.axis is None else torch.per_channel_symmetric,
@@ -103,7 +148,8 @@ def bias_spec(
     """The spec of a bias: int32 in steps of the accumulator, step_input * step_weight.
 
     source, weight: where the input and the weight of the layer are quantized. coarsest: the largest
-    input step of any call of the layer, because a layer that is called twice has one bias.
+    input step of any call of the layer, because a layer that is called twice has one bias; 0 where steps
+    are still being learned, and ``pool_bias_inputs`` makes all calls known.
     """
     return DerivedQuantizationSpec(
         derived_from=[source, weight],
@@ -118,8 +164,24 @@ def bias_spec(
 
 def _accumulator_steps(coarsest: float) -> Callable[[Sequence[Any]], tuple[Tensor, Tensor]]:
     def derive(quantizers: Sequence[Any]) -> tuple[Tensor, Tensor]:
-        (source, _), (weight, _) = (quantizer.calculate_qparams() for quantizer in quantizers)
-        steps = torch.clamp(source, min=coarsest) * weight
+        *sources, weight = (quantizer.calculate_qparams()[0] for quantizer in quantizers)
+        steps = torch.clamp(torch.stack(sources).amax(0), min=coarsest) * weight
         return steps, torch.zeros(steps.shape, dtype=torch.int64)
 
     return derive
+
+
+def pool_bias_inputs(made: Mapping[Any, Any]) -> None:
+    """Derive the bias of a layer that is called several times from the inputs of all calls, in place.
+
+    made: the quantizers that torchao made, by node and edge. (A spec can only name inputs that come before.)
+    """
+    calls: dict[fx.Node, list[fx.Node]] = {}
+    for place, quantizer in made.items():
+        if isinstance(place, tuple) and isinstance(quantizer, DerivedObserverOrFakeQuantize):
+            calls.setdefault(place[0], []).append(place[1])
+    for bias, layers in calls.items():
+        sources = [made[layer.args[0], layer] for layer in layers if (layer.args[0], layer) in made]
+        for layer in layers:
+            derived = made[bias, layer]
+            derived.obs_or_fqs = [*(sources or derived.obs_or_fqs[:1]), derived.obs_or_fqs[-1]]
