@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
 
-from mpq_plugins.errors import CostError
+from mpq_plugins.errors import CostError, MPQError
 from mpq_plugins.inventory import Inventory, Site
 
 FLOAT_BITS = 32
@@ -162,6 +162,23 @@ def cost_of(model: CostModel, inventory: Inventory, bits_by_site: Mapping[str, i
         raise CostError(f"{len(missing)} sites that cost something have no bits: {', '.join(missing)}")
     sums = (math.fsum(term(*(bits_by_site[s] for s in term.sites)) for term in row.terms) for row in rows)
     return max(sums, default=0.0)
+
+
+def known_costs(
+    models: Mapping[str, CostModel],
+    inventory: Inventory,
+    bits_by_site: Mapping[str, int],
+    limited: Mapping[str, float] | None = None,
+) -> dict[str, float]:
+    """What a choice costs by every model that can say. limited: resources that have to; their errors are raised."""
+    costs = {}
+    for name, model in models.items():
+        try:
+            costs[name] = cost_of(model, inventory, bits_by_site)
+        except MPQError:
+            if limited and name in limited:
+                raise
+    return costs
 
 
 def _linear(site: Site, per_bit: float) -> CostTerm:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from integration_tests.cli.commands import Case, failure, invoke, invoke_json
@@ -80,7 +81,6 @@ def test_an_exported_torch_model_gives_the_simulated_numbers(found: Path, case: 
 
 
 def test_an_exported_onnx_model_gives_the_simulated_numbers(case: Case, tmp_path: Path) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
     search = ["search", *case.options, "-t", "onnxruntime", "--average-weight-bits", "4", "--activation-bits", "8"]
     invoke(*search, "-q", "-o", tmp_path / "recipe.json")
     said = invoke_json("export", tmp_path / "recipe.json", *case.options, "--to", "onnx", "-o", tmp_path / "m.onnx")

@@ -19,8 +19,8 @@ import numpy as np
 
 from mpq_plugins.allocation import Allocation, allocate
 from mpq_plugins.capabilities import Candidate
-from mpq_plugins.costs import cost_of
-from mpq_plugins.errors import MPQError, NonFiniteValues
+from mpq_plugins.costs import known_costs
+from mpq_plugins.errors import NonFiniteValues
 from mpq_plugins.free_steps import search_step, short, squared_error
 from mpq_plugins.grid import Grid
 from mpq_plugins.histogram import Histogram
@@ -151,6 +151,7 @@ def _finite(loss: float, site: Site) -> float:
 
 def _recipe(problem: Problem, rated: Mapping[str, Mapping[int, Rated]], solution: Allocation | None) -> Recipe:
     inventory = problem.model.inventory
+    limits = problem.budget.limits() if problem.budget else {}
     if solution is None:
         bits = {name: next(iter(by_bits)) for name, by_bits in rated.items()}
         return Recipe.from_inventory(
@@ -159,7 +160,7 @@ def _recipe(problem: Problem, rated: Mapping[str, Mapping[int, Rated]], solution
             problem.target.name,
             "msqe",
             reasons={name: f"{b} bits: the only candidate" for name, b in bits.items()},
-            costs=_costs(problem, bits),
+            costs=known_costs(problem.cost_models, inventory, bits, limits),
             meta=problem.meta,
         )
     return Recipe.from_inventory(
@@ -168,23 +169,11 @@ def _recipe(problem: Problem, rated: Mapping[str, Mapping[int, Rated]], solution
         problem.target.name,
         "msqe",
         reasons=solution.reasons,
-        budget=problem.budget.limits() if problem.budget else {},
-        costs=_costs(problem, solution.bits),
+        budget=limits,
+        costs=known_costs(problem.cost_models, inventory, solution.bits, limits),
         shadow_prices=solution.shadow_prices,
         meta=problem.meta,
     )
-
-
-def _costs(problem: Problem, bits: Mapping[str, int]) -> dict[str, float]:
-    """What the choice costs by every cost model that can say."""
-    costs = {}
-    for name, model in problem.cost_models.items():
-        try:
-            costs[name] = cost_of(model, problem.model.inventory, bits)
-        except MPQError:
-            if problem.budget is not None and name in problem.budget.limits():
-                raise
-    return costs
 
 
 @hookimpl

@@ -9,7 +9,7 @@ from typing import Any
 from mpq_plugins import plugins
 from mpq_plugins.allocation import allocate, models_of
 from mpq_plugins.budget import Budget
-from mpq_plugins.costs import CostModel, cost_of
+from mpq_plugins.costs import CostModel, known_costs
 from mpq_plugins.errors import MPQError
 from mpq_plugins.grid import Grid
 from mpq_plugins.inventory import Inventory, Site
@@ -121,14 +121,15 @@ class TrainingPlan:
     def recipe(self, grids: Mapping[str, Grid], reasons: Mapping[str, str], meta: Mapping[str, str]) -> Recipe:
         """The recipe of hardened grids, by slot."""
         bits = {site: grids[slot].bits for site, slot in self.slot_of.items()}
+        limits = self.budget.limits() if self.budget else {}
         return Recipe.from_inventory(
             self.inventory,
             {site: grids[slot] for site, slot in self.slot_of.items()},
             self.target.name,
             self.method.name,
             reasons={site: reasons[slot] for site, slot in self.slot_of.items()},
-            budget=self.budget.limits() if self.budget else {},
-            costs=_costs(self, bits),
+            budget=limits,
+            costs=known_costs(self.cost_models, self.inventory, bits, limits),
             meta=dict(meta),
         )
 
@@ -179,14 +180,3 @@ def _reason(plan: TrainingPlan, slot: str, own: int, chosen: int) -> str:
     if own == chosen:
         return f"{chosen} bits: learned by {plan.method.name}"
     return f"{chosen} bits: {plan.method.name} learned {own}, moved to meet the budget"
-
-
-def _costs(plan: TrainingPlan, bits: Mapping[str, int]) -> dict[str, float]:
-    costs = {}
-    for name, model in plan.cost_models.items():
-        try:
-            costs[name] = cost_of(model, plan.inventory, bits)
-        except MPQError:
-            if plan.budget is not None and name in plan.budget.limits():
-                raise
-    return costs

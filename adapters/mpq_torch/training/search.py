@@ -102,6 +102,9 @@ class Search:
             model, canonical, sites, self.plan, lambda slot: self._quantizer(slot, seed), batch_norms
         )
         self.model: fx.GraphModule = self._training.graph
+        self._slots: dict[str, SlotQuantizer] = {
+            name: fake.activation_post_process.quantizer for name, fake in self._training.quantizers.items()
+        }
         for slot, observed in observed_by_slot(self._training, self.plan, histograms).items():
             self._slots[slot].start(observed)
         self.steps, self.epoch_steps = steps, epoch_steps or steps
@@ -109,19 +112,10 @@ class Search:
         self.record_every = record_every
         self.history = History()
         self._recipe: Recipe | None = None
-        self._last_inputs: tuple[Any, ...] = example
         self._advance()
         self._previous = self._copied_parameters()
-        self.model.register_forward_pre_hook(self._remember)
         self.model.register_forward_hook(self._check_finite)
         self.model.train()
-
-    @property
-    def _slots(self) -> dict[str, SlotQuantizer]:
-        return {
-            name: fake.activation_post_process.quantizer  # type: ignore[misc]
-            for name, fake in self._training.quantizers.items()
-        }
 
     @property
     def method(self) -> TrainingMethod:
@@ -181,8 +175,9 @@ class Search:
         )
         bits, reasons, _ = self.plan.choose(preferences)
         grids = {name: quantizer.harden(bits[name]) for name, quantizer in self._slots.items()}
-        self._fix(self.plan.recipe(grids, reasons, self._meta()))
-        assert self._recipe is not None
+        self._recipe = self.plan.recipe(grids, reasons, self._meta())
+        for name, quantizer in self._slots.items():
+            quantizer.freeze(grids[name])
         return self._recipe
 
     def float_model(self) -> nn.Module:
@@ -260,12 +255,6 @@ class Search:
     def _quantizer(self, slot: Slot, seed: int) -> PO2FakeQuantize:
         return PO2FakeQuantize.hosting(LearnedGrid.of(SlotQuantizer(self.plan.method, slot, seed=seed)))
 
-    def _fix(self, recipe: Recipe) -> None:
-        first = {slot: site for site, slot in reversed(list(self.plan.slot_of.items()))}
-        for name, quantizer in self._slots.items():
-            quantizer.freeze(recipe[first[name]])
-        self._recipe = recipe
-
     def _meta(self) -> dict[str, str]:
         meta = {"framework": f"torch {torch.__version__}", "trained_steps": str(self.steps_done)}
         return meta | ({FLOAT_OPS: ", ".join(self._float_ops)} if self._float_ops else {})
@@ -313,9 +302,6 @@ class Search:
     def _leading(self) -> Slot:
         """The slot whose controls speak for the whole: the first weight."""
         return next(slot for slot in self.plan.slots.values() if slot.kind == "weight")
-
-    def _remember(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        self._last_inputs = inputs
 
     def _check_finite(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if isinstance(output, Tensor) and not torch.compiler.is_compiling() and not torch.isfinite(output).all():
