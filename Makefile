@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.mpq-installed
 
-.PHONY: venv demo test lint types unit format docs clean
+.PHONY: venv demo test lint types unit explore format docs clean
 
 venv: $(STAMP)
 
@@ -28,6 +28,10 @@ types: $(STAMP)
 
 unit: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile
+
+# property tests draw the same examples in every run; this draws new ones
+explore: $(STAMP)
+	HYPOTHESIS_PROFILE=default OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 mpq_plugins
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

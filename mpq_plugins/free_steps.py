@@ -24,7 +24,7 @@ FINER = 8
 """Steps tried between two of those, to both sides of the best."""
 REFITS = 8
 SIGNIFICANT_BITS = 16
-"""Bits of a step that count: a code of 8 bits times such a step is exact in float32."""
+"""Bits of a step that count: a code of 8 bits times such a step is exact in float32 where that is normal."""
 
 Array = NDArray[np.float64]
 

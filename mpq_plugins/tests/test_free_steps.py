@@ -76,8 +76,9 @@ def test_a_free_step_is_no_worse_than_the_power_of_two_and_short(values, bits, s
     free, plain = search_step(x, bits, signed), search_threshold(x, bits, signed)
     assert squared_error(x, free) <= squared_error(x, plain) * (1 + 1e-12)
     assert free.step == short(free.step)
-    codes = np.arange(free.low, free.high + 1)
-    assert np.array_equal(codes * free.step, (codes * free.step).astype(np.float32))
+    if free.step >= np.finfo(np.float32).tiny:  # below it float32 has fewer bits than a step has
+        codes = np.arange(free.low, free.high + 1)
+        assert np.array_equal(codes * free.step, (codes * free.step).astype(np.float32))
 
 
 @pytest.mark.parametrize("bits", [4, 8])
