@@ -116,8 +116,8 @@ def accuracy_losses(
     if isinstance(measure, MaskGuided) and measure.gain == "linear":
         most = max((b for site in rates for b in bits[site]), default=1)
         largest = max((row[b] / (1 - b / most) for row in rates.values() for b in row if b < most), default=0.0)
-    scale = 1 / largest if largest > 0 else 0.0
-    return {site: {b: scale * rates.get(site, {}).get(b, 0.0) for b in options} for site, options in bits.items()}
+    scale = largest or 1.0  # divided by, not multiplied with its inverse: that of a subnormal rate is infinite
+    return {site: {b: rates.get(site, {}).get(b, 0.0) / scale for b in options} for site, options in bits.items()}
 
 
 def programme(

@@ -139,12 +139,22 @@ def test_a_sweep_of_the_weights_goes_from_most_bits_to_fewest_milliseconds():
     assert costs == sorted(costs, reverse=True)
 
 
+def test_rates_on_a_common_scale_are_finite_however_small_the_largest_is():
+    rates = {"a": {4: 5e-324, 8: 0.0}, "b": {4: 2.5e-323, 8: 0.0}}
+    bits = {"a": (4, 8), "b": (4, 8)}
+    assert accuracy_losses(rates, bits, MaskGuided(gain="noise")) == {
+        "a": {4: 0.2, 8: 0.0},
+        "b": {4: 1.0, 8: 0.0},
+    }
+
+
 @st.composite
 def programmes(draw):
     layers = draw(st.integers(1, 5))
     names = [f"l{i}" for i in range(layers)]
     bits = {name: draw(st.sampled_from([(4, 8), (2, 4, 8), (8,), (2, 3, 4, 5)])) for name in names}
-    omega = {name: draw(st.floats(0, 10)) for name in names}
+    # a subnormal omega has too few digits left for its rates to be in the proportion of the bits
+    omega = {name: draw(st.floats(0, 10, allow_subnormal=False)) for name in names}
     times = {name: {b: draw(st.floats(0.1, 10)) for b in bits[name]} for name in names}
     sizes = {name: draw(st.integers(1, 500)) for name in names}
     part = draw(st.floats(0, 1))
