@@ -16,14 +16,16 @@ from torch import Tensor
 
 from mpq_plugins.surrogates import STRAIGHT_THROUGH, gradient_factor
 
+_PIECE = 1 << 16  # elements
+
 
 def fake_quantize(x: Tensor, step: Any, low: Any, high: Any, rounding: str, delta: float, strict: bool) -> Tensor:
     """See mpq_plugins.ops.Ops.fake_quantize. Computes in float32; the result has the element type of x."""
     numbers = [torch.as_tensor(v, dtype=torch.float32, device=x.device) for v in (step, low, high)]
     single = all(number.numel() == 1 for number in numbers)
     one_step = single and x.device.type == "cpu" and x.dtype == torch.float32 and not torch.compiler.is_compiling()
-    if one_step and rounding == STRAIGHT_THROUGH:
-        return _OneStep.apply(x, *numbers, strict)
+    if one_step:
+        return _OneStep.apply(x, *numbers, rounding, delta, strict)
     return _AnyShape.apply(x, *numbers, rounding, delta, strict)
 
 
@@ -61,22 +63,27 @@ class _AnyShape(torch.autograd.Function):
 
 
 class _OneStep(torch.autograd.Function):
-    """One step for all of a float32 tensor on a CPU; the straight-through gradient."""
+    """One step for all of a float32 tensor on a CPU."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, step: Tensor, low: Tensor, high: Tensor, strict: bool) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, step: Tensor, low: Tensor, high: Tensor, rounding: str, delta: float, strict: bool
+    ) -> Tensor:
         limits = step.item(), low.item(), high.item()
         y = torch.div(x, limits[0]).round_().clamp_(*limits[1:]).mul_(limits[0])
         ctx.save_for_backward(x, y)
-        ctx.limits, ctx.strict, ctx.shapes = limits, strict, (step.shape, low.shape, high.shape)
+        ctx.limits, ctx.options, ctx.shapes = limits, (rounding, delta, strict), (step.shape, low.shape, high.shape)
         return y
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, y = ctx.saved_tensors
         step, low, high = ctx.limits
-        first, last = _open_interval(step, low, high, ctx.strict)
+        rounding, delta, strict = ctx.options
+        first, last = _open_interval(step, low, high, strict)
         dx = torch.ops.aten.hardtanh_backward(gradient, x, first, last)  # g between the bounds, 0 at and beyond them
+        if rounding != STRAIGHT_THROUGH:
+            _multiply_by_factor(dx, gradient, x, y, step, rounding, delta)
         dstep = dlow = dhigh = None
         if ctx.needs_input_grad[1]:
             dstep = ((_dot(gradient, y) - _dot(dx, x)) / step).reshape(ctx.shapes[0])
@@ -84,7 +91,22 @@ class _OneStep(torch.autograd.Function):
             dlow = (torch.where(x <= first, gradient, 0.0).sum() * step).reshape(ctx.shapes[1])
         if ctx.needs_input_grad[3]:
             dhigh = (torch.where(x >= last, gradient, 0.0).sum() * step).reshape(ctx.shapes[2])
-        return dx, dstep, dlow, dhigh, None
+        return dx, dstep, dlow, dhigh, None, None, None
+
+
+def _multiply_by_factor(
+    dx: Tensor, gradient: Tensor, x: Tensor, y: Tensor, step: float, rounding: str, delta: float
+) -> None:
+    """dx times the factor of the rounding gradient, in place; piece by piece, which stay in the cache."""
+    ops = _ops()
+    if not dx.is_contiguous():
+        e = ((x - y) / step).clamp_(-0.5, 0.5)
+        dx.mul_(gradient_factor(ops, rounding, e, gradient, delta))
+        return
+    parts = (tensor.reshape(-1).split(_PIECE) for tensor in (dx, gradient, x, y))
+    for dx_part, gradient_part, x_part, y_part in zip(*parts, strict=True):
+        e = torch.sub(x_part, y_part).div_(step).clamp_(-0.5, 0.5)  # beyond the last codes dx is 0 already
+        dx_part.mul_(gradient_factor(ops, rounding, e, gradient_part, delta))
 
 
 def _open_interval(step: float, low: float, high: float, strict: bool) -> tuple[float, float]:
