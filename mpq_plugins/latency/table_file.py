@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mpq_plugins import __version__
 from mpq_plugins.errors import CostError
+from mpq_plugins.latency import json_file
 from mpq_plugins.latency.device import Device
 from mpq_plugins.latency_table import Bits, EnergyTable, Entries, LatencyTable
 from mpq_plugins.recipe_file import json_text
@@ -34,23 +35,7 @@ def save(table: LatencyTable, path: str | os.PathLike[str]) -> None:
 
 def load(path: str | os.PathLike[str], device: Device | None = None) -> LatencyTable:
     """Read a table; see LatencyTable.load."""
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CostError(f"cannot read the latency table {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise CostError(f"{path} is damaged: {error}") from None
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise CostError(f'{path} is no latency table: it should be a JSON object with "format": "{FORMAT}"')
-    if data.get("schema_version") != SCHEMA_VERSION:
-        raise CostError(
-            f"{path} has schema {data.get('schema_version')}, and this version of mpq-plugins reads {SCHEMA_VERSION}; "
-            "upgrade mpq-plugins"
-        )
-    try:
-        table = _table(data)
-    except (KeyError, TypeError, ValueError, AttributeError, CostError) as error:
-        raise CostError(f"{path} is damaged: {error}") from None
+    table = json_file.read(path, (FORMAT, SCHEMA_VERSION), "latency table", _table)
     if device is not None:
         difference = device.target if table.device is None else table.device.difference(device)
         if difference:
@@ -58,7 +43,7 @@ def load(path: str | os.PathLike[str], device: Device | None = None) -> LatencyT
     return table
 
 
-def _table(data: dict[str, Any]) -> LatencyTable:
+def _table(data: Mapping[str, Any]) -> LatencyTable:
     workloads = {str(site): str(key) for site, key in data["workloads"].items()}
     energy = None
     if "millijoules" in data:

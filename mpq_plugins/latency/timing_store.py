@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 from collections.abc import Iterable, Mapping
@@ -14,6 +13,7 @@ from typing import Any
 from mpq_plugins import __version__
 from mpq_plugins.cache_directory import cache_directory
 from mpq_plugins.errors import CostError
+from mpq_plugins.latency import json_file
 from mpq_plugins.latency.clock import Timing
 from mpq_plugins.latency.device import Device
 from mpq_plugins.latency.workload import Workload
@@ -69,29 +69,19 @@ class TimingStore:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TimingStore:
         """Read a file, of whatever device. Raises CostError where it is damaged, newer or not to be read."""
-        try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise CostError(f"cannot read the measurements {path}: {error.strerror}") from None
-        except ValueError as error:
-            raise CostError(f"{path} is damaged: {error}; delete it to measure again") from None
-        if not isinstance(data, dict) or data.get("format") != FORMAT:
-            raise CostError(f'{path} holds no measurements: it should be a JSON object with "format": "{FORMAT}"')
-        if data.get("schema_version") != SCHEMA_VERSION:
-            raise CostError(
-                f"{path} has schema {data.get('schema_version')}, and this version of mpq-plugins reads "
-                f"{SCHEMA_VERSION}; upgrade mpq-plugins, or delete it to measure again"
-            )
-        try:
+
+        def parse(data: Mapping[str, Any]) -> TimingStore:
             store = cls(Device(data["target"], data["device"]), Path(path))
             for entry in data["timings"]:
                 workload = Workload.from_dict(entry["workload"])
                 store.seconds[workload] = _positive(entry["seconds"])
                 if "joules" in entry:
                     store.joules[workload] = _positive(entry["joules"])
-        except (KeyError, TypeError, ValueError, CostError) as error:
-            raise CostError(f"{path} is damaged: {error}; delete it to measure again") from None
-        return store
+            return store
+
+        return json_file.read(
+            path, (FORMAT, SCHEMA_VERSION), "file of measurements", parse, "delete it to measure again"
+        )
 
     def save(self) -> None:
         """Write the file, all of it or nothing; does nothing without a path."""
