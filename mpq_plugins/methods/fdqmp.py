@@ -221,10 +221,10 @@ class Fdqmp(TrainingMethod):
         return kept, updates | {"exponent": ops.where(update, exponent, state["exponent"])}
 
     def preferences(self, slot: Slot, parameters: Numbers, state: Numbers) -> Mapping[int, float]:
-        """Bits away from the mean of the slices, times the share of it that a bit is: elements count alike."""
+        """Bits away from the mean of the slices."""
         bits = float(np.mean(held_by(NUMPY, slot, self.slice_bits(NUMPY, slot, parameters, state))))
         own = self._own(slot, parameters, state)
-        return {b: 0.0 if b == own else max(abs(b - bits), 1e-6) * slot.elements for b in slot.bits}
+        return {b: 0.0 if b == own else max(abs(b - bits), 1e-6) for b in slot.bits}
 
     def harden(self, slot: Slot, parameters: Numbers, state: Numbers, bits: int | None = None) -> Grid:
         """The grid of the candidate nearest to the slices' mean, or of ``bits``; see the module for slices of more."""

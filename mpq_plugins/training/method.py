@@ -151,7 +151,7 @@ class TrainingMethod:
         return {}, {}
 
     def preferences(self, slot: Slot, parameters: Numbers, state: Numbers) -> Mapping[int, float]:
-        """For each candidate, what it would cost to choose it instead of the method's own choice, which costs 0.
+        """For each candidate, what one element would lose by it beside the method's own choice, which costs 0.
 
         A search takes its own choice where the budget allows it, and else the cheapest change that fits.
         """

@@ -101,7 +101,8 @@ class TrainingPlan:
     def choose(self, preferences: Mapping[str, Mapping[int, float]]) -> tuple[dict[str, int], dict[str, str], Any]:
         """The bits of every slot, reasons, and the allocation (None without a budget).
 
-        The choice of least total preference within the budget; every slot's own choice, where that fits.
+        The choice of least total preference within the budget, each slot's counted as often as it has elements,
+        since so do its bits; every slot's own choice, where that fits.
         Raises InfeasibleBudget with the smallest reachable values.
         """
         own = {name: min(by_bits, key=lambda b, p=by_bits: (p[b], b)) for name, by_bits in preferences.items()}  # type: ignore[misc]
@@ -110,7 +111,7 @@ class TrainingPlan:
         bits_of = {site: sorted(preferences[slot]) for site, slot in self.slot_of.items()}
         first = {slot: site for site, slot in reversed(list(self.slot_of.items()))}
         losses = {
-            site: [preferences[slot][b] if first[slot] == site else 0.0 for b in bits_of[site]]
+            site: [self.slots[slot].elements * preferences[slot][b] * (first[slot] == site) for b in bits_of[site]]
             for site, slot in self.slot_of.items()
         }
         solution = allocate(self.inventory, bits_of, losses, self.budget, self.cost_models)

@@ -1,0 +1,66 @@
+"""What a search chooses when it ends: its own choice where that fits, else the least of what elements would lose."""
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mpq_plugins.budget import Budget
+from mpq_plugins.inventory import Inventory, Site
+from mpq_plugins.training.plan import TrainingPlan
+
+SMALL, LARGE = 216, 1280
+INVENTORY = Inventory(
+    [
+        Site("x", "activation", "input", (3, 4, 4)),
+        Site("a.weight", "weight", "conv2d", (8, 3, 3, 3), macs=3456, channel_axis=0, inputs=("x",)),
+        Site("a", "activation", "conv2d", (8, 4, 4), inputs=("x",), signed=False),
+        Site("b.weight", "weight", "linear", (10, 128), macs=1280, channel_axis=0, inputs=("a",)),
+        Site("b", "activation", "linear", (10,), inputs=("a",)),
+    ],
+    live=[("x",), ("x", "a"), ("a", "b")],
+)
+BITS = (2, 4, 8)
+
+
+def plan(limit):
+    budget = Budget(average_weight_bits=limit)
+    return TrainingPlan.of(INVENTORY, "generic-po2", "hmq", budget, weight_bits=BITS, activation_bits=8)
+
+
+def chosen(limit, a, b):
+    made = plan(limit)
+    rest = {name: {8: 0.0} for name in ("x", "a", "b")}
+    bits, reasons, _ = made.choose(rest | {"a.weight": a, "b.weight": b})
+    return bits["a.weight"], bits["b.weight"], reasons
+
+
+def test_a_choice_within_the_budget_stays_whatever_the_others_would_cost():
+    a, b, reasons = chosen(5, {2: 0.1, 4: 1e-9, 8: 0.0}, {2: 1e-9, 4: 0.0, 8: 1e-9})
+    assert (a, b) == (8, 4)
+    assert reasons["a.weight"] == "8 bits: learned by hmq"
+
+
+def test_of_two_layers_the_one_that_is_less_decided_pays_for_the_budget_however_large_it_is():
+    a, b, reasons = chosen(4, {2: 9.0, 4: 5.0, 8: 0.0}, {2: 0.3, 4: 0.2, 8: 0.0})
+    assert (a, b) == (8, 2)
+    assert reasons["b.weight"] == "2 bits: hmq learned 8, moved to meet the budget"
+
+
+def rows():
+    return st.tuples(st.sampled_from(BITS), *[st.floats(0.01, 5)] * 3).map(
+        lambda drawn: {b: 0.0 if b == drawn[0] else cost for b, cost in zip(BITS, drawn[1:], strict=True)}
+    )
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.floats(2, 8), rows(), rows())
+def test_the_choice_is_the_best_of_all_that_fit(limit, a, b):
+    def spent(x, y):
+        return (SMALL * x + LARGE * y) / (SMALL + LARGE)
+
+    fits = [(SMALL * a[x] + LARGE * b[y]) for x, y in itertools.product(BITS, BITS) if spent(x, y) <= limit + 1e-9]
+    x, y, _ = chosen(limit, a, b)
+    assert spent(x, y) <= limit * (1 + 1e-9)
+    assert SMALL * a[x] + LARGE * b[y] == pytest.approx(min(fits), rel=1e-4)
