@@ -22,7 +22,7 @@ from mpq_plugins.training.plan import TrainingPlan, own_choices
 from mpq_plugins.training.slot import Slot
 from mpq_torch.batches import as_batch, as_batches, model_inputs
 from mpq_torch.canonical import canonicalize
-from mpq_torch.constrained import set_bias, set_weight
+from mpq_torch.constrained import accumulator_steps, layers, set_bias, set_weight
 from mpq_torch.fake_quantize import PO2FakeQuantize
 from mpq_torch.inventory import take_inventory
 from mpq_torch.ops import TORCH
@@ -95,6 +95,7 @@ class Search:
         self.plan = TrainingPlan.of(
             sites.inventory, target, method, budget, weight_bits, activation_bits, per_channel, latency
         )
+        self._inputs = {path: inputs for path, _, inputs in layers(canonical, sites.grid_of)}
         histograms = observe(canonical.graph, sites, batches)
         self._canonical = copy.deepcopy(canonical.graph)
         self._float_ops = canonical.float_ops
@@ -178,6 +179,7 @@ class Search:
         self._recipe = self.plan.recipe(grids, reasons, self._meta())
         for name, quantizer in self._slots.items():
             quantizer.freeze(grids[name])
+        self._round_biases()
         return self._recipe
 
     def float_model(self) -> nn.Module:
@@ -250,7 +252,18 @@ class Search:
         for path, mode in state["batch_norms"].items():
             self._training.layers[path].mode = mode
         self._recipe = None if state["recipe"] is None else Recipe.from_json(state["recipe"])
+        self._round_biases()
         self._previous = self._copied_parameters()
+
+    def _round_biases(self) -> None:
+        """Biases on the accumulators' steps, which are known once all grids are fixed; back in float where not."""
+        for path, inputs in self._inputs.items():
+            layer = self._training.layers[path]
+            layer.bias_steps = None
+            if self._recipe is not None:
+                weight, grids = self._recipe[f"{path}.weight"], [self._recipe[name] for name in inputs]
+                steps = accumulator_steps(layer.layer, weight, grids)
+                layer.bias_steps = steps.to(layer.layer.weight)
 
     def _quantizer(self, slot: Slot, seed: int) -> PO2FakeQuantize:
         return PO2FakeQuantize.hosting(LearnedGrid.of(SlotQuantizer(self.plan.method, slot, seed=seed)))

@@ -9,6 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mpq_torch.layer_matrix import TRANSPOSED
+from mpq_torch.ops import TORCH
+
+INT32 = 2**31
 
 BatchNorms = Literal["fold", "freeze", "keep"]
 """fold: the weight is quantized with its batch norm folded in, by running statistics; batches are
@@ -23,22 +26,26 @@ class TrainedLayer(nn.Module):
     With the batch norm folded, the convolution runs once, with the weight that the converted model will
     have. What it computes is scaled by gamma / sigma_running per channel, which normalizing by the
     batch's own statistics takes out again, so the running statistics are those of the float layer.
+
+    bias_steps: of the accumulator, [channels], once the grids are fixed: biases are rounded to them, as the
+    converted model's are. None before.
     """
 
     def __init__(self, layer: nn.Module, norm: nn.Module | None, quantizer: nn.Module, mode: BatchNorms) -> None:
         super().__init__()
         self.layer, self.norm, self.quantizer, self.mode = layer, norm, quantizer, mode
+        self.register_buffer("bias_steps", None, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.norm is None:
-            return self._computed(x, self.quantizer(self.layer.weight), self.layer.bias)
+            return self._computed(x, self.quantizer(self.layer.weight), self._rounded(self.layer.bias))
         if self.mode == "keep":
             return self.norm(self._computed(x, self.quantizer(self.layer.weight), self.layer.bias))
         scale = self._scale()
         weight = self.quantizer(self.layer.weight * self._spread(scale))
         if self.mode == "fold" and self.norm.training:
             return self._normalized(self._computed(x, weight, None), scale.detach())
-        return self._computed(x, weight, self.folded_bias())
+        return self._computed(x, weight, self._rounded(self.folded_bias()))
 
     def folded_weight(self) -> Tensor:
         """The weight that is quantized."""
@@ -56,6 +63,12 @@ class TrainedLayer(nn.Module):
         sigma = torch.sqrt(self.norm.running_var + self.norm.eps)
         return 1.0 / sigma if self.norm.weight is None else self.norm.weight / sigma
 
+    def _rounded(self, bias: Tensor | None) -> Tensor | None:
+        """The bias on the accumulator's grid, straight-through."""
+        if bias is None or self.bias_steps is None:
+            return bias
+        return TORCH.fake_quantize(bias, self.bias_steps, -INT32, INT32)
+
     def _beta(self) -> Tensor:
         return torch.zeros_like(self.norm.running_mean) if self.norm.bias is None else self.norm.bias
 
@@ -67,7 +80,11 @@ class TrainedLayer(nn.Module):
     def _normalized(self, y: Tensor, scale: Tensor) -> Tensor:
         """Batch norm of y / scale, without dividing: normalization takes the scale out, but for its sign."""
         gamma = None if self.norm.weight is None else self.norm.weight * torch.sign(scale)
-        out, mean, inverse = torch.native_batch_norm(y, gamma, self.norm.bias, None, None, True, 0.0, self.norm.eps)
+        beta = self.norm.bias
+        if self.bias_steps is not None:  # what rounding adds to the folded bias, it adds to beta
+            folded = self.folded_bias().detach()
+            beta = self._beta() + (self._rounded(folded) - folded)
+        out, mean, inverse = torch.native_batch_norm(y, gamma, beta, None, None, True, 0.0, self.norm.eps)
         self._track(mean.detach(), inverse.detach(), scale, y.numel() // y.shape[1])
         return out
 
