@@ -1,22 +1,27 @@
 """Training at low precision from a pretrained CIFAR-10 ResNet-20: accuracy, bits, seconds per step.
 
     python -m benchmarks.cifar_qat --data DIR --method hmq --bits 3 --passes 4 [--teacher resnet32]
+        [--set NAME=VALUE ...] [--search-share 0.5] [--lr 0.04] [--freeze-norms 1] [--seed 0] [--time-only]
 
 DIR holds ``cifar-10-batches-py`` and the checkpoints of akamaster/pytorch_resnet_cifar10. Weights on
 power-of-two grids per tensor, activations at 8 bits, batch norms folded in training; SGD with a one-cycle
 rate, crops and flips of the 50,000 training images. Methods that search bits do so in the first part of
 the passes and train at their choice in the rest; methods of fixed bits take the bits of a post-training
-search. Scored on the 10,000 test images. ``--setting sdq`` is SDQ's own: float activations, DoReFa weights.
+search. ``--set`` gives the method other hyper-parameters than its defaults. Scored on the 10,000 test
+images; nothing is chosen by them. (SDQ's own setting: benchmarks.sdq_own_setting.)
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import copy
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,12 +29,11 @@ from torch import Tensor, nn
 
 import mpq_plugins as mpq
 from benchmarks.cifar import accuracy, load_images, load_model
-from mpq_plugins.regularizers import distillation
+from benchmarks.cifar_training import BATCH, batches, load_teacher, loss_of
+from mpq_plugins.training.method import TrainingMethod
 from mpq_plugins.training.plan import trainable
 from mpq_torch import fx
-from mpq_torch.ops import TORCH
 
-BATCH = 128
 CALIBRATION = 512
 TIMED_STEPS = 8
 HEADINGS = (
@@ -49,44 +53,12 @@ HEADINGS = (
 )
 
 
-def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Random crops of the images padded by 4, and flips of half of them."""
-    padded = F.pad(images, (4, 4, 4, 4))
-    offsets = torch.randint(0, 9, (len(images), 2), generator=generator)
-    flips = torch.rand(len(images), generator=generator) < 0.5
-    crops = [p[:, y : y + 32, x : x + 32] for p, (y, x) in zip(padded, offsets.tolist(), strict=True)]
-    cropped = torch.stack(crops)
-    cropped[flips] = cropped[flips].flip(-1)
-    return cropped
-
-
-def batches(images: Tensor, labels: Tensor, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    """One pass over the training set in random order."""
-    order = torch.randperm(len(images), generator=generator)
-    for start in range(0, len(images) - BATCH + 1, BATCH):
-        chosen = order[start : start + BATCH]
-        yield augmented(images[chosen], generator), labels[chosen]
-
-
-def loss_of(teacher: nn.Module | None) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """Cross entropy with the labels, or with the softened outputs of a teacher (soft labels only)."""
-    if teacher is None:
-        return lambda x, outputs, labels: F.cross_entropy(outputs, labels)
-
-    def distilled(x: Tensor, outputs: Tensor, labels: Tensor) -> Tensor:
-        with torch.no_grad():
-            aim = teacher(x)
-        return distillation(TORCH, outputs, aim)
-
-    return distilled
-
-
 def train(
     search: fx.Search,
     images: Tensor,
     labels: Tensor,
     arguments: argparse.Namespace,
-    teacher: nn.Module | None,
+    teacher: Callable[[Tensor], Tensor] | None,
     score: Callable[[nn.Module], float],
 ) -> tuple[mpq.Recipe, dict[str, float]]:
     """Search, harden, finetune; the recipe, and accuracies in per cent by moment."""
@@ -99,6 +71,7 @@ def train(
     rates = [group["lr"] for group in optimizer.param_groups]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=total, pct_start=0.2)
     loss_function = loss_of(teacher)
+    search.model.to(memory_format=torch.channels_last)
     recipe, found, step = None, {}, 0
     started = time.perf_counter()
     while step < total:
@@ -115,7 +88,7 @@ def train(
                 weights = {name: b for name, b in bits.items() if name.endswith(".weight")}
                 mean = statistics.fmean(weights.values()) if weights else 0.0
                 spent = time.perf_counter() - started
-                print(f"  step {step}/{total} loss {float(loss):.3f} bits {mean:.2f} {spent:.0f} s", flush=True)
+                print(f"  step {step}/{total} loss {loss.item():.3f} bits {mean:.2f} {spent:.0f} s", flush=True)
             if recipe is None and step == search.steps:
                 found["searched"] = _scored(search, score)
                 recipe = search.harden()
@@ -170,17 +143,30 @@ def seconds_per_step(arguments: argparse.Namespace, net: nn.Module, images: Tens
     return {name: statistics.median(found[2:]) for name, found in times.items()}
 
 
+def method_of(arguments: argparse.Namespace) -> TrainingMethod:
+    """The method with the hyper-parameters of the command line."""
+    settings: dict[str, Any] = {}
+    for text in arguments.set:
+        name, _, value = text.partition("=")
+        try:
+            settings[name] = ast.literal_eval(value)
+        except ValueError:
+            settings[name] = value
+    return replace(trainable(arguments.method), **settings)
+
+
 def build(arguments: argparse.Namespace, net: nn.Module, images: Tensor, steps: int) -> fx.Search:
     """The search of these arguments, from the pretrained network."""
     calibration = images[:CALIBRATION].split(BATCH)
     budget = mpq.Budget(average_weight_bits=arguments.bits)
     shared = {"steps": steps, "epoch_steps": len(images) // BATCH, "seed": arguments.seed, "calibration": calibration}
-    if trainable(arguments.method).searches_bits:
+    method = method_of(arguments)
+    if method.searches_bits:
         return fx.Search(
-            net, images[:BATCH], "torch-x86", budget, arguments.method, activation_bits=8, per_channel=False, **shared
+            net, images[:BATCH], "torch-x86", budget, method, activation_bits=8, per_channel=False, **shared
         )
     recipe = fx.search(net, calibration, "torch-x86", budget, activation_bits=8, per_channel=False)
-    return fx.Search(net, images[:BATCH], "torch-x86", method=arguments.method, recipe=recipe, **shared)
+    return fx.Search(net, images[:BATCH], "torch-x86", method=method, recipe=recipe, **shared)
 
 
 def main() -> None:
@@ -192,6 +178,7 @@ def main() -> None:
     parser.add_argument("--passes", type=float, default=4.0, help="over the training images, search included")
     parser.add_argument("--search-share", type=float, default=0.5, help="of the passes, for methods that search")
     parser.add_argument("--teacher", choices=["resnet32", "resnet20"], default=None)
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="hyper-parameters of the method")
     parser.add_argument("--lr", type=float, default=0.04)
     parser.add_argument("--weight-decay", type=float, default=1e-4)
     parser.add_argument("--freeze-norms", type=float, default=1.0, help="share of the steps after which norms freeze")
@@ -206,8 +193,8 @@ def main() -> None:
     if arguments.time_only:
         return
     test = load_images(arguments.data, train=False)
-    teacher = load_model(arguments.teacher, arguments.data) if arguments.teacher else None
-    share = arguments.search_share if trainable(arguments.method).searches_bits else 1.0
+    teacher = load_teacher(arguments.teacher, arguments.data) if arguments.teacher else None
+    share = arguments.search_share if method_of(arguments).searches_bits else 1.0
     started = time.perf_counter()
     search = build(arguments, net, images, round(share * arguments.passes * (len(images) // BATCH)))
     recipe, found = train(search, images, labels, arguments, teacher, lambda model: accuracy(model, *test))
@@ -218,7 +205,7 @@ def main() -> None:
     verification = fx.verify(int8, simulated, test[0].split(500))
     torch.backends.quantized.engine = "x86"
     row = (
-        arguments.method,
+        " ".join([arguments.method, *arguments.set]),
         f"{arguments.bits:g}",
         f"{arguments.passes:g}",
         arguments.teacher or "none",

@@ -1,0 +1,147 @@
+"""SDQ as its paper trains CIFAR-10: weights of less than two bits on average, activations in float, a teacher.
+
+    python -m benchmarks.sdq_own_setting --data DIR [--bits 1.93] [--search-passes 2] [--passes 8]
+        [--quantizer entropy] [--lr 0.04] [--seed 0]
+
+DIR holds ``cifar-10-batches-py`` and the checkpoints of akamaster/pytorch_resnet_cifar10. Phase 1 finds the
+bits of ResNet-20's weights (1 to 4; the first and the last layer have 8, and count) on DoReFa's quantizer
+under the budget; phase 2 starts again from the float weights, with the bits fixed, bin regularisation of 0.1
+and soft labels of ResNet-32. Batch norms stay outside of the quantized weights, as in the paper; weights of
+such grids exist in simulation only, so nothing is converted. Scored on the 10,000 test images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import mpq_plugins as mpq
+from benchmarks.cifar import accuracy, load_images, load_model
+from benchmarks.cifar_training import BATCH, batches, load_teacher, loss_of
+from mpq_plugins.capabilities import ActivationGrids, OpSupport, WeightGrids
+from mpq_plugins.methods.sdq import Sdq
+from mpq_plugins.targets import Target
+from mpq_torch import fx
+from mpq_torch.fake_quantize import PO2FakeQuantize
+
+CALIBRATION = 512
+ENDS = {"conv1.weight": 8, "linear.weight": 8}
+FROM_ONE_BIT = Target(
+    name="from-one-bit",
+    description="weights of 1 to 8 bits per tensor",
+    ops={
+        "*": OpSupport(
+            weight=WeightGrids(bits=tuple(range(1, 9)), granularity=("tensor",)),
+            activation=ActivationGrids(),
+            rounding="half_even",
+            bias="accumulator",
+        )
+    },
+)
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def leave_activations_in_float(search: fx.Search) -> fx.Search:
+    """Switch their fake-quantizers off, as torch.ao does it."""
+    for module in search.model.modules():
+        if isinstance(module, PO2FakeQuantize) and module.activation_post_process.quantizer.slot.kind == "activation":
+            module.disable_fake_quant()
+    return search
+
+
+def train(search: fx.Search, images: Tensor, labels: Tensor, loss_of_batch: Loss, lr: float, seed: int) -> float:
+    """All steps of the search under a one-cycle rate; the mean loss of the last hundred steps."""
+    generator = torch.Generator().manual_seed(seed)
+    search.model.to(memory_format=torch.channels_last)
+    groups = search.parameter_groups(lr, weight_decay=1e-4)
+    optimizer = torch.optim.SGD(groups, momentum=0.9, nesterov=True)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=search.steps, pct_start=0.2)
+    losses: list[float] = []
+    started = time.perf_counter()
+    while search.steps_done < search.steps:
+        for x, y in batches(images, labels, generator):
+            loss = loss_of_batch(x, search.model(x), y)
+            (loss + search.penalty()).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            search.step()
+            schedule.step()
+            losses.append(loss.item())
+            if search.steps_done % 100 == 0:
+                spent = time.perf_counter() - started
+                mean = sum(losses[-100:]) / 100
+                print(f"  step {search.steps_done}/{search.steps} loss {mean:.4f} {spent:.0f} s", flush=True)
+            if search.steps_done == search.steps:
+                break
+    return sum(losses[-100:]) / len(losses[-100:])
+
+
+def main() -> None:
+    """Print the bits, and accuracies after each phase."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of the archive and the checkpoints")
+    parser.add_argument("--bits", type=float, default=1.93, help="average weight bits")
+    parser.add_argument("--search-passes", type=float, default=2.0, help="of phase 1, over the training images")
+    parser.add_argument("--passes", type=float, default=8.0, help="of phase 2")
+    parser.add_argument("--quantizer", choices=["dorefa", "entropy"], default="entropy", help="of phase 2")
+    parser.add_argument("--lr", type=float, default=0.04)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    torch.manual_seed(arguments.seed)
+    net = load_model("resnet20", arguments.data)
+    images, labels = load_images(arguments.data, train=True)
+    test = load_images(arguments.data, train=False)
+    loss_of_batch = loss_of(load_teacher("resnet32", arguments.data))
+    started = time.perf_counter()
+    steps_of_pass = len(images) // BATCH
+    shared = {
+        "epoch_steps": steps_of_pass,
+        "seed": arguments.seed,
+        "calibration": images[:CALIBRATION].split(BATCH),
+        "batch_norms": "keep",
+    }
+    searching = fx.Search(
+        net,
+        images[:BATCH],
+        FROM_ONE_BIT,
+        mpq.Budget(average_weight_bits=arguments.bits),
+        Sdq(quantizer="dorefa", start_rate=8.0),
+        weight_bits={**ENDS, "*": (1, 2, 3, 4)},
+        activation_bits=8,
+        steps=round(arguments.search_passes * steps_of_pass),
+        **shared,
+    )
+    leave_activations_in_float(searching)
+    train(searching, images, labels, loss_of_batch, arguments.lr, arguments.seed)
+    searched = accuracy(searching.model.eval(), *test)
+    recipe = searching.harden()
+    print(recipe)
+    fixed = fx.Search(
+        net,
+        images[:BATCH],
+        FROM_ONE_BIT,
+        method=Sdq(quantizer=arguments.quantizer, bin_weight=0.1),
+        recipe=recipe,
+        steps=round(arguments.passes * steps_of_pass),
+        **shared,
+    )
+    leave_activations_in_float(fixed)
+    loss = train(fixed, images, labels, loss_of_batch, arguments.lr, arguments.seed + 1)
+    trained = accuracy(fixed.model.eval(), *test)
+    print(
+        f"float {accuracy(net, *test):.2f} %, average {recipe.average_weight_bits:.3f} bits: "
+        f"after phase 1 {searched:.2f} %, after phase 2 {trained:.2f} % (loss {loss:.4f}); "
+        f"{arguments.search_passes:g} + {arguments.passes:g} passes, quantizer {arguments.quantizer}, "
+        f"seed {arguments.seed}, {(time.perf_counter() - started) / 60:.0f} minutes"
+    )
+
+
+if __name__ == "__main__":
+    main()
