@@ -14,6 +14,7 @@ power of quantization noise instead; Ohq(measure=MaskGuided(gain="linear")) is t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -116,7 +117,8 @@ def accuracy_losses(
     if isinstance(measure, MaskGuided) and measure.gain == "linear":
         most = max((b for site in rates for b in bits[site]), default=1)
         largest = max((row[b] / (1 - b / most) for row in rates.values() for b in row if b < most), default=0.0)
-    scale = largest or 1.0  # divided by, not multiplied with its inverse: that of a subnormal rate is infinite
+    # not multiplied with an inverse: that of a subnormal rate is infinite; by infinity all become 0
+    scale = largest if largest > 0 else math.inf
     return {site: {b: rates.get(site, {}).get(b, 0.0) / scale for b in options} for site, options in bits.items()}
 
 

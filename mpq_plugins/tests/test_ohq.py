@@ -148,6 +148,10 @@ def test_rates_on_a_common_scale_are_finite_however_small_the_largest_is():
     }
 
 
+def test_without_a_rate_above_zero_nothing_is_lost():
+    assert accuracy_losses({"a": {4: -0.1, 8: 0.0}}, {"a": (4, 8)}, MaskGuided(gain="noise")) == {"a": {4: 0.0, 8: 0.0}}
+
+
 @st.composite
 def programmes(draw):
     layers = draw(st.integers(1, 5))
