@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 import mpq_plugins as mpq
 from benchmarks.cifar import accuracy, load_images, load_model
-from benchmarks.cifar_training import BATCH, batches, load_teacher, loss_of
+from benchmarks.cifar_training import BATCH, load_teacher, loss_of, train
 from mpq_plugins.training.method import TrainingMethod
 from mpq_plugins.training.plan import trainable
 from mpq_torch import fx
@@ -53,7 +53,7 @@ HEADINGS = (
 )
 
 
-def train(
+def train_and_score(
     search: fx.Search,
     images: Tensor,
     labels: Tensor,
@@ -62,41 +62,16 @@ def train(
     score: Callable[[nn.Module], float],
 ) -> tuple[mpq.Recipe, dict[str, float]]:
     """Search, harden, finetune; the recipe, and accuracies in per cent by moment."""
-    generator = torch.Generator().manual_seed(arguments.seed)
-    steps_of_pass = len(images) // BATCH
-    total = round(arguments.passes * steps_of_pass)
-    optimizer = torch.optim.SGD(
-        search.parameter_groups(arguments.lr, weight_decay=arguments.weight_decay), momentum=0.9, nesterov=True
-    )
-    rates = [group["lr"] for group in optimizer.param_groups]
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=total, pct_start=0.2)
-    loss_function = loss_of(teacher)
-    search.model.to(memory_format=torch.channels_last)
-    recipe, found, step = None, {}, 0
-    started = time.perf_counter()
-    while step < total:
-        for x, y in batches(images, labels, generator):
-            loss = loss_function(x, search.model(x), y) + search.penalty()
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            search.step()
-            schedule.step()
-            step += 1
-            if step % 100 == 0:
-                bits = search.history.last.bits if search.history.records else {}
-                weights = {name: b for name, b in bits.items() if name.endswith(".weight")}
-                mean = statistics.fmean(weights.values()) if weights else 0.0
-                spent = time.perf_counter() - started
-                print(f"  step {step}/{total} loss {loss.item():.3f} bits {mean:.2f} {spent:.0f} s", flush=True)
-            if recipe is None and step == search.steps:
-                found["searched"] = _scored(search, score)
-                recipe = search.harden()
-                found["hardened"] = _scored(search, score)
-            if step == round(total * arguments.freeze_norms):
-                search.freeze_batch_norms()
-            if step >= total:
-                break
+    total = round(arguments.passes * (len(images) // BATCH))
+    settings = total, arguments.lr, arguments.seed, arguments.weight_decay
+    found = {}
+    for step, _ in train(search, images, labels, loss_of(teacher), *settings):
+        if step == search.steps:
+            found["searched"] = _scored(search, score)
+            search.harden()
+            found["hardened"] = _scored(search, score)
+        if step == round(total * arguments.freeze_norms):
+            search.freeze_batch_norms()
     recipe = search.harden()
     found["finetuned"] = _scored(search, score)
     return recipe, found
@@ -197,7 +172,7 @@ def main() -> None:
     share = arguments.search_share if method_of(arguments).searches_bits else 1.0
     started = time.perf_counter()
     search = build(arguments, net, images, round(share * arguments.passes * (len(images) // BATCH)))
-    recipe, found = train(search, images, labels, arguments, teacher, lambda model: accuracy(model, *test))
+    recipe, found = train_and_score(search, images, labels, arguments, teacher, lambda model: accuracy(model, *test))
     minutes = (time.perf_counter() - started) / 60
     trained = search.float_model()
     int8 = fx.quantize(trained, recipe, test[0][:1])

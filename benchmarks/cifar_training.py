@@ -1,7 +1,10 @@
-"""What trainings on CIFAR-10 share: shifted and mirrored images in random order, a teacher, the loss."""
+"""What trainings on CIFAR-10 share: shifted and mirrored images in random order, a teacher, the loss, the loop."""
 
 from __future__ import annotations
 
+import itertools
+import statistics
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,9 +14,12 @@ from torch import Tensor
 
 from benchmarks.cifar import MEAN, STD, load_model
 from mpq_plugins.regularizers import distillation
+from mpq_torch import fx
 from mpq_torch.ops import TORCH
 
 BATCH = 128
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Of images, outputs and labels."""
 BLACK = -(torch.tensor(MEAN) / torch.tensor(STD)).view(3, 1, 1)
 
 
@@ -48,7 +54,7 @@ def load_teacher(name: str, data: Path) -> Callable[[Tensor], Tensor]:
     return lambda x: frozen(x.bfloat16()).float()
 
 
-def loss_of(teacher: Callable[[Tensor], Tensor] | None) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def loss_of(teacher: Callable[[Tensor], Tensor] | None) -> Loss:
     """Cross entropy with the labels, or with the softened outputs of a teacher (soft labels only)."""
     if teacher is None:
         return lambda x, outputs, labels: F.cross_entropy(outputs, labels)
@@ -59,3 +65,44 @@ def loss_of(teacher: Callable[[Tensor], Tensor] | None) -> Callable[[Tensor, Ten
         return distillation(TORCH, outputs, aim)
 
     return distilled
+
+
+def train(
+    search: fx.Search,
+    images: Tensor,
+    labels: Tensor,
+    loss_of_batch: Loss,
+    total: int,
+    lr: float,
+    seed: int,
+    weight_decay: float = 1e-4,
+) -> Iterator[tuple[int, float]]:
+    """``total`` steps of SGD under a one-cycle rate, each as its number, from 1, and its loss without penalties."""
+    generator = torch.Generator().manual_seed(seed)
+    search.model.to(memory_format=torch.channels_last)
+    groups = search.parameter_groups(lr, weight_decay=weight_decay)
+    optimizer = torch.optim.SGD(groups, momentum=0.9, nesterov=True)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=total, pct_start=0.2)
+    started = time.perf_counter()
+    passes = itertools.chain.from_iterable(batches(images, labels, generator) for _ in itertools.count())
+    for step, (x, y) in enumerate(itertools.islice(passes, total), 1):
+        loss = loss_of_batch(x, search.model(x), y)
+        (loss + search.penalty()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        search.step()
+        schedule.step()
+        if step % 100 == 0:
+            spent = time.perf_counter() - started
+            print(
+                f"  step {step}/{total} loss {loss.item():.3f} bits {_mean_bits(search):.2f} {spent:.0f} s", flush=True
+            )
+        yield step, loss.item()
+
+
+def _mean_bits(search: fx.Search) -> float:
+    """Of the weights, each counted once, at the last record of the search."""
+    bits = search.history.last.bits if search.history.records else {}
+    weights = [b for name, b in bits.items() if name.endswith(".weight")]
+    return statistics.fmean(weights) if weights else 0.0

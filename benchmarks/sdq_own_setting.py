@@ -13,16 +13,16 @@ such grids exist in simulation only, so nothing is converted. Scored on the 10,0
 from __future__ import annotations
 
 import argparse
+import statistics
 import time
-from collections.abc import Callable
+from collections import deque
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 import mpq_plugins as mpq
 from benchmarks.cifar import accuracy, load_images, load_model
-from benchmarks.cifar_training import BATCH, batches, load_teacher, loss_of
+from benchmarks.cifar_training import BATCH, load_teacher, loss_of, train
 from mpq_plugins.capabilities import ActivationGrids, OpSupport, WeightGrids
 from mpq_plugins.methods.sdq import Sdq
 from mpq_plugins.targets import Target
@@ -44,8 +44,6 @@ FROM_ONE_BIT = Target(
     },
 )
 
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
-
 
 def leave_activations_in_float(search: fx.Search) -> fx.Search:
     """Switch their fake-quantizers off, as torch.ao does it."""
@@ -53,34 +51,6 @@ def leave_activations_in_float(search: fx.Search) -> fx.Search:
         if isinstance(module, PO2FakeQuantize) and module.activation_post_process.quantizer.slot.kind == "activation":
             module.disable_fake_quant()
     return search
-
-
-def train(search: fx.Search, images: Tensor, labels: Tensor, loss_of_batch: Loss, lr: float, seed: int) -> float:
-    """All steps of the search under a one-cycle rate; the mean loss of the last hundred steps."""
-    generator = torch.Generator().manual_seed(seed)
-    search.model.to(memory_format=torch.channels_last)
-    groups = search.parameter_groups(lr, weight_decay=1e-4)
-    optimizer = torch.optim.SGD(groups, momentum=0.9, nesterov=True)
-    rates = [group["lr"] for group in optimizer.param_groups]
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=search.steps, pct_start=0.2)
-    losses: list[float] = []
-    started = time.perf_counter()
-    while search.steps_done < search.steps:
-        for x, y in batches(images, labels, generator):
-            loss = loss_of_batch(x, search.model(x), y)
-            (loss + search.penalty()).backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            search.step()
-            schedule.step()
-            losses.append(loss.item())
-            if search.steps_done % 100 == 0:
-                spent = time.perf_counter() - started
-                mean = sum(losses[-100:]) / 100
-                print(f"  step {search.steps_done}/{search.steps} loss {mean:.4f} {spent:.0f} s", flush=True)
-            if search.steps_done == search.steps:
-                break
-    return sum(losses[-100:]) / len(losses[-100:])
 
 
 def main() -> None:
@@ -119,7 +89,8 @@ def main() -> None:
         **shared,
     )
     leave_activations_in_float(searching)
-    train(searching, images, labels, loss_of_batch, arguments.lr, arguments.seed)
+    for _ in train(searching, images, labels, loss_of_batch, searching.steps, arguments.lr, arguments.seed):
+        pass
     searched = accuracy(searching.model.eval(), *test)
     recipe = searching.harden()
     print(recipe)
@@ -133,7 +104,8 @@ def main() -> None:
         **shared,
     )
     leave_activations_in_float(fixed)
-    loss = train(fixed, images, labels, loss_of_batch, arguments.lr, arguments.seed + 1)
+    phase = train(fixed, images, labels, loss_of_batch, fixed.steps, arguments.lr, arguments.seed + 1)
+    loss = statistics.fmean(deque((loss for _, loss in phase), maxlen=100))
     trained = accuracy(fixed.model.eval(), *test)
     print(
         f"float {accuracy(net, *test):.2f} %, average {recipe.average_weight_bits:.3f} bits: "

@@ -97,16 +97,12 @@ class _OneStep(torch.autograd.Function):
 def _multiply_by_factor(
     dx: Tensor, gradient: Tensor, x: Tensor, y: Tensor, step: float, rounding: str, delta: float
 ) -> None:
-    """dx times the factor of the rounding gradient, in place; piece by piece, which stay in the cache."""
-    ops = _ops()
-    if not dx.is_contiguous():
-        e = ((x - y) / step).clamp_(-0.5, 0.5)
-        dx.mul_(gradient_factor(ops, rounding, e, gradient, delta))
-        return
-    parts = (tensor.reshape(-1).split(_PIECE) for tensor in (dx, gradient, x, y))
-    for dx_part, gradient_part, x_part, y_part in zip(*parts, strict=True):
-        e = torch.sub(x_part, y_part).div_(step).clamp_(-0.5, 0.5)  # beyond the last codes dx is 0 already
-        dx_part.mul_(gradient_factor(ops, rounding, e, gradient_part, delta))
+    """dx times the factor of the rounding gradient, in place; where it can be, in pieces that stay in the cache."""
+    tensors = dx, gradient, x, y
+    pieces = zip(*(t.reshape(-1).split(_PIECE) for t in tensors), strict=True) if dx.is_contiguous() else [tensors]
+    for part, upstream, values, rounded in pieces:
+        e = torch.sub(values, rounded).div_(step).clamp_(-0.5, 0.5)  # beyond the last codes dx is 0 already
+        part.mul_(gradient_factor(_ops(), rounding, e, upstream, delta))
 
 
 def _open_interval(step: float, low: float, high: float, strict: bool) -> tuple[float, float]:

@@ -8,10 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mpq_plugins.bias_correction import INT32_LIMIT
 from mpq_torch.layer_matrix import TRANSPOSED
 from mpq_torch.ops import TORCH
-
-INT32 = 2**31
 
 BatchNorms = Literal["fold", "freeze", "keep"]
 """fold: the weight is quantized with its batch norm folded in, by running statistics; batches are
@@ -67,7 +66,7 @@ class TrainedLayer(nn.Module):
         """The bias on the accumulator's grid, straight-through."""
         if bias is None or self.bias_steps is None:
             return bias
-        return TORCH.fake_quantize(bias, self.bias_steps, -INT32, INT32)
+        return TORCH.fake_quantize(bias, self.bias_steps, -INT32_LIMIT, INT32_LIMIT)
 
     def _beta(self) -> Tensor:
         return torch.zeros_like(self.norm.running_mean) if self.norm.bias is None else self.norm.bias
