@@ -13,6 +13,7 @@ from mpq_plugins.grid import Grid
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.recipe_file import recipe_json, recipe_table
 from mpq_plugins.site_grid import SiteGrid
+from mpq_plugins.stored import whole_file
 
 SHOWN = 8
 """How many names an error lists before it says how many more there are."""
@@ -149,12 +150,12 @@ class Recipe(Mapping[str, Grid]):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write JSON, all of it or nothing; equal recipes give equal bytes. Raises RecipeError."""
-        recipe_json.write(path, self.to_json())
+        whole_file.write(path, self.to_json(), "recipe", RecipeError)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Recipe:
         """Read what ``save`` wrote. Raises RecipeError for a damaged or newer file, naming the field."""
-        return cls.from_json(recipe_json.read(path), str(path))
+        return cls.from_json(whole_file.read(path, "recipe", RecipeError), str(path))
 
     def to_json(self) -> str:
         """The text of the file; exact, and readable: power-of-two grids are given by exponent."""

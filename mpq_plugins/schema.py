@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mpq_plugins.errors import MPQError
+from mpq_plugins.stored import json_text
 
 MAX_PROBLEMS = 5
 
@@ -26,6 +27,10 @@ class Schema(BaseModel):
             super().__init__(**data)
         except ValidationError as error:
             raise self.error(f"{type(self).__name__}: {problems(error)}") from None
+
+    def to_json(self) -> str:
+        """The value as JSON that people read, without the fields that are None."""
+        return json_text.dumps(self.model_dump(mode="json", exclude_none=True))
 
     # Tells pydantic not to call this __init__ for nested fields, which would lose their path.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]

@@ -5,23 +5,22 @@ Calling this module, ``mpq_plugins.targets()``, gives the registered targets by 
 
 from __future__ import annotations
 
-import json
 from os import PathLike
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from mpq_plugins.capabilities import ActivationGrids, Candidate, OpSupport, Rounding, WeightGrids, as_tuple
 from mpq_plugins.errors import MPQError, TargetError, UnsupportedOp
 from mpq_plugins.grid import Grid
 from mpq_plugins.hosting import callable_module
 from mpq_plugins.inventory import Site
-from mpq_plugins.recipe_file import json_text
 from mpq_plugins.saturation import PairSaturation
-from mpq_plugins.schema import Schema, problems
+from mpq_plugins.schema import Schema
+from mpq_plugins.stored import whole_file
+from mpq_plugins.stored.heading import Heading
 
-SCHEMA_VERSION = 1
+HEADING = Heading(None, 1, "target", TargetError)
 ANY_OP = "*"
 
 
@@ -75,36 +74,16 @@ class Target(Schema):
     @classmethod
     def from_json(cls, text: str | bytes, origin: str = "target") -> Target:
         """The target of a JSON text; ``origin`` names it in errors. Raises TargetError."""
-        try:
-            data = json.loads(text)
-        except ValueError as error:
-            raise TargetError(f"{origin} is no JSON: {error}") from None
-        version = data.get("schema_version", SCHEMA_VERSION) if isinstance(data, dict) else SCHEMA_VERSION
-        if isinstance(version, int) and version > SCHEMA_VERSION:
-            raise TargetError(
-                f"{origin} has target schema {version}, and this version of mpq-plugins reads {SCHEMA_VERSION}; "
-                "upgrade mpq-plugins"
-            )
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            raise TargetError(f"{origin}: {problems(error)}") from None
+        return HEADING.model(cls, text, origin)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Target:
         """Read a target from a JSON file. Raises TargetError when it is none or cannot be read."""
-        try:
-            return cls.from_json(Path(path).read_bytes(), str(path))
-        except OSError as error:
-            raise TargetError(f"cannot read the target {path}: {error.strerror}") from None
-
-    def to_json(self) -> str:
-        """The target as JSON; ``from_json`` takes it back."""
-        return json_text.dumps(self.model_dump(mode="json", exclude_none=True))
+        return HEADING.load(cls, path)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write ``to_json`` to a file."""
-        Path(path).write_text(self.to_json(), encoding="utf-8")
+        """Write ``to_json`` to a file. Raises OutputError."""
+        whole_file.write(path, self.to_json())
 
     def support(self, op: str) -> OpSupport:
         """What the target says about an op, with the defaults of ``"*"`` filled in.

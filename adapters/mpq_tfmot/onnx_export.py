@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from mpq_plugins.onnx_graph.opsets import OLDEST_OPSET
 from mpq_plugins.onnx_graph.running import Simulated, compare
 from mpq_plugins.onnx_graph.writer import GraphWriter
 from mpq_plugins.recipe import Recipe
+from mpq_plugins.stored import whole_file
 from mpq_plugins.verification import Verification
 from mpq_tfmot.api import simulate
 from mpq_tfmot.batches import as_batches, in_chunks
@@ -54,10 +54,7 @@ def to_onnx(
         simulation.target.check(site, recipe[site.name])
     content: bytes = writer.model(Walk(writer, simulation).write(), {"mpq_target": recipe.target}).SerializeToString()
     if path is not None:
-        try:
-            Path(path).write_bytes(content)
-        except OSError as error:
-            raise ModelError(f"cannot write the ONNX model to {path}: {error.strerror}") from None
+        whole_file.write(path, content, "ONNX model", ModelError)
     return content
 
 

@@ -59,7 +59,7 @@ def test_a_grid_that_onnx_lacks_is_refused_by_site(residual):
 
 def test_a_path_that_cannot_be_written_is_refused(residual, tmp_path):
     model, x, recipe = residual
-    with pytest.raises(mpq.ModelError, match=r"cannot write the ONNX model to .*none.*: No such file"):
+    with pytest.raises(mpq.ModelError, match=r"cannot write the ONNX model .*none.*: No such file"):
         onnx.export(model, recipe, x, tmp_path / "none" / "model.onnx")
 
 

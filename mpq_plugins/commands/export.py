@@ -9,6 +9,7 @@ import typer
 
 from mpq_plugins.commands import options
 from mpq_plugins.commands.console import Voice
+from mpq_plugins.stored import whole_file
 
 
 def export(
@@ -47,7 +48,7 @@ def export(
         exported = kind.export(loaded.model, loaded_recipe, batches)
         if exported.verification is not None:
             exported.verification.raise_if_different()
-    options.write(path, exported.content)
+    whole_file.write(path, exported.content)
     verified = exported.verification
     said = str(verified) if verified else "not verified: nothing here runs it"
     voice.say(f"{path}: {len(exported.content):,} bytes, {exported.summary}\n{said}")

@@ -106,16 +106,6 @@ def check_writable(*paths: Path | None) -> None:
             raise OutputError(f"cannot write {path}: {error.strerror}") from error
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write a file, all of it or nothing. Raises OutputError."""
-    draft = path.with_name(f".{path.name}.part")
-    try:
-        draft.write_bytes(content)
-        draft.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
-
-
 def _numbers(bits: str, whole: str) -> tuple[int, ...]:
     found: list[int] = []
     for part in bits.split(","):

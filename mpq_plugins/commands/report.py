@@ -10,6 +10,7 @@ import typer
 from mpq_plugins.commands import options
 from mpq_plugins.commands.console import Voice, resumable
 from mpq_plugins.errors import LoadingError
+from mpq_plugins.stored import whole_file
 
 
 def report(
@@ -55,7 +56,7 @@ def report(
             study = open_study(model, calibration, framework, options.kept_in_float(shown), fresh, voice)
             known = gather(study, shown, request_of(shown, latency, voice.progress))
     text, left_out = page(shown, known, front, str(recipe))
-    options.write(out, text.encode())
+    whole_file.write(out, text)
     voice.say(f"the report is in {out} ({len(text.encode()):,} bytes)")
     for reason in left_out:
         voice.say(f"left out: {reason}")

@@ -10,9 +10,9 @@ from pathlib import Path
 from mpq_plugins.integers.c_calls import calls, stage_row
 from mpq_plugins.integers.c_memory import MemoryPlan, plan_memory
 from mpq_plugins.integers.c_text import array, by_channel, comment, describe
-from mpq_plugins.integers.file import write
 from mpq_plugins.integers.program import Program, arrays_of
 from mpq_plugins.integers.steps import Conv, Shift, Stage, Step
+from mpq_plugins.stored import whole_file
 
 RUNTIME = "mpq_integers.h"
 MAIN = "main.c"
@@ -30,7 +30,9 @@ def write_c(program: Program, folder: str | os.PathLike[str]) -> tuple[Path, Pat
     name = c_name(program.name)
     runtime = (resources.files("mpq_plugins.integers") / "c" / RUNTIME).read_text(encoding="utf-8")
     texts = {f"{name}.h": c_header(program), RUNTIME: runtime, MAIN: c_main(program)}
-    header, kernels, main = (write(Path(folder) / file, text.encode()) for file, text in texts.items())
+    header, kernels, main = (
+        whole_file.write(Path(folder) / file, text, make_folder=True) for file, text in texts.items()
+    )
     return header, kernels, main
 
 

@@ -1,46 +1,26 @@
-"""Reading the JSON files of what was measured: the checks that come before the fields of each."""
+"""Reading the JSON files of what was measured: fields that no schema describes."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 from mpq_plugins.errors import CostError
+from mpq_plugins.stored import whole_file
+from mpq_plugins.stored.heading import Heading
 
 Read = TypeVar("Read")
 
 
-def read(
-    path: str | os.PathLike[str],
-    kind: tuple[str, int],
-    name: str,
-    parse: Callable[[Mapping[str, Any]], Read],
-    otherwise: str = "",
-) -> Read:
-    """What ``parse`` makes of a file's object. kind: its "format" and "schema_version"; name: of such files.
+def read(path: str | os.PathLike[str], heading: Heading, parse: Callable[[Mapping[str, Any]], Read]) -> Read:
+    """What ``parse`` makes of a file's object.
 
-    otherwise: what else a person can do about a file that is damaged or newer. Raises CostError, naming the
-    file, where it is not to be read, of another format or schema, or ``parse`` finds it damaged.
+    Raises the error of the heading, naming the file, where it is not to be read, of another format or schema,
+    or ``parse`` finds it damaged.
     """
-    wanted, version = kind
-    remedy = f"; {otherwise}" if otherwise else ""
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CostError(f"cannot read the {name} {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise CostError(f"{path} is damaged: {error}{remedy}") from None
-    if not isinstance(data, dict) or data.get("format") != wanted:
-        raise CostError(f'{path} is no {name}: it should be a JSON object with "format": "{wanted}"')
-    if data.get("schema_version") != version:
-        newer = f"upgrade mpq-plugins, or {otherwise}" if otherwise else "upgrade mpq-plugins"
-        raise CostError(
-            f"{path} has schema {data.get('schema_version')}, and this version of mpq-plugins reads {version}; {newer}"
-        )
+    data = heading.parse(whole_file.read(path, heading.name, heading.error), str(path))
     try:
         return parse(data)
     except (KeyError, TypeError, ValueError, AttributeError, CostError) as error:
-        raise CostError(f"{path} is damaged: {error}{remedy}") from None
+        raise heading.damaged(error, str(path)) from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from mpq_plugins import __version__
@@ -12,30 +11,27 @@ from mpq_plugins.errors import CostError
 from mpq_plugins.latency import json_file
 from mpq_plugins.latency.device import Device
 from mpq_plugins.latency_table import Bits, EnergyTable, Entries, LatencyTable
-from mpq_plugins.recipe_file import json_text
+from mpq_plugins.stored import json_text, whole_file
+from mpq_plugins.stored.heading import Heading
 
-FORMAT = "mpq-latency-table"
-SCHEMA_VERSION = 1
+HEADING = Heading("mpq-latency-table", 1, "latency table", CostError)
 
 
 def save(table: LatencyTable, path: str | os.PathLike[str]) -> None:
     """Write the table. Raises CostError where it cannot be written."""
-    data: dict[str, Any] = {"format": FORMAT, "schema_version": SCHEMA_VERSION, "mpq_plugins": __version__}
+    data: dict[str, Any] = {**HEADING.fields, "mpq_plugins": __version__}
     if table.device is not None:
         data |= {"target": table.device.target, "device": dict(table.device.facts)}
     data |= {"overhead_ms": table.overhead_ms, "workloads": dict(table.workloads)}
     data |= {"milliseconds": _texts(table.milliseconds), "spread_ms": _texts(table.spread_ms)}
     if table.energy is not None:
         data |= {"millijoules": _texts(table.energy.millijoules), "overhead_mj": table.energy.overhead_mj}
-    try:
-        Path(path).write_text(json_text.dumps(data), encoding="utf-8")
-    except OSError as error:
-        raise CostError(f"cannot write the latency table {path}: {error.strerror}") from None
+    whole_file.write(path, json_text.dumps(data), HEADING.name, CostError)
 
 
 def load(path: str | os.PathLike[str], device: Device | None = None) -> LatencyTable:
     """Read a table; see LatencyTable.load."""
-    table = json_file.read(path, (FORMAT, SCHEMA_VERSION), "latency table", _table)
+    table = json_file.read(path, HEADING, _table)
     if device is not None:
         difference = device.target if table.device is None else table.device.difference(device)
         if difference:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 from collections.abc import Iterable, Mapping
@@ -17,10 +16,10 @@ from mpq_plugins.latency import json_file
 from mpq_plugins.latency.clock import Timing
 from mpq_plugins.latency.device import Device
 from mpq_plugins.latency.workload import Workload
-from mpq_plugins.recipe_file import json_text
+from mpq_plugins.stored import json_text, whole_file
+from mpq_plugins.stored.heading import Heading
 
-FORMAT = "mpq-timings"
-SCHEMA_VERSION = 1
+HEADING = Heading("mpq-timings", 1, "file of measurements", CostError, "delete it to measure again")
 CACHE_PART = "latency"
 
 
@@ -79,24 +78,13 @@ class TimingStore:
                     store.joules[workload] = _positive(entry["joules"])
             return store
 
-        return json_file.read(
-            path, (FORMAT, SCHEMA_VERSION), "file of measurements", parse, "delete it to measure again"
-        )
+        return json_file.read(path, HEADING, parse)
 
     def save(self) -> None:
         """Write the file, all of it or nothing; does nothing without a path."""
         if self.path is None:
             return
-        unfinished = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished.write_text(json_text.dumps(self.to_dict()), encoding="utf-8")
-            os.replace(unfinished, self.path)
-        except OSError as error:
-            raise CostError(f"cannot write the measurements {self.path}: {error.strerror}") from None
-        finally:
-            with contextlib.suppress(OSError):
-                unfinished.unlink()
+        whole_file.write(self.path, json_text.dumps(self.to_dict()), HEADING.name, CostError, make_folder=True)
 
     def to_dict(self) -> dict[str, Any]:
         """The content of the file."""
@@ -105,8 +93,7 @@ class TimingStore:
             entry: dict[str, Any] = {"workload": workload.to_dict(), "seconds": seconds}
             timings.append(entry | ({"joules": self.joules[workload]} if self.joules.get(workload) else {}))
         return {
-            "format": FORMAT,
-            "schema_version": SCHEMA_VERSION,
+            **HEADING.fields,
             "mpq_plugins": __version__,
             "target": self.device.target,
             "device": dict(self.device.facts),

@@ -9,11 +9,12 @@ from pydantic import Field, FiniteFloat
 
 from mpq_plugins.errors import MPQError, RecipeError
 from mpq_plugins.inventory import Inventory
-from mpq_plugins.reporting import files
 from mpq_plugins.schema import Schema
+from mpq_plugins.stored import whole_file
+from mpq_plugins.stored.heading import Heading
 from mpq_plugins.study.snapshot import inventory_from_dict
 
-FORMAT = "mpq-details"
+HEADING = Heading("mpq-details", 1, "details file", RecipeError)
 
 
 class ErrorCurve(Schema):
@@ -73,9 +74,9 @@ class Details(Schema):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write JSON. Raises OutputError."""
-        files.write(self, path)
+        whole_file.write(path, self.to_json())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Details:
         """Read what ``save`` wrote. Raises RecipeError."""
-        return files.read(cls, path, "details", FORMAT)
+        return HEADING.load(cls, path)

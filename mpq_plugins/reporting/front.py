@@ -10,10 +10,11 @@ from pydantic import Field, FiniteFloat
 
 from mpq_plugins.errors import MPQError, RecipeError
 from mpq_plugins.recipe import Recipe
-from mpq_plugins.reporting import files
 from mpq_plugins.schema import Schema
+from mpq_plugins.stored import whole_file
+from mpq_plugins.stored.heading import Heading
 
-FORMAT = "mpq-pareto"
+HEADING = Heading("mpq-pareto", 1, "Pareto front", RecipeError)
 
 
 class Point(Schema):
@@ -55,12 +56,12 @@ class Front(Schema):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write JSON. Raises OutputError."""
-        files.write(self, path)
+        whole_file.write(path, self.to_json())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Front:
         """Read what ``save`` wrote. Raises RecipeError."""
-        return files.read(cls, path, "Pareto front", FORMAT)
+        return HEADING.load(cls, path)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

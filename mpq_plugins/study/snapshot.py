@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -18,6 +16,7 @@ from mpq_plugins.errors import MPQError
 from mpq_plugins.histogram import Histogram
 from mpq_plugins.inventory import Inventory, Site
 from mpq_plugins.moments import Array
+from mpq_plugins.stored import whole_file
 
 FORMAT = 1
 _OF_WEIGHTS = ("weight", "bias", "covariance", "output_fisher")
@@ -87,14 +86,8 @@ class Snapshot:
             "float_ops": list(self.float_ops),
         }
         text = np.frombuffer(json.dumps(rest).encode(), dtype=np.uint8)
-        draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            with open(draft, "wb") as file:
-                np.savez(file, **{"rest": text, **self.arrays})  # type: ignore[arg-type]
-            os.replace(draft, path)
-        finally:
-            with contextlib.suppress(OSError):
-                draft.unlink()
+        with whole_file.replacing(path) as file:
+            np.savez(file, **{"rest": text, **self.arrays})  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> Snapshot | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mpq_plugins import BudgetError, MPQError, OutputError
-from mpq_plugins.commands.options import check_writable, read_bits, read_budget, write
+from mpq_plugins.commands.options import check_writable, read_bits, read_budget
 
 
 @pytest.mark.parametrize("text", ["four", "2-", "-4", "", "2;4", "fc*="])
@@ -40,10 +40,3 @@ def test_what_cannot_be_written_is_said_before_anything_is_measured(tmp_path: Pa
         check_writable(tmp_path)
     with pytest.raises(OutputError, match=r"there is no directory .*nowhere"):
         check_writable(tmp_path / "nowhere" / "new.json")
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    write(tmp_path / "a.bin", b"abc")
-    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
-    with pytest.raises(OutputError, match="cannot write"):
-        write(tmp_path / "nowhere" / "a.bin", b"abc")

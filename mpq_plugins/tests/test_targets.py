@@ -308,7 +308,7 @@ def test_targets_survive_their_json(name: str, tmp_path: Path) -> None:
 def test_a_malformed_target_is_refused_by_field_and_value(change: dict[str, Any], message: str) -> None:
     with pytest.raises(TargetError, match=message):
         Target(**{**NPU, **change})
-    with pytest.raises(TargetError, match=rf"(?s)npu\.json: .*{message}"):
+    with pytest.raises(TargetError, match=rf"(?s)npu\.json is no valid target: .*{message}"):
         Target.from_json(json.dumps({**NPU, **change}), "npu.json")
 
 
@@ -323,13 +323,13 @@ def test_many_problems_are_named_up_to_five() -> None:
 
 
 def test_a_newer_schema_is_refused_by_its_number() -> None:
-    with pytest.raises(TargetError, match=r"npu\.json has target schema 2, .* reads 1; upgrade mpq-plugins"):
+    with pytest.raises(TargetError, match=r"npu\.json has schema 2, .* reads 1; upgrade mpq-plugins"):
         Target.from_json(json.dumps({**NPU, "schema_version": 2, "novelty": True}), "npu.json")
 
 
 def test_a_file_that_is_no_json_or_is_not_there_is_refused_by_path(tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text("{")
-    with pytest.raises(TargetError, match=r"broken\.json is no JSON"):
+    with pytest.raises(TargetError, match=r"broken\.json is no valid target: "):
         Target.load(tmp_path / "broken.json")
     with pytest.raises(TargetError, match=r"cannot read the target .*none\.json: No such file"):
         HOST.target(str(tmp_path / "none.json"))

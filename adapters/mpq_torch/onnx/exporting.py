@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -15,6 +14,7 @@ from mpq_plugins.inventory import Site
 from mpq_plugins.onnx_graph.opsets import OLDEST_OPSET
 from mpq_plugins.onnx_graph.writer import GraphWriter
 from mpq_plugins.recipe import Recipe
+from mpq_plugins.stored import whole_file
 from mpq_torch.batches import as_batch, model_inputs
 from mpq_torch.fx import simulate
 from mpq_torch.onnx.graph import Walk, integer_ends
@@ -71,7 +71,7 @@ def export(
         raise ModelError(f"the ONNX model has {proto.ByteSize():,} bytes, and one file holds {MOST_BYTES:,}")
     content: bytes = proto.SerializeToString()
     if path is not None:
-        _write(Path(path), content)
+        whole_file.write(path, content, "ONNX model", ModelError)
     return content
 
 
@@ -86,10 +86,3 @@ def _check_target(recipe: Recipe) -> None:
     for entry in (*recipe.weights, *recipe.activations):
         axis = entry.grid.axis if entry.kind == "weight" else None
         target.check(Site(entry.site, entry.kind, entry.op, entry.shape, channel_axis=axis), entry.grid)
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise ModelError(f"cannot write the ONNX model to {path}: {error.strerror}") from None

@@ -225,7 +225,10 @@ def test_details_and_fronts_survive_their_files(tmp_path: Path) -> None:
     [
         ("{", "is damaged"),
         ("[1]", 'is no details file: it should be a JSON object with "format": "mpq-details"'),
-        ('{"format": "mpq-details", "schema_version": 2}', "has schema 2, and this version reads 1; upgrade"),
+        (
+            '{"format": "mpq-details", "schema_version": 2}',
+            "has schema 2, and this version of mpq-plugins reads 1",
+        ),
         ('{"format": "mpq-details", "schema_version": 1}', "sites: this field is missing"),
     ],
     ids=["cut", "foreign", "newer", "incomplete"],
@@ -237,7 +240,7 @@ def test_a_damaged_details_file_is_named(tmp_path: Path, text: str, sentence: st
 
 
 def test_a_missing_file_and_a_missing_directory_are_named(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"cannot read the details .*none.json: No such file"):
+    with pytest.raises(RecipeError, match=r"cannot read the details file .*none.json: No such file"):
         Details.load(tmp_path / "none.json")
     with pytest.raises(OutputError, match=r"cannot write .*nowhere"):
         front().save(tmp_path / "nowhere" / "pareto.json")
