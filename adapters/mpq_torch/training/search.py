@@ -179,7 +179,7 @@ class Search:
         self._recipe = self.plan.recipe(grids, reasons, self._meta())
         for name, quantizer in self._slots.items():
             quantizer.freeze(grids[name])
-        self._round_biases()
+        self._round_biases(self._recipe)
         return self._recipe
 
     def float_model(self) -> nn.Module:
@@ -252,18 +252,14 @@ class Search:
         for path, mode in state["batch_norms"].items():
             self._training.layers[path].mode = mode
         self._recipe = None if state["recipe"] is None else Recipe.from_json(state["recipe"])
-        self._round_biases()
         self._previous = self._copied_parameters()
 
-    def _round_biases(self) -> None:
-        """Biases on the accumulators' steps, which are known once all grids are fixed; back in float where not."""
+    def _round_biases(self, recipe: Recipe) -> None:
+        """Put biases on the accumulators' steps, which are known once all grids are fixed."""
         for path, inputs in self._inputs.items():
             layer = self._training.layers[path]
-            layer.bias_steps = None
-            if self._recipe is not None:
-                weight, grids = self._recipe[f"{path}.weight"], [self._recipe[name] for name in inputs]
-                steps = accumulator_steps(layer.layer, weight, grids)
-                layer.bias_steps = steps.to(layer.layer.weight)
+            weight, grids = recipe[f"{path}.weight"], [recipe[name] for name in inputs]
+            layer.bias_steps = accumulator_steps(layer.layer, weight, grids).to(layer.layer.weight)
 
     def _quantizer(self, slot: Slot, seed: int) -> PO2FakeQuantize:
         return PO2FakeQuantize.hosting(LearnedGrid.of(SlotQuantizer(self.plan.method, slot, seed=seed)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -33,33 +33,42 @@ class TrainedLayer(nn.Module):
     def __init__(self, layer: nn.Module, norm: nn.Module | None, quantizer: nn.Module, mode: BatchNorms) -> None:
         super().__init__()
         self.layer, self.norm, self.quantizer, self.mode = layer, norm, quantizer, mode
-        self.register_buffer("bias_steps", None, persistent=False)
+        self.register_buffer("bias_steps", None)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.norm is None:
             return self._computed(x, self.quantizer(self.layer.weight), self._rounded(self.layer.bias))
         if self.mode == "keep":
             return self.norm(self._computed(x, self.quantizer(self.layer.weight), self.layer.bias))
-        scale = self._scale()
-        weight = self.quantizer(self.layer.weight * self._spread(scale))
+        weight = self.quantizer(self.folded_weight())
         if self.mode == "fold" and self.norm.training:
-            return self._normalized(self._computed(x, weight, None), scale.detach())
+            return self._normalized(self._computed(x, weight, None), self._scale().detach().to(weight))
         return self._computed(x, weight, self._rounded(self.folded_bias()))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """A state has bias steps if its grids were fixed, whether or not those here are."""
+        steps = state_dict.get(f"{prefix}bias_steps")
+        self.bias_steps = None if steps is None else torch.empty_like(steps, device=self.layer.weight.device)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def folded_weight(self) -> Tensor:
         """The weight that is quantized."""
         if self.norm is None or self.mode == "keep":
             return self.layer.weight
-        return self.layer.weight * self._spread(self._scale())
+        return (self.layer.weight * self._spread(self._scale())).to(self.layer.weight)
 
     def folded_bias(self) -> Tensor:
         """The bias of the layer with its batch norm folded in."""
-        mean = self.norm.running_mean if self.layer.bias is None else self.norm.running_mean - self.layer.bias
-        return self._beta() - mean * self._scale()
+        mean = self.norm.running_mean.double()
+        inner = -mean if self.layer.bias is None else self.layer.bias - mean
+        return (inner * self._scale() + self._beta()).to(self.norm.running_mean)
 
     def _scale(self) -> Tensor:
-        """gamma / sigma by running statistics, [channels]."""
-        sigma = torch.sqrt(self.norm.running_var + self.norm.eps)
+        """gamma / sigma by running statistics, [channels], in float64.
+
+        As mpq_plugins.folding has it, step by step: a weight between two codes must fall to the same one.
+        """
+        sigma = torch.sqrt(self.norm.running_var.double() + self.norm.eps)
         return 1.0 / sigma if self.norm.weight is None else self.norm.weight / sigma
 
     def _rounded(self, bias: Tensor | None) -> Tensor | None:

@@ -120,12 +120,19 @@ def test_biases_are_rounded_like_the_converted_models_from_the_moment_the_grids_
     recipe = trained.harden()
     weight, image = recipe.weights[0].grid, recipe.activations[0].grid
     np.testing.assert_array_equal(layer.bias_steps, np.asarray(weight.steps) * image.step)
-    torch.save(trained.state_dict(), tmp_path / "hardened.pt")
-    resumed = search("msqe")
-    resumed.load_state_dict(torch.load(tmp_path / "hardened.pt", weights_only=True))
     images = digits.test_images()[0][:32]
     with torch.no_grad():
-        assert torch.equal(resumed.model.eval()(images), trained.model.eval()(images))
+        outputs = trained.model.eval()(images)
+        for part in (trained, trained.model):
+            resumed = search("msqe")
+            before = copy.deepcopy(resumed.model.state_dict())
+            torch.save(part.state_dict(), tmp_path / "hardened.pt")
+            (resumed if part is trained else resumed.model).load_state_dict(
+                torch.load(tmp_path / "hardened.pt", weights_only=True)
+            )
+            assert torch.equal(resumed.model.eval()(images), outputs)
+            resumed.model.load_state_dict(before)
+            assert not any(layer.bias_steps is not None for layer in resumed._training.layers.values())
     beta = layer.norm.bias.detach().clone()
     trained.model.train()
     digits.run(trained, 2, optimizer, first=4)

@@ -2,10 +2,12 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from mpq_plugins.folding import fold_batch_norm
 from mpq_torch.tests.networks import settled
 from mpq_torch.training.trained_layer import TrainedLayer
 
@@ -26,6 +28,20 @@ def pair(name):
     with torch.no_grad():
         float_model[1].weight[1] *= -1  # a negative gamma is legal
     return float_model, torch.randn(shape) * 2 + 0.3
+
+
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+def test_the_folded_layer_is_the_converted_models_to_the_last_bit(bias):
+    torch.manual_seed(3)
+    layer, norm = settled(nn.Sequential(nn.Conv2d(64, 64, 3, bias=bias), nn.BatchNorm2d(64)))
+    statistics = (t.detach().numpy() for t in (norm.weight, norm.bias, norm.running_mean, norm.running_var))
+    own = layer.bias.detach().numpy() if bias else None
+    weight, folded_bias = fold_batch_norm(layer.weight.detach().numpy(), own, *statistics, norm.eps)
+    in_float32 = (layer.weight * (norm.weight / torch.sqrt(norm.running_var + norm.eps)).view(-1, 1, 1, 1)).detach()
+    assert not np.array_equal(in_float32, weight.astype(np.float32))
+    trained = TrainedLayer(layer, norm, nn.Identity(), "fold")
+    np.testing.assert_array_equal(trained.folded_weight().detach(), weight.astype(np.float32))
+    np.testing.assert_array_equal(trained.folded_bias().detach(), folded_bias.astype(np.float32))
 
 
 @pytest.mark.parametrize("mode", ["fold", "freeze", "keep"])
