@@ -1,7 +1,8 @@
 """Training at low precision from a pretrained CIFAR-10 ResNet-20: accuracy, bits, seconds per step.
 
     python -m benchmarks.cifar_qat --data DIR --method hmq --bits 3 --passes 4 [--teacher resnet32]
-        [--set NAME=VALUE ...] [--search-share 0.5] [--lr 0.04] [--freeze-norms 1] [--seed 0] [--time-only]
+        [--temperature 4] [--set NAME=VALUE ...] [--search-share 0.5] [--lr 0.04] [--clip 5] [--freeze-norms 1]
+        [--seed 0] [--time-only]
 
 DIR holds ``cifar-10-batches-py`` and the checkpoints of akamaster/pytorch_resnet_cifar10. Weights on
 power-of-two grids per tensor, activations at 8 bits, batch norms folded in training; SGD with a one-cycle
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -63,9 +65,9 @@ def train_and_score(
 ) -> tuple[mpq.Recipe, dict[str, float]]:
     """Search, harden, finetune; the recipe, and accuracies in per cent by moment."""
     total = round(arguments.passes * (len(images) // BATCH))
-    settings = total, arguments.lr, arguments.seed, arguments.weight_decay
+    settings = total, arguments.lr, arguments.seed, arguments.weight_decay, arguments.clip
     found = {}
-    for step, _ in train(search, images, labels, loss_of(teacher), *settings):
+    for step, _ in train(search, images, labels, loss_of(teacher, arguments.temperature), *settings):
         if step == search.steps:
             found["searched"] = _scored(search, score)
             search.harden()
@@ -153,9 +155,11 @@ def main() -> None:
     parser.add_argument("--passes", type=float, default=4.0, help="over the training images, search included")
     parser.add_argument("--search-share", type=float, default=0.5, help="of the passes, for methods that search")
     parser.add_argument("--teacher", choices=["resnet32", "resnet20"], default=None)
+    parser.add_argument("--temperature", type=float, default=1.0, help="that softens the teacher's outputs")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="hyper-parameters of the method")
     parser.add_argument("--lr", type=float, default=0.04)
     parser.add_argument("--weight-decay", type=float, default=1e-4)
+    parser.add_argument("--clip", type=float, default=math.inf, help="the largest norm of the gradient")
     parser.add_argument("--freeze-norms", type=float, default=1.0, help="share of the steps after which norms freeze")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--time-only", action="store_true", help="seconds per step, no training")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -54,15 +55,18 @@ def load_teacher(name: str, data: Path) -> Callable[[Tensor], Tensor]:
     return lambda x: frozen(x.bfloat16()).float()
 
 
-def loss_of(teacher: Callable[[Tensor], Tensor] | None) -> Loss:
-    """Cross entropy with the labels, or with the softened outputs of a teacher (soft labels only)."""
+def loss_of(teacher: Callable[[Tensor], Tensor] | None, temperature: float = 1.0) -> Loss:
+    """Cross entropy with the labels, or with the outputs of a teacher softened by a temperature (soft labels only).
+
+    Times the squared temperature, which keeps the size of the gradient (Hinton, Vinyals and Dean 2015, section 2).
+    """
     if teacher is None:
         return lambda x, outputs, labels: F.cross_entropy(outputs, labels)
 
     def distilled(x: Tensor, outputs: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
             aim = teacher(x)
-        return distillation(TORCH, outputs, aim)
+        return temperature**2 * distillation(TORCH, outputs, aim, temperature)
 
     return distilled
 
@@ -76,12 +80,17 @@ def train(
     lr: float,
     seed: int,
     weight_decay: float = 1e-4,
+    clip: float = math.inf,
 ) -> Iterator[tuple[int, float]]:
-    """``total`` steps of SGD under a one-cycle rate, each as its number, from 1, and its loss without penalties."""
+    """``total`` steps of SGD under a one-cycle rate, each as its number, from 1, and its loss without penalties.
+
+    clip: the largest norm of the gradient of all weights, biases and parameters of batch norms together.
+    """
     generator = torch.Generator().manual_seed(seed)
     search.model.to(memory_format=torch.channels_last)
     groups = search.parameter_groups(lr, weight_decay=weight_decay)
     optimizer = torch.optim.SGD(groups, momentum=0.9, nesterov=True)
+    network = [p for group in groups if not group["name"].startswith("quantizers") for p in group["params"]]
     rates = [group["lr"] for group in optimizer.param_groups]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=total, pct_start=0.2)
     started = time.perf_counter()
@@ -89,6 +98,7 @@ def train(
     for step, (x, y) in enumerate(itertools.islice(passes, total), 1):
         loss = loss_of_batch(x, search.model(x), y)
         (loss + search.penalty()).backward()
+        norm = torch.nn.utils.clip_grad_norm_(network, clip)
         optimizer.step()
         optimizer.zero_grad()
         search.step()
@@ -96,7 +106,9 @@ def train(
         if step % 100 == 0:
             spent = time.perf_counter() - started
             print(
-                f"  step {step}/{total} loss {loss.item():.3f} bits {_mean_bits(search):.2f} {spent:.0f} s", flush=True
+                f"  step {step}/{total} loss {loss.item():.3f} gradient {norm:.3f} "
+                f"bits {_mean_bits(search):.2f} {spent:.0f} s",
+                flush=True,
             )
         yield step, loss.item()
 

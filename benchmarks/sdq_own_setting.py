@@ -1,7 +1,7 @@
 """SDQ as its paper trains CIFAR-10: weights of less than two bits on average, activations in float, a teacher.
 
     python -m benchmarks.sdq_own_setting --data DIR [--bits 1.93] [--search-passes 2] [--passes 8]
-        [--quantizer entropy] [--lr 0.04] [--seed 0]
+        [--quantizer entropy] [--temperature 4] [--lr 0.04] [--clip 5] [--seed 0]
 
 DIR holds ``cifar-10-batches-py`` and the checkpoints of akamaster/pytorch_resnet_cifar10. Phase 1 finds the
 bits of ResNet-20's weights (1 to 4; the first and the last layer have 8, and count) on DoReFa's quantizer
@@ -13,6 +13,7 @@ such grids exist in simulation only, so nothing is converted. Scored on the 10,0
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import time
 from collections import deque
@@ -61,14 +62,16 @@ def main() -> None:
     parser.add_argument("--search-passes", type=float, default=2.0, help="of phase 1, over the training images")
     parser.add_argument("--passes", type=float, default=8.0, help="of phase 2")
     parser.add_argument("--quantizer", choices=["dorefa", "entropy"], default="entropy", help="of phase 2")
+    parser.add_argument("--temperature", type=float, default=1.0, help="that softens the teacher's outputs")
     parser.add_argument("--lr", type=float, default=0.04)
+    parser.add_argument("--clip", type=float, default=math.inf, help="the largest norm of the gradient")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
     net = load_model("resnet20", arguments.data)
     images, labels = load_images(arguments.data, train=True)
     test = load_images(arguments.data, train=False)
-    loss_of_batch = loss_of(load_teacher("resnet32", arguments.data))
+    loss_of_batch = loss_of(load_teacher("resnet32", arguments.data), arguments.temperature)
     started = time.perf_counter()
     steps_of_pass = len(images) // BATCH
     shared = {
@@ -89,7 +92,8 @@ def main() -> None:
         **shared,
     )
     leave_activations_in_float(searching)
-    for _ in train(searching, images, labels, loss_of_batch, searching.steps, arguments.lr, arguments.seed):
+    settings = {"lr": arguments.lr, "clip": arguments.clip}
+    for _ in train(searching, images, labels, loss_of_batch, searching.steps, seed=arguments.seed, **settings):
         pass
     searched = accuracy(searching.model.eval(), *test)
     recipe = searching.harden()
@@ -104,13 +108,14 @@ def main() -> None:
         **shared,
     )
     leave_activations_in_float(fixed)
-    phase = train(fixed, images, labels, loss_of_batch, fixed.steps, arguments.lr, arguments.seed + 1)
+    phase = train(fixed, images, labels, loss_of_batch, fixed.steps, seed=arguments.seed + 1, **settings)
     loss = statistics.fmean(deque((loss for _, loss in phase), maxlen=100))
     trained = accuracy(fixed.model.eval(), *test)
     print(
         f"float {accuracy(net, *test):.2f} %, average {recipe.average_weight_bits:.3f} bits: "
         f"after phase 1 {searched:.2f} %, after phase 2 {trained:.2f} % (loss {loss:.4f}); "
         f"{arguments.search_passes:g} + {arguments.passes:g} passes, quantizer {arguments.quantizer}, "
+        f"temperature {arguments.temperature:g}, rate {arguments.lr:g}, clip {arguments.clip:g}, "
         f"seed {arguments.seed}, {(time.perf_counter() - started) / 60:.0f} minutes"
     )
 
