@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.cifar import MEAN, STD, load_model
-from mpq_plugins.regularizers import distillation
+from mpq_plugins.regularizers import mixed_distillation
 from mpq_torch import fx
 from mpq_torch.ops import TORCH
 
@@ -56,17 +56,14 @@ def load_teacher(name: str, data: Path) -> Callable[[Tensor], Tensor]:
 
 
 def loss_of(teacher: Callable[[Tensor], Tensor] | None, temperature: float = 1.0) -> Loss:
-    """Cross entropy with the labels, or with the outputs of a teacher softened by a temperature (soft labels only).
-
-    Times the squared temperature, which keeps the size of the gradient (Hinton, Vinyals and Dean 2015, section 2).
-    """
+    """Cross entropy with the labels, or with the outputs of a teacher softened by a temperature (soft labels only)."""
     if teacher is None:
         return lambda x, outputs, labels: F.cross_entropy(outputs, labels)
 
     def distilled(x: Tensor, outputs: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
             aim = teacher(x)
-        return temperature**2 * distillation(TORCH, outputs, aim, temperature)
+        return mixed_distillation(TORCH, outputs, aim, outputs.new_zeros(()), 1.0, temperature)
 
     return distilled
 
