@@ -19,8 +19,9 @@ from mpq_plugins.recipe import Recipe
 from mpq_plugins.request import FLOAT_OPS
 from mpq_plugins.targets import Target
 from mpq_plugins.thresholds import search_threshold
+from mpq_plugins.training.hardened_grid import hardened_grid
 from mpq_plugins.training.method import TrainingMethod
-from mpq_plugins.training.plan import TrainingPlan
+from mpq_plugins.training.plan import TrainingPlan, own_bits
 from mpq_tfmot.hosted import Hosted, HostedModel, Numbers, forget_functions, hosted_model
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.model_sites import take_inventory
@@ -71,7 +72,8 @@ def harden(
     numbers = {id(h): h.numbers() for h in hosted.hosted if h.quantizer.method is not None}
     preferences = {name: _preferences(group, numbers) for name, group in groups.items()}
     preferences |= {name: {grid.bits: 0.0} for name, grid in _given(hosted).items()}
-    plan = plan_of(hosted, target, budget if budget is not None else _own(preferences), latency=latency)
+    own = {name: own_bits(costs) for name, costs in preferences.items()}
+    plan = plan_of(hosted, target, budget if budget is not None else own, latency=latency)
     allowed = {name: {b: preferences[name][b] for b in slot.bits} for name, slot in plan.slots.items()}
     bits, reasons, _ = plan.choose(allowed)
     grids = {name: _widest([_grid(h, bits[name], numbers) for h in group]) for name, group in groups.items()}
@@ -200,15 +202,12 @@ def _preferences(group: Sequence[Hosted], numbers: Mapping[int, tuple[Numbers, N
     return total
 
 
-def _own(preferences: Mapping[str, Mapping[int, float]]) -> dict[str, int]:
-    return {name: min(costs, key=lambda bits, of=costs: (of[bits], bits)) for name, costs in preferences.items()}  # type: ignore[misc]
-
-
 def _grid(hosted: Hosted, bits: int, numbers: Mapping[int, tuple[Numbers, Numbers]]) -> Grid:
     quantizer = hosted.quantizer
     if quantizer.method is None:
         return quantizer.grid(hosted.variables)
-    return quantizer.method.harden(quantizer.slot, *numbers[id(hosted)], bits)
+    weight = None if hosted.weight is None else hosted.weight.numpy()
+    return hardened_grid(quantizer.method, quantizer.slot, *numbers[id(hosted)], bits, weight)
 
 
 def _widest(grids: Sequence[Grid]) -> Grid:

@@ -105,7 +105,7 @@ class TrainingPlan:
         since so do its bits; every slot's own choice, where that fits.
         Raises InfeasibleBudget with the smallest reachable values.
         """
-        own = {name: min(by_bits, key=lambda b, p=by_bits: (p[b], b)) for name, by_bits in preferences.items()}  # type: ignore[misc]
+        own = {name: own_bits(by_bits) for name, by_bits in preferences.items()}
         if self.budget is None:
             return own, {name: f"{bits} bits: the only candidate" for name, bits in own.items()}, None
         bits_of = {site: sorted(preferences[slot]) for site, slot in self.slot_of.items()}
@@ -143,6 +143,15 @@ def trainable(method: str | TrainingMethod) -> TrainingMethod:
         known = [name for name, m in plugins.methods().items() if isinstance(getattr(m, "training", m), TrainingMethod)]
         raise MPQError(f"method {getattr(found, 'name', found)!r} does not train; those that do are {', '.join(known)}")
     return found
+
+
+def own_bits(preferences: Mapping[int, float]) -> int:
+    """The bits that a slot would rather have than any others; the fewer of equal ones.
+
+    >>> own_bits({2: 0.7, 4: 0.0, 8: 0.0})
+    4
+    """
+    return min(preferences, key=lambda bits: (preferences[bits], bits))
 
 
 def own_choices(

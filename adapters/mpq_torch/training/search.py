@@ -175,7 +175,8 @@ class Search:
             self.plan, {n: p for n, (p, _) in numbers.items()}, {n: s for n, (_, s) in numbers.items()}
         )
         bits, reasons, _ = self.plan.choose(preferences)
-        grids = {name: quantizer.harden(bits[name]) for name, quantizer in self._slots.items()}
+        weights = observed_by_slot(self._training, self.plan, {})
+        grids = {name: quantizer.harden(bits[name], weights.get(name)) for name, quantizer in self._slots.items()}
         self._recipe = self.plan.recipe(grids, reasons, self._meta())
         for name, quantizer in self._slots.items():
             quantizer.freeze(grids[name])

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mpq_plugins.errors import MPQError, NonFiniteValues
 from mpq_plugins.grid import Grid
+from mpq_plugins.training.hardened_grid import hardened_grid
 from mpq_plugins.training.method import NOISE, Progress, TrainingMethod
 from mpq_plugins.training.slot import Observed, Slot
 from mpq_torch.ops import TORCH
@@ -116,8 +117,8 @@ class SlotQuantizer(nn.Module):
         parts = self.parameters_now(), self.state_now()
         return tuple({k: v.detach().cpu().double().numpy() for k, v in part.items()} for part in parts)  # type: ignore[return-value]
 
-    def harden(self, bits: int | None = None) -> Grid:
-        """The grid of the moment; bits: at another width than the method's own choice.
+    def harden(self, bits: int | None = None, weight: np.ndarray | None = None) -> Grid:
+        """The grid of the moment; bits: those that the budget leaves it, weight: as it is now (hardened_grid).
 
         Raises NonFiniteValues where a learned parameter is, naming the site.
         """
@@ -129,7 +130,9 @@ class SlotQuantizer(nn.Module):
         for name, value in parameters.items():
             if not np.all(np.isfinite(value)):
                 raise NonFiniteValues(f"site {self.slot.name!r}: the learned {name} is {value.tolist()}")
-        return self.method.harden(self.slot, parameters, state, bits)
+        if bits is None:
+            return self.method.harden(self.slot, parameters, state)
+        return hardened_grid(self.method, self.slot, parameters, state, bits, weight)
 
     def freeze(self, grid: Grid) -> None:
         """Fix the grid; what was learned stays where it is and gets no gradient any more."""
