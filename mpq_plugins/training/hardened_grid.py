@@ -20,7 +20,7 @@ def hardened_grid(
 
     At its own choice the method says which. A weight that is moved to other bits gets the power-of-two
     thresholds of least squared error: a search turns away from such bits long before it ends, and what it
-    knew of them is of the weights of then, which may all round to zero there by now.
+    knew of them is of the weights of then; by now they may saturate there, or all round to zero.
 
     Raises NonFiniteValues where the weight is not finite.
     """

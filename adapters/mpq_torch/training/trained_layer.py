@@ -40,9 +40,10 @@ class TrainedLayer(nn.Module):
             return self._computed(x, self.quantizer(self.layer.weight), self._rounded(self.layer.bias))
         if self.mode == "keep":
             return self.norm(self._computed(x, self.quantizer(self.layer.weight), self.layer.bias))
-        weight = self.quantizer(self.folded_weight())
+        scale = self._scale()
+        weight = self.quantizer(self._scaled(scale))
         if self.mode == "fold" and self.norm.training:
-            return self._normalized(self._computed(x, weight, None), self._scale().detach().to(weight))
+            return self._normalized(self._computed(x, weight, None), scale.detach().to(weight))
         return self._computed(x, weight, self._rounded(self.folded_bias()))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
@@ -55,7 +56,7 @@ class TrainedLayer(nn.Module):
         """The weight that is quantized."""
         if self.norm is None or self.mode == "keep":
             return self.layer.weight
-        return (self.layer.weight * self._spread(self._scale())).to(self.layer.weight)
+        return self._scaled(self._scale())
 
     def folded_bias(self) -> Tensor:
         """The bias of the layer with its batch norm folded in."""
@@ -70,6 +71,9 @@ class TrainedLayer(nn.Module):
         """
         sigma = torch.sqrt(self.norm.running_var.double() + self.norm.eps)
         return 1.0 / sigma if self.norm.weight is None else self.norm.weight / sigma
+
+    def _scaled(self, scale: Tensor) -> Tensor:
+        return (self.layer.weight * self._spread(scale)).to(self.layer.weight)
 
     def _rounded(self, bias: Tensor | None) -> Tensor | None:
         """The bias on the accumulator's grid, straight-through."""

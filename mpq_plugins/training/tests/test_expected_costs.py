@@ -9,20 +9,10 @@ from hypothesis import strategies as st
 
 from mpq_plugins.budget import Budget
 from mpq_plugins.costs import COST_MODELS, CostRow, CostTerm, cost_of
-from mpq_plugins.inventory import Inventory, Site
 from mpq_plugins.ops import NUMPY
 from mpq_plugins.training.plan import TrainingPlan
+from mpq_plugins.training.tests.two_layers import INVENTORY
 
-INVENTORY = Inventory(
-    [
-        Site("x", "activation", "input", (3, 4, 4)),
-        Site("a.weight", "weight", "conv2d", (8, 3, 3, 3), macs=3456, channel_axis=0, inputs=("x",)),
-        Site("a", "activation", "conv2d", (8, 4, 4), inputs=("x",), signed=False),
-        Site("b.weight", "weight", "linear", (10, 128), macs=1280, channel_axis=0, inputs=("a",)),
-        Site("b", "activation", "linear", (10,), inputs=("a",)),
-    ],
-    live=[("x",), ("x", "a"), ("a", "b")],
-)
 BITS = (2, 3, 5, 8)
 RESOURCES = ("weight_bytes", "activation_bytes", "average_weight_bits", "bops")
 

@@ -7,20 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpq_plugins.budget import Budget
-from mpq_plugins.inventory import Inventory, Site
 from mpq_plugins.training.plan import TrainingPlan
+from mpq_plugins.training.tests.two_layers import INVENTORY
 
 SMALL, LARGE = 216, 1280
-INVENTORY = Inventory(
-    [
-        Site("x", "activation", "input", (3, 4, 4)),
-        Site("a.weight", "weight", "conv2d", (8, 3, 3, 3), macs=3456, channel_axis=0, inputs=("x",)),
-        Site("a", "activation", "conv2d", (8, 4, 4), inputs=("x",), signed=False),
-        Site("b.weight", "weight", "linear", (10, 128), macs=1280, channel_axis=0, inputs=("a",)),
-        Site("b", "activation", "linear", (10,), inputs=("a",)),
-    ],
-    live=[("x",), ("x", "a"), ("a", "b")],
-)
 BITS = (2, 4, 8)
 
 
