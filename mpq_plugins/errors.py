@@ -37,7 +37,14 @@ class TargetError(MPQError):
 
 
 class UnsupportedOp(MPQError):
-    """The target has no grid for an op of the model."""
+    """The target has no grid for an op of the model, or nothing computes it in integers.
+
+    ``names`` are those of the ops, where they are known.
+    """
+
+    def __init__(self, message: str, names: "list[str] | tuple[str, ...]" = ()) -> None:
+        super().__init__(message)
+        self.names = tuple(names)
 
 
 class ModelError(MPQError):

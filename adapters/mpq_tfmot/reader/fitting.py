@@ -1,0 +1,34 @@
+"""A model together with a recipe that fits it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mpq_plugins import plugins
+from mpq_plugins.errors import RecipeMismatch, UnsupportedOp
+from mpq_plugins.graph.quantized import QuantizedGraph
+from mpq_plugins.graph.sites import GraphSites, take_sites
+from mpq_plugins.recipe import Recipe
+from mpq_plugins.request import float_ops_of
+from mpq_tfmot.reader.reading import Reading, read_model
+
+
+def read_fitting(model: Any, recipe: Recipe) -> tuple[Reading, GraphSites]:
+    """The model as a graph and its sites, after a check that the recipe has just these.
+
+    Raises RecipeMismatch, with names, and as read_model does.
+    """
+    try:
+        reading = read_model(model, float_ops_of(recipe.meta))
+    except UnsupportedOp as error:
+        raise RecipeMismatch(f"the recipe does not fit the model: {error}") from error
+    signs = {entry.site: entry.grid.signed for entry in recipe.activations}
+    sites = take_sites(reading.graph, signs)
+    recipe.check_fits(sites.inventory)
+    return reading, sites
+
+
+def read_quantized(model: Any, recipe: Recipe) -> tuple[Reading, QuantizedGraph]:
+    """The model as a graph on the recipe's grids, weights and biases at the nearest value that they may take."""
+    reading, sites = read_fitting(model, recipe)
+    return reading, QuantizedGraph.of(reading.graph, sites, recipe, plugins.target(recipe.target))

@@ -1,0 +1,66 @@
+"""Activation functions of Keras and TensorFlow as records of ops, and the proof that they compute the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from mpq_plugins.graph.node import UNKNOWN, Node, Shape
+from mpq_plugins.graph.numpy_runner import NUMPY_RUNNER
+from mpq_plugins.graph.ops import op_of, spelled
+from mpq_tfmot.keras import tf
+
+CLAMPS: dict[str, tuple[float | None, float | None]] = {"relu": (0.0, None), "relu6": (0.0, 6.0)}
+PROBES = np.linspace(-8.0, 8.0, 65, dtype=np.float32)
+TOLERANCE = 1e-4
+
+
+def name_of(activation: Any) -> str:
+    """The name of an activation function or object; "linear" for none."""
+    if activation is None:
+        return "linear"
+    if type(activation).__name__ in ("QuantizeAwareActivation", "NoOpActivation"):
+        activation = getattr(activation, "activation", None)
+    return str(getattr(activation, "__name__", type(activation).__name__))
+
+
+def function_node(
+    name: str,
+    inputs: tuple[str, ...],
+    shape: Shape,
+    what: str,
+    compute: Callable[[Any], Any],
+    attrs: Mapping[str, Any] | None = None,
+) -> Node:
+    """The node of a function of one element that Keras calls ``what``.
+
+    compute: the function itself. A function of a known name that computes something else is "unknown", as is a
+    function of no known name.
+    """
+    if what in CLAMPS:
+        low, high = CLAMPS[what]
+        return Node(name, "clamp", inputs, shape, low=low, high=high)
+    found = spelled("keras").get(what)
+    if found is None or not found.table:
+        return unknown(name, inputs, shape, what)
+    node = Node(name, found.word, inputs, shape, attrs=attrs or {})
+    if not _computes(node, compute):
+        return unknown(name, inputs, shape, what, f"it is called {what} and computes another function")
+    return node
+
+
+def unknown(name: str, inputs: tuple[str, ...], shape: Shape, what: str, reason: str | None = None) -> Node:
+    """A node that no record describes. what: in a word."""
+    return Node(name, UNKNOWN, inputs, shape, attrs={"what": what, "reason": reason or f"no integer kernel for {what}"})
+
+
+def _computes(node: Node, compute: Callable[[Any], Any]) -> bool:
+    """Whether a function gives the values of the node's record, but for float32's rounding."""
+    try:
+        got = np.asarray(compute(tf.constant(PROBES)), np.float64)
+    except Exception:  # a function that does not take such a tensor is none of one element
+        return False
+    wanted = op_of(node).value(NUMPY_RUNNER, node, PROBES.astype(np.float64))
+    return got.shape == wanted.shape and bool(np.allclose(got, wanted, rtol=TOLERANCE, atol=TOLERANCE))

@@ -1,0 +1,1 @@
+"""Reading a torch model into a Graph."""

@@ -1,0 +1,108 @@
+"""One call of a traced graph, as the rules that make nodes of it see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+from mpq_plugins.graph.node import UNKNOWN, Batch, Node, Shape
+from mpq_torch.reader.shapes import Observed
+
+
+@dataclass(frozen=True)
+class Call:
+    """node: of the traced graph. name: of the node to make. module: that it calls; None of a function.
+
+    names: of the graph's nodes by traced node. observed: shapes and numbers. attribute: gives a tensor of the model by
+    its path.
+    """
+
+    node: fx.Node
+    name: str
+    module: nn.Module | None
+    names: dict[fx.Node, str]
+    observed: Observed
+    attribute: Callable[[str], Any]
+
+    def argument(self, position: int, name: str, default: Any = None) -> Any:
+        """An argument of a function, by position or name; sizes that the model computes as the numbers they are."""
+        node = self.node
+        found = node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
+        return fx.node.map_arg(found, lambda n: self.observed.values.get(n, n))
+
+    def tensor(self, position: int = 0, name: str = "input") -> fx.Node:
+        """The node of an argument that is a tensor."""
+        found = self.argument(position, name)
+        assert isinstance(found, fx.Node), f"{self.name}: argument {name} is no tensor"
+        return found
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The node that the op reads first."""
+        return (self.names[self.tensor()],)
+
+    @property
+    def in_shape(self) -> Shape:
+        """The shape of what the op reads first."""
+        return self.observed.shapes[self.tensor()]
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of the output; () where it is no tensor."""
+        return self.observed.shapes.get(self.node, ())
+
+    def made(self, op: str, inputs: tuple[str, ...] | None = None, **fields: Any) -> Node:
+        """A node of this call."""
+        return Node(self.name, op, self.inputs if inputs is None else inputs, self.shape, **fields)
+
+    def unknown(self, reason: str) -> Node:
+        """A node that no record describes."""
+        what = type(self.module).__name__ if self.module is not None else function_name(self.node)
+        inputs = tuple(dict.fromkeys(self.names[n] for n in tensors_read(self.node) if n in self.names))
+        return Node(self.name, UNKNOWN, inputs, self.shape, attrs={"what": what, "reason": reason})
+
+    def parameter(self, position: int, name: str) -> Any:
+        """A tensor of the model that a function takes, as float64; None for none.
+
+        Raises KeyError where the argument is computed.
+        """
+        found = self.argument(position, name)
+        if found is None:
+            return None
+        if not isinstance(found, fx.Node) or found.op != "get_attr":
+            raise KeyError(name)
+        return array_of(self.attribute(str(found.target)))
+
+
+Rule = Callable[[Call], "Node | fx.Node"]
+"""Makes the node of a call, or says which node it stands for where the call does nothing."""
+
+
+def function_name(node: fx.Node) -> str:
+    """The name of what a node calls."""
+    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
+
+
+def tensors_read(node: fx.Node) -> list[fx.Node]:
+    """The nodes whose values a node needs."""
+    return list(node.all_input_nodes)
+
+
+def array_of(tensor: Tensor) -> Any:
+    """A parameter or buffer as float64."""
+    return tensor.detach().cpu().double().numpy()
+
+
+def numbers(value: Any, dims: int) -> tuple[int, ...]:
+    """A size as one number for each dimension."""
+    values = tuple(int(v) for v in value) if isinstance(value, (tuple, list)) else (int(value),)
+    return values * dims if len(values) == 1 else values
+
+
+def whole(size: int | Batch) -> int:
+    """A size that is not the batch's."""
+    assert not isinstance(size, Batch)
+    return size

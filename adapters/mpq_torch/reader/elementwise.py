@@ -1,0 +1,102 @@
+"""Clamps, sums and functions of one element."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from mpq_plugins.graph.node import Node
+from mpq_plugins.graph.ops import all_ops
+from mpq_torch.canonical_ops import Add, Clamp, Input
+from mpq_torch.reader.call import Call, Rule
+
+
+def clamp_to(low: float | None, high: float | None) -> Rule:
+    """A clamp with constant bounds."""
+    return lambda call: call.made("clamp", low=low, high=high)
+
+
+def hardtanh(call: Call) -> Node:
+    """nn.Hardtanh and F.hardtanh."""
+    if call.module is not None:
+        low, high = call.module.min_val, call.module.max_val
+    else:
+        low, high = call.argument(1, "min_val", -1.0), call.argument(2, "max_val", 1.0)
+    return call.made("clamp", low=float(low), high=float(high))
+
+
+def clamp_function(call: Call) -> Node:
+    """torch.clamp."""
+    low, high = call.argument(1, "min"), call.argument(2, "max")
+    if isinstance(low, fx.Node) or isinstance(high, fx.Node):
+        return call.unknown("the bounds of a clamp must be constants")
+    return call.made("clamp", low=_number(low), high=_number(high))
+
+
+def clamp_module(call: Call) -> Node:
+    """The clamp of a model that was constrained."""
+    module: Any = call.module
+    return call.made("clamp", low=_number(module.low), high=_number(module.high))
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def add(call: Call) -> Node:
+    """The sum of two tensors."""
+    a, b = call.argument(0, "input"), call.argument(1, "other")
+    if not (isinstance(a, fx.Node) and isinstance(b, fx.Node)):
+        return call.unknown("adding a constant has no integer kernel")
+    if call.node.kwargs.get("alpha", 1) != 1:
+        return call.unknown("add with alpha other than 1 has no integer kernel")
+    return call.made("add", (call.names[a], call.names[b]))
+
+
+def nothing(call: Call) -> fx.Node:
+    """What does nothing outside of training."""
+    return call.tensor()
+
+
+def function_of_one(word: str) -> Rule:
+    """A function of one element without arguments."""
+    return lambda call: call.made(word)
+
+
+MODULES: dict[Any, Rule] = {
+    nn.ReLU: clamp_to(0.0, None),
+    nn.ReLU6: clamp_to(0.0, 6.0),
+    nn.Hardtanh: hardtanh,
+    Clamp: clamp_module,
+    Add: add,
+    (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Identity, Input): nothing,
+}
+FUNCTIONS: dict[Any, Rule] = {
+    **dict.fromkeys([F.relu, torch.relu, F.relu_, torch.relu_, "relu", "relu_"], clamp_to(0.0, None)),
+    F.relu6: clamp_to(0.0, 6.0),
+    **dict.fromkeys([F.hardtanh, F.hardtanh_], hardtanh),
+    **dict.fromkeys([torch.clamp, torch.clip, "clamp", "clamp_", "clip"], clamp_function),
+    **dict.fromkeys([operator.add, operator.iadd, torch.add, "add", "add_"], add),
+    **dict.fromkeys([F.dropout, F.dropout2d, "contiguous"], nothing),
+}
+
+SIMPLE = ("hardswish",)
+"""Functions of one element that need no argument, as every engine of torch computes them."""
+
+
+def _spelled(name: str) -> Callable[..., Any] | type[nn.Module] | str | None:
+    """What a record's spelling stands for: "nn.X", "F.x", "torch.x", "operator.x", or ".x" for a method."""
+    room, _, own = name.rpartition(".")
+    rooms = {"nn": nn, "F": F, "torch": torch, "operator": operator}
+    return own if not room else getattr(rooms[room], own, None)
+
+
+for _word in SIMPLE:
+    for _name in all_ops()[_word].spellings["torch"]:
+        _found = _spelled(_name)
+        (MODULES if _name.startswith("nn.") else FUNCTIONS)[_found] = function_of_one(_word)

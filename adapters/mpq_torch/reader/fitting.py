@@ -1,0 +1,41 @@
+"""A model together with a recipe that fits it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from mpq_plugins import plugins
+from mpq_plugins.errors import RecipeMismatch, UnsupportedOp
+from mpq_plugins.graph.quantized import QuantizedGraph
+from mpq_plugins.graph.sites import GraphSites, take_sites
+from mpq_plugins.recipe import Recipe
+from mpq_plugins.request import float_ops_of
+from mpq_torch.reader.reading import Reading, read_model
+
+
+def read_fitting(model: nn.Module, recipe: Recipe, example: Sequence[Any] | None = None) -> tuple[Reading, GraphSites]:
+    """The model as a graph and its sites, after a check that the recipe has just these.
+
+    example: the model's arguments; None takes the shapes that the recipe has of its inputs.
+    Raises RecipeMismatch, with names, and as read_model does.
+    """
+    shapes = {entry.site: entry.shape for entry in recipe.activations if entry.op == "input"}
+    try:
+        reading = read_model(model, example, float_ops_of(recipe.meta), shapes)
+    except UnsupportedOp as error:
+        raise RecipeMismatch(f"the recipe does not fit the model: {error}") from error
+    signs = {entry.site: entry.grid.signed for entry in recipe.activations}
+    sites = take_sites(reading.graph, signs)
+    recipe.check_fits(sites.inventory)
+    return reading, sites
+
+
+def read_quantized(
+    model: nn.Module, recipe: Recipe, example: Sequence[Any] | None = None
+) -> tuple[Reading, QuantizedGraph]:
+    """The model as a graph on the recipe's grids, weights and biases at the nearest value that they may take."""
+    reading, sites = read_fitting(model, recipe, example)
+    return reading, QuantizedGraph.of(reading.graph, sites, recipe, plugins.target(recipe.target))

@@ -1,0 +1,131 @@
+"""Layers of torch, as modules and as functions, and batch norms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import nn
+
+from mpq_plugins.errors import ModelError
+from mpq_plugins.graph.node import BATCH_NORM, Node
+from mpq_plugins.graph.weights import from_framework
+from mpq_torch.reader.call import Call, Rule, array_of, numbers
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+_GEOMETRY = ("stride", "padding", "dilation", "groups")
+_TRANSPOSED_GEOMETRY = ("stride", "padding", "output_padding", "groups", "dilation")
+_NEUTRAL = {"stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "dilation": 1}
+
+
+def weighted_module(call: Call) -> Node:
+    """nn.Conv1d, nn.Conv2d, their transposes, and nn.Linear."""
+    layer: Any = call.module
+    mode = getattr(layer, "padding_mode", "zeros")
+    if mode != "zeros":
+        return call.unknown(f"padding mode {mode!r} has no integer kernel")
+    weight, bias = array_of(layer.weight), None if layer.bias is None else array_of(layer.bias)
+    geometry = {name: getattr(layer, name) for name in _NEUTRAL if hasattr(layer, name)}
+    path = str(call.node.target)
+    transposed = isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d))
+    return _layer(call, weight, bias, geometry, transposed, None if path == call.name else path)
+
+
+def weighted_function(transposed: bool, linear: bool = False) -> Rule:
+    """F.conv1d, F.linear and the like, whose weight is a parameter of the model."""
+    names = () if linear else _TRANSPOSED_GEOMETRY if transposed else _GEOMETRY
+
+    def rule(call: Call) -> Node:
+        try:
+            weight, bias = call.parameter(1, "weight"), call.parameter(2, "bias")
+        except KeyError:
+            return call.unknown("a functional layer whose weight is computed has no integer kernel")
+        geometry = {name: call.argument(3 + i, name, _NEUTRAL[name]) for i, name in enumerate(names)}
+        return _layer(call, weight, bias, geometry, transposed, None)
+
+    return rule
+
+
+def _layer(
+    call: Call,
+    own: NDArray[np.float64],
+    bias: NDArray[np.float64] | None,
+    geometry: Mapping[str, Any],
+    transposed: bool,
+    owner: str | None,
+) -> Node:
+    dims = own.ndim - 2
+    if dims == 0:
+        return call.made("linear", weight=own, bias=bias, layer=owner)
+    groups = int(geometry.get("groups", 1))
+    stride, dilation = numbers(geometry["stride"], dims), numbers(geometry["dilation"], dims)
+    kernel = own.shape[2:]
+    padding = geometry["padding"]
+    if isinstance(padding, str):
+        extra = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        if padding == "same" and any(amount % 2 for amount in extra):
+            return call.unknown(
+                "padding 'same' about a window of even size is lopsided and has no integer kernel; pad before the layer"
+            )
+        padding = tuple(amount // 2 if padding == "same" else 0 for amount in extra)
+    sides = tuple((amount, amount) for amount in numbers(padding, dims))
+    if transposed:
+        more = numbers(geometry["output_padding"], dims)
+        sides = tuple((before, after - extra) for (before, after), extra in zip(sides, more, strict=True))
+    attrs = {"stride": stride, "padding": sides, "dilation": dilation, "groups": groups}
+    inputs = own.shape[0] if transposed else own.shape[1] * groups
+    op = f"conv_transpose{dims}d" if transposed else f"conv{dims}d"
+    if not transposed and groups > 1 and groups == inputs:
+        op = f"depthwise_{op}"
+    return call.made(op, weight=from_framework(op, "NCHW", own, groups), bias=bias, layer=owner, attrs=attrs)
+
+
+def batch_norm_module(call: Call) -> Node:
+    """nn.BatchNorm1d and nn.BatchNorm2d, by their running statistics."""
+    norm: Any = call.module
+    if norm.running_mean is None or norm.running_var is None:
+        raise ModelError(f"batch norm {call.node.target} keeps no running statistics, so it cannot be folded")
+    arrays = [None if t is None else array_of(t) for t in (norm.weight, norm.bias, norm.running_mean, norm.running_var)]
+    return _batch_norm(call, arrays, norm.eps, str(call.node.target))
+
+
+def batch_norm_function(call: Call) -> Node:
+    """F.batch_norm outside of training, with parameters and buffers of the model."""
+    if call.argument(5, "training", False):
+        return call.unknown("a batch norm that takes the statistics of its batch has no integer kernel")
+    try:
+        positions = ((3, "weight"), (4, "bias"), (1, "running_mean"), (2, "running_var"))
+        arrays = [call.parameter(*position) for position in positions]
+    except KeyError:
+        return call.unknown("a batch norm whose statistics are computed has no integer kernel")
+    if arrays[2] is None or arrays[3] is None:
+        raise ModelError(f"batch norm {call.name} has no running statistics, so it cannot be folded")
+    return _batch_norm(call, arrays, call.argument(7, "eps", 1e-5), call.name)
+
+
+def _batch_norm(call: Call, arrays: Sequence[Any], epsilon: float, owner: str) -> Node:
+    gamma, beta, mean, variance = arrays
+    attrs = {
+        "gamma": np.ones(len(mean)) if gamma is None else gamma,
+        "beta": np.zeros(len(mean)) if beta is None else beta,
+        "mean": mean,
+        "variance": variance,
+        "epsilon": float(epsilon),
+        "axis": 1,
+    }
+    return call.made(BATCH_NORM, attrs=attrs, layer=owner)
+
+
+MODULES: dict[Any, Rule] = {
+    (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear): weighted_module,
+    BATCH_NORMS: batch_norm_module,
+}
+FUNCTIONS: dict[Any, Rule] = {
+    **dict.fromkeys([F.conv1d, F.conv2d], weighted_function(False)),
+    **dict.fromkeys([F.conv_transpose1d, F.conv_transpose2d], weighted_function(True)),
+    F.linear: weighted_function(False, linear=True),
+    F.batch_norm: batch_norm_function,
+}

@@ -1,0 +1,127 @@
+"""Pooling and means."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from mpq_plugins.graph.node import Node
+from mpq_torch.arithmetic import average_pool_is_exact
+from mpq_torch.reader.call import Call, Rule, numbers, whole
+
+_MAX_OPTIONS = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+_AVERAGE_OPTIONS = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
+
+
+def _options(call: Call, names: tuple[str, ...]) -> dict[str, Any]:
+    if call.module is not None:
+        return {name: getattr(call.module, name, None) for name in names}
+    return {name: call.argument(1 + index, name) for index, name in enumerate(names)}
+
+
+def _windows(call: Call, options: dict[str, Any], dims: int) -> dict[str, Any]:
+    """kernel, stride, padding, and what the last window needs beyond it where sizes are rounded up."""
+    kernel = numbers(options["kernel_size"], dims)
+    stride = numbers(options["stride"], dims) if options.get("stride") not in (None, [], ()) else kernel
+    padding = numbers(options.get("padding") or 0, dims)
+    dilation = numbers(options.get("dilation") or 1, dims)
+    inside, outside = call.in_shape[-dims:], call.shape[-dims:]
+    overhang = tuple(
+        max(0, (whole(out) - 1) * s + d * (k - 1) + 1 - whole(size) - 2 * p)
+        for out, s, d, k, size, p in zip(outside, stride, dilation, kernel, inside, padding, strict=True)
+    )
+    sides = tuple((amount, amount) for amount in padding)
+    return {"kernel": kernel, "stride": stride, "padding": sides, "overhang": overhang, "dilation": dilation}
+
+
+def max_pool(dims: int) -> Rule:
+    """nn.MaxPool1d, F.max_pool2d and the like."""
+
+    def rule(call: Call) -> Node:
+        if (call.module is not None and call.module.return_indices) or call.node.kwargs.get("return_indices"):
+            return call.unknown("max pooling with indices has no integer kernel")
+        return call.made("max_pool", attrs=_windows(call, _options(call, _MAX_OPTIONS), dims))
+
+    return rule
+
+
+def average_pool(dims: int) -> Rule:
+    """nn.AvgPool1d, F.avg_pool2d and the like, in the form that all engines compute alike."""
+
+    def rule(call: Call) -> Node:
+        options = _options(call, _AVERAGE_OPTIONS)
+        if options.get("divisor_override") is not None:
+            return call.unknown("average pooling with a divisor of its own has no exact integer kernel")
+        counts = options.get("count_include_pad")
+        if any(numbers(options.get("padding") or 0, dims)) and counts is False:
+            return call.unknown("average pooling that leaves its padding out of the count has no exact integer kernel")
+        return _average(call, options, dims)
+
+    return rule
+
+
+def _average(call: Call, options: dict[str, Any], dims: int) -> Node:
+    attrs = _windows(call, options, dims)
+    window = (1, *attrs["kernel"])[-2:]
+    if not average_pool_is_exact(window, bool(options.get("ceil_mode"))):
+        return call.unknown(
+            f"average pooling over a window of {options['kernel_size']} rounds ties in no one way; a mean over the "
+            "axes (-2, -1) has an exact kernel"
+        )
+    del attrs["dilation"]
+    return call.made("avg_pool", attrs={**attrs, "counts_padding": True})
+
+
+def adaptive_pool(dims: int) -> Rule:
+    """Adaptive average pooling to one element, or to windows of one size."""
+
+    def rule(call: Call) -> Node | fx.Node:
+        size = call.module.output_size if call.module is not None else call.argument(1, "output_size")
+        inside = tuple(whole(n) for n in call.in_shape[-dims:])
+        asked = tuple(size) if isinstance(size, (list, tuple)) else (size,) * dims
+        sizes = tuple(n if s is None else int(s) for s, n in zip(asked, inside, strict=True))
+        if sizes == inside:
+            return call.tensor()
+        if sizes == (1,) * dims:
+            rank = len(call.in_shape)
+            return call.made("global_avg_pool", attrs={"axes": tuple(range(rank - dims, rank)), "keepdims": True})
+        if any(n % s for n, s in zip(inside, sizes, strict=True)):
+            return call.unknown(
+                f"adaptive pooling from {inside} to {sizes} has windows of several sizes and no exact integer kernel"
+            )
+        return _average(call, {"kernel_size": tuple(n // s for n, s in zip(inside, sizes, strict=True))}, dims)
+
+    return rule
+
+
+def mean(call: Call) -> Node:
+    """The mean over height and width."""
+    dims = call.argument(1, "dim")
+    wanted = tuple(dims) if isinstance(dims, (list, tuple)) else (dims,)
+    if set(wanted) not in ({2, 3}, {-2, -1}):
+        return call.unknown(f"mean over dimensions {dims} has no integer kernel (over height and width it has)")
+    rank = len(call.in_shape)
+    attrs = {"axes": tuple(sorted(int(d) % rank for d in wanted)), "keepdims": bool(call.argument(2, "keepdim", False))}
+    return call.made("global_avg_pool", attrs=attrs)
+
+
+MODULES: dict[Any, Rule] = {
+    nn.MaxPool1d: max_pool(1),
+    nn.MaxPool2d: max_pool(2),
+    nn.AvgPool1d: average_pool(1),
+    nn.AvgPool2d: average_pool(2),
+    nn.AdaptiveAvgPool1d: adaptive_pool(1),
+    nn.AdaptiveAvgPool2d: adaptive_pool(2),
+}
+FUNCTIONS: dict[Any, Rule] = {
+    **dict.fromkeys([F.max_pool1d, torch.max_pool1d], max_pool(1)),
+    **dict.fromkeys([F.max_pool2d, torch.max_pool2d], max_pool(2)),
+    **dict.fromkeys([F.avg_pool1d, torch.avg_pool1d], average_pool(1)),
+    F.avg_pool2d: average_pool(2),
+    **dict.fromkeys([F.adaptive_avg_pool1d, torch.adaptive_avg_pool1d], adaptive_pool(1)),
+    F.adaptive_avg_pool2d: adaptive_pool(2),
+    **dict.fromkeys([torch.mean, "mean"], mean),
+}

@@ -1,0 +1,19 @@
+"""Nodes of a traced graph that compute sizes (Python integers) rather than tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import fx
+
+
+def is_shape_value(node: Any) -> bool:
+    """Whether the node computes sizes."""
+    if not isinstance(node, fx.Node) or node.op in ("placeholder", "get_attr", "call_module", "output"):
+        return False
+    if node.op == "call_method":
+        return node.target in ("size", "dim", "numel")
+    if node.target is getattr:
+        return node.args[1] in ("shape", "ndim", "device", "dtype")
+    inputs = node.all_input_nodes
+    return bool(inputs) and all(is_shape_value(n) for n in inputs)

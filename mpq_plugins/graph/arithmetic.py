@@ -1,0 +1,175 @@
+"""The arithmetic of runtimes, on tensors of codes (whole numbers, zero points taken off) of any framework.
+
+Codes are float32 or float64 and exact. Steps may be powers of two or free; every constant is built in the kernel's
+own precision and order of operations. Which runtime uses which function is a table (``graph.runtimes``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mpq_plugins.capabilities import Rounding
+from mpq_plugins.graph.runner import Runner
+from mpq_plugins.graph.runtimes.runtime import Entry
+from mpq_plugins.grid import Grid
+
+ADD_BITS = 20
+"""XNNPACK's add brings the larger of its two multipliers to between 2**20 and 2**21."""
+EXACT_IN_FLOAT32 = 2**24
+
+
+def rounded(run: Runner, x: Any, rounding: Rounding) -> Any:
+    """The nearest whole number; exact halves to the even one, to the larger one, or away from zero."""
+    if rounding == "half_even":
+        return run.nearest(x)
+    if rounding == "half_up":
+        whole = run.floor(x)
+        return run.where(x - whole >= 0.5, whole + 1.0, whole)
+    whole = run.floor(run.abs(x))
+    return run.sign(x) * run.where(run.abs(x) - whole >= 0.5, whole + 1.0, whole)
+
+
+def clipped(run: Runner, codes: Any, low: float, high: float) -> Any:
+    """The larger of a code and ``low``, then the smaller of that and ``high``, which wins where the two cross."""
+    return run.minimum(run.maximum(codes, float(low)), float(high))
+
+
+def step_of(grid: Grid) -> np.float32:
+    """The step of an activation as a runtime holds it."""
+    step: np.float32 = np.float32(grid.steps[0])
+    return step
+
+
+def values_of(run: Runner, codes: Any, grid: Grid) -> Any:
+    """Codes as float32 values of the grid, each rounded once."""
+    return run.to_precision(codes, "float32") * float(step_of(grid))
+
+
+def codes_of(run: Runner, values: Any, grid: Grid) -> Any:
+    """The codes of float32 values of the grid: exact, since a value is its code times the step, rounded once."""
+    return run.nearest(values / float(step_of(grid)))
+
+
+def int8_zero_point(grid: Grid) -> int:
+    """The zero point of LiteRT's int8: -128 for an unsigned grid, so that all of 0 .. 255 fits."""
+    return 0 if grid.signed else -128
+
+
+def requantized(run: Runner, accumulator: Any, scale: NDArray[np.float32], rounding: Rounding) -> Any:
+    """Codes of an accumulator, held as float32 (past 2**24 that rounds), times a float32 factor.
+
+    scale: step_input * step_weight / step_output, one, or shaped to broadcast along the channels.
+    """
+    return rounded(run, run.to_precision(accumulator, "float32") * run.tensor(scale, "float32"), rounding)
+
+
+def fixed_point_product(run: Runner, accumulator: Any, scale: ArrayLike) -> Any:
+    """Codes of an accumulator times a scale, as LiteRT's MultiplyByQuantizedMultiplier.
+
+    By a multiplier of 31 bits, rounded half up, then a right shift, half away from zero. accumulator: float64 codes
+    within int32, so that the product of 62 bits is formed in two halves, exactly.
+    """
+    multiplier, shift = quantized_multiplier(scale)
+    codes = accumulator * run.tensor(np.asarray(2.0 ** np.maximum(shift, 0)), "float64")
+    half = 2.0**15
+    upper, lower = np.floor(multiplier / half), multiplier % half
+    # (codes * (upper * 2**15 + lower) + 2**30) // 2**31, the fraction of the upper part carried into the lower one
+    first = codes * run.tensor(upper, "float64")
+    whole = run.floor(first / 2.0**16)
+    rest = (first - whole * 2.0**16) * half + codes * run.tensor(lower, "float64")
+    high = whole + run.floor((rest + 2.0**30) / 2.0**31)
+    right = np.asarray(2.0 ** np.maximum(-shift, 0))
+    return rounded(run, high / run.tensor(right, "float64"), "half_away")
+
+
+def quantized_multiplier(scale: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Multiplier in [2**30, 2**31) and shift with ``scale = multiplier / 2**31 * 2**shift``, as QuantizeMultiplier.
+
+    >>> multiplier, shift = quantized_multiplier(0.75)
+    >>> int(multiplier), int(shift)
+    (1610612736, 0)
+    """
+    mantissa, shift = np.frexp(np.asarray(scale, np.float64))
+    multiplier = np.floor(mantissa * 2**31 + 0.5)
+    carried = multiplier == 2**31
+    return np.where(carried, 2.0**30, multiplier), shift.astype(np.int64) + carried
+
+
+def entered(run: Runner, x: Any, grid: Grid, entry: Entry) -> Any:
+    """Codes of a float32 tensor, clipped to the grid."""
+    scaled = x / float(step_of(grid)) if entry.by == "quotient" else x * float(np.float32(1) / step_of(grid))
+    if entry.zero_point:
+        zero = float(-grid.low)  # the container holds the lowest code as zero
+        codes = rounded(run, scaled + zero, entry.rounding) - zero
+    else:
+        codes = rounded(run, scaled, entry.rounding)
+    return clipped(run, codes, grid.low, grid.high)
+
+
+Sum = Callable[[Runner, Any, Any, tuple[Grid, Grid], Grid, Rounding], Any]
+"""Codes of a sum from the codes of both operands, float64; their grids, that of the sum, and the target's rounding."""
+
+
+def add_exactly(run: Runner, a: Any, b: Any, grids: tuple[Grid, Grid], grid: Grid, rounding: Rounding) -> Any:
+    """The exact sum, rounded by a rule."""
+    total = a * float(grids[0].steps[0]) + b * float(grids[1].steps[0])
+    return rounded(run, total / float(grid.steps[0]), rounding)
+
+
+def add_in_float32(run: Runner, a: Any, b: Any, grids: tuple[Grid, Grid], grid: Grid, rounding: Rounding) -> Any:
+    """The float32 sum of float32 values, as torch's kernels dequantize, add and quantize."""
+    a, b = (values_of(run, codes, source) for codes, source in zip((a, b), grids, strict=True))
+    return rounded(run, (a + b) / float(step_of(grid)), rounding)
+
+
+def add_by_shared_shift(run: Runner, a: Any, b: Any, grids: tuple[Grid, Grid], grid: Grid, rounding: Rounding) -> Any:
+    """As XNNPACK: both scales, float32 quotients, as integers over one power of two; their sum is shifted half up."""
+    scales = [step_of(source) / step_of(grid) for source in grids]
+    shift = ADD_BITS - (math.frexp(max(scales))[1] - 1)
+    first, second = (float(np.rint(np.ldexp(scale, shift))) for scale in scales)
+    return run.floor((a * first + b * second + 2.0 ** (shift - 1)) / 2.0**shift)
+
+
+def add_in_fixed_point(run: Runner, a: Any, b: Any, grids: tuple[Grid, Grid], grid: Grid, rounding: Rounding) -> Any:
+    """As LiteRT's built-in kernel: both operands on a step 2**20 times as fine as twice the coarser one's."""
+    steps = [float(step_of(source)) for source in grids]
+    twice = 2 * max(steps)
+    scaled = [fixed_point_product(run, x * 2.0**ADD_BITS, step / twice) for x, step in zip((a, b), steps, strict=True)]
+    return fixed_point_product(run, scaled[0] + scaled[1], twice / (2.0**ADD_BITS * float(step_of(grid))))
+
+
+SUMS: dict[str, Sum] = {
+    "exact": add_exactly,
+    "float32": add_in_float32,
+    "shared_shift": add_by_shared_shift,
+    "fixed_point": add_in_fixed_point,
+}
+"""The words of runtimes.Sum."""
+
+
+def mean_of(run: Runner, sums: Any, count: int, how: str) -> Any:
+    """Codes of a mean, from exact float64 sums of codes. how: a word of runtimes.Mean."""
+    if how == "exact":
+        return run.nearest(sums / float(count))
+    if how == "reciprocal":
+        return run.nearest(run.to_precision(sums, "float32") * float(np.float32(1.0 / count)))
+    shift = count.bit_length() - 1
+    multiplier = (2**30 << shift) // count
+    high = run.floor(sums * (multiplier / 2**31) + 0.5) if shift else sums
+    return rounded(run, high / float(2 ** max(shift - 1, 0)), "half_away")
+
+
+def average_of(run: Runner, sums: Any, divisor: Any, grid: Grid, how: str) -> Any:
+    """Codes of an average, from exact float64 sums of codes. divisor: a number or tensor. how: of runtimes.Average.
+
+    "stored": codes are averaged as int8 stores them, half away from zero, so the zero point decides about ties.
+    """
+    if how == "exact":
+        return run.nearest(sums / divisor)
+    zero = float(int8_zero_point(grid))
+    return rounded(run, (sums + divisor * zero) / divisor, "half_away") - zero

@@ -1,0 +1,20 @@
+"""The part of Runner that functions of one element need, in NumPy's float64: what their tables are made with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.special import erf
+
+from mpq_plugins.ops import NumpyOps
+
+
+class NumpyRunner(NumpyOps):
+    """Elementwise functions only; a framework computes the rest."""
+
+    nearest: Any = staticmethod(np.rint)
+    erf: Any = staticmethod(erf)
+
+
+NUMPY_RUNNER: Any = NumpyRunner()

@@ -1,0 +1,70 @@
+"""Op: all that is known of a kind of node, but for what a runtime does differently."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mpq_plugins.graph.node import Node
+
+Value = Callable[..., Any]
+"""``value(runner, node, *inputs)``: the output of a node in real arithmetic, before its clamp."""
+
+
+def any_negative(node: Node, signs: Sequence[bool]) -> bool:
+    """Below zero comes out where below zero goes in."""
+    return any(signs)
+
+
+def always(node: Node, signs: Sequence[bool]) -> bool:
+    """Values below zero can come out of whatever goes in."""
+    return True
+
+
+def never(node: Node, signs: Sequence[bool]) -> bool:
+    """Nothing below zero comes out."""
+    return False
+
+
+@dataclass(frozen=True)
+class Op:
+    """The record of an op.
+
+    word: what graphs call it.
+    value: the real function, once for all frameworks.
+    arity: number of inputs; None for any.
+    grid: of the output. "own": a site of its own; "input": the grid of the one input; "all": inputs and output
+        share one; "alias": that of the input, whose buffer it is too, so that it is no site.
+    weighted: whether it multiplies with a weight. table: whether it is a function of one element, so that on a grid
+        it is a table of codes, and that of ``value`` in NumPy's float64 is its definition.
+    rounds: whether the output leaves the input's grid before it is rounded (averages do).
+    images: whether it looks at rows and columns, so that the layout matters.
+    passes_scales: whether scaling a channel of the input scales that of the output alike.
+    negative: whether values below zero can come out, from whether they go in.
+    target: the word that targets know it by, where that is another. spellings: by framework or format, the names
+        by which it is known there.
+    """
+
+    word: str
+    value: Value
+    arity: int | None = 1
+    grid: Literal["own", "input", "all", "alias"] = "own"
+    weighted: bool = False
+    table: bool = False
+    rounds: bool = False
+    images: bool = False
+    passes_scales: bool = False
+    negative: Callable[[Node, Sequence[bool]], bool] = any_negative
+    target: str = ""
+    spellings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def target_word(self) -> str:
+        """The word that targets know the op by."""
+        return self.target or self.word
+
+    @property
+    def computes(self) -> bool:
+        """Whether the op does arithmetic on codes rather than pass them on."""
+        return self.grid == "own" or self.rounds

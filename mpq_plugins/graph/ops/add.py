@@ -1,0 +1,15 @@
+"""The sum of two activations, whose shapes may broadcast."""
+
+from mpq_plugins.graph.op import Op
+
+OPS = (
+    Op(
+        "add",
+        lambda run, node, a, b: a + b,
+        arity=2,
+        spellings={
+            "torch": ("operator.add", "operator.iadd", "torch.add", ".add", ".add_"),
+            "keras": ("Add", "__operators__.add", "math.add"),
+        },
+    ),
+)

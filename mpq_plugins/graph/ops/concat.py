@@ -1,0 +1,13 @@
+"""Activations one behind another along an axis (attrs: axis); all of them share one grid."""
+
+from mpq_plugins.graph.op import Op
+
+OPS = (
+    Op(
+        "concat",
+        lambda run, node, *parts: run.concat(parts, node.attrs["axis"]),
+        arity=None,
+        grid="all",
+        spellings={"torch": ("torch.cat", "torch.concat", "torch.concatenate"), "keras": ("Concatenate",)},
+    ),
+)

@@ -1,0 +1,20 @@
+"""Convolutions of signals and images, depthwise ones and those in groups among them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mpq_plugins.graph.node import Node
+from mpq_plugins.graph.op import Op, always
+
+
+def convolve(run: Any, node: Node, x: Any, weight: Any, bias: Any) -> Any:
+    """The products with the weight, and the bias."""
+    a = node.attrs
+    return run.convolve(x, weight, bias, a["stride"], a["padding"], a["dilation"], a["groups"])
+
+
+OPS = tuple(
+    Op(word, convolve, weighted=True, images=True, negative=always)
+    for word in ("conv1d", "conv2d", "depthwise_conv1d", "depthwise_conv2d")
+)

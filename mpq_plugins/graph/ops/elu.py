@@ -1,0 +1,26 @@
+"""x above zero, alpha * (exp(x) - 1) below (attrs: alpha)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mpq_plugins.graph.node import Node
+from mpq_plugins.graph.op import Op, any_negative
+
+
+def elu(run: Any, node: Node, x: Any) -> Any:
+    """Smooth at zero where alpha is one."""
+    below = node.attrs.get("alpha", 1.0) * (run.exp(run.minimum(x, 0.0)) - 1.0)
+    return run.where(x > 0, x, below)
+
+
+OPS = (
+    Op(
+        "elu",
+        elu,
+        table=True,
+        negative=any_negative,
+        target="lookup",
+        spellings={"torch": ("nn.ELU", "F.elu"), "keras": ("elu",)},
+    ),
+)

@@ -1,0 +1,28 @@
+"""x times the normal distribution function of x, or its tanh approximation (attrs: approximate)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from mpq_plugins.graph.node import Node
+from mpq_plugins.graph.op import Op, any_negative
+
+
+def gelu(run: Any, node: Node, x: Any) -> Any:
+    """Gaussian error linear unit (1606.08415, section 2)."""
+    if node.attrs.get("approximate", False):
+        return 0.5 * x * (1.0 + run.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)))
+    return 0.5 * x * (1.0 + run.erf(x / math.sqrt(2.0)))
+
+
+OPS = (
+    Op(
+        "gelu",
+        gelu,
+        table=True,
+        negative=any_negative,
+        target="lookup",
+        spellings={"torch": ("nn.GELU", "F.gelu"), "keras": ("gelu",)},
+    ),
+)

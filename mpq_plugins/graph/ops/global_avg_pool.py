@@ -1,0 +1,22 @@
+"""The mean over whole axes (attrs: axes, keepdims)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from mpq_plugins.graph.node import Node
+from mpq_plugins.graph.op import Op
+
+
+def elements(node: Node, x: Any) -> int:
+    """How many elements each mean is of."""
+    return math.prod(int(x.shape[axis]) for axis in node.attrs["axes"])
+
+
+def mean(run: Any, node: Node, x: Any) -> Any:
+    """The sum over the number of elements."""
+    return run.sum_over(x, node.attrs["axes"], node.attrs["keepdims"]) / float(elements(node, x))
+
+
+OPS = (Op("global_avg_pool", mean, grid="input", rounds=True, passes_scales=True),)

@@ -1,0 +1,23 @@
+"""x * clamp(x + 3, 0, 6) / 6."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mpq_plugins.graph.node import Node
+from mpq_plugins.graph.op import Op
+
+
+def hardswish(run: Any, node: Node, x: Any) -> Any:
+    """MobileNetV3's approximation of SiLU."""
+    return x * run.minimum(run.maximum(x + 3.0, 0.0), 6.0) / 6.0
+
+
+OPS = (
+    Op(
+        "hardswish",
+        hardswish,
+        table=True,
+        spellings={"torch": ("nn.Hardswish", "F.hardswish"), "keras": ("hard_swish", "hardswish")},
+    ),
+)

@@ -1,0 +1,25 @@
+"""log(1 + exp(x))."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mpq_plugins.graph.node import Node
+from mpq_plugins.graph.op import Op, never
+
+
+def softplus(run: Any, node: Node, x: Any) -> Any:
+    """Computed so that large x do not overflow."""
+    return run.maximum(x, 0.0) + run.log(1.0 + run.exp(-run.abs(x)))
+
+
+OPS = (
+    Op(
+        "softplus",
+        softplus,
+        table=True,
+        negative=never,
+        target="lookup",
+        spellings={"torch": ("nn.Softplus", "F.softplus"), "keras": ("softplus",)},
+    ),
+)

@@ -1,0 +1,25 @@
+"""The hyperbolic tangent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mpq_plugins.graph.node import Node
+from mpq_plugins.graph.op import Op, any_negative
+
+
+def tanh(run: Any, node: Node, x: Any) -> Any:
+    """Odd, between -1 and 1."""
+    return run.tanh(x)
+
+
+OPS = (
+    Op(
+        "tanh",
+        tanh,
+        table=True,
+        negative=any_negative,
+        target="lookup",
+        spellings={"torch": ("nn.Tanh", "torch.tanh", "F.tanh", ".tanh"), "keras": ("tanh",)},
+    ),
+)

@@ -1,0 +1,27 @@
+"""Keras' general ReLU: x from threshold up and at most high, slope * (x - threshold) below (attrs)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mpq_plugins.graph.node import Node
+from mpq_plugins.graph.op import Op, any_negative
+
+
+def threshold_relu(run: Any, node: Node, x: Any) -> Any:
+    """attrs: threshold, slope, and high, which may be None."""
+    a = node.attrs
+    y = run.where(x > a["threshold"], x, a["slope"] * (x - a["threshold"]))
+    return y if a["high"] is None else run.minimum(y, a["high"])
+
+
+OPS = (
+    Op(
+        "threshold_relu",
+        threshold_relu,
+        table=True,
+        negative=any_negative,
+        target="lookup",
+        spellings={"torch": (), "keras": ("ReLU", "ThresholdedReLU")},
+    ),
+)

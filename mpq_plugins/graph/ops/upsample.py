@@ -1,0 +1,13 @@
+"""Each element several times along each axis: nearest upsampling (attrs: times)."""
+
+from mpq_plugins.graph.op import Op
+
+OPS = (
+    Op(
+        "upsample",
+        lambda run, node, x: run.repeat(x, node.attrs["times"]),
+        grid="input",
+        target="reshape",
+        passes_scales=True,
+    ),
+)

@@ -1,0 +1,122 @@
+"""A graph with a grid for every site: all that simulations, integer programs and exported files are made from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpq_plugins.capabilities import Rounding
+from mpq_plugins.graph import arithmetic
+from mpq_plugins.graph.node import Graph, Node
+from mpq_plugins.graph.numpy_runner import NUMPY_RUNNER
+from mpq_plugins.graph.ops import op_of
+from mpq_plugins.graph.placing import grid_at, put_on_grids
+from mpq_plugins.graph.runtimes import runtime_of
+from mpq_plugins.graph.runtimes.runtime import Runtime
+from mpq_plugins.graph.sites import GraphSites
+from mpq_plugins.graph.weights import accumulator_steps, by_rows
+from mpq_plugins.grid import Grid
+from mpq_plugins.targets import Target
+
+
+def clamp_codes(node: Node, grid: Grid) -> tuple[int, int]:
+    """Smallest and largest code that a node gives: those of the grid, and its own clamp moved inwards onto it.
+
+    >>> clamp_codes(Node("relu6", "clamp", ("x",), low=0.0, high=6.0), Grid.power_of_two(2, 4, signed=False))
+    (0, 1)
+    """
+    step = grid.steps[0]
+    low = grid.low if node.low is None else max(grid.low, math.ceil(node.low / step))
+    high = grid.high if node.high is None else min(grid.high, math.floor(node.high / step))
+    return low, high
+
+
+@dataclass(frozen=True)
+class LayerCodes:
+    """A layer in integers.
+
+    weight: codes as Node has the weight. bias: codes on the accumulator's steps, [out]. steps: of the accumulator,
+    [out]. wide: whether a float32 sum of the products could pass 2**24 and so round.
+    """
+
+    weight: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    steps: NDArray[np.float64]
+    wide: bool
+
+
+def layer_codes(node: Node, weight_grid: Grid, source: Grid) -> LayerCodes:
+    """The codes of a layer whose weight and bias lie on their grids; source: the grid of its input."""
+    assert node.weight is not None
+    rows = by_rows(node, weight_grid)
+    weight = rows.quantize(node.weight).astype(np.float64)
+    steps = accumulator_steps(node, weight_grid, source)
+    bias = np.rint(node.biases / steps)
+    norms = np.abs(weight).reshape(len(weight), -1).sum(axis=1)
+    bound = norms * max(source.high, -source.low) + np.abs(bias)
+    return LayerCodes(weight, bias, steps, bool((bound > arithmetic.EXACT_IN_FLOAT32).any()))
+
+
+def table_of(node: Node, source: Grid, grid: Grid, rounding: Rounding) -> NDArray[np.int64]:
+    """The codes of a function of one element, for every code of its input from the lowest up.
+
+    The record's function in float64 over grid values, rounded once, is the definition on every runtime.
+    """
+    codes = np.arange(source.low, source.high + 1)
+    values = op_of(node).value(NUMPY_RUNNER, node, codes * float(source.steps[0]))
+    found = arithmetic.rounded(NUMPY_RUNNER, np.asarray(values) / float(grid.steps[0]), rounding)
+    low, high = clamp_codes(node, grid)
+    return np.asarray(np.minimum(np.maximum(np.clip(found, grid.low, grid.high), low), high)).astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedGraph:
+    """A graph on its grids, as a target computes it.
+
+    graph: weights and biases lie on their grids. grids: site -> Grid. grid_of: node -> activation site.
+    """
+
+    graph: Graph
+    grids: Mapping[str, Grid]
+    grid_of: Mapping[str, str]
+    target: Target
+    _layers: dict[str, LayerCodes] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, graph: Graph, sites: GraphSites, grids: Mapping[str, Grid], target: Target) -> QuantizedGraph:
+        """With weights and biases rounded to the nearest value that they may take; raises as put_on_grids does."""
+        return cls(put_on_grids(graph, sites.grid_of, grids), grids, sites.grid_of, target)
+
+    @cached_property
+    def runtime(self) -> Runtime:
+        """What the target's runtime does differently."""
+        return runtime_of(self.target)
+
+    def grid(self, node: Node | str) -> Grid:
+        """The grid of a node's output. Raises RecipeMismatch where there is none."""
+        return grid_at(self.grids, self.grid_of[node if isinstance(node, str) else node.name])
+
+    def weight_grid(self, node: Node) -> Grid:
+        """The grid of a layer's weight as Node has it: one step, or one per output channel along axis 0."""
+        return by_rows(node, grid_at(self.grids, node.weight_site))
+
+    def rounding(self, node: Node) -> Rounding:
+        """How the target rounds ties in the node's op."""
+        return self.target.rounding(op_of(node).target_word)
+
+    def layer(self, node: Node) -> LayerCodes:
+        """A layer in integers."""
+        if node.name not in self._layers:
+            self._layers[node.name] = layer_codes(
+                node, grid_at(self.grids, node.weight_site), self.grid(node.inputs[0])
+            )
+        return self._layers[node.name]
+
+    def table(self, node: Node) -> NDArray[np.int64]:
+        """The codes of a function of one element, for every code of its input from the lowest up."""
+        return table_of(node, self.grid(node.inputs[0]), self.grid(node), self.rounding(node))

@@ -1,0 +1,109 @@
+"""Runner: what only a framework can do for a graph, namely compute on its tensors, with gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpq_plugins.graph.node import Layout
+from mpq_plugins.ops import Ops
+
+Sides = tuple[tuple[int, int], ...]
+"""Before and after, for each axis of an image or signal; negative ones cut off."""
+Sizes = tuple[int, ...]
+"""One number for each axis of an image or signal."""
+Tensor = Any
+Precision = Literal["float32", "float64"]
+
+
+class Runner(Ops, Protocol):
+    """The array functions that ops are written in, for one framework and one layout of activations.
+
+    Images and signals lie as the graph's layout says; weights as Node does, whatever the framework.
+    Python's operators work between tensors of one type, and between a tensor and a number.
+    """
+
+    layout: Layout
+
+    def tensor(self, array: NDArray[Any], precision: Precision | None = None) -> Tensor:
+        """A NumPy array as a tensor that computes on the graph's device; of its own type, or converted."""
+
+    def numpy(self, x: Tensor) -> NDArray[Any]:
+        """A tensor as a NumPy array, detached."""
+
+    def to_precision(self, x: Tensor, precision: Precision) -> Tensor: ...
+    def precision_of(self, x: Tensor) -> Precision:
+        """ "float64" of a tensor of that type; "float32" of any other."""
+
+    def nearest(self, x: Tensor) -> Tensor:
+        """The nearest whole number, half to even, without a gradient of its own making."""
+
+    def erf(self, x: Tensor) -> Tensor: ...
+    def gather(self, table: Tensor, index: Tensor) -> Tensor:
+        """``table[index]`` of a table of one axis; index: whole numbers as floats."""
+
+    def convolve(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: Sizes,
+        padding: Sides,
+        dilation: Sizes,
+        groups: int,
+    ) -> Tensor:
+        """A convolution of images or signals; weight [out, in / groups, (rows,) columns]."""
+
+    def deconvolve(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: Sizes,
+        cropping: Sides,
+        dilation: Sizes,
+        groups: int,
+    ) -> Tensor:
+        """A transposed convolution, its whole output cropped by so much (negative: padded); weight as of convolve."""
+
+    def matmul(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """``x @ weight.T + bias`` on the last axis; weight [out, in]."""
+
+    def max_pool(self, x: Tensor, kernel: Sizes, stride: Sizes, padding: Sides, dilation: Sizes) -> Tensor:
+        """The largest element of each window; what lies outside is left out."""
+
+    def window_sum(self, x: Tensor, kernel: Sizes, stride: Sizes, padding: Sides) -> Tensor:
+        """The sum of each window, zeros outside."""
+
+    def sum_over(self, x: Tensor, axes: Sizes, keepdims: bool) -> Tensor: ...
+    def concat(self, parts: Sequence[Tensor], axis: int) -> Tensor: ...
+    def pad(self, x: Tensor, pads: Sides) -> Tensor:
+        """Zeros around a tensor; pads for every axis, batch included."""
+
+    def transpose(self, x: Tensor, order: Sizes) -> Tensor: ...
+    def subsample(self, x: Tensor, steps: Sizes) -> Tensor:
+        """Every so manyth element along each axis, batch included."""
+
+    def repeat(self, x: Tensor, times: Sizes) -> Tensor:
+        """Each element so many times along each axis, batch included."""
+
+    def float_part(self, name: str, inputs: Sequence[Tensor]) -> Tensor:
+        """The output of the "float" node of this name, which only the framework knows how to compute."""
+
+    def recording(self) -> AbstractContextManager[Any]:
+        """What happens inside can be differentiated; ``gradients`` must be called inside too."""
+
+    def watched(self, x: Tensor) -> Tensor:
+        """The tensor, as one that gradients are wanted of."""
+
+    def gradients(
+        self, outputs: Sequence[Tensor], wanted: Sequence[Tensor], directions: Sequence[NDArray[np.float64]]
+    ) -> list[NDArray[Any] | None]:
+        """Of ``sum(output * direction)`` with respect to each wanted tensor; None where none flows.
+
+        May be called several times for the same outputs, inside one ``recording()``.
+        """

@@ -1,0 +1,27 @@
+"""LiteRT's int8 kernels: XNNPACK, the default, and the built-in ones without it. Measured with ai-edge-litert 2.3.
+
+XNNPACK leaves transposed convolutions of an open batch to the built-in kernel; dense layers of the built-in kernels
+are requantized as XNNPACK's.
+"""
+
+from mpq_plugins.graph.runtimes.runtime import Entry, Runtime
+
+XNNPACK = Runtime(
+    "tfmot",
+    "xnnpack",
+    Entry(by="reciprocal"),
+    {"*": "float32", "conv_transpose1d": "fixed_point", "conv_transpose2d": "fixed_point"},
+    sums="shared_shift",
+    averages="stored",
+    means="reciprocal",
+)
+BUILTIN = Runtime(
+    "tfmot",
+    "builtin",
+    Entry(rounding="half_away"),
+    {"*": "fixed_point", "linear": "float32"},
+    sums="fixed_point",
+    averages="stored",
+    means="fixed_point",
+)
+RUNTIMES = (XNNPACK, BUILTIN)

@@ -1,0 +1,5 @@
+"""onnxruntime's CPU kernels on QuantizeLinear and DequantizeLinear graphs: half to even throughout."""
+
+from mpq_plugins.graph.runtimes.runtime import Entry, Runtime
+
+RUNTIMES = (Runtime("onnxruntime", "cpu", Entry(by="reciprocal")),)

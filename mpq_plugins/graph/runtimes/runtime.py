@@ -1,0 +1,63 @@
+"""Runtime: how a runtime computes, as data. The words are functions of ``graph.arithmetic``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mpq_plugins.capabilities import Rounding
+
+Accumulation = Literal["float32", "fixed_point"]
+"""How an accumulator becomes codes. "float32": held as float32, times one float32 factor, rounded by the target's rule;
+"fixed_point": times a multiplier of 31 bits, half up, then shifted, half away from zero."""
+
+Sum = Literal["exact", "float32", "shared_shift", "fixed_point"]
+"""How two activations are added. "exact" and "float32": in real numbers (of 24 bits), rounded by the target's rule;
+"shared_shift": both by integer multipliers over one power of two, half up; "fixed_point": onto a step 2**20 times
+finer, each rounded as an accumulator is, and the sum too."""
+
+Average = Literal["exact", "stored"]
+"""How a window is averaged. "exact": the quotient, half to even; "stored": of the codes as int8 holds them, whose zero
+point decides about ties, half away from zero."""
+
+Mean = Literal["exact", "reciprocal", "fixed_point"]
+"""How a mean over axes is taken. "exact": the quotient, half to even; "reciprocal": times the float32 nearest to
+1 / count, half to even; "fixed_point": times a reciprocal of 31 bits, half up, then shifted, half away from zero."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How a float tensor becomes codes.
+
+    by: "quotient" (divided by the step) or "reciprocal" (times the float32 nearest to 1 / step).
+    zero_point: whether the zero point of the container is added before rounding, in float32: a value just below a
+        tie then becomes the tie. rounding: of ties.
+    """
+
+    by: Literal["quotient", "reciprocal"] = "quotient"
+    zero_point: bool = False
+    rounding: Rounding = "half_even"
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """One runtime.
+
+    framework, engine: what a target's ``runtime`` says. entry: of float tensors.
+    accumulation: by op word; "*" for all others. sums: of two activations of one shape; broadcast_rounding: of those
+    of different shapes, where that is another than the target's for "add". averages, means: see the words.
+    """
+
+    framework: str
+    engine: str
+    entry: Entry = Entry()
+    accumulation: Mapping[str, Accumulation] = field(default_factory=lambda: {"*": "float32"})
+    sums: Sum = "exact"
+    broadcast_rounding: Rounding | None = None
+    averages: Average = "exact"
+    means: Mean = "exact"
+
+    def accumulates(self, op: str) -> Accumulation:
+        """How the accumulator of an op becomes codes."""
+        return self.accumulation.get(op, self.accumulation["*"])

@@ -1,0 +1,16 @@
+"""torch's quantized engines, and torchao's PT2E flow. Measured on torch 2.13 and torchao 0.18.
+
+quantize_per_tensor adds the zero point before it rounds; PT2E's ops round first. QNNPACK's own add takes equal
+shapes only; torch's general kernel does the rest, half to even.
+"""
+
+from mpq_plugins.graph.runtimes.runtime import Entry, Runtime
+
+CONTAINER = Entry(by="reciprocal", zero_point=True)
+
+RUNTIMES = (
+    Runtime("torch", "x86", CONTAINER, sums="float32"),
+    Runtime("torch", "onednn", CONTAINER, sums="float32"),
+    Runtime("torch", "qnnpack", CONTAINER, sums="float32", broadcast_rounding="half_even"),
+    Runtime("torch", "pt2e", Entry(by="reciprocal"), sums="float32"),
+)

@@ -1,0 +1,165 @@
+"""The simulation of a recipe: a graph computed with the numbers of the target's integer kernels.
+
+Every tensor on a grid is held as its codes, whole numbers in float32. Layers accumulate codes exactly (in float64
+where float32 could round), biases lie on the accumulator's grid, and each op rounds as the target and its runtime's
+table say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpq_plugins.graph import arithmetic
+from mpq_plugins.graph.evaluation import FloatModel, run_nodes
+from mpq_plugins.graph.node import CONSTANT, FLOAT, INPUT, RAW, Graph, Node
+from mpq_plugins.graph.ops import op_of
+from mpq_plugins.graph.ops.global_avg_pool import elements
+from mpq_plugins.graph.quantized import QuantizedGraph, clamp_codes
+from mpq_plugins.graph.runner import Precision, Runner
+from mpq_plugins.graph.windows import divisor, with_overhang
+from mpq_plugins.grid import Grid
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A quantized graph, and the arithmetic that computes it. runner: of the framework whose tensors go in and out."""
+
+    quantized: QuantizedGraph
+    runner: Runner
+    _tensors: dict[str, tuple[Any, ...]] = field(default_factory=dict, repr=False)
+    """What nodes compute with, by node: weight and bias, or the table of a function."""
+
+    @property
+    def graph(self) -> Graph:
+        """The graph, weights and biases on their grids."""
+        return self.quantized.graph
+
+    @cached_property
+    def _floats(self) -> FloatModel:
+        return FloatModel(self.graph, self.runner)
+
+    def outputs(self, arguments: Sequence[Any]) -> list[Any]:
+        """What the model returns, as float tensors."""
+        wanted = self.graph.outputs
+        found = self.run(arguments, wanted)
+        return [self.value(name, found[name]) for name in wanted]
+
+    def sites(self, arguments: Sequence[Any]) -> dict[str, Any]:
+        """The values of every activation site, as float tensors of grid values."""
+        nodes = {
+            node.site: node.name for node in self.graph.nodes if self.quantized.grid_of.get(node.name) == node.site
+        }
+        found = self.run(arguments, nodes.values())
+        return {site: self.value(name, found[name]) for site, name in nodes.items()}
+
+    def value(self, name: str, held: Any) -> Any:
+        """What ``run`` holds of a node as a float tensor: codes times their step."""
+        if self.graph[name].op in RAW:
+            return held
+        return arithmetic.values_of(self.runner, held, self.quantized.grid(name))
+
+    def run(self, arguments: Sequence[Any], wanted: Collection[str] | None = None) -> dict[str, Any]:
+        """Codes (of raw nodes: float tensors) by node; of the wanted nodes, or of all.
+
+        arguments: of the model, tensors of the runner's framework.
+        """
+        return run_nodes(self.graph, arguments, self.step, wanted)
+
+    def step(self, node: Node, inputs: Sequence[Any]) -> Any:
+        """The codes of one node's output from those of its inputs; float tensors go into and come out of raw nodes."""
+        run = self.runner
+        if node.op == CONSTANT:
+            return run.tensor(node.attrs["value"])
+        if node.op == FLOAT:
+            values = [self.value(name, held) for name, held in zip(node.inputs, inputs, strict=True)]
+            return self._floats.step(node, values)
+        grid = self.quantized.grid(node)
+        if node.op == INPUT:
+            codes = arithmetic.entered(run, inputs[0], grid, self.quantized.runtime.entry)
+        else:
+            codes = self._computed(node, grid, inputs)
+        if node.low is None and node.high is None:
+            return codes
+        return arithmetic.clipped(run, codes, *clamp_codes(node, grid))
+
+    def _computed(self, node: Node, grid: Grid, inputs: Sequence[Any]) -> Any:
+        op = op_of(node)
+        if not op.computes:
+            return op.value(self.runner, node, *inputs)
+        if op.table:
+            return self._looked_up(node, inputs[0])
+        made = self._layer(node, grid, inputs[0]) if op.weighted else _RULES[node.op](self, node, grid, inputs)
+        made = self.runner.to_precision(made, "float32")
+        return arithmetic.clipped(self.runner, made, grid.low, grid.high)
+
+    def _wide(self, node: Node) -> bool:
+        """Whether a layer accumulates in float64."""
+        return self.quantized.layer(node).wide or self.quantized.runtime.accumulates(node.op) != "float32"
+
+    def _weight_and_bias(self, node: Node, precision: Precision) -> tuple[Any, ...]:
+        if node.name not in self._tensors:
+            codes = self.quantized.layer(node)
+            tensors = (self.runner.tensor(array, precision) for array in (codes.weight, codes.bias))
+            self._tensors[node.name] = tuple(tensors)
+        return self._tensors[node.name]
+
+    def _layer(self, node: Node, grid: Grid, x: Any) -> Any:
+        run, quantized = self.runner, self.quantized
+        precision: Precision = "float64" if self._wide(node) else "float32"
+        weight, bias = self._weight_and_bias(node, precision)
+        accumulator = op_of(node).value(run, node, run.to_precision(x, precision), weight, bias)
+        source, steps = quantized.grid(node.inputs[0]), np.asarray(quantized.weight_grid(node).steps, np.float32)
+        if quantized.runtime.accumulates(node.op) == "fixed_point":
+            wide = steps.astype(np.float64)
+            scale = float(arithmetic.step_of(source)) * wide / float(arithmetic.step_of(grid))
+            return arithmetic.fixed_point_product(run, accumulator, self._along_channels(node, scale))
+        factor = self._along_channels(node, arithmetic.step_of(source) * steps / arithmetic.step_of(grid))
+        return arithmetic.requantized(run, accumulator, factor, quantized.rounding(node))
+
+    def _along_channels(self, node: Node, values: NDArray[Any]) -> NDArray[Any]:
+        """One number, or one per output channel, shaped to broadcast against the node's output."""
+        if len(values) == 1:
+            return values.reshape(())
+        images = op_of(node).images and self.graph.layout == "NCHW"
+        assert node.weight is not None
+        return values.reshape(-1, *(1,) * (node.weight.ndim - 2)) if images else values
+
+    def _looked_up(self, node: Node, x: Any) -> Any:
+        if node.name not in self._tensors:
+            self._tensors[node.name] = (self.runner.tensor(self.quantized.table(node), "float32"),)
+        return self.runner.gather(self._tensors[node.name][0], x - float(self.quantized.grid(node.inputs[0]).low))
+
+    def _sum(self, node: Node, grid: Grid, inputs: Sequence[Any]) -> Any:
+        run = self.runner
+        a, b = (run.to_precision(x, "float64") for x in inputs)
+        sources = (self.quantized.grid(node.inputs[0]), self.quantized.grid(node.inputs[1]))
+        rounding = self.quantized.rounding(node)
+        if tuple(a.shape) != tuple(b.shape):
+            rounding = self.quantized.runtime.broadcast_rounding or rounding
+        return arithmetic.SUMS[self.quantized.runtime.sums](run, a, b, sources, grid, rounding)
+
+    def _average(self, node: Node, grid: Grid, inputs: Sequence[Any]) -> Any:
+        run, a = self.runner, node.attrs
+        x = run.to_precision(inputs[0], "float64")
+        sums = run.window_sum(x, a["kernel"], a["stride"], with_overhang(node))
+        return arithmetic.average_of(run, sums, divisor(run, node, x), grid, self.quantized.runtime.averages)
+
+    def _mean(self, node: Node, grid: Grid, inputs: Sequence[Any]) -> Any:
+        run = self.runner
+        x = run.to_precision(inputs[0], "float64")
+        sums = run.sum_over(x, node.attrs["axes"], node.attrs["keepdims"])
+        return arithmetic.mean_of(run, sums, elements(node, x), self.quantized.runtime.means)
+
+
+_RULES: Mapping[str, Any] = {
+    "add": Simulation._sum,
+    "avg_pool": Simulation._average,
+    "global_avg_pool": Simulation._mean,
+}
+"""How the ops without a weight that compute on codes become codes of their output."""

@@ -1,0 +1,122 @@
+"""The inventory of a graph: its sites, groups, MACs, and what is in memory at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from mpq_plugins.graph.memory import live_sites
+from mpq_plugins.graph.node import INPUT, RAW, Batch, Graph, Layout, Node
+from mpq_plugins.graph.ops import op_of
+from mpq_plugins.graph.weights import as_framework, channel_axis
+from mpq_plugins.inventory import Inventory, Site
+
+
+@dataclass(frozen=True)
+class GraphSites:
+    """inventory; grid_of: node -> the activation site whose grid its output has. Raw tensors are in neither."""
+
+    inventory: Inventory
+    grid_of: Mapping[str, str]
+
+
+def take_sites(graph: Graph, signed_inputs: Mapping[str, bool] | None = None) -> GraphSites:
+    """All sites of a graph.
+
+    signed_inputs: site of an input -> whether it goes below zero; where it is not said, it does.
+    """
+    walk = _Walk(graph, signed_inputs or {})
+    for node in graph.nodes:
+        if node.op not in RAW:
+            walk.visit(node)
+    return walk.finish()
+
+
+@dataclass
+class _Walk:
+    graph: Graph
+    signed_inputs: Mapping[str, bool]
+    sites: dict[str, Site] = field(default_factory=dict)
+    grid_of: dict[str, str] = field(default_factory=dict)
+    negative: dict[str, bool] = field(default_factory=dict)
+    group_of: dict[str, str] = field(default_factory=dict)
+    first_call: dict[str, str] = field(default_factory=dict)
+
+    def visit(self, node: Node) -> None:
+        op = op_of(node)
+        if node.op == INPUT:
+            self._add(node, self.signed_inputs.get(node.site, True))
+            return
+        below = op.negative(node, [self.negative[name] for name in node.inputs])
+        if op.grid == "alias":
+            self.grid_of[node.name] = self.grid_of[node.inputs[0]]
+            self.negative[node.name] = below and not node.rectified
+            return
+        if node.weighted:
+            self._add_weight(node)
+        self._add(node, below)
+        if op.grid != "own":
+            for name in node.inputs:
+                self._join(self.grid_of[name], node.site)
+        if node.weighted:  # the calls of one layer share the grid of its outputs
+            self._join(self.first_call.setdefault(node.weight_site, node.site), node.site)
+
+    def _add(self, node: Node, negative: bool) -> None:
+        negative = negative and not node.rectified and not self._read_rectified(node)
+        inputs = () if node.op == INPUT else tuple(dict.fromkeys(self.grid_of[name] for name in node.inputs))
+        word = op_of(node).target_word
+        self.sites[node.site] = Site(node.site, "activation", word, node.sample_shape, signed=negative, inputs=inputs)
+        self.grid_of[node.name] = node.site
+        self.negative[node.name] = negative
+        self.group_of[node.site] = node.site
+
+    def _read_rectified(self, node: Node) -> bool:
+        """Whether nobody reads a negative value: every reader is a clamp from zero up."""
+        readers = self.graph.readers(node.name)
+        return (
+            bool(readers)
+            and node.name not in self.graph.outputs
+            and all(reader.op == "clamp" and reader.rectified for reader in readers)
+        )
+
+    def _add_weight(self, node: Node) -> None:
+        name, source = node.weight_site, self.grid_of[node.inputs[0]]
+        assert node.weight is not None
+        macs = node.weight.size * positions(node, self.graph[node.inputs[0]], self.graph.layout)
+        if name in self.sites:
+            site = self.sites[name]
+            inputs = tuple(dict.fromkeys((*site.inputs, source)))
+            self.sites[name] = replace(site, macs=site.macs + macs, inputs=inputs)
+            return
+        layout = self.graph.layout
+        shape = as_framework(node, layout).shape
+        axis = channel_axis(node, layout)
+        self.sites[name] = Site(name, "weight", op_of(node).target_word, shape, macs, axis, True, (source,))
+        self.group_of[name] = name
+
+    def _join(self, a: str, b: str) -> None:
+        keep, gone = self.group_of[a], self.group_of[b]
+        if keep != gone:
+            self.group_of |= {name: keep for name, group in self.group_of.items() if group == gone}
+
+    def finish(self) -> GraphSites:
+        members: dict[str, list[Site]] = {}
+        for site in self.sites.values():
+            members.setdefault(self.group_of[site.name], []).append(site)
+        sites = []
+        for site in self.sites.values():
+            group = members[self.group_of[site.name]]
+            shared = self.group_of[site.name] if len(group) > 1 else None
+            sites.append(replace(site, group=shared, signed=any(s.signed for s in group)))
+        return GraphSites(Inventory(sites, live_sites(self.graph, self.grid_of)), self.grid_of)
+
+
+def positions(node: Node, source: Node, layout: Layout) -> int:
+    """How often one sample multiplies with each element of the node's weight; source: the node that it reads."""
+    if node.op == "linear":
+        return math.prod(node.sample_shape[:-1])
+    shape = (source if node.op.startswith("conv_transpose") else node).shape
+    batch = [size.times for size in shape if isinstance(size, Batch)]
+    plain = [size for size in (shape[2:] if layout == "NCHW" else shape[1:-1]) if not isinstance(size, Batch)]
+    return math.prod(batch) * math.prod(plain)

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+
+from mpq_plugins.errors import ModelError, UnsupportedOp
+from mpq_plugins.graph.float_parts import settle_float_parts
+from mpq_plugins.graph.node import ARGUMENT, UNKNOWN, Batch, Graph, Node
+
+SHAPE = (Batch(), 4)
+
+
+def chain(*ops):
+    nodes = [Node("x", ARGUMENT, (), SHAPE, attrs={"index": 0})]
+    for index, op in enumerate(ops):
+        weight = np.eye(4) if op == "linear" else None
+        attrs = {"what": "Odd", "reason": "no integer kernel for Odd"} if op == UNKNOWN else {}
+        nodes.append(Node(f"{op}{index}", op, (nodes[-1].name,), SHAPE, weight, attrs=attrs))
+    return Graph(tuple(nodes), (nodes[-1].name,), "NCHW")
+
+
+def ops_of(graph):
+    return [(node.name, node.op) for node in graph.nodes]
+
+
+def test_an_input_node_stands_behind_a_float_tensor_that_is_quantized():
+    assert ops_of(settle_float_parts(chain("linear"))) == [
+        ("x", "argument"), ("x__input", "input"), ("linear0", "linear")]  # fmt: skip
+
+
+def test_what_no_record_describes_is_float_behind_the_last_weight_and_so_is_all_that_reads_it():
+    graph = settle_float_parts(chain("linear", UNKNOWN, "clamp"))
+    assert graph.float_ops == ("unknown1", "clamp2")
+    assert graph["clamp2"].attrs["was"].op == "clamp"
+    assert graph.integer_outputs == ("linear0",)
+
+
+def test_what_no_record_describes_is_refused_in_front_of_a_weight_all_names_at_once():
+    graph = chain(UNKNOWN, "linear", UNKNOWN, "linear", UNKNOWN)
+    with pytest.raises(UnsupportedOp, match=r"keep_float=\['unknown0', 'unknown2'\]") as caught:
+        settle_float_parts(graph)
+    assert caught.value.names == ("unknown0", "unknown2")
+
+
+def test_what_is_kept_in_float_is_float_and_what_follows_is_quantized_again():
+    graph = settle_float_parts(chain("linear", UNKNOWN, "linear"), keep_float=["unknown1"])
+    assert graph.float_ops == ("unknown1",)
+    assert graph["linear2"].inputs == ("unknown1__input",)
+    assert graph["unknown1__input"].site == "unknown1"
+    assert graph.integer_outputs == ("linear0", "linear2")
+
+
+@pytest.mark.parametrize("pattern", ["linear0", "lin*0", "*0"])
+def test_names_and_patterns_of_known_ops_can_be_kept_in_float(pattern):
+    assert settle_float_parts(chain("linear", "linear"), keep_float=[pattern]).float_ops == ("linear0",)
+
+
+def test_a_name_of_a_module_keeps_all_that_it_holds():
+    nodes = tuple(
+        Node(node.name.replace("linear", "block.linear"), node.op, tuple(n.replace("linear", "block.linear")
+             for n in node.inputs), node.shape, node.weight, attrs=node.attrs)
+        for node in chain("linear", "linear").nodes
+    )  # fmt: skip
+    head = Node("head", "linear", ("block.linear1",), SHAPE, np.eye(4))
+    graph = settle_float_parts(Graph((*nodes, head), ("head",), "NCHW"), keep_float=["block"])
+    assert graph.float_ops == ("block.linear0", "block.linear1")
+
+
+def test_a_name_that_matches_nothing_is_an_error_with_the_closest_one():
+    with pytest.raises(ModelError, match="'liner0', which matches nothing in the model; did you mean 'linear0'"):
+        settle_float_parts(chain("linear", "linear"), keep_float=["liner0"])
+
+
+def test_a_model_without_a_weight_to_quantize_is_refused():
+    with pytest.raises(ModelError, match="no convolution or linear layer"):
+        settle_float_parts(chain("clamp"))
+    with pytest.raises(ModelError, match="no convolution or linear layer"):
+        settle_float_parts(chain("linear"), keep_float=["linear0"])
