@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mpq_plugins.errors import GridError, MPQError
 from mpq_plugins.grid import Grid
-from mpq_plugins.moments import Array, LayerMoments, by_group
+from mpq_plugins.moments import DAMPING, Array, LayerMoments, by_group
 from mpq_plugins.rounding import along_rows, on_grid, round_compensated
 
 INT32_LIMIT = 2**31 - 1
@@ -58,7 +58,7 @@ def quantize_layer(
     moments: LayerMoments,
     grid: Grid,
     input_step: float,
-    damping: float = 0.01,
+    damping: float = DAMPING,
     sweeps: int = 2,
     name: str = "weight",
 ) -> tuple[Array, Array]:

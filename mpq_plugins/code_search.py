@@ -16,7 +16,7 @@ from mpq_plugins.moments import damped
 
 Array = NDArray[np.float64]
 _BLOCK = 32  # columns between two updates of all that remains: small loops, large matrix products
-_RIDGES = (1e-10, 1e-6, 1e-2)  # of the mean diagonal: a singular curvature, or a float32 one, has no factor
+_RIDGES = (1e-10, 1e-6, 1e-2, 1.0)  # of the mean diagonal: a singular curvature, or a float32 one, has no factor
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,12 @@ def _feedback(columns: Array, matrix: Array, levels: Levels) -> Array:
 
 
 def _upper_factor(matrix: Array) -> Array:
-    """R, upper triangular, with matrix = R R^T up to a small ridge; raises MPQError if nothing helps."""
-    for ridge in _RIDGES:
+    """R, upper triangular, with matrix = R R^T up to a ridge, as small a one of _RIDGES as will do, or the trace.
+
+    With the trace every matrix factors whose elements are no larger than their diagonals allow, so no
+    rounding of moments is refused. Raises MPQError for any other.
+    """
+    for ridge in (*_RIDGES, float(matrix.shape[-1])):
         try:  # the Cholesky factor of the matrix in reverse order, reversed
             return np.asarray(np.linalg.cholesky(damped(matrix, ridge)[:, ::-1, ::-1])[:, ::-1, ::-1])
         except np.linalg.LinAlgError:

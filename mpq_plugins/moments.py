@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from mpq_plugins.errors import EmptyCalibration, MPQError, NonFiniteValues
 
 Array = NDArray[np.float64]
+DAMPING = 0.01
+"""Of the mean variance of a layer's inputs: the ridge that keeps a weight near what it was."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class LayerMoments:
         means = self.output_mean.reshape(self.groups, -1, 1) * self.input_mean[:, None, :]
         return by_group(self.cross, self.groups) - means
 
-    def target(self, weight: ArrayLike, damping: float = 0.01) -> tuple[Array, Array]:
+    def target(self, weight: ArrayLike, damping: float = DAMPING) -> tuple[Array, Array]:
         """The real-valued weight that gives the wished output best, and the curvature about it.
 
         Minimises E|W x + b - y|^2 + ridge * |W - weight|^2 over W and b, ridge = damping times the

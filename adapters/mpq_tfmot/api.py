@@ -68,6 +68,8 @@ def search(
     sites = take_inventory(canonical)
     request.check(sites.inventory)
     measured = Measurements(canonical, sites, batches, progress)
+    if budget is not None:
+        measured.check_gradients()
     measured.inventory = take_inventory(canonical, measured.signed_inputs()).inventory
     framework = f"tensorflow {tf.__version__}, tf_keras {keras.__version__}"
     return request.search(measured, framework, canonical.float_ops, lambda recipe: time_recipe(model, recipe))

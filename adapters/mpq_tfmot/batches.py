@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mpq_plugins.calibration.chunks import CHUNK, cut
 from mpq_plugins.errors import EmptyCalibration, ModelError, NonFiniteValues
 from mpq_tfmot.keras import tf
 
@@ -58,10 +59,12 @@ def as_batches(calibration: Iterable[Any] | Any, shapes: Sequence[tuple[int, ...
     return batches
 
 
-def in_chunks(batches: Iterable[Batch], samples: int) -> list[Batch]:
-    """The same samples in batches of at most ``samples``."""
-    return [
-        tuple(array[start : start + samples] for array in batch)
-        for batch in batches
-        for start in range(0, len(batch[0]), samples)
-    ]
+def in_chunks(batches: Iterable[Batch], samples: int = CHUNK) -> list[Batch]:
+    """The same samples in chunks of ``samples`` (core: calibration.chunks)."""
+    given = list(batches)
+    kinds = [tuple((array.shape[1:], array.dtype) for array in batch) for batch in given]
+    chunks = []
+    for pieces in cut([len(batch[0]) for batch in given], kinds, samples):
+        parts = [tuple(array[p.start : p.stop] for array in given[p.batch]) for p in pieces]
+        chunks.append(parts[0] if len(parts) == 1 else tuple(np.concatenate(a) for a in zip(*parts, strict=True)))
+    return chunks

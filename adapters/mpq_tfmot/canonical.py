@@ -15,7 +15,7 @@ import numpy as np
 
 from mpq_plugins.errors import ModelError, NonFiniteValues
 from mpq_tfmot.canonical_ops import FLOAT, Op
-from mpq_tfmot.canonical_passes import float_tail, fold_batch_norms, fuse_clamps
+from mpq_tfmot.canonical_passes import float_tail, fold_batch_norms, fuse_clamps, mark_flattened
 from mpq_tfmot.keras import keras
 from mpq_tfmot.layers import ops_of
 
@@ -74,7 +74,7 @@ def read_canonical(model: Any) -> tuple[CanonicalModel, dict[str, Any]]:
     ops, outputs = reader.read(model)
     ops, outputs = fold_batch_norms(ops, outputs)
     ops, outputs = fuse_clamps(ops, outputs)
-    ops = float_tail(ops)
+    ops = mark_flattened(float_tail(ops))
     for op in ops:
         for array in (op.weight, op.bias):
             if array is not None and not np.all(np.isfinite(array)):

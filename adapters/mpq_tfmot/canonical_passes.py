@@ -9,7 +9,7 @@ import numpy as np
 
 from mpq_plugins.errors import ModelError, UnsupportedOp
 from mpq_plugins.folding import fold_batch_norm
-from mpq_tfmot.canonical_ops import FLOAT, OWN_GRID, Op, compute
+from mpq_tfmot.canonical_ops import FLOAT, OWN_GRID, Array, Op, compute
 from mpq_tfmot.layers import BATCH_NORM, UNKNOWN
 
 SHOWN = 5
@@ -46,7 +46,8 @@ def fold_batch_norms(ops: list[Op], outputs: list[str], into_layers: bool = True
         alone = counts[before.name] == 1 and before.low is None and before.high is None
         if before.weighted and alone:
             if into_layers:
-                weight, bias = fold_batch_norm(before.weight, before.bias, *statistics, axis=before.channel_axis)
+                folded_pair = fold_batch_norm(before.weight, before.bias, *statistics, axis=before.channel_axis)
+                weight, bias = map(_as_held, folded_pair)
                 folded = replace(before, weight=weight, bias=bias, options=_with_fused(before, norm))
                 ops, outputs = _merge(ops, outputs, norm, folded)
             continue
@@ -55,10 +56,16 @@ def fold_batch_norms(ops: list[Op], outputs: list[str], into_layers: bool = True
                 f"{norm.name}: a batch norm that follows no layer it could be folded into needs an input of "
                 f"[height, width, channels], not {norm.shape}; fold it by hand"
             )
-        weight, bias = fold_batch_norm(np.ones((1, 1, norm.shape[-1], 1)), None, *statistics, axis=2)
+        scale_pair = fold_batch_norm(np.ones((1, 1, norm.shape[-1], 1)), None, *statistics, axis=2)
+        weight, bias = map(_as_held, scale_pair)
         scale = replace(norm, kind="depthwise_conv2d", weight=weight, bias=bias, options={"padding": "valid"})
         ops = [scale if op.name == norm.name else op for op in ops]
     return ops, outputs
+
+
+def _as_held(folded: Array) -> Array:
+    """Float64 values that a float32 layer holds: what is measured, and rounded, is what a model in Keras has."""
+    return folded.astype(np.float32).astype(np.float64)
 
 
 def _with_fused(op: Op, gone: Op) -> dict[str, Any]:
@@ -78,6 +85,23 @@ def fuse_clamps(ops: list[Op], outputs: list[str]) -> tuple[list[Op], list[str]]
         fused = replace(before, low=low, high=high, options=_with_fused(before, relu))
         ops, outputs = _merge(ops, outputs, relu, fused)
     return ops, outputs
+
+
+def mark_flattened(ops: list[Op]) -> list[Op]:
+    """Tell every dense layer that reads a flattened image of which shape it is, so that its inputs can be ordered."""
+    images: dict[str, tuple[int, ...]] = {}
+    shapes = {op.name: op.shape for op in ops}
+    done = []
+    for op in ops:
+        source = op.inputs[0] if op.inputs else ""
+        if op.kind == "reshape" and len(op.shape) == 1 and len(shapes[source]) > 1:
+            images[op.name] = shapes[source]
+        elif op.kind in ("relu", "lookup", "add") and source in images:
+            images[op.name] = images[source]
+        elif op.kind == "linear" and source in images:
+            op = replace(op, options={**op.options, "flattened": images[source]})
+        done.append(op)
+    return done
 
 
 def float_tail(ops: list[Op]) -> list[Op]:

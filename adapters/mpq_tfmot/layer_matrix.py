@@ -7,12 +7,14 @@ first, then kernel rows and columns, as on torch, so that both frameworks round 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mpq_plugins.calibration.chunks import grains
+from mpq_plugins.calibration.thinning import COLUMNS, EVERYWHERE, Thinning
 from mpq_tfmot.canonical_ops import Op
 
 Pair = tuple[int, int]
@@ -23,7 +25,7 @@ def weight_matrix(op: Op) -> Array:
     """The weight as [groups, outputs / groups, inputs / groups * kernel], float64."""
     weight = op.weight[None] if op.kind.endswith("1d") else op.weight
     if op.kind == "linear":
-        return weight.T[None]
+        return _channels_first(op, weight.T)[None]
     if op.kind.startswith("depthwise"):
         return weight.transpose(2, 3, 0, 1).reshape(weight.shape[2], 1, -1)
     if op.kind == "conv_transpose2d":
@@ -36,7 +38,7 @@ def weight_from_matrix(op: Op, matrix: Array) -> Array:
     """The inverse of weight_matrix, from [out, in] or [groups, out / groups, in]."""
     shape = (1, *op.weight.shape) if op.kind.endswith("1d") else op.weight.shape
     if op.kind == "linear":
-        weight = matrix.reshape(shape[1], shape[0]).T
+        weight = _channels_last(op, matrix.reshape(shape[1], shape[0])).T
     elif op.kind.startswith("depthwise"):
         weight = matrix.reshape(shape[2], shape[3], *shape[:2]).transpose(2, 3, 0, 1)
     elif op.kind == "conv_transpose2d":
@@ -46,32 +48,30 @@ def weight_from_matrix(op: Op, matrix: Array) -> Array:
     return np.ascontiguousarray(weight.reshape(op.weight.shape))
 
 
-@dataclass(frozen=True)
-class Thinning:
-    """Which positions of a convolution's output to look at: every n-th row and column, from an offset."""
-
-    every: int = 1
-    offset: Pair = (0, 0)
-
-    @classmethod
-    def to_at_most(cls, columns: int, op: Op, samples: int, turn: int) -> Thinning:
-        """So that ``samples`` outputs of ``op`` give about ``columns`` columns.
-
-        turn: a count of batches; each looks at another offset.
-        """
-        if op.kind in ("linear", "conv_transpose2d"):
-            return cls()
-        height, width = op.shape[:2] if len(op.shape) == 3 else (1, op.shape[0])
-        every = 1
-        while samples * -(-height // every) * -(-width // every) > columns and every < min(height, width):
-            every *= 2
-        return cls(every, (turn % min(every, height), turn // every % every))
+def thinning_of(op: Op, samples: int, grain: int) -> Thinning:
+    """Which positions of the op's output to look at when there are ``samples``; grain: see Thinning."""
+    if op.kind in ("linear", "conv_transpose2d"):
+        return EVERYWHERE
+    height, width = op.shape[:2] if len(op.shape) == 3 else (1, op.shape[0])
+    return Thinning.to_at_most(COLUMNS, height, width, samples, grain)
 
 
-def columns(op: Op, x: Array, thinning: Thinning = Thinning()) -> Array:
+def thinned(op: Op, first: int, samples: int, total: int) -> Iterator[tuple[slice, Thinning]]:
+    """The rows of a chunk of ``samples`` samples, grain by grain, and the positions of each to look at.
+
+    first: number of the chunk's first sample; total: samples of the calibration set.
+    """
+    if op.kind in ("linear", "conv_transpose2d"):
+        yield slice(None), EVERYWHERE
+        return
+    for run in grains(first, samples):
+        yield slice(run.start, run.stop), thinning_of(op, total, run.grain)
+
+
+def columns(op: Op, x: Array, thinning: Thinning = EVERYWHERE) -> Array:
     """The input of ``op`` as [groups, inputs / groups * kernel, samples * positions]."""
     if op.kind == "linear":
-        return np.ascontiguousarray(x.reshape(-1, x.shape[-1]).T)[None]
+        return np.ascontiguousarray(_channels_first(op, x.reshape(-1, x.shape[-1])).T)[None]
     x = x[:, None] if x.ndim == 3 else x
     kernel, stride, dilation = kernel_size(op), _pair(op, "strides"), _pair(op, "dilation")
     same = op.options.get("padding", "valid") == "same"
@@ -89,13 +89,27 @@ def columns(op: Op, x: Array, thinning: Thinning = Thinning()) -> Array:
     return _windows(x, kernel, dilation, strides, groups)
 
 
-def output_columns(op: Op, output: Array, thinning: Thinning = Thinning()) -> Array:
+def output_columns(op: Op, output: Array, thinning: Thinning = EVERYWHERE) -> Array:
     """An output of ``op`` as [outputs, samples * positions], in the order of ``columns``."""
     if op.kind != "linear":
         output = output[:, None] if output.ndim == 3 else output
         top, left = thinning.offset
         output = output[:, top :: thinning.every, left :: thinning.every]
     return np.ascontiguousarray(output.reshape(-1, output.shape[-1]).T)
+
+
+def _channels_first(op: Op, rows: Array) -> Array:
+    """Rows [n, in] of what a dense layer reads, those of a flattened image in the order (channel, row, column)."""
+    image = op.options.get("flattened")
+    return rows if image is None else np.moveaxis(rows.reshape(-1, *image), -1, 1).reshape(len(rows), -1)
+
+
+def _channels_last(op: Op, rows: Array) -> Array:
+    """The inverse of _channels_first."""
+    image = op.options.get("flattened")
+    if image is None:
+        return rows
+    return np.moveaxis(rows.reshape(-1, image[-1], *image[:-1]), 1, -1).reshape(len(rows), -1)
 
 
 def _windows(x: Array, kernel: Pair, dilation: Pair, stride: Pair, groups: int) -> Array:

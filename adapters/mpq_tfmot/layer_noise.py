@@ -15,8 +15,6 @@ from mpq_tfmot.canonical import canonicalize
 from mpq_tfmot.canonical_ops import FLOAT, compute
 from mpq_tfmot.keras import tf
 
-CHUNK = 64
-
 Values = NDArray[np.float64]
 
 
@@ -30,7 +28,7 @@ def site_values(
     reference = canonicalize(model)
     simulation = simulate(on_grid, recipe)
     sites = [entry.site for entry in recipe.activations]
-    for chunk in in_chunks(batches, CHUNK):
+    for chunk in in_chunks(batches):
         floats: dict[str, Any] = dict(zip((op.name for op in reference.inputs), map(tf.constant, chunk), strict=True))
         for op in reference.ops:
             if op.kind not in ("input", FLOAT):

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mpq_plugins.calibration.input_moments import InputMoments
 from mpq_plugins.errors import NonFiniteValues
-from mpq_plugins.fisher import DRAWS, FisherDirections
+from mpq_plugins.fisher import DRAWS, FisherDirections, check_reached
 from mpq_plugins.histogram import Histogram
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.problem import Change
@@ -18,12 +19,9 @@ from mpq_tfmot.batches import Batch, in_chunks
 from mpq_tfmot.canonical import CanonicalModel, last_integer_ops
 from mpq_tfmot.canonical_ops import FLOAT, clamp, combine, multiply
 from mpq_tfmot.keras import tf
-from mpq_tfmot.layer_matrix import Thinning, columns, output_columns, weight_matrix
+from mpq_tfmot.layer_matrix import columns, output_columns, thinned, weight_matrix
 from mpq_tfmot.model_sites import ModelSites
 from mpq_tfmot.trial import Trial
-
-MAX_COLUMNS = 2**15
-CHUNK = 32
 
 Array = NDArray[np.float64]
 
@@ -47,18 +45,22 @@ class Measurements:
         self._model = model
         self._trial = Trial(model, batches)
         self._layers = {op.weight_site: op for op in model.layers}
-        self._grams: dict[str, Array] = {}
-        self._means: dict[str, Array] = {}
-        self._counts: dict[str, int] = {}
+        self._inputs: dict[str, InputMoments] = {}
         self._fishers: dict[str, Array] = {}
         self._energies: dict[str, float] = {}
         self._histograms = {site.name: Histogram() for site in self.inventory.activations}
         self._gradients = 0
         self._directions = FisherDirections(seed)
-        chunks = in_chunks(batches, CHUNK)
-        total = sum(len(chunk[0]) for chunk in chunks)
-        for turn, chunk in enumerate(track(chunks, "measuring the float model", progress)):
-            self._measure(chunk, total, turn)
+        self._reached: dict[str, bool] = {}
+        chunks = in_chunks(batches)
+        total, first = sum(len(chunk[0]) for chunk in chunks), 0
+        for chunk in track(chunks, "measuring the float model", progress):
+            self._measure(chunk, first, total)
+            first += len(chunk[0])
+
+    def check_gradients(self) -> None:
+        """Raise ModelError, naming the sites, where no gradient reaches some, so that bits cannot be chosen."""
+        check_reached(self._reached)
 
     def weight(self, site: str) -> Array:
         """The weight in matrix form, float64 [out, in]."""
@@ -71,9 +73,7 @@ class Measurements:
 
     def covariance(self, site: str) -> Array:
         """Covariance of the layer's input columns, [groups, in, in]."""
-        count = self._counts[site]
-        mean = self._means[site] / count
-        return self._grams[site] / count - mean[:, :, None] * mean[:, None, :]
+        return self._inputs[site].covariance()
 
     def output_fisher(self, site: str) -> Array:
         """Second moment of the output gradient, [out, out]."""
@@ -95,7 +95,7 @@ class Measurements:
         """Model input -> whether the calibration data goes below zero."""
         return {op.name: self._histograms[op.name].min < 0 for op in self._model.inputs}
 
-    def _measure(self, chunk: Batch, total: int, turn: int) -> None:
+    def _measure(self, chunk: Batch, first: int, total: int) -> None:
         values: dict[str, Any] = {}
         outputs: dict[str, Any] = {}
         ends = last_integer_ops(self._model)
@@ -116,18 +116,31 @@ class Measurements:
                 else:
                     values[op.name] = clamp(op, combine(op, inputs))
             results = [values[name] for name in ends]
-        self._collect_forward(values, outputs, total, turn)
+        self._collect_forward(values, first, len(chunk[0]), total)
         owners = [site.name for site in self.inventory.activations]
         wanted = [*(outputs[op.name] for op in self._model.layers), *(values[name] for name in owners)]
-        for _ in range(DRAWS):
-            drawn = [self._directions.draw(result.numpy(), index) for index, result in enumerate(results)]
-            directions = [tf.constant(direction, tf.float32) for direction in drawn]
-            gradients = tape.gradient(results, wanted, directions, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-            self._collect_backward([gradient.numpy() for gradient in gradients], owners)
+        for turn in range(DRAWS):
+            directions = [
+                self._direction(name, result.numpy(), index, turn, first)
+                for index, (name, result) in enumerate(zip(ends, results, strict=True))
+            ]
+            gradients = tape.gradient(results, wanted, directions)
+            self._collect_backward(gradients, wanted, owners)
         self._gradients += DRAWS * len(chunk[0])
 
-    def _collect_backward(self, gradients: list[NDArray[Any]], owners: list[str]) -> None:
+    def _direction(self, name: str, result: Array, index: int, turn: int, first: int) -> Any:
+        """The gradient to start from at an output; images go with their channels in front, as in other frameworks."""
+        image = result.ndim == 4 or (result.ndim == 3 and self._model[name].kind != "linear")
+        values = np.moveaxis(result, -1, 1) if image else result
+        drawn = self._directions.draw(values, index, turn, first)
+        return tf.constant(np.moveaxis(drawn, 1, -1) if image else drawn, tf.float32)
+
+    def _collect_backward(self, found: list[Any], wanted: list[Any], owners: list[str]) -> None:
         layers = self._model.layers
+        names = [*(op.weight_site for op in layers), *owners]
+        for name, gradient in zip(names, found, strict=True):
+            self._reached[name] = self._reached.get(name, False) or gradient is not None
+        gradients = [np.zeros(w.shape) if g is None else g.numpy() for g, w in zip(found, wanted, strict=True)]
         for op, gradient in zip(layers, gradients[: len(layers)], strict=True):
             by_output = output_columns(op, gradient)
             _add(self._fishers, op.weight_site, (by_output @ by_output.T).astype(np.float64))
@@ -135,18 +148,17 @@ class Measurements:
             energy = float(np.sum(np.square(gradient, dtype=np.float64)))
             self._energies[name] = self._energies.get(name, 0.0) + energy
 
-    def _collect_forward(self, values: dict[str, Any], outputs: dict[str, Any], total: int, turn: int) -> None:
+    def _collect_forward(self, values: dict[str, Any], first: int, samples: int, total: int) -> None:
         for site, histogram in self._histograms.items():
             try:
                 histogram.update(values[site].numpy())
             except NonFiniteValues as error:
                 raise NonFiniteValues(f"site {site!r}: {error}") from None
         for op in self._model.layers:
-            thinning = Thinning.to_at_most(MAX_COLUMNS, op, total, turn)
-            x = columns(op, values[op.inputs[0]].numpy(), thinning).astype(np.float64)
-            _add(self._grams, op.weight_site, x @ x.transpose(0, 2, 1))
-            _add(self._means, op.weight_site, x.sum(axis=2))
-            self._counts[op.weight_site] = self._counts.get(op.weight_site, 0) + x.shape[2]
+            moments = self._inputs.setdefault(op.weight_site, InputMoments())
+            x = values[op.inputs[0]].numpy()
+            for rows, thinning in thinned(op, first, samples, total):
+                moments.update(columns(op, x[rows], thinning))
 
 
 def _add(totals: dict[str, Array], key: str, part: Array) -> None:

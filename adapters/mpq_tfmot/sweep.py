@@ -12,21 +12,20 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mpq_plugins.bias_correction import corrected_bias, quantize_layer, snap_bias
+from mpq_plugins.calibration.layer_sums import LayerSums
 from mpq_plugins.errors import NonFiniteValues
+from mpq_plugins.grid import Grid
 from mpq_plugins.moments import LayerMoments
 from mpq_plugins.progress import track
 from mpq_tfmot.batches import Batch, in_chunks
 from mpq_tfmot.canonical import CanonicalModel
-from mpq_tfmot.canonical_ops import FLOAT, Op, compute, multiply
+from mpq_tfmot.canonical_ops import FLOAT, Op, clamp
+from mpq_tfmot.exact_float import exact_outputs
 from mpq_tfmot.keras import tf
-from mpq_tfmot.layer_matrix import Thinning, columns, output_columns, weight_from_matrix, weight_matrix
+from mpq_tfmot.layer_matrix import columns, output_columns, thinned, weight_from_matrix, weight_matrix
 from mpq_tfmot.simulation import Simulation
-
-MAX_COLUMNS = 2**16
-CHUNK = 64
 
 Values = dict[str, list[Any]]
 
@@ -44,7 +43,7 @@ def compensate(
     nearest: round weights to nearest instead, and correct the biases alone.
     Raises NonFiniteValues, naming the site, where an activation is NaN or infinite.
     """
-    chunks = in_chunks(batches, CHUNK)
+    chunks = in_chunks(batches)
     exact: Values = {}
     quantized: Values = {}
     readers = {name: len(found) for name, found in model.readers().items()}
@@ -54,14 +53,16 @@ def compensate(
         if op.kind == FLOAT:
             continue
         if op.kind == "input":
-            exact[op.name] = [tf.constant(chunk[inputs[op.name]]) for chunk in chunks]
+            exact[op.name] = exact_outputs(op, [[tf.constant(chunk[inputs[op.name]])] for chunk in chunks])
             quantized[op.name] = [simulation.step(op, [x]) for x in exact[op.name]]
             continue
+        outputs = exact_outputs(op, list(zip(*(exact[name] for name in op.inputs), strict=True)))
         on_grid = op
         if op.weighted:
-            moments = _moments(op, model, exact, quantized)
+            grid = simulation.grids[simulation.grid_of[op.inputs[0]]]
+            moments = _moments(op, model, outputs, exact, quantized, grid)
             on_grid = solved[op.name] = _solve(op, moments, simulation, nearest)
-        exact[op.name] = [compute(op, list(xs)) for xs in zip(*(exact[name] for name in op.inputs), strict=True)]
+        exact[op.name] = [clamp(op, output) for output in outputs]
         quantized[op.name] = [
             simulation.step(on_grid, list(xs)) for xs in zip(*(quantized[name] for name in op.inputs), strict=True)
         ]
@@ -88,30 +89,29 @@ def _solve(op: Op, moments: LayerMoments, simulation: Simulation, nearest: bool)
     return replace(op, weight=weight_from_matrix(op, weight), bias=bias)
 
 
-def _moments(op: Op, model: CanonicalModel, exact: Values, quantized: Values) -> LayerMoments:
-    """Moments of the layer's quantized input and of the output that it should give there."""
-    source, partner = op.inputs[0], _residual_partner(op, model, quantized)
-    totals: list[NDArray[Any]] = []
-    samples = sum(len(x) for x in exact[source])
-    count = 0
-    for index, (x_exact, x_grid) in enumerate(zip(exact[source], quantized[source], strict=True)):
-        wished = multiply(op, x_exact, tf.cast(op.weight, tf.float32), tf.cast(op.bias, tf.float32)).numpy()
+def _moments(
+    op: Op, model: CanonicalModel, outputs: list[Any], exact: Values, quantized: Values, grid: Grid
+) -> LayerMoments:
+    """Moments of the layer's quantized input and of the output that it should give there.
+
+    outputs: of the float layer before its clamp. grid: of its input.
+    """
+    partner = _residual_partner(op, model, quantized)
+    wished = [output.numpy().astype(np.float64) for output in outputs]
+    for index, value in enumerate(wished):
         if partner is not None:
-            wished = wished + (exact[partner][index] - quantized[partner][index]).numpy()
-        if not np.all(np.isfinite(wished)):
+            value += exact[partner][index].numpy().astype(np.float64) - quantized[partner][index].numpy()
+        if not np.all(np.isfinite(value)):
             raise NonFiniteValues(
                 f"site {op.name!r} is NaN or infinite on the calibration data; look for it in the weights before it"
             )
-        thinning = Thinning.to_at_most(MAX_COLUMNS, op, samples, index)
-        # in float64: a covariance is a small difference of large moments where the mean is large
-        x = columns(op, x_grid.numpy(), thinning).astype(np.float64)
-        y = output_columns(op, wished, thinning).astype(np.float64)
-        transposed = x.transpose(0, 2, 1)
-        cross = y.reshape(len(x), -1, y.shape[1]) @ transposed
-        parts = (x @ transposed, x.sum(axis=2), cross.reshape(-1, cross.shape[-1]), y.sum(axis=1))
-        totals = [t + p for t, p in zip(totals, parts, strict=True)] if totals else list(parts)
-        count += x.shape[2]
-    return LayerMoments(*(total / count for total in totals))
+    sums = LayerSums(grid, wished, sum(value.size for value in wished) // op.shape[-1])
+    total, first = sum(len(value) for value in wished), 0
+    for x, y in zip(quantized[op.inputs[0]], wished, strict=True):
+        for rows, thinning in thinned(op, first, len(y), total):
+            sums.update(columns(op, x.numpy()[rows], thinning), output_columns(op, y[rows], thinning))
+        first += len(y)
+    return sums.moments()
 
 
 def _residual_partner(op: Op, model: CanonicalModel, quantized: Values) -> str | None:

@@ -17,15 +17,13 @@ from mpq_tfmot.canonical_ops import FLOAT, Op, compute
 from mpq_tfmot.keras import tf
 from mpq_tfmot.layer_matrix import weight_from_matrix, weight_matrix
 
-CHUNK = 32
-
 
 class Trial:
     """Runs a canonical model on at most PROBES samples. Changed weights are copies; the model's stay as they are."""
 
     def __init__(self, model: CanonicalModel, batches: Sequence[Batch]) -> None:
         self._model = model
-        chunks = in_chunks(batches, CHUNK)
+        chunks = in_chunks(batches)
         counts = np.cumsum([0, *(len(chunk[0]) for chunk in chunks)])
         self._batches = [
             tuple(array[: PROBES - start] for array in chunk)

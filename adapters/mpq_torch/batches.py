@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
+from mpq_plugins.calibration.chunks import CHUNK, cut
 from mpq_plugins.errors import EmptyCalibration, ModelError, NonFiniteValues
 
 Batch = tuple[Any, ...]
@@ -37,7 +38,8 @@ def as_batch(example: Any, arguments: int) -> Batch:
             raise NonFiniteValues(
                 f"argument {index} of a calibration batch holds {bad} NaN or infinite values of {tensor.numel()}"
             )
-    return batch
+    # a tensor that was made in inference mode takes no part in autograd, its copy does
+    return tuple(t.clone() if isinstance(t, Tensor) and t.is_inference() else t for t in batch)
 
 
 def as_batches(calibration: Iterable[Any] | Tensor, arguments: int) -> list[Batch]:
@@ -47,7 +49,7 @@ def as_batches(calibration: Iterable[Any] | Tensor, arguments: int) -> list[Batc
     """
     examples = [calibration] if isinstance(calibration, Tensor) else calibration
     batches = [as_batch(example, arguments) for example in examples]
-    batches = [batch for batch in batches if batch and _samples(batch)]
+    batches = [batch for batch in batches if batch and samples_of(batch)]
     if not batches:
         raise EmptyCalibration(
             "the calibration set is empty; pass an iterable of example inputs, some hundred samples in all "
@@ -56,17 +58,26 @@ def as_batches(calibration: Iterable[Any] | Tensor, arguments: int) -> list[Batc
     return batches
 
 
-def _samples(batch: Batch) -> int:
+def samples_of(batch: Batch) -> int:
+    """How many samples a batch holds: the longest first axis of its tensors, 1 if none has one."""
     return max((len(t) for t in batch if isinstance(t, Tensor) and t.dim()), default=1)
 
 
-def in_chunks(batches: Iterable[Batch], samples: int) -> list[Batch]:
-    """The same samples in batches of at most ``samples``, where the arguments can be split."""
-    chunks: list[Batch] = []
-    for batch in batches:
-        lengths = {len(t) for t in batch if isinstance(t, Tensor) and t.dim()}
-        if len(lengths) != 1 or not all(isinstance(t, Tensor) and t.dim() for t in batch):
-            chunks.append(batch)
-            continue
-        chunks.extend(zip(*(t.split(samples) for t in batch), strict=True))
+def in_chunks(batches: Iterable[Batch], samples: int = CHUNK) -> list[Batch]:
+    """The same samples in chunks of ``samples``, where the arguments can be split (core: calibration.chunks)."""
+    given = list(batches)
+    chunks = []
+    for pieces in cut([samples_of(batch) for batch in given], [_kind(batch) for batch in given], samples):
+        parts = [
+            given[p.batch] if _kind(given[p.batch]) is None else tuple(t[p.start : p.stop] for t in given[p.batch])
+            for p in pieces
+        ]
+        chunks.append(parts[0] if len(parts) == 1 else tuple(torch.cat(ts) for ts in zip(*parts, strict=True)))
     return chunks
+
+
+def _kind(batch: Batch) -> Hashable | None:
+    """Shapes and types of one sample; None where the arguments cannot be split alike."""
+    if not batch or not all(isinstance(t, Tensor) and t.dim() and len(t) == len(batch[0]) for t in batch):
+        return None
+    return tuple((t.shape[1:], t.dtype, t.device) for t in batch)

@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import torch
+import torch.nn.functional as F
 from torch import fx, nn
 
 from mpq_plugins.errors import ModelError, UnsupportedOp
@@ -58,6 +60,27 @@ class CanonicalModel:
         for node in list(self.graph.graph.nodes):
             if node.op == "call_module" and not node.meta.get("mpq_float"):
                 yield node, self.graph.get_submodule(str(node.target))
+
+
+_SOFTMAXES = (F.softmax, F.log_softmax, torch.softmax, torch.log_softmax, "softmax", "log_softmax")
+
+
+def logits(model: CanonicalModel) -> list[fx.Node]:
+    """The nodes whose values the model returns; of a softmax at the end, the node that it reads."""
+    (output,) = (node for node in model.graph.graph.nodes if node.op == "output")
+    returned, read = [], []
+    for node in output.all_input_nodes:
+        if _is_softmax(model.graph, node):
+            read.append(node.all_input_nodes[0])
+        else:
+            returned.append(node)
+    return list(dict.fromkeys([*returned, *read]))
+
+
+def _is_softmax(graph: fx.GraphModule, node: fx.Node) -> bool:
+    if node.op == "call_module":
+        return isinstance(graph.get_submodule(str(node.target)), (nn.Softmax, nn.LogSoftmax))
+    return node.op in _CALLS and node.target in _SOFTMAXES
 
 
 def site_name(node: fx.Node) -> str:

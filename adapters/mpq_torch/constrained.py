@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from mpq_plugins.bias_correction import snap_bias
 from mpq_plugins.errors import NonFiniteValues
 from mpq_plugins.grid import Grid
 from mpq_torch.canonical import OWN_GRID, WEIGHTED, CanonicalModel, site_name
@@ -41,14 +42,15 @@ def accumulator_steps(layer: nn.Module, weight_grid: Grid, inputs: list[Grid]) -
 def put_on_grids(model: CanonicalModel, grid_of: Mapping[fx.Node, str], grids: Mapping[str, Grid]) -> None:
     """Round every weight and bias of ``model`` to the nearest value that it may take, in place.
 
-    Raises NonFiniteValues, naming the site, where a weight is NaN or infinite.
+    Raises NonFiniteValues, naming the site, where a weight is NaN or infinite, and GridError, naming the layer,
+    where a bias does not fit its int32 accumulator.
     """
     for path, layer, inputs in layers(model, grid_of):
         weight_grid = grids[f"{path}.weight"]
         set_weight(path, layer, weight_grid.project(layer.weight.detach().double().numpy()))
         if layer.bias is not None:
-            steps = accumulator_steps(layer, weight_grid, [grids[name] for name in inputs])
-            set_bias(layer, torch.round(layer.bias.detach().double() / steps) * steps)
+            step = max(grids[name].steps[0] for name in inputs)
+            set_bias(layer, torch.from_numpy(snap_bias(layer.bias.detach().double().numpy(), step, weight_grid, path)))
 
 
 def set_weight(path: str, layer: nn.Module, weight: np.ndarray | Tensor) -> None:

@@ -30,6 +30,7 @@ from mpq_torch.measurement import Measurements
 from mpq_torch.qconfig import get_qconfig_mapping
 from mpq_torch.sensitivities import sensitivity
 from mpq_torch.simulation import build_simulation
+from mpq_torch.surroundings import undisturbed
 from mpq_torch.sweep import compensate
 from mpq_torch.synthetic import synthetic_inputs
 from mpq_torch.tracing_check import check_traced
@@ -63,6 +64,7 @@ def inventory(model: nn.Module, example_inputs: Any, keep_float: Iterable[str] =
     return take_inventory(canonical, as_batch(example_inputs, model_inputs(canonical.graph))).inventory
 
 
+@undisturbed
 def search(
     model: nn.Module,
     calibration: Iterable[Any] | torch.Tensor,
@@ -100,6 +102,8 @@ def search(
     sites = take_inventory(canonical, batches[0])
     request.check(sites.inventory)
     measured = Measurements(canonical, sites, batches, progress)
+    if budget is not None:
+        measured.check_gradients()
     measured.inventory = take_inventory(canonical, batches[0], measured.signed_inputs()).inventory
     framework = f"torch {torch.__version__}"
     return request.search(
@@ -107,6 +111,7 @@ def search(
     )
 
 
+@undisturbed
 def constrain(
     model: nn.Module, recipe: Recipe, calibration: Iterable[Any] | torch.Tensor | None = None
 ) -> fx.GraphModule:
@@ -145,6 +150,7 @@ def rounded(
     return canonical, sites, target
 
 
+@undisturbed
 def simulate(model: nn.Module, recipe: Recipe) -> fx.GraphModule:
     """A float model that computes exactly what the recipe's target computes in integers.
 
@@ -156,6 +162,7 @@ def simulate(model: nn.Module, recipe: Recipe) -> fx.GraphModule:
     return build_simulation(canonical, recipe, sites, plugins.target(recipe.target))
 
 
+@undisturbed
 def quantize(
     model: nn.Module,
     recipe: Recipe,

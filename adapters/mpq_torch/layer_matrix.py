@@ -6,10 +6,13 @@ linears alike; compensated rounding works on this form.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from mpq_plugins.calibration.chunks import GRAIN, grains
+from mpq_plugins.calibration.thinning import COLUMNS, EVERYWHERE, Thinning
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d)
 Pair = tuple[int, int]
@@ -39,29 +42,28 @@ def weight_from_matrix(layer: nn.Module, matrix: Tensor) -> Tensor:
     return matrix.reshape(weight.shape).contiguous()
 
 
-@dataclass(frozen=True)
-class Thinning:
-    """Which positions of a convolution's output to look at: every n-th row and column, from an offset."""
-
-    every: int = 1
-    offset: tuple[int, int] = (0, 0)
-
-    @classmethod
-    def to_at_most(cls, columns: int, layer: nn.Module, samples: int, output: Tensor, turn: int) -> Thinning:
-        """So that ``samples`` outputs like ``output`` give about ``columns`` columns.
-
-        turn: a count of batches; each looks at another offset.
-        """
-        if not isinstance(layer, (nn.Conv1d, nn.Conv2d)):
-            return cls()
-        height, width = output.shape[-2] if output.dim() == 4 else 1, output.shape[-1]
-        every = 1
-        while samples * -(-height // every) * -(-width // every) > columns and every < min(height, width):
-            every *= 2
-        return cls(every, (turn % min(every, height), turn // every % every))
+def thinning_of(layer: nn.Module, output: Tensor, samples: int, grain: int) -> Thinning:
+    """Which positions of ``output`` to look at when there are ``samples`` like it; grain: see Thinning."""
+    if not isinstance(layer, (nn.Conv1d, nn.Conv2d)):
+        return EVERYWHERE
+    height, width = output.shape[-2] if output.dim() == 4 else 1, output.shape[-1]
+    return Thinning.to_at_most(COLUMNS, height, width, samples, grain)
 
 
-def columns(layer: nn.Module, x: Tensor, thinning: Thinning = Thinning()) -> Tensor:
+def thinned(layer: nn.Module, output: Tensor, first: int, samples: int, total: int) -> Iterator[tuple[slice, Thinning]]:
+    """The rows of a chunk of ``samples`` samples, grain by grain, and the positions of each to look at.
+
+    first: number of the chunk's first sample; total: samples of the calibration set.
+    """
+    rows, rest = divmod(len(output), samples)
+    if rest or not isinstance(layer, (nn.Conv1d, nn.Conv2d)):
+        yield slice(None), thinning_of(layer, output, total, first // GRAIN)
+        return
+    for run in grains(first, samples):
+        yield slice(run.start * rows, run.stop * rows), thinning_of(layer, output, total * rows, run.grain)
+
+
+def columns(layer: nn.Module, x: Tensor, thinning: Thinning = EVERYWHERE) -> Tensor:
     """The input of ``layer`` as [groups, inputs / groups * kernel, samples * positions]."""
     if isinstance(layer, nn.Linear):
         return x.reshape(-1, x.shape[-1]).t().unsqueeze(0)
@@ -79,24 +81,38 @@ def columns(layer: nn.Module, x: Tensor, thinning: Thinning = Thinning()) -> Ten
 
 def _windows(x: Tensor, kernel: Pair, dilation: Pair, stride: Pair, groups: int) -> Tensor:
     """All windows of x as columns. One strided copy per kernel position: torch's unfold is far slower."""
-    samples, channels, height, width = x.shape
+    channels = x.shape[1]
+    views = _views(x.transpose(0, 1), kernel, dilation, stride)
+    windows = x.new_empty(channels, len(views), *views[0].shape[1:])
+    for index, view in enumerate(views):
+        windows[:, index] = view
+    return windows.view(groups, channels // groups * len(views), -1)
+
+
+def kernel_windows(layer: nn.Module, x: Tensor) -> list[Tensor]:
+    """What each kernel position of a 2-d convolution multiplies, views of [samples, channels, rows, columns]."""
+    two = _as_two(layer)
+    ph, pw = _padding(layer, two)
+    return _views(F.pad(x, (pw, pw, ph, ph)), two["kernel_size"], two["dilation"], two["stride"])
+
+
+def _views(x: Tensor, kernel: Pair, dilation: Pair, stride: Pair) -> list[Tensor]:
+    height, width = x.shape[-2:]
     rows = (height - dilation[0] * (kernel[0] - 1) - 1) // stride[0] + 1
     cols = (width - dilation[1] * (kernel[1] - 1) - 1) // stride[1] + 1
-    by_channel = x.transpose(0, 1)
-    windows = x.new_empty(channels, *kernel, samples, rows, cols)
-    for i in range(kernel[0]):
-        for j in range(kernel[1]):
-            top, left = i * dilation[0], j * dilation[1]
-            windows[:, i, j] = by_channel[
-                :,
-                :,
-                top : top + (rows - 1) * stride[0] + 1 : stride[0],
-                left : left + (cols - 1) * stride[1] + 1 : stride[1],
-            ]
-    return windows.view(groups, channels // groups * kernel[0] * kernel[1], samples * rows * cols)
+    corners = [(i * dilation[0], j * dilation[1]) for i in range(kernel[0]) for j in range(kernel[1])]
+    return [
+        x[
+            :,
+            :,
+            top : top + (rows - 1) * stride[0] + 1 : stride[0],
+            left : left + (cols - 1) * stride[1] + 1 : stride[1],
+        ]
+        for top, left in corners
+    ]
 
 
-def output_columns(layer: nn.Module, output: Tensor, thinning: Thinning = Thinning()) -> Tensor:
+def output_columns(layer: nn.Module, output: Tensor, thinning: Thinning = EVERYWHERE) -> Tensor:
     """An output of ``layer`` as [outputs, samples * positions], in the order of ``columns``."""
     if isinstance(layer, nn.Linear):
         return output.reshape(-1, output.shape[-1]).t()

@@ -17,8 +17,6 @@ from mpq_torch.canonical import CanonicalModel, canonicalize
 from mpq_torch.fx import simulate
 from mpq_torch.inventory import locate_sites
 
-CHUNK = 64
-
 Values = NDArray[np.float64]
 
 
@@ -34,7 +32,7 @@ def site_values(
     simulated = simulate(on_grid, recipe)
     wanted = _owners(reference)
     found = _owners(constrained)  # a simulation has the node names of the canonical graph that it was built from
-    for chunk in in_chunks(batches, CHUNK):
+    for chunk in in_chunks(batches):
         floats = _recorded(reference.graph, chunk, wanted)
         integers = _recorded(simulated, chunk, found)
         for site in wanted.values():

@@ -10,20 +10,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
 
+from mpq_plugins.calibration.input_moments import InputMoments
 from mpq_plugins.errors import ModelError, NonFiniteValues
-from mpq_plugins.fisher import DRAWS, FisherDirections
+from mpq_plugins.fisher import DRAWS, FisherDirections, check_reached
 from mpq_plugins.histogram import Histogram
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.problem import Change
 from mpq_plugins.progress import track
-from mpq_torch.batches import in_chunks
-from mpq_torch.canonical import WEIGHTED, CanonicalModel
+from mpq_torch.batches import in_chunks, samples_of
+from mpq_torch.canonical import WEIGHTED, CanonicalModel, logits
 from mpq_torch.inventory import GraphSites
-from mpq_torch.layer_matrix import Thinning, columns, output_columns, weight_matrix
+from mpq_torch.layer_matrix import columns, output_columns, thinned, weight_matrix
 from mpq_torch.trial import Trial
-
-MAX_COLUMNS = 2**14
-CHUNK = 64
 
 Array = NDArray[np.float64]
 
@@ -48,30 +46,35 @@ class Measurements:
         self.inventory: Inventory = sites.inventory
         self._trial = Trial(model, sites, batches)
         self._layers = {f"{n.target}.weight": m for n, m in model.nodes() if isinstance(m, WEIGHTED)}
-        self._grams: dict[str, Tensor] = {}
-        self._means: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+        self._inputs: dict[str, InputMoments] = {}
         self._fishers: dict[str, Tensor] = {}
         self._energies: dict[str, float] = {}
         self._histograms = {site.name: Histogram() for site in self.inventory.activations}
+        self._reached: dict[str, bool] = {}
         self._gradients = 0
-        chunks = in_chunks(batches, CHUNK)
-        total = sum(len(chunk[0]) for chunk in chunks)
-        parameters = [p for p in model.graph.parameters() if p.requires_grad]
-        for parameter in parameters:
+        chunks = in_chunks(batches)
+        total = sum(samples_of(chunk) for chunk in chunks)
+        for parameter in model.graph.parameters():
             parameter.requires_grad_(False)
         directions = FisherDirections(seed)
         recorder = _Recorder(model, sites)
-        for turn, chunk in enumerate(track(chunks, "measuring the float model", progress)):
+        first = 0
+        for chunk in track(chunks, "measuring the float model", progress):
+            samples = samples_of(chunk)
             with torch.enable_grad():
-                output = recorder.run(*chunk)
-            self._collect_forward(recorder, total, turn)
-            for draw in range(draws):
+                recorder.run(*chunk)
+            self._collect_forward(recorder, first, samples, total)
+            for turn in range(draws):
                 recorder.clear_gradients()
-                _back_propagate(output, directions, again=draw + 1 < draws)
+                _back_propagate(recorder.results(), directions, turn, first, samples, again=turn + 1 < draws)
                 self._collect_backward(recorder)
-            self._gradients += draws * len(chunk[0])
+            first += samples
+            self._gradients += draws * samples
             recorder.forget()
+
+    def check_gradients(self) -> None:
+        """Raise ModelError, naming the sites, where no gradient reaches some, so that bits cannot be chosen."""
+        check_reached(self._reached)
 
     def weight(self, site: str) -> Array:
         """The weight in matrix form, float64 [out, in]."""
@@ -86,9 +89,7 @@ class Measurements:
 
     def covariance(self, site: str) -> Array:
         """Covariance of the layer's input columns, [groups, in, in]."""
-        count = self._counts[site]
-        mean = self._means[site] / count
-        return (self._grams[site] / count - mean.unsqueeze(2) * mean.unsqueeze(1)).numpy()
+        return self._inputs[site].covariance()
 
     def output_fisher(self, site: str) -> Array:
         """Second moment of the output gradient, [out, out]."""
@@ -110,26 +111,24 @@ class Measurements:
         """Model input -> whether the calibration data goes below zero."""
         return {s.name: self._histograms[s.name].min < 0 for s in self.inventory.activations if s.op == "input"}
 
-    def _collect_forward(self, recorder: _Recorder, total: int, turn: int) -> None:
+    def _collect_forward(self, recorder: _Recorder, first: int, samples: int, total: int) -> None:
         for site, value in recorder.activations:
             try:
                 self._histograms[site].update(value.detach().numpy())
             except NonFiniteValues as error:
                 raise NonFiniteValues(f"site {site!r}: {error}") from None
         for site, x, output in recorder.layers:
-            layer = self._layers[site]
-            thinning = Thinning.to_at_most(MAX_COLUMNS, layer, total, output, turn)
-            with torch.no_grad():
-                x_columns = columns(layer, x.detach(), thinning)
-                _add(self._grams, site, torch.bmm(x_columns, x_columns.transpose(1, 2)).double())
-                _add(self._means, site, x_columns.double().sum(2))
-            self._counts[site] = self._counts.get(site, 0) + x_columns.shape[2]
+            layer, moments = self._layers[site], self._inputs.setdefault(site, InputMoments())
+            for rows, thinning in thinned(layer, output, first, samples, total):
+                moments.update(columns(layer, x.detach()[rows], thinning).numpy())
 
     def _collect_backward(self, recorder: _Recorder) -> None:
         for site, value in recorder.activations:
+            self._reached[site] = self._reached.get(site, False) or value.grad is not None
             energy = 0.0 if value.grad is None else float(value.grad.double().square().sum())
             self._energies[site] = self._energies.get(site, 0.0) + energy
         for site, _, output in recorder.layers:
+            self._reached[site] = self._reached.get(site, False) or output.grad is not None
             gradient = output.grad if output.grad is not None else torch.zeros_like(output)
             by_output = output_columns(self._layers[site], gradient)
             _add(self._fishers, site, (by_output @ by_output.t()).double())
@@ -146,6 +145,7 @@ class _Recorder(fx.Interpreter):
         super().__init__(model.graph)
         self.activations: list[tuple[str, Tensor]] = []
         self.layers: list[tuple[str, Tensor, Tensor]] = []
+        self._ends: dict[fx.Node, list[Tensor]] = {node: [] for node in logits(model)}
         self._sites_at = {node: name for name, node in sites.owner_nodes.items()}
         self._layer_nodes = {node for node, module in model.nodes() if isinstance(module, WEIGHTED)}
 
@@ -163,7 +163,14 @@ class _Recorder(fx.Interpreter):
             self.layers.append((f"{n.target}.weight", x, result))
         if site is not None:
             self.activations.append((site, result))
+        if n in self._ends:
+            leaves, _ = torch.utils._pytree.tree_flatten(result)
+            self._ends[n] = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         return result
+
+    def results(self) -> list[Tensor]:
+        """What the model returns, or what the softmax of an output reads."""
+        return [leaf for leaves in self._ends.values() for leaf in leaves]
 
     def clear_gradients(self) -> None:
         """Drop the gradients of what was recorded."""
@@ -172,21 +179,23 @@ class _Recorder(fx.Interpreter):
 
     def forget(self) -> None:
         """Drop what was recorded."""
+        self._ends = {node: [] for node in self._ends}
         self.activations.clear()
         self.layers.clear()
 
 
-def _back_propagate(output: Any, directions: FisherDirections, again: bool) -> None:
+def _back_propagate(
+    results: list[Tensor], directions: FisherDirections, turn: int, first: int, samples: int, again: bool
+) -> None:
     """Back-propagate one random direction of the Fisher matrix from every float output of the model.
 
     again: whether another direction will be back-propagated through the same values.
     """
-    leaves, _ = torch.utils._pytree.tree_flatten(output)
-    outputs = [o for o in leaves if isinstance(o, Tensor) and o.requires_grad]
+    outputs = [o for o in results if o.requires_grad]
     if not outputs:
         raise ModelError(
             "the model's outputs have no gradient, so no candidate can be rated; cut the model before its argmax"
         )
-    drawn = [directions.draw(tensor.detach().numpy(), index) for index, tensor in enumerate(outputs)]
+    drawn = [directions.draw(o.detach().numpy(), index, turn, first, samples) for index, o in enumerate(outputs)]
     gradients = [torch.from_numpy(d).to(o.dtype) for d, o in zip(drawn, outputs, strict=True)]
     torch.autograd.backward(outputs, gradients, retain_graph=again)

@@ -16,51 +16,18 @@ import torch
 from torch import Tensor, fx, nn
 
 from mpq_plugins.bias_correction import quantize_layer
+from mpq_plugins.calibration.layer_sums import LayerSums
 from mpq_plugins.errors import NonFiniteValues
 from mpq_plugins.grid import Grid
 from mpq_plugins.moments import LayerMoments
+from mpq_torch.batches import in_chunks, samples_of
 from mpq_torch.canonical import CanonicalModel
 from mpq_torch.canonical_ops import Add
 from mpq_torch.constrained import set_bias, set_weight
-from mpq_torch.layer_matrix import Thinning, columns, output_columns, weight_from_matrix, weight_matrix
-from mpq_torch.simulation import SimulatedLayer
-
-MAX_COLUMNS = 2**14
-
-
-class LockStep:
-    """Runs a graph node by node on all batches, keeping each value until its last reader has run."""
-
-    def __init__(self, graph: fx.GraphModule, batches: Sequence[tuple[Any, ...]]) -> None:
-        self.values: dict[str, list[Any]] = {}
-        self.nodes = {node.name: node for node in graph.graph.nodes}
-        self._batches = batches
-        self._interpreter = fx.Interpreter(graph)
-        self._placeholders = [node.name for node in graph.graph.nodes if node.op == "placeholder"]
-        order = {name: index for index, name in enumerate(self.nodes)}
-        self._last_reader = {
-            node.name: max(node.users, key=lambda user: order[user.name]).name
-            for node in graph.graph.nodes
-            if node.users
-        }
-
-    def run(self, name: str) -> None:
-        """Compute the node of this name on every batch."""
-        node = self.nodes[name]
-        if node.op == "placeholder":
-            index = self._placeholders.index(name)
-            default = node.args[0] if node.args else None
-            self.values[name] = [batch[index] if index < len(batch) else default for batch in self._batches]
-            return
-        results = []
-        for index in range(len(self._batches)):
-            self._interpreter.env = {n: self.values[n.name][index] for n in node.all_input_nodes}
-            args, kwargs = self._interpreter.fetch_args_kwargs_from_env(node)
-            results.append(getattr(self._interpreter, node.op)(node.target, args, kwargs))
-        self.values[name] = results
-        for source in node.all_input_nodes:
-            if self._last_reader[source.name] == name:
-                del self.values[source.name]
+from mpq_torch.exact_float import ExactLockStep
+from mpq_torch.layer_matrix import columns, output_columns, thinned, weight_from_matrix, weight_matrix
+from mpq_torch.lock_step import LockStep
+from mpq_torch.simulation import SimulatedInput, SimulatedLayer
 
 
 def compensate(
@@ -75,7 +42,9 @@ def compensate(
     grids: site name -> Grid. Returns path -> (weight, bias) of every layer.
     Raises NonFiniteValues, naming the site, where an activation is NaN or infinite.
     """
-    exact, quantized = LockStep(model.graph, batches), LockStep(simulation, batches)
+    chunks = in_chunks(batches)
+    counts = [samples_of(chunk) for chunk in chunks]
+    exact, quantized = ExactLockStep(model.graph, chunks), LockStep(simulation, chunks)
     rounded: dict[str, tuple[Tensor, Tensor]] = {}
     with torch.no_grad():
         for name, node in exact.nodes.items():
@@ -84,14 +53,16 @@ def compensate(
             path = str(node.target)
             layer = model.graph.get_submodule(path) if node.op == "call_module" else None
             simulated = simulation.get_submodule(str(quantized.nodes[name].target)) if layer else None
+            exact.run(name)
+            if isinstance(simulated, SimulatedInput) and node.all_input_nodes[0].op == "placeholder":
+                quantized.values[node.all_input_nodes[0].name] = exact.values[name]
             if isinstance(simulated, SimulatedLayer):
                 if path not in rounded:
-                    moments = _moments(layer, node, exact, quantized)
+                    moments = _moments(layer, node, exact, quantized, simulated.input_grid, counts)
                     rounded[path] = _solve(path, layer, moments, grids[f"{path}.weight"], simulated)
                 set_weight(path, simulated.layer, rounded[path][0])
                 set_bias(simulated.layer, rounded[path][1])
                 simulated.choose_precision()
-            exact.run(name)
             quantized.run(name)
     return rounded
 
@@ -108,36 +79,33 @@ def _solve(
     return weight_from_matrix(layer, torch.from_numpy(weight).reshape(matrix.shape)), torch.from_numpy(corrected)
 
 
-def _moments(layer: nn.Module, node: fx.Node, exact: LockStep, quantized: LockStep) -> LayerMoments:
-    """Moments of the layer's quantized input and of the output that it should give there."""
-    source = node.all_input_nodes[0].name
+def _moments(
+    layer: nn.Module, node: fx.Node, exact: LockStep, quantized: LockStep, grid: Grid, counts: Sequence[int]
+) -> LayerMoments:
+    """Moments of the layer's quantized input and of the output that it should give there.
+
+    grid: of the input. counts: samples of each chunk.
+    """
     partner = _residual_partner(node, quantized)
-    totals: list[Tensor] = []
-    count, batches = 0, len(exact.values[source])
-    for index in range(batches):
-        wished = layer(exact.values[source][index])
+    wished = [value.double() for value in exact.values[node.name]]
+    for index, value in enumerate(wished):
         if partner is not None:
-            error = exact.values[partner][index] - quantized.values[partner][index]
-            if torch.broadcast_shapes(wished.shape, error.shape) == wished.shape:  # the layer can make up for it
-                wished = wished + error
-        if not torch.isfinite(wished).all():
+            error = exact.values[partner][index].double() - quantized.values[partner][index].double()
+            if torch.broadcast_shapes(value.shape, error.shape) == value.shape:  # the layer can make up for it
+                value += error
+        if not torch.isfinite(value).all():
             raise NonFiniteValues(
                 f"site {node.meta['mpq_name']} is NaN or infinite on the calibration data; "
                 "look for it in the weights before it"
             )
-        thinning = Thinning.to_at_most(MAX_COLUMNS, layer, batches * len(wished), wished, index)
-        x = columns(layer, quantized.values[source][index], thinning)
-        y = output_columns(layer, wished, thinning)
-        grouped = y.reshape(len(x), -1, y.shape[1])
-        parts = (
-            torch.bmm(x, x.transpose(1, 2)),
-            x.sum(2),
-            torch.bmm(grouped, x.transpose(1, 2)).flatten(0, 1),
-            y.sum(1),
-        )
-        totals = [t + p.double() for t, p in zip(totals, parts, strict=True)] if totals else [p.double() for p in parts]
-        count += x.shape[2]
-    return LayerMoments(*((total / count).numpy() for total in totals))
+    outputs = weight_matrix(layer).flatten(0, 1).shape[0]
+    sums = LayerSums(grid, [value.numpy() for value in wished], sum(value.numel() for value in wished) // outputs)
+    first = 0
+    for x, y, samples in zip(quantized.values[node.all_input_nodes[0].name], wished, counts, strict=True):
+        for rows, thinning in thinned(layer, y, first, samples, sum(counts)):
+            sums.update(columns(layer, x[rows], thinning).numpy(), output_columns(layer, y[rows], thinning).numpy())
+        first += samples
+    return sums.moments()
 
 
 def _residual_partner(node: fx.Node, quantized: LockStep) -> str | None:

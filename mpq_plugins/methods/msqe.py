@@ -27,7 +27,7 @@ from mpq_plugins.histogram import Histogram
 from mpq_plugins.hookspecs import hookimpl
 from mpq_plugins.inventory import Site
 from mpq_plugins.methods.msqe_training import MsqeTraining
-from mpq_plugins.moments import Array, damped
+from mpq_plugins.moments import DAMPING, Array, damped
 from mpq_plugins.problem import Problem
 from mpq_plugins.progress import track
 from mpq_plugins.ratings import Rated, Ratings, losses
@@ -37,9 +37,11 @@ from mpq_plugins.sensitivity import predicted_loss
 from mpq_plugins.shared_grids import search_shared
 from mpq_plugins.thresholds import error_table, search_threshold
 
-DAMPING = 0.01
 NEIGHBOURS = (-1, 0, 1)
 """Thresholds tried beside the one of least squared error, as differences of exponents."""
+UNSEEN = 1e-30
+"""Loss of a site that no gradient of the calibration data reaches, in nats for an error as large as its signal: too
+little to take bits from another site, enough to take those that no other site needs."""
 FREE_NEIGHBOURS = (-0.25, -0.125, 0.0, 0.125, 0.25)
 """The same where steps are free."""
 
@@ -110,7 +112,12 @@ def _rate_weight(problem: Problem, site: Site) -> dict[str, dict[int, Rated]]:
             row_weights=importance,
         )
         on_site = Grid(grid.bits, grid.steps, True, grid.narrow, site.channel_axis if candidate.per_channel else None)
-        rated[candidate.bits] = on_site, _finite(predicted_loss(rounded, weight, curvature, fisher), site)
+        if importance is not None:
+            loss = predicted_loss(rounded, weight, curvature, fisher)
+        else:
+            error, signal = (predicted_loss(q, weight, curvature, np.ones(len(weight))) for q in (rounded, 0 * weight))
+            loss = UNSEEN * _share(error, signal)
+        rated[candidate.bits] = on_site, _finite(loss, site)
     return {site.name: rated}
 
 
@@ -132,7 +139,8 @@ def _rate_shared(problem: Problem, group: tuple[Site, ...]) -> dict[str, dict[in
     for candidate in problem.candidates[group[0].name]:
         grid = search_shared(histograms, energies, candidate)
         for site, histogram, energy in zip(group, histograms, energies, strict=True):
-            loss = 0.5 * _histogram_error(histogram, grid) * energy
+            error = _histogram_error(histogram, grid)
+            loss = 0.5 * error * energy if energy else UNSEEN * _share(error, max(-histogram.min, histogram.max) ** 2)
             rated[site.name][candidate.bits] = grid, _finite(loss, site)
     return rated
 
@@ -141,6 +149,10 @@ def _histogram_error(histogram: Histogram, grid: Grid) -> float:
     if grid.is_power_of_two:
         return float(error_table(histogram, [grid.bits], grid.exponents, grid.signed).error.item())
     return squared_error(histogram, grid)
+
+
+def _share(error: float, signal: float) -> float:
+    return error / signal if signal > 0 else 0.0
 
 
 def _finite(loss: float, site: Site) -> float:

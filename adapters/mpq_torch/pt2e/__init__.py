@@ -18,6 +18,7 @@ from mpq_plugins.errors import PluginError
 from mpq_plugins.recipe import Recipe
 from mpq_torch.batches import as_batch, model_inputs
 from mpq_torch.fx import Search, Verification, inventory, rounded, search, simulate
+from mpq_torch.surroundings import undisturbed
 from mpq_torch.verification import verify as _verify
 
 try:
@@ -56,6 +57,7 @@ __all__ = [
 ]
 
 
+@undisturbed
 def constrain(model: nn.Module, recipe: Recipe, calibration: Iterable[Any] | Tensor | None = None) -> fx.GraphModule:
     """The float model on its grids, to be exported: batch norms folded, weights and biases on theirs.
 
@@ -64,6 +66,7 @@ def constrain(model: nn.Module, recipe: Recipe, calibration: Iterable[Any] | Ten
     return rounded(model, recipe, calibration)[0].graph
 
 
+@undisturbed
 def quantize(
     model: nn.Module,
     recipe: Recipe,

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from mpq_torch.layer_matrix import Thinning, columns, output_columns, weight_from_matrix, weight_matrix
+from mpq_plugins.calibration.thinning import COLUMNS
+from mpq_torch.layer_matrix import columns, output_columns, thinning_of, weight_from_matrix, weight_matrix
 
 LAYERS = [
     (nn.Linear(6, 4), (5, 6)),
@@ -42,7 +43,7 @@ def test_thinned_columns_belong_to_the_thinned_outputs(layer, shape):
     x = torch.randn(shape)
     output = layer(x)
     for turn in range(5):
-        thinning = Thinning.to_at_most(12, layer, len(x), output, turn)
+        thinning = thinning_of(layer, output, 500 * len(x), turn)
         thin = columns(layer, x, thinning)
         product = torch.bmm(weight_matrix(layer), thin).flatten(0, 1) + layer.bias[:, None]
         torch.testing.assert_close(product, output_columns(layer, output, thinning), atol=1e-5, rtol=1e-5)
@@ -50,5 +51,6 @@ def test_thinned_columns_belong_to_the_thinned_outputs(layer, shape):
 
 def test_thinning_keeps_no_more_columns_than_asked_for_where_it_can():
     layer, output = nn.Conv2d(2, 3, 3, padding=1), torch.zeros(4, 3, 32, 32)
-    thinning = Thinning.to_at_most(4 * 64, layer, 4, output, turn=0)
+    thinning = thinning_of(layer, output, samples=256, grain=0)
     assert output_columns(layer, output, thinning).shape == (3, 4 * 64)
+    assert COLUMNS == 256 * 64

@@ -39,7 +39,12 @@ def classifier(outputs=3):
 
 
 def signs_of(shape, seed=0):
-    return torch.from_numpy(np.random.default_rng(seed).integers(0, 2, shape) * 2.0 - 1.0)
+    """Those of the first output and the first draw, grain of 32 samples by grain."""
+    grains = [
+        np.random.default_rng((seed, 0, 0, grain)).integers(0, 2, (32, *shape[1:]))
+        for grain in range(-(-shape[0] // 32))
+    ]
+    return torch.from_numpy(np.concatenate(grains)[: shape[0]] * 2.0 - 1.0)
 
 
 def gradients(model, x, direction):
@@ -103,14 +108,14 @@ def test_the_output_fisher_averages_to_the_fisher_matrix_of_the_softmax():
     p = torch.softmax(model(x).detach().double(), 1)
     of_logits = torch.diag_embed(p) - p.unsqueeze(2) * p.unsqueeze(1)
     np.testing.assert_allclose(
-        np.mean([measured(model, [x], seed).output_fisher("2.weight") for seed in range(150)], 0),
+        np.mean([measured(model, [x], seed).output_fisher("2.weight") for seed in range(500)], 0),
         of_logits.mean(0).numpy(),
         atol=0.01,
     )
     hidden = model[0](x).detach()
     jacobian = model[2].weight.detach().double() * (hidden > 0).double().unsqueeze(1)
     exact = (jacobian.transpose(1, 2) @ of_logits @ jacobian).mean(0).numpy()
-    average = np.mean([measured(model, [x], seed).output_fisher("0.weight") for seed in range(150)], 0)
+    average = np.mean([measured(model, [x], seed).output_fisher("0.weight") for seed in range(500)], 0)
     np.testing.assert_allclose(average, exact, atol=0.05 * np.abs(exact).max())
 
 

@@ -1,0 +1,1 @@
+"""How calibration data is cut, thinned, snapped and summed: the same numbers in every framework."""

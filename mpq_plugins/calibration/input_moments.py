@@ -1,0 +1,81 @@
+"""Moments of what a layer reads, about a pivot, so that a covariance is no small difference of large numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpq_plugins.errors import EmptyCalibration
+from mpq_plugins.moments import DAMPING, Array
+
+NOISE = 8 * 2.0**-24
+"""Of the second moments about the pivot: what float32 products leave in doubt."""
+RESOLUTION = 2.0**-22
+"""Of the largest magnitude of an input: what float32 values themselves leave in doubt."""
+_PLAIN = 30
+"""Exponents of values, either way, whose products float32 holds without scaling."""
+
+
+class InputMoments:
+    """The covariance of a stream of columns.
+
+    Columns are taken relative to the mean of the first update, in float32; their products are summed in
+    float32 within an update and in float64 over updates. An input that varies by no more than rounding
+    noise is constant: its row and column are zero. The rest is positive semidefinite up to noise, and
+    where the noise could pass for more than DAMPING of the mean variance, as much is added to the
+    variances, so that with damping the matrix is positive definite.
+
+    >>> moments = InputMoments()
+    >>> moments.update(np.array([[[1e5, 1e5 + 2], [3.0, 3.0]]], dtype=np.float32))
+    >>> moments.covariance()
+    array([[[1., 0.],
+            [0., 0.]]])
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._scale = 1.0
+        self._pivot: NDArray[np.float32] | None = None
+        self._gram: Array = np.zeros(0)
+        self._sum: Array = np.zeros(0)
+        self._largest: Array = np.zeros(0)
+
+    def update(self, columns: NDArray[Any]) -> None:
+        """Add columns [groups, in, positions]."""
+        x = np.asarray(columns, dtype=np.float32)
+        largest = np.maximum(x.max(axis=2), -x.min(axis=2)).astype(np.float64)
+        if self._pivot is None:
+            self._pivot = x.mean(axis=2, keepdims=True, dtype=np.float64).astype(np.float32)
+            self._scale = _scale(float(largest.max()))
+            self._gram = np.zeros((*x.shape[:2], x.shape[1]))
+            self._sum = self._largest = np.zeros(x.shape[:2])
+        about = x - self._pivot
+        if self._scale != 1.0:
+            about *= np.float32(self._scale)
+        self._gram += about @ about.transpose(0, 2, 1)
+        self._sum = self._sum + about.sum(axis=2, dtype=np.float64)
+        self._largest = np.maximum(self._largest, largest)
+        self._count += x.shape[2]
+
+    def covariance(self) -> Array:
+        """Float64 [groups, in, in]. Raises EmptyCalibration before the first update."""
+        if not self._count:
+            raise EmptyCalibration("moments need at least one calibration position")
+        mean = self._sum / self._count
+        about = self._gram / self._count
+        covariance = about - mean[:, :, None] * mean[:, None, :]
+        second, variance = (np.einsum("gii->gi", m) for m in (about, covariance))
+        live = (variance > NOISE * second) & (variance > (RESOLUTION * self._scale * self._largest) ** 2)
+        covariance = covariance * (live[:, :, None] & live[:, None, :])
+        noise = NOISE * np.sum(second * live, axis=1)
+        missing = np.maximum(0.0, noise - DAMPING * np.einsum("gii->gi", covariance).mean(axis=1))
+        np.einsum("gii->gi", covariance)[...] += missing[:, None] * live
+        return np.asarray(covariance / self._scale**2)
+
+
+def _scale(largest: float) -> float:
+    """A power of two that brings values within the squares that float32 holds; 1 where they are."""
+    exponent = int(np.frexp(largest)[1])
+    return 1.0 if largest == 0 or abs(exponent) <= _PLAIN else float(np.ldexp(1.0, min(-exponent, 126)))

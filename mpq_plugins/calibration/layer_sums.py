@@ -1,0 +1,64 @@
+"""The moments that rounding needs, as sums of products that are exact, in any order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpq_plugins.calibration.snapping import EXACT_BITS, largest_magnitude, snap
+from mpq_plugins.grid import Grid
+from mpq_plugins.moments import Array, LayerMoments
+
+_EXACT_FLOAT32 = 2**24
+_WORTHWHILE = 2**10
+"""Positions that a float32 product should sum before it is faster than a float64 one."""
+
+
+class LayerSums:
+    """Sums the moments of a layer from the codes of its quantized input and the output that it should give.
+
+    grid: of the input. wished: the wished outputs of the whole calibration set, in parts of any shape,
+    looked at once for their largest magnitude. positions: how many columns there will be, at most.
+
+    The wished output is snapped to as many bits as its products with codes leave of float64's 53, so no sum
+    rounds. Raises EmptyCalibration if there is nothing to sum.
+    """
+
+    def __init__(self, grid: Grid, wished: Iterable[NDArray[Any]], positions: int) -> None:
+        self._step = float(grid.steps[0])
+        self._code = max(-grid.low, grid.high)
+        self._bits = EXACT_BITS - self._code.bit_length() - math.ceil(math.log2(max(positions, 2)))
+        self._largest = max((largest_magnitude(part) for part in wished), default=0.0)
+        self._count = 0
+        self._sums: list[Array] = []
+
+    def update(self, columns: NDArray[Any], wished: NDArray[Any]) -> None:
+        """Add columns [groups, in, positions] of grid values and the outputs [out, positions] wished there."""
+        codes = np.rint(np.asarray(columns, dtype=np.float64) / self._step)
+        y = snap(wished, self._largest, self._bits)
+        cross = y.reshape(len(codes), -1, y.shape[1]) @ codes.transpose(0, 2, 1)
+        parts = [self._gram(codes), codes.sum(axis=2), cross.reshape(-1, cross.shape[-1]), y.sum(axis=1)]
+        self._sums = [total + part for total, part in zip(self._sums, parts, strict=True)] if self._sums else parts
+        self._count += codes.shape[2]
+
+    def moments(self) -> LayerMoments:
+        """The averages."""
+        if not self._count:
+            return LayerMoments.measure(np.zeros((0, 1)), np.zeros((0, 1)))
+        gram, mean, cross, output = (total / self._count for total in self._sums)
+        return LayerMoments(gram * self._step**2, mean * self._step, cross * self._step, output)
+
+    def _gram(self, codes: Array) -> Array:
+        """Products of codes: in float32 as far as its sums are exact, where that pays."""
+        block = _EXACT_FLOAT32 // max(self._code, 1) ** 2
+        if block < min(_WORTHWHILE, codes.shape[2]):
+            return np.asarray(codes @ codes.transpose(0, 2, 1))
+        total = np.zeros((*codes.shape[:2], codes.shape[1]))
+        for start in range(0, codes.shape[2], block):
+            part = codes[:, :, start : start + block].astype(np.float32)
+            total += part @ part.transpose(0, 2, 1)
+        return total
