@@ -147,6 +147,9 @@ class TensorflowRunner(TensorflowOps):
         self._tape.watch(x)
         return x
 
+    def differentiable(self, x: Any) -> bool:
+        return bool(x.dtype.is_floating)
+
     def gradients(
         self, outputs: Sequence[Any], wanted: Sequence[Any], directions: Sequence[NDArray[np.float64]]
     ) -> list[NDArray[Any] | None]:

@@ -130,6 +130,9 @@ class TorchRunner(TorchOps):
     def watched(self, x: Tensor) -> Tensor:
         return x if x.requires_grad or not x.is_floating_point() else x.detach().requires_grad_()
 
+    def differentiable(self, x: Any) -> bool:
+        return isinstance(x, Tensor) and x.requires_grad
+
     def gradients(
         self, outputs: Sequence[Tensor], wanted: Sequence[Tensor], directions: Sequence[NDArray[np.float64]]
     ) -> list[NDArray[Any] | None]:

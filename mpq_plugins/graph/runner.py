@@ -100,6 +100,9 @@ class Runner(Ops, Protocol):
     def watched(self, x: Tensor) -> Tensor:
         """The tensor, as one that gradients are wanted of."""
 
+    def differentiable(self, x: Tensor) -> bool:
+        """Whether a tensor could have gradients: floats, and in torch what comes from a watched tensor."""
+
     def gradients(
         self, outputs: Sequence[Tensor], wanted: Sequence[Tensor], directions: Sequence[NDArray[np.float64]]
     ) -> list[NDArray[Any] | None]:

@@ -1,0 +1,49 @@
+"""The float side of the rounding sweep: every sum exact, so that no number depends on order, batches or threads.
+
+What a layer or an average reads is snapped (calibration.snapping) and multiplied in float64; results are kept as
+float32. Functions of one element are NumPy's, in float64; ops that only move or select elements are what they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mpq_plugins.calibration.snapping import ACTIVATION_BITS, largest_magnitude, snap, snap_weight
+from mpq_plugins.graph.evaluation import FloatModel
+from mpq_plugins.graph.node import CONSTANT, FLOAT, INPUT, Node
+from mpq_plugins.graph.numpy_runner import NUMPY_RUNNER
+from mpq_plugins.graph.ops import op_of
+from mpq_plugins.graph.weights import from_matrix, matrix
+
+
+def exact_outputs(model: FloatModel, node: Node, inputs: Sequence[Sequence[Any]]) -> list[Any]:
+    """The output of a node before its own clamp, on every chunk; inputs: of each chunk."""
+    run = model.runner
+    if node.op in (FLOAT, CONSTANT):
+        return [model.step(node, xs) for xs in inputs]
+    op = op_of(node)
+    if op.table:
+        made = [op.value(NUMPY_RUNNER, node, run.numpy(x).astype(np.float64)) for (x,) in inputs]
+        return [run.tensor(values, "float32") for values in made]
+    if not (op.weighted or op.rounds or node.op == INPUT):
+        return [op.value(run, node, *xs) for xs in inputs]
+    largest = max((largest_magnitude(run.numpy(x)) for (x,) in inputs), default=0.0)
+    weight = run.tensor(from_matrix(node, snap_weight(matrix(node)))) if op.weighted else None
+    bias = None if weight is None or node.bias is None else _along_channels(model, node)
+    results = []
+    for (x,) in inputs:
+        snapped = run.tensor(snap(run.numpy(x), largest, ACTIVATION_BITS))
+        result = op.value(run, node, snapped) if weight is None else op.value(run, node, snapped, weight, None)
+        # the bias is added last, which rounds once
+        results.append(run.to_precision(result if bias is None else result + bias, "float32"))
+    return results
+
+
+def _along_channels(model: FloatModel, node: Node) -> Any:
+    assert node.weight is not None
+    channels_second = op_of(node).images and model.graph.layout == "NCHW"
+    shape = (-1, *(1,) * (node.weight.ndim - 2)) if channels_second else (-1,)
+    return model.runner.tensor(node.biases.reshape(shape))

@@ -1,0 +1,183 @@
+"""What a post-training search needs to know of the float model: one forward and a few backward passes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpq_plugins.calibration.input_moments import InputMoments
+from mpq_plugins.errors import ModelError, NonFiniteValues
+from mpq_plugins.fisher import DRAWS, FisherDirections, check_reached
+from mpq_plugins.graph.evaluation import FloatModel, run_nodes
+from mpq_plugins.graph.node import INPUT, RAW, Graph, Node
+from mpq_plugins.graph.ops import is_op, op_of
+from mpq_plugins.graph.runner import Runner
+from mpq_plugins.graph.sites import GraphSites, take_sites
+from mpq_plugins.graph.weights import matrix
+from mpq_plugins.histogram import Histogram
+from mpq_plugins.inventory import Inventory
+from mpq_plugins.problem import Change
+from mpq_plugins.progress import track
+from mpq_plugins.search.chunk import Chunk, samples_of
+from mpq_plugins.search.columns import columns, output_columns, thinned
+from mpq_plugins.search.ends import loss_ends
+from mpq_plugins.search.trial import Trial
+
+Array = NDArray[np.float64]
+
+
+class Measurements:
+    """A graph as numbers: see mpq_plugins.problem.MeasuredModel, which this is.
+
+    chunks: the calibration data, as ``calibration.chunks`` cuts it, tensors of the runner's framework.
+    The gradients are those of random directions whose second moment is the Fisher matrix of the model's own softmax,
+    so no labels are needed; a model whose output is no row of class scores is taken to have Gaussian errors.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        sites: GraphSites,
+        runner: Runner,
+        chunks: Sequence[Chunk],
+        progress: bool | None = None,
+        seed: int = 0,
+        draws: int = DRAWS,
+    ) -> None:
+        self._graph = graph
+        self._model = FloatModel(graph, runner)
+        self._ends = loss_ends(graph)
+        self._trial = Trial(graph, sites, runner, chunks)
+        self._owners = {site: name for name, site in sites.grid_of.items() if graph[name].site == site}
+        self._layers: dict[str, Node] = {}
+        for node in graph.layers:
+            self._layers.setdefault(node.weight_site, node)
+        self._inputs: dict[str, InputMoments] = {}
+        self._fishers: dict[str, Array] = {}
+        self._energies: dict[str, float] = {}
+        self._histograms = {site: Histogram() for site in self._owners}
+        self._reached: dict[str, bool] = {}
+        self._directions = FisherDirections(seed)
+        self._draws, self._gradients = draws, 0
+        total, first = sum(map(samples_of, chunks)), 0
+        for chunk in track(list(chunks), "measuring the float model", progress):
+            self._measure(chunk, first, total)
+            first += samples_of(chunk)
+        self.inventory: Inventory = take_sites(graph, self.signed_inputs()).inventory
+
+    def check_gradients(self) -> None:
+        """Raise ModelError, naming the sites, where no gradient reaches some, so that bits cannot be chosen."""
+        check_reached(self._reached)
+
+    def weight(self, site: str) -> Array:
+        """The weight in matrix form, float64 [out, in]."""
+        return matrix(self._layers[site])
+
+    def bias(self, site: str) -> Array:
+        """The bias of the layer, float64 [out]; zeros without one."""
+        return self._layers[site].biases
+
+    def covariance(self, site: str) -> Array:
+        """Covariance of the layer's input columns, [groups, in, in]."""
+        return self._inputs[site].covariance()
+
+    def output_fisher(self, site: str) -> Array:
+        """Second moment of the output gradient, [out, out]."""
+        return self._fishers[site] / self._gradients
+
+    def histogram(self, site: str) -> Histogram:
+        """The values of an activation site."""
+        return self._histograms[site]
+
+    def gradient_energy(self, site: str) -> float:
+        """Squared gradient of an activation, summed over a sample."""
+        return self._energies[site] / self._gradients
+
+    def outputs(self, changes: Mapping[str, Change]) -> tuple[Array, ...]:
+        """The model's float outputs with some weights or activations changed: mpq_plugins.problem.RunnableModel."""
+        return self._trial.outputs(changes)
+
+    def signed_inputs(self) -> dict[str, bool]:
+        """Input site -> whether the calibration data goes below zero."""
+        return {node.site: self._histograms[node.site].min < 0 for node in self._graph.nodes if node.op == INPUT}
+
+    def _measure(self, chunk: Chunk, first: int, total: int) -> None:
+        samples, run = samples_of(chunk), self._model.runner
+        unclamped: dict[str, Any] = {}
+
+        def step(node: Node, inputs: Sequence[Any]) -> Any:
+            value = self._model.unclamped(node, inputs)
+            if node.op in RAW:
+                return value
+            if node.op == INPUT or node.weighted:
+                value = run.watched(value)
+            if node.weighted:
+                unclamped[node.name] = value
+                self._collect_inputs(node, inputs[0], value, first, samples, total)
+            clamped = self._model.clamped(node, value)
+            return clamped
+
+        with run.recording():
+            values = run_nodes(self._graph, chunk, step)
+            self._collect_values(values)
+            self._collect_gradients(values, unclamped, first, samples)
+
+    def _collect_inputs(self, node: Node, x: Any, y: Any, first: int, samples: int, total: int) -> None:
+        array, layout = self._model.runner.numpy(x), self._graph.layout
+        moments = self._inputs.setdefault(node.weight_site, InputMoments())
+        for rows, thinning in thinned(node, tuple(y.shape), layout, first, samples, total):
+            moments.update(columns(node, array[rows], layout, thinning))
+
+    def _collect_values(self, values: Mapping[str, Any]) -> None:
+        for site, name in self._owners.items():
+            try:
+                self._histograms[site].update(self._model.runner.numpy(values[name]))
+            except NonFiniteValues as error:
+                raise NonFiniteValues(f"site {site!r}: {error}") from None
+
+    def _collect_gradients(
+        self, values: Mapping[str, Any], unclamped: Mapping[str, Any], first: int, samples: int
+    ) -> None:
+        run = self._model.runner
+        names = [*(self._graph[name].weight_site for name in unclamped), *self._owners]
+        wanted = [*unclamped.values(), *(values[name] for name in self._owners.values())]
+        ends = {name: value for name in self._ends for value in [values[name]] if run.differentiable(value)}
+        if not ends:
+            raise ModelError(
+                "the model's outputs have no gradient, so no candidate can be rated; cut the model before its argmax"
+            )
+        for turn in range(self._draws):
+            directions = [
+                self._direction(name, run.numpy(value), index, turn, first, samples)
+                for index, (name, value) in enumerate(ends.items())
+            ]
+            found = run.gradients(list(ends.values()), wanted, directions)
+            for name, gradient in zip(names, found, strict=True):
+                self._reached[name] = self._reached.get(name, False) or gradient is not None
+            for node_name, gradient in zip(unclamped, found, strict=False):
+                self._add_fisher(self._graph[node_name], unclamped[node_name], gradient)
+            for site, gradient in zip(self._owners, found[len(unclamped) :], strict=True):
+                energy = 0.0 if gradient is None else float(np.sum(np.square(gradient, dtype=np.float64)))
+                self._energies[site] = self._energies.get(site, 0.0) + energy
+        self._gradients += self._draws * samples
+
+    def _direction(self, name: str, value: NDArray[Any], index: int, turn: int, first: int, samples: int) -> Array:
+        """The gradient to start from at an output; images go with their channels in front, as in every framework."""
+        node = self._graph[name]
+        images = value.ndim == 4 or (value.ndim == 3 and (not is_op(node) or op_of(node).images))
+        if self._graph.layout == "NHWC" and images:
+            drawn = self._directions.draw(np.moveaxis(value, -1, 1), index, turn, first, samples)
+            return np.moveaxis(drawn, 1, -1)
+        return self._directions.draw(value, index, turn, first, samples)
+
+    def _add_fisher(self, node: Node, output: Any, gradient: NDArray[Any] | None) -> None:
+        site = node.weight_site
+        if gradient is None:
+            self._fishers.setdefault(site, np.zeros((len(node.biases), len(node.biases))))
+            return
+        by_output = output_columns(node, gradient, self._graph.layout)
+        part = (by_output @ by_output.T).astype(np.float64)
+        self._fishers[site] = self._fishers[site] + part if site in self._fishers else part

@@ -1,0 +1,182 @@
+"""One sweep through the model that puts every layer on its grids, each knowing the error made before it.
+
+The float model and its simulation run side by side, node by node, on the calibration data; at each layer the moments
+of both give what rounding weight and bias needs. Cost is one forward pass of each model, whatever the depth, and
+memory holds only the activations that are still needed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpq_plugins.bias_correction import corrected_bias, quantize_layer, snap_bias
+from mpq_plugins.calibration.layer_sums import LayerSums
+from mpq_plugins.errors import NonFiniteValues
+from mpq_plugins.graph import arithmetic
+from mpq_plugins.graph.evaluation import FloatModel
+from mpq_plugins.graph.node import ARGUMENT, INPUT, RAW, Graph, Node
+from mpq_plugins.graph.placing import grid_at, input_step
+from mpq_plugins.graph.quantized import QuantizedGraph
+from mpq_plugins.graph.runner import Runner
+from mpq_plugins.graph.simulation import Simulation
+from mpq_plugins.graph.weights import by_rows, from_matrix, matrix
+from mpq_plugins.grid import Grid
+from mpq_plugins.moments import LayerMoments
+from mpq_plugins.progress import track
+from mpq_plugins.search.chunk import Chunk, samples_of
+from mpq_plugins.search.columns import columns, output_columns, thinned
+from mpq_plugins.search.exact_float import exact_outputs
+from mpq_plugins.targets import Target
+
+Values = dict[str, list[Any]]
+
+
+def compensate(
+    graph: Graph,
+    grid_of: Mapping[str, str],
+    grids: Mapping[str, Grid],
+    target: Target,
+    runner: Runner,
+    chunks: Sequence[Chunk],
+    progress: bool | None = None,
+    nearest: bool = False,
+) -> Graph:
+    """The graph with every weight rounded with compensation, and every bias corrected.
+
+    graph: the float model. grid_of: node -> activation site. grids: site -> Grid. nearest: round weights to nearest
+    instead, and correct the biases alone. A layer that is called several times is rounded at its first call.
+    Raises NonFiniteValues, naming the site, where an activation is NaN or infinite.
+    """
+    return _Sweep(graph, grid_of, grids, target, runner, chunks, nearest).run(progress)
+
+
+class _Sweep:
+    def __init__(
+        self,
+        graph: Graph,
+        grid_of: Mapping[str, str],
+        grids: Mapping[str, Grid],
+        target: Target,
+        runner: Runner,
+        chunks: Sequence[Chunk],
+        nearest: bool,
+    ) -> None:
+        self.graph, self.grid_of, self.grids = graph, grid_of, grids
+        self.runner, self.chunks, self.nearest = runner, chunks, nearest
+        self.model = FloatModel(graph, runner)
+        self.simulation = Simulation(QuantizedGraph(graph, grids, grid_of, target), runner)
+        self.counts = [samples_of(chunk) for chunk in chunks]
+        self.exact: Values = {}
+        self.codes: Values = {}
+        self.solved: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+
+    def run(self, progress: bool | None) -> Graph:
+        left = Counter(name for node in self.graph.nodes for name in node.inputs)
+        arguments = {node.name: index for index, node in enumerate(self.graph.arguments)}
+        wanted = _before_layers(self.graph)
+        for node in track([n for n in self.graph.nodes if n.name in wanted], "rounding layer by layer", progress):
+            if node.op == ARGUMENT:
+                self.exact[node.name] = [chunk[arguments[node.name]] for chunk in self.chunks]
+                self.codes[node.name] = self.exact[node.name]
+            else:
+                self._visit(node)
+            for name in node.inputs:
+                left[name] -= 1
+                if not left[name]:
+                    del self.exact[name], self.codes[name]
+        return self.graph.mapped(self._placed)
+
+    def _visit(self, node: Node) -> None:
+        exact = exact_outputs(self.model, node, self._inputs(node, self.exact))
+        on_grid = node
+        if node.weighted:
+            if node.weight_site not in self.solved:
+                self.solved[node.weight_site] = self._solve(node, self._moments(node, exact))
+            on_grid = self._placed(node)
+        self.exact[node.name] = [self.model.clamped(node, value) for value in exact]
+        given = [[x] for x in exact] if node.op == INPUT and self._enters(node) else self._inputs(node, self.codes)
+        # every node is computed once, on all chunks, so nothing that the simulation keeps of a layer grows stale
+        self.codes[node.name] = [self.simulation.step(on_grid, list(xs)) for xs in given]
+
+    def _enters(self, node: Node) -> bool:
+        """Whether an input node quantizes an argument, of which the snapped values are taken."""
+        return self.graph[node.inputs[0]].op == ARGUMENT
+
+    def _inputs(self, node: Node, values: Values) -> list[Sequence[Any]]:
+        if not node.inputs:
+            return [() for _ in self.chunks]
+        return list(zip(*(values[name] for name in node.inputs), strict=True))
+
+    def _placed(self, node: Node) -> Node:
+        if node.weight_site not in self.solved or not node.weighted:
+            return node
+        rows, bias = self.solved[node.weight_site]
+        return replace(node, weight=from_matrix(node, rows), bias=bias)
+
+    def _solve(self, node: Node, moments: LayerMoments) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Rows of the weight and the bias on their grids."""
+        grid = by_rows(node, grid_at(self.grids, node.weight_site))
+        step = input_step(self.graph, node, self.grid_of, self.grids)
+        # as a framework holds them, so that what lies on a free step's grid but for float32 rounding is known to
+        rows, bias = (a.astype(np.float32) for a in (matrix(node), node.biases))
+        if self.nearest:
+            weight = grid.project(rows)
+            return weight, snap_bias(corrected_bias(weight, moments), step, grid, node.weight_site)
+        return quantize_layer(rows, bias, moments, grid, step, name=node.layer or node.name)
+
+    def _moments(self, node: Node, exact: Sequence[Any]) -> LayerMoments:
+        """Moments of the layer's quantized input and of the output that it should give there."""
+        run, layout = self.runner, self.graph.layout
+        partner = self._residual_partner(node)
+        wished = [run.numpy(value).astype(np.float64) for value in exact]
+        for index, value in enumerate(wished):
+            if partner is not None:
+                error = self._error(partner, index)
+                if np.broadcast_shapes(value.shape, error.shape) == value.shape:  # the layer can make up for it
+                    value += error
+            if not np.all(np.isfinite(value)):
+                raise NonFiniteValues(
+                    f"site {node.name!r} is NaN or infinite on the calibration data; look for it in the weights "
+                    "before it"
+                )
+        source = node.inputs[0]
+        grid = grid_at(self.grids, self.grid_of[source])
+        outputs, total = len(node.biases), sum(self.counts)
+        sums = LayerSums(grid, wished, sum(value.size for value in wished) // outputs)
+        first = 0
+        for codes, y, samples in zip(self.codes[source], wished, self.counts, strict=True):
+            x = run.numpy(arithmetic.values_of(run, codes, grid))
+            for rows, thinning in thinned(node, y.shape, layout, first, samples, total):
+                sums.update(columns(node, x[rows], layout, thinning), output_columns(node, y[rows], layout, thinning))
+            first += samples
+        return sums.moments()
+
+    def _error(self, name: str, index: int) -> NDArray[np.float64]:
+        """What the float model has at a node less what the simulation has."""
+        run = self.runner
+        value = run.numpy(self.simulation.value(name, self.codes[name][index])).astype(np.float64)
+        return np.asarray(run.numpy(self.exact[name][index]).astype(np.float64) - value)
+
+    def _residual_partner(self, node: Node) -> str | None:
+        """The other operand of the add that alone reads this layer, if it is known by now."""
+        readers = self.graph.readers(node.name)
+        clamped = node.low is not None or node.high is not None
+        if clamped or len(readers) != 1 or readers[0].op != "add" or node.name in self.graph.outputs:
+            return None
+        other = next((name for name in readers[0].inputs if name != node.name), None)
+        return other if other in self.codes and self.graph[other].op not in RAW else None
+
+
+def _before_layers(graph: Graph) -> set[str]:
+    """The nodes that some layer needs, and the layers."""
+    found: set[str] = set()
+    for node in reversed(graph.nodes):
+        if node.weighted or node.name in found:
+            found |= {node.name, *node.inputs}
+    return found

@@ -1,0 +1,78 @@
+"""The float model with some of its tensors changed: what sensitivities by trial are measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from mpq_plugins.errors import ModelError
+from mpq_plugins.graph.evaluation import FloatModel, run_nodes
+from mpq_plugins.graph.node import Graph, Node
+from mpq_plugins.graph.runner import Runner
+from mpq_plugins.graph.sites import GraphSites
+from mpq_plugins.graph.weights import from_matrix, matrix
+from mpq_plugins.moments import Array
+from mpq_plugins.problem import PROBES, Change
+from mpq_plugins.search.chunk import Chunk, samples_of
+from mpq_plugins.search.ends import loss_ends
+
+
+class Trial:
+    """Runs a graph on at most PROBES samples. Changed weights are copies; the model's stay as they are."""
+
+    def __init__(self, graph: Graph, sites: GraphSites, runner: Runner, chunks: Sequence[Chunk]) -> None:
+        self._graph = graph
+        self._runner = runner
+        self._model = FloatModel(graph, runner)
+        self._sites = set(sites.grid_of.values()) | {node.weight_site for node in graph.layers}
+        self._chunks = _first(chunks, PROBES)
+
+    def outputs(self, changes: Mapping[str, Change]) -> tuple[Array, ...]:
+        """The model's float outputs (what a softmax at its end reads), chunks one after another, float64.
+
+        changes: by site, what to make of a weight in matrix form [out, in], or of an activation.
+        Raises ModelError for a site that the model does not have.
+        """
+        unknown = [name for name in changes if name not in self._sites]
+        if unknown:
+            raise ModelError(f"the model has no site {', '.join(unknown)}")
+        changed = {node.name: _changed(node, changes) for node in self._graph.layers if node.weight_site in changes}
+        fresh = FloatModel(self._graph, self._runner)
+
+        def step(node: Node, inputs: Sequence[Any]) -> Any:
+            new = changed.get(node.name)
+            value = self._model.step(node, inputs) if new is None else fresh.step(new, inputs)
+            change = changes.get(node.site)
+            if change is None:
+                return value
+            made = np.asarray(change(self._runner.numpy(value).astype(np.float64)))
+            return self._runner.tensor(made, self._runner.precision_of(value))
+
+        ends = loss_ends(self._graph)
+        parts = []
+        for chunk in self._chunks:
+            found = run_nodes(self._graph, chunk, step, ends)
+            parts.append([self._runner.numpy(found[name]).astype(np.float64) for name in ends])
+        return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+
+
+def _changed(node: Node, changes: Mapping[str, Change]) -> Node:
+    rows = np.asarray(changes[node.weight_site](np.array(matrix(node))), dtype=np.float64)
+    return replace(node, weight=from_matrix(node, rows))
+
+
+def _first(chunks: Sequence[Chunk], samples: int) -> list[Chunk]:
+    """Chunks that hold the first ``samples`` samples, where the arguments can be split, else a few more."""
+    found: list[Chunk] = []
+    count = 0
+    for chunk in chunks:
+        size, room = samples_of(chunk), samples - count
+        splits = all(hasattr(x, "shape") and len(x.shape) and int(x.shape[0]) == size for x in chunk)
+        found.append(tuple(x[:room] for x in chunk) if splits and size > room else chunk)
+        count += size
+        if count >= samples:
+            break
+    return found
