@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         RecipeMismatch,
         TargetError,
         ThresholdError,
+        UnmatchedName,
         UnsupportedOp,
         VerificationError,
     )
@@ -84,6 +85,7 @@ __all__ = [
     "Target",
     "TargetError",
     "ThresholdError",
+    "UnmatchedName",
     "UnsupportedOp",
     "VerificationError",
     "WeightGrids",

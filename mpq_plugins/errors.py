@@ -51,6 +51,10 @@ class ModelError(MPQError):
     """The model cannot be read: not traceable, no quantizable op, or of the wrong kind."""
 
 
+class UnmatchedName(ModelError):
+    """A name or pattern that was given matches nothing in the model."""
+
+
 class RecipeError(MPQError):
     """A recipe file is damaged or newer than this version reads."""
 

@@ -8,30 +8,33 @@ from typing import Any
 from mpq_plugins import plugins
 from mpq_plugins.budget import Budget
 from mpq_plugins.errors import TargetError
+from mpq_plugins.graph.placing import put_on_grids
+from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.latency_table import LatencyTable
 from mpq_plugins.problem import Bits
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.request import Request
+from mpq_plugins.search.measurement import Measurements
+from mpq_plugins.search.sweep import compensate
 from mpq_plugins.targets import Target
-from mpq_tfmot.batches import as_batches
-from mpq_tfmot.canonical import CanonicalModel, canonicalize
+from mpq_tfmot.batches import as_chunks
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.latency import time_recipe
 from mpq_tfmot.litert import write_litert
-from mpq_tfmot.measurement import Measurements
-from mpq_tfmot.model_sites import ModelSites, take_inventory
-from mpq_tfmot.rebuilding import rebuild
-from mpq_tfmot.simulation import Simulation, put_on_grids
-from mpq_tfmot.sweep import compensate
+from mpq_tfmot.reader.fitting import read_fitting, read_quantized
+from mpq_tfmot.reader.reading import read_model
+from mpq_tfmot.reader.writing import with_graph, write_model
+from mpq_tfmot.simulated import SimulatedModel
 
 
-def inventory(model: Any) -> Inventory:
+def inventory(model: Any, keep_float: Iterable[str] = ()) -> Inventory:
     """All sites of a built Sequential or Functional tf_keras model: what a recipe for it must give grids to.
 
     Weights are named ``<layer>.weight`` and have Keras' shapes; activations are named after their layer.
+    keep_float: as of ``search``.
     """
-    return take_inventory(canonicalize(model)).inventory
+    return take_sites(read_model(model, keep_float).graph).inventory
 
 
 def search(
@@ -44,6 +47,7 @@ def search(
     method: Any = "msqe",
     *,
     per_channel: bool | None = None,
+    keep_float: Iterable[str] = (),
     latency: LatencyTable | None = None,
     progress: bool | None = None,
 ) -> Recipe:
@@ -56,23 +60,23 @@ def search(
     weight_bits, activation_bits: candidates: a number, several, or a mapping from patterns of site
         names to either ({"fc.weight": 8, "*": (2, 3, 4)}); by default all that the target has.
     per_channel: one step per output channel of a weight; by default where the target has it.
-    latency: for ``Budget(latency_ms=...)``. progress: show a bar; by default if standard error is a terminal.
+    keep_float: layers to leave in float, by name or pattern. latency: for ``Budget(latency_ms=...)``.
+    progress: show a bar; by default if standard error is a terminal.
 
     Raises a subclass of MPQError that names the site, the numbers and the way out.
     """
     request = Request(
         target, method, budget, weight_bits, activation_bits, per_channel, latency=latency, progress=progress
     )
-    canonical = canonicalize(model)
-    batches = as_batches(calibration, [op.shape for op in canonical.inputs])
-    sites = take_inventory(canonical)
+    reading = read_model(model, keep_float)
+    chunks = as_chunks(calibration, reading)
+    sites = take_sites(reading.graph)
     request.check(sites.inventory)
-    measured = Measurements(canonical, sites, batches, progress)
+    measured = Measurements(reading.graph, sites, reading.runner, chunks, progress)
     if budget is not None:
         measured.check_gradients()
-    measured.inventory = take_inventory(canonical, measured.signed_inputs()).inventory
     framework = f"tensorflow {tf.__version__}, tf_keras {keras.__version__}"
-    return request.search(measured, framework, canonical.float_ops, lambda recipe: time_recipe(model, recipe))
+    return request.search(measured, framework, reading.graph.float_ops, lambda recipe: time_recipe(model, recipe))
 
 
 def constrain(
@@ -92,24 +96,26 @@ def constrain(
     activations are not clamped here: quantize, simulate and to_litert do it from the recipe.)
     Raises RecipeMismatch, with names, where the recipe is of another model.
     """
-    canonical, sites = _fitting(model, recipe)
+    reading, sites = read_fitting(model, recipe)
     if calibration is None:
-        return rebuild(put_on_grids(canonical, sites.grid_of, recipe))
-    batches = as_batches(calibration, [op.shape for op in canonical.inputs])
-    simulation = Simulation(canonical, recipe, sites.grid_of, plugins.target(recipe.target))
-    return rebuild(compensate(canonical, simulation, batches, progress, nearest))
+        graph = put_on_grids(reading.graph, sites.grid_of, recipe)
+    else:
+        chunks, target = as_chunks(calibration, reading), plugins.target(recipe.target)
+        graph = compensate(
+            reading.graph, sites.grid_of, recipe, target, reading.runner, chunks, progress, nearest=nearest
+        )
+    return write_model(with_graph(reading, graph))
 
 
-def simulate(model: Any, recipe: Recipe) -> Simulation:
+def simulate(model: Any, recipe: Recipe) -> SimulatedModel:
     """A function that computes exactly what the recipe's target computes in integers.
 
     model: what ``constrain`` returned, or any model that the recipe fits, whose weights and biases
     are then rounded to nearest. ``simulation(x)``, ``simulation.predict(x)`` and ``simulation.sites(x)``
     give float tensors of grid values.
     """
-    canonical, sites = _fitting(model, recipe)
-    target = plugins.target(recipe.target)
-    return Simulation(put_on_grids(canonical, sites.grid_of, recipe), recipe, sites.grid_of, target)
+    reading, quantized = read_quantized(model, recipe)
+    return SimulatedModel(quantized, reading.runner)
 
 
 def to_litert(model: Any, recipe: Recipe, pack: bool = True) -> bytes:
@@ -126,15 +132,14 @@ def to_litert(model: Any, recipe: Recipe, pack: bool = True) -> bytes:
             f"target {target.name!r} {runs}, not on LiteRT, and rounds otherwise; search for litert-po2, or "
             "take the grids over with dataclasses.replace(recipe, target='litert-po2')"
         )
-    simulation = simulate(model, recipe)
+    from mpq_tfmot.canonical import canonicalize
+    from mpq_tfmot.model_sites import take_inventory
+    from mpq_tfmot.simulation import Simulation
+    from mpq_tfmot.simulation import put_on_grids as placed
+
+    canonical = canonicalize(model)
+    sites = take_inventory(canonical)
+    simulation = Simulation(placed(canonical, sites.grid_of, recipe), recipe, sites.grid_of, target)
     for site in take_inventory(simulation.model).inventory:
         target.check(site, recipe[site.name])
     return write_litert(simulation, pack)
-
-
-def _fitting(model: Any, recipe: Recipe) -> tuple[CanonicalModel, ModelSites]:
-    """The canonical model and its sites, after a check that the recipe has just these."""
-    canonical = canonicalize(model)
-    sites = take_inventory(canonical)
-    recipe.check_fits(sites.inventory)
-    return canonical, sites

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mpq_plugins.calibration.chunks import CHUNK, cut
 from mpq_plugins.errors import EmptyCalibration, ModelError, NonFiniteValues
 from mpq_tfmot.keras import tf
+from mpq_tfmot.reader.reading import Reading
 
 Batch = tuple[NDArray[np.float32], ...]
 
@@ -68,3 +69,9 @@ def in_chunks(batches: Iterable[Batch], samples: int = CHUNK) -> list[Batch]:
         parts = [tuple(array[p.start : p.stop] for array in given[p.batch]) for p in pieces]
         chunks.append(parts[0] if len(parts) == 1 else tuple(np.concatenate(a) for a in zip(*parts, strict=True)))
     return chunks
+
+
+def as_chunks(calibration: Iterable[Any] | Any, reading: Reading) -> list[tuple[Any, ...]]:
+    """The calibration set as the chunks of tensors that the core measures on; raises as ``as_batches`` does."""
+    shapes = [node.sample_shape for node in reading.graph.arguments]
+    return [tuple(map(tf.constant, chunk)) for chunk in in_chunks(as_batches(calibration, shapes))]

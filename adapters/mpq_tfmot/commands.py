@@ -13,21 +13,22 @@ import numpy as np
 from mpq_plugins import plugins
 from mpq_plugins.command_protocol import Measured
 from mpq_plugins.errors import ModelError
+from mpq_plugins.graph.node import INPUT
+from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.hardware.onnxruntime import ONNXRUNTIME
 from mpq_plugins.integers.program import Program
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.recipe import Recipe
+from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.verification import Verification
 from mpq_tfmot import api
-from mpq_tfmot.batches import Batch, as_batches
-from mpq_tfmot.canonical import canonicalize
+from mpq_tfmot.batches import Batch, as_batches, as_chunks
 from mpq_tfmot.exports import EXPORTS
 from mpq_tfmot.integer_lowering import integers as lower
 from mpq_tfmot.integer_lowering import verify_integers
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.layer_noise import site_values
-from mpq_tfmot.measurement import Measurements
-from mpq_tfmot.model_sites import take_inventory
+from mpq_tfmot.reader.reading import read_model
 from mpq_tfmot.verification import verify as compare
 
 __all__ = [
@@ -54,7 +55,7 @@ def load_model(path: Path) -> Any:
 
 def batches(model: Any, calibration: Any, keep_float: Sequence[str] = ()) -> list[Batch]:
     """Calibration data as tuples of float32 arrays, after a check that their shapes fit the model."""
-    shapes = [op.shape for op in canonicalize(model).inputs]
+    shapes = [node.sample_shape for node in read_model(model, keep_float).graph.arguments]
     try:
         return as_batches(calibration, shapes)
     except (TypeError, ValueError) as error:
@@ -62,12 +63,12 @@ def batches(model: Any, calibration: Any, keep_float: Sequence[str] = ()) -> lis
 
 
 def fingerprint(model: Any, batches: Sequence[Batch], keep_float: Sequence[str] = ()) -> str:
-    """SHA-256 of the canonical ops, their weights, the data, and TensorFlow's version."""
+    """SHA-256 of the model's configuration, its weights, the data, and TensorFlow's version."""
     digest = hashlib.sha256(f"{tf.__version__} {keras.__version__}".encode())
     config = {key: value for key, value in model.get_config().items() if key != "name"}  # Keras counts its models
     digest.update(json.dumps(config, sort_keys=True, default=repr).encode())
-    for op in canonicalize(model).ops:
-        for array in (op.weight, op.bias):
+    for node in read_model(model, keep_float).graph.nodes:
+        for array in (node.weight, node.bias):
             _update(digest, array)
     for batch in batches:
         for array in batch:
@@ -77,10 +78,12 @@ def fingerprint(model: Any, batches: Sequence[Batch], keep_float: Sequence[str] 
 
 def inventory(model: Any, batches: Sequence[Batch], keep_float: Sequence[str] = ()) -> Inventory:
     """All sites of the model; signs of its inputs are those of the data."""
-    canonical = canonicalize(model)
-    lowest = [min(float(batch[i].min()) for batch in batches) for i in range(len(canonical.inputs))]
-    signed = {op.name: low < 0 for op, low in zip(canonical.inputs, lowest, strict=True)}
-    return take_inventory(canonical, signed).inventory
+    graph = read_model(model, keep_float).graph
+    lowest = {
+        node.name: min(float(batch[index].min()) for batch in batches) for index, node in enumerate(graph.arguments)
+    }
+    signed = {node.site: lowest.get(node.inputs[0], -1.0) < 0 for node in graph.nodes if node.op == INPUT}
+    return take_sites(graph, signed).inventory
 
 
 def measure(
@@ -90,21 +93,13 @@ def measure(
     keep_float: Sequence[str] = (),
     progress: bool | None = None,
 ) -> Measured:
-    """One forward and one backward pass of the float model.
-
-    Raises ModelError for a keep_float that does not stay float by itself.
-    """
-    canonical = canonicalize(model)
-    refused = [name for name in keep_float if name not in canonical.float_ops]
-    if refused:
-        raise ModelError(
-            f"{', '.join(refused)} cannot stay float: these LiteRT models are integer up to the last weight"
-        )
-    sites = take_inventory(canonical)
+    """One forward and one backward pass of the float model."""
+    reading = read_model(model, keep_float)
+    sites = take_sites(reading.graph)
     check(sites.inventory)
-    measured = Measurements(canonical, sites, batches, progress)
-    measured.inventory = take_inventory(canonical, measured.signed_inputs()).inventory
-    return Measured(measured, f"tensorflow {tf.__version__}, tf_keras {keras.__version__}", canonical.float_ops)
+    measured = Measurements(reading.graph, sites, reading.runner, as_chunks(list(batches), reading), progress)
+    framework = f"tensorflow {tf.__version__}, tf_keras {keras.__version__}"
+    return Measured(measured, framework, reading.graph.float_ops)
 
 
 def constrain(model: Any, recipe: Recipe, batches: Sequence[Batch]) -> Any:

@@ -10,6 +10,9 @@ import numpy as np
 
 from mpq_plugins.budget import Budget
 from mpq_plugins.errors import ModelError, MPQError
+from mpq_plugins.graph.node import INPUT
+from mpq_plugins.graph.sites import take_sites
+from mpq_plugins.graph.weights import as_framework
 from mpq_plugins.grid import Grid
 from mpq_plugins.headroom import with_headroom
 from mpq_plugins.inventory import Inventory
@@ -24,7 +27,6 @@ from mpq_plugins.training.method import TrainingMethod
 from mpq_plugins.training.plan import TrainingPlan, own_bits
 from mpq_tfmot.hosted import Hosted, HostedModel, Numbers, forget_functions, hosted_model
 from mpq_tfmot.keras import keras, tf
-from mpq_tfmot.model_sites import take_inventory
 
 TARGET = "litert-po2"
 FOREIGN_BITS = 8
@@ -58,8 +60,8 @@ def harden(
     hosted = hosted_model(model)
     _check_complete(hosted)
     meta = {"framework": f"tensorflow {tf.__version__}, tf_keras {keras.__version__}"}
-    if hosted.canonical.float_ops:
-        meta[FLOAT_OPS] = ", ".join(hosted.canonical.float_ops)
+    if hosted.graph.float_ops:
+        meta[FLOAT_OPS] = ", ".join(hosted.graph.float_ops)
     groups = hosted.by_site()
     if all(h.quantizer.method is None for h in hosted.hosted):
         grids = {name: _widest([h.quantizer.grid(h.variables) for h in group]) for name, group in groups.items()}
@@ -223,8 +225,8 @@ def _widest(grids: Sequence[Grid]) -> Grid:
 def _recipe_of_grids(hosted: HostedModel, grids: Mapping[str, Grid], target: str | Target, meta: Any) -> Recipe:
     first = hosted.first_of_group()
     by_site = {site.name: grids[first[site.name]] for site in hosted.sites.inventory}
-    signs = {op.name: by_site[op.name].signed for op in hosted.canonical.inputs}
-    inventory = take_inventory(hosted.canonical, signs).inventory
+    signs = {node.site: by_site[node.site].signed for node in hosted.graph.nodes if node.op == INPUT}
+    inventory = take_sites(hosted.graph, signs).inventory
     methods = [h.wrapper.quantize_config.method_name for h in hosted.hosted if hasattr(h.wrapper, "quantize_config")]
     name = target if isinstance(target, str) else target.name
     return Recipe.from_inventory(inventory, by_site, name, next(iter(methods), "msqe"), meta=dict(meta))
@@ -232,18 +234,19 @@ def _recipe_of_grids(hosted: HostedModel, grids: Mapping[str, Grid], target: str
 
 def _with_headroom(hosted: HostedModel, recipe: Recipe) -> Recipe:
     """The recipe with weight steps large enough for the biases that the model has now."""
-    biases = {op.weight_site: op.bias for op in hosted.canonical.layers}
+    biases = {node.weight_site: node.biases for node in hosted.graph.layers}
     return with_headroom(recipe, hosted.inventory, biases)
 
 
 def _refolded(hosted: HostedModel, grids: Mapping[str, Grid]) -> dict[str, Grid]:
     """The grids with new thresholds where a batch norm is folded into a weight that trained without it."""
-    ops = {op.weight_site: op for op in hosted.canonical.layers}
+    layout = hosted.graph.layout
+    layers = {node.weight_site: as_framework(node, layout) for node in hosted.graph.layers}
     moved = dict(grids)
     for one in hosted.hosted:
         if one.weight is None:
             continue
-        folded, grid = ops[one.site].weight, grids[one.site]
+        folded, grid = layers[one.site], grids[one.site]
         if not np.array_equal(folded, np.asarray(one.weight.numpy(), np.float64)):
             moved[one.site] = search_threshold(folded, grid.bits, narrow=grid.narrow, axis=grid.axis)
     return moved

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.errors import MPQError
+from mpq_plugins.errors import ModelError, MPQError
+from mpq_plugins.graph.node import INPUT, Graph
+from mpq_plugins.graph.sites import GraphSites, take_sites
 from mpq_plugins.grid import Grid
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.training.method import Start
-from mpq_tfmot.canonical import CanonicalModel, read_canonical
-from mpq_tfmot.model_sites import ModelSites, take_inventory
 from mpq_tfmot.observation import SMALLEST, observed
 from mpq_tfmot.quantizers import (
     FROZEN,
@@ -28,6 +28,7 @@ from mpq_tfmot.quantizers import (
     GridQuantizer,
     method_number,
 )
+from mpq_tfmot.reader.reading import read_model
 
 Numbers = dict[str, NDArray[Any]]
 
@@ -132,8 +133,8 @@ class HostedModel:
     """
 
     model: Any
-    canonical: CanonicalModel
-    sites: ModelSites
+    graph: Graph
+    sites: GraphSites
     hosted: tuple[Hosted, ...]
     inputs: Mapping[str, Grid]
 
@@ -142,8 +143,8 @@ class HostedModel:
         """All sites; the signs of the model's inputs are those of their quantizers."""
         signs = {site: grid.signed for site, grid in self.inputs.items()}
         signs |= {h.site: h.quantizer.signed for h in self.hosted if h.weight is None}
-        inputs = {op.name: signs.get(op.name, True) for op in self.canonical.inputs}
-        return take_inventory(self.canonical, inputs).inventory
+        inputs = {node.site: signs.get(node.site, True) for node in self.graph.nodes if node.op == INPUT}
+        return take_sites(self.graph, inputs).inventory
 
     def by_site(self) -> Mapping[str, list[Hosted]]:
         """The quantizers of each group of sites that shares a grid, by the name of the group's first site."""
@@ -160,31 +161,45 @@ class HostedModel:
 
 
 def hosted_model(model: Any) -> HostedModel:
-    """The quantizers of a TF-MOT model. Raises as canonicalize does."""
-    canonical, wrappers = read_canonical(model)
-    sites = take_inventory(canonical)
-    owner = {name: op for op in canonical.ops for name in (*op.options.get("fused", ()), op.name)}
+    """The quantizers of a TF-MOT model. Raises as read_model does."""
+    reading = read_model(model)
+    graph, wrappers = reading.graph, reading.wrappers
+    check_called_once(graph)
+    sites = take_sites(graph)
+    on_grids = [node for node in graph.nodes if node.name in sites.grid_of]
+    owner = {name: node for node in on_grids for name in (*node.attrs.get("fused", ()), node.site)}
     weights: list[Hosted] = []
     outputs: list[Hosted] = []
     for name, wrapper in wrappers.items():
-        op = owner.get(name)
-        if op is None or op.name not in sites.grid_of:
+        node = owner.get(name)
+        if node is None:
             continue
         for weight, quantizer, variables in getattr(wrapper, "_weight_vars", ()):
             if isinstance(quantizer, GridQuantizer):
-                weights.append(Hosted(op.weight_site, wrapper, quantizer, variables, weight))
+                weights.append(Hosted(node.weight_site, wrapper, quantizer, variables, weight))
         for quantizer, variables in _outputs(wrapper):
             if isinstance(quantizer, GridQuantizer):
-                outputs.append(Hosted(sites.grid_of[op.name], wrapper, quantizer, variables))
+                outputs.append(Hosted(sites.grid_of[node.name], wrapper, quantizer, variables))
     order = {site.name: index for index, site in enumerate(sites.inventory)}
     hosted = sorted([*weights, *outputs], key=lambda h: order[h.site])
     for one in hosted:
         one.check()
         one.synchronize()
     ours = {one.site for one in hosted}
-    layers = {op.name: wrappers.get(op.name) for op in canonical.inputs if op.name not in ours}
+    entering = [node.site for node in graph.nodes if node.op == INPUT]
+    layers = {site: wrappers.get(site) for site in entering if site not in ours}
     inputs = {name: _range_grid(layer.quantizer_vars) for name, layer in layers.items() if _quantizes_range(layer)}
-    return HostedModel(model, canonical, sites, tuple(hosted), inputs)
+    return HostedModel(model, graph, sites, tuple(hosted), inputs)
+
+
+def check_called_once(graph: Graph) -> None:
+    """Raise ModelError where a layer is called twice: a TF-MOT wrapper has one quantizer for its output."""
+    again = [node for node in graph.layers if node.layer is not None]
+    if again:
+        raise ModelError(
+            f"layer {again[0].layer!r} is called twice, and a quantizer trains at one place; make two layers of it "
+            "(with equal weights, if they must agree), or search after training instead"
+        )
 
 
 def _quantizes_range(layer: Any) -> bool:

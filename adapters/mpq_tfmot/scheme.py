@@ -10,24 +10,25 @@ import tensorflow_model_optimization as tfmot
 from mpq_plugins import plugins
 from mpq_plugins.budget import Budget
 from mpq_plugins.errors import ModelError
+from mpq_plugins.graph.node import INPUT, RAW, Node
+from mpq_plugins.graph.ops import op_of
+from mpq_plugins.graph.sites import GraphSites, take_sites
 from mpq_plugins.problem import Bits, candidates_for
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.targets import Target
 from mpq_plugins.training.method import TrainingMethod
 from mpq_plugins.training.plan import TrainingPlan, trainable
-from mpq_tfmot.canonical import canonicalize, with_batch_norms
-from mpq_tfmot.canonical_ops import FLOAT, Op
 from mpq_tfmot.hardening import TARGET
+from mpq_tfmot.hosted import check_called_once
 from mpq_tfmot.keras import keras
-from mpq_tfmot.model_sites import ModelSites, take_inventory
 from mpq_tfmot.quantize_config import QuantizeConfig
 from mpq_tfmot.quantizers import GridQuantizer
-from mpq_tfmot.rebuilding import CLAMP_SUFFIX, rebuild
+from mpq_tfmot.reader.fitting import read_fitting
+from mpq_tfmot.reader.reading import read_model
+from mpq_tfmot.reader.writing import CLAMP_SUFFIX, write_model
 from mpq_tfmot.wrapper import PREFIX, QuantizeGridWrapper
 
 INPUT_SUFFIX = ".quantize"
-ROUNDS = ("add", "lookup", "avg_pool", "global_avg_pool", "relu")
-"""Ops without a weight whose output leaves the grid of their input."""
 
 
 class QuantizeScheme(tfmot.quantization.keras.QuantizeScheme):  # type: ignore[misc]
@@ -90,31 +91,33 @@ class _Layout(tfmot.quantization.keras.QuantizeLayoutTransform):  # type: ignore
 
     def apply(self, model: Any, layer_quantize_map: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """The model in canonical form, and the config of each of its layers."""
-        canonical = canonicalize(model)
-        signs = {op.name: self.scheme.signed_inputs for op in canonical.inputs}
-        sites = take_inventory(canonical, signs if self.scheme.recipe is None else None)
+        graph = read_model(model).graph
+        check_called_once(graph)
+        entering = [node for node in graph.nodes if node.op == INPUT]
+        signs = {node.site: self.scheme.signed_inputs for node in entering}
+        sites = take_sites(graph, signs if self.scheme.recipe is None else None)
         config_of = configs_of(self.scheme, sites)
         asked = {name: entry.get("quantize_config") for name, entry in layer_quantize_map.items()}
         wanted = set(layer_quantize_map)
-        trained = canonical if self.scheme.fold_batch_norms else with_batch_norms(model)
-        own_layers = {op.name for op in trained.ops}
+        trained = read_model(model, fold=self.scheme.fold_batch_norms)
+        own_layers = {node.name for node in trained.graph.nodes}
         configs: dict[str, QuantizeConfig] = {}
-        for op in canonical.ops:
-            if op.kind in (FLOAT, "input"):
+        for node in graph.nodes:
+            if node.op in (*RAW, INPUT):
                 continue
-            names = [op.name, *op.options.get("fused", ())]
+            names = [node.name, *node.attrs.get("fused", ())]
             if wanted.isdisjoint(names):
                 continue
             own = next((asked[name] for name in reversed(names) if asked.get(name) is not None), None)
             if own is not None and not isinstance(own, QuantizeConfig):
                 raise ModelError(
-                    f"{op.name}: {type(own).__name__} is a config of another scheme, which does not fit a model whose "
-                    "batch norms are folded; call quantize_apply without our scheme, or annotate with our config"
+                    f"{node.name}: {type(own).__name__} is a config of another scheme, which does not fit a model "
+                    "whose batch norms are folded; call quantize_apply without our scheme, or annotate with our config"
                 )
-            _configure(op, own or config_of(op), configs, own_layers)
-        for op in canonical.inputs:
-            configs[f"{op.name}{INPUT_SUFFIX}"] = config_of(op).of_output()
-        built = rebuild(trained, model.name, _quantized_input)
+            _configure(node, own or config_of(node), configs, own_layers)
+        for node in entering:
+            configs[f"{node.site}{INPUT_SUFFIX}"] = config_of(node).of_output()
+        built = write_model(trained, model.name, _quantized_input)
 
         def wrapped(layer: Any) -> Any:
             config = configs.get(layer.name)
@@ -124,15 +127,15 @@ class _Layout(tfmot.quantization.keras.QuantizeLayoutTransform):  # type: ignore
         return keras.models.clone_model(built, clone_function=wrapped), {}
 
 
-def configs_of(scheme: QuantizeScheme, sites: ModelSites) -> Callable[[Op], QuantizeConfig]:
-    """What gives each op its config. Raises as candidates_for and TrainingPlan.of do."""
+def configs_of(scheme: QuantizeScheme, sites: GraphSites) -> Callable[[Node], QuantizeConfig]:
+    """What gives each node its config. Raises as candidates_for and TrainingPlan.of do."""
     recipe = scheme.recipe
     if recipe is not None:
         recipe.check_fits(sites.inventory)
 
-        def of_recipe(op: Op) -> QuantizeConfig:
-            weight = recipe[op.weight_site] if op.weighted else None
-            output = recipe[sites.grid_of[op.name]]
+        def of_recipe(node: Node) -> QuantizeConfig:
+            weight = recipe[node.weight_site] if node.weighted else None
+            output = recipe[sites.grid_of[node.name]]
             return QuantizeConfig(recipe.method, None, None, weight_grid=weight, activation_grid=output)
 
         return of_recipe
@@ -142,9 +145,9 @@ def configs_of(scheme: QuantizeScheme, sites: ModelSites) -> Callable[[Op], Quan
         plan = TrainingPlan.of(sites.inventory, scheme.target, scheme.method, scheme.budget, *asked)
         kinds = {site: plan.slots[slot].candidates for site, slot in plan.slot_of.items()}
 
-    def of_method(op: Op) -> QuantizeConfig:
-        output = kinds[sites.grid_of[op.name]]
-        weight = kinds[op.weight_site] if op.weighted else ()
+    def of_method(node: Node) -> QuantizeConfig:
+        output = kinds[sites.grid_of[node.name]]
+        weight = kinds[node.weight_site] if node.weighted else ()
         return QuantizeConfig(
             scheme.method,
             tuple(kind.bits for kind in weight) or None,
@@ -158,23 +161,24 @@ def configs_of(scheme: QuantizeScheme, sites: ModelSites) -> Callable[[Op], Quan
     return of_method
 
 
-def _configure(op: Op, config: QuantizeConfig, configs: dict[str, QuantizeConfig], layers: set[str]) -> None:
-    """Give the layers of an op their configs: the one with the weight, and the one that ends the op.
+def _configure(node: Node, config: QuantizeConfig, configs: dict[str, QuantizeConfig], layers: set[str]) -> None:
+    """Give the layers of a node their configs: the one with the weight, and the one that ends the node.
 
-    layers: names of the ops that are rebuilt; what is fused into an op may be one of them.
+    layers: names of the nodes that are written as layers; what is fused into a node may be one of them.
     """
-    clamped = op.low is not None and op.kind != "relu"
-    last = next((name for name in reversed(op.options.get("fused", ())) if name in layers), None)
-    last = last or (f"{op.name}{CLAMP_SUFFIX}" if clamped else op.name)
-    if op.weighted:
-        configs[op.name] = config if last == op.name else config.without_output()
-    if last != op.name or op.kind in ROUNDS:
+    clamped = node.low is not None and node.op != "clamp"
+    last = next((name for name in reversed(node.attrs.get("fused", ())) if name in layers), None)
+    last = last or (f"{node.name}{CLAMP_SUFFIX}" if clamped else node.name)
+    if node.weighted:
+        configs[node.name] = config if last == node.name else config.without_output()
+    leaves_grid = not node.weighted and (op_of(node).computes or node.op == "clamp")
+    if last != node.name or leaves_grid:
         configs[last] = config.of_output()
 
 
-def _quantized_input(op: Op, tensor: Any) -> Any:
+def _quantized_input(node: Node, tensor: Any) -> Any:
     """A layer that does nothing, to carry the quantizer of a model input."""
-    return keras.layers.Activation("linear", name=f"{op.name}{INPUT_SUFFIX}")(tensor)
+    return keras.layers.Activation("linear", name=f"{node.site}{INPUT_SUFFIX}")(tensor)
 
 
 def quantize_scope(*objects: dict[str, Any]) -> Any:
@@ -189,9 +193,8 @@ def quantize(model: Any, recipe: Recipe) -> Any:
     model: what ``constrain`` returned, or any model that the recipe fits. It trains with straight-through
     gradients, and converts with LiteRT's own converter too. Raises RecipeMismatch with names.
     """
-    canonical = canonicalize(model)
-    recipe.check_fits(take_inventory(canonical).inventory)
-    flat = rebuild(canonical, model.name)
+    reading, _ = read_fitting(model, recipe)
+    flat = write_model(reading, model.name)
     with quantize_scope():
         annotated = tfmot.quantization.keras.quantize_annotate_model(flat)
         return tfmot.quantization.keras.quantize_apply(annotated, QuantizeScheme(recipe))

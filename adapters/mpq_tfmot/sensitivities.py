@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from mpq_plugins import plugins
+from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.problem import Bits, Problem, candidates_for
+from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.sensitivities.rating import Rates
 from mpq_plugins.sensitivities.table import SENSITIVITIES, rate_all
 from mpq_plugins.targets import Target
-from mpq_tfmot.batches import as_batches
-from mpq_tfmot.canonical import canonicalize
-from mpq_tfmot.measurement import Measurements
-from mpq_tfmot.model_sites import take_inventory
+from mpq_tfmot.batches import as_chunks
+from mpq_tfmot.reader.reading import read_model
 
 
 def sensitivity(
@@ -34,10 +34,9 @@ def sensitivity(
         those of different measures have different units. The other arguments are those of ``search``;
         calibration may be made up (``synthetic_inputs``). Sites without a choice are left out.
     """
-    canonical = canonicalize(model)
-    batches = as_batches(calibration, [op.shape for op in canonical.inputs])
-    measured = Measurements(canonical, take_inventory(canonical), batches, progress)
-    measured.inventory = take_inventory(canonical, measured.signed_inputs()).inventory
+    reading = read_model(model)
+    chunks = as_chunks(calibration, reading)
+    measured = Measurements(reading.graph, take_sites(reading.graph), reading.runner, chunks, progress)
     found = plugins.target(target)
     candidates = candidates_for(measured.inventory, found, weight_bits, activation_bits, per_channel)
     return rate_all(Problem(measured, found, candidates, None, plugins.cost_models(), progress=progress), kinds)

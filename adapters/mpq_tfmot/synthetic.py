@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from mpq_plugins.errors import ModelError
 from mpq_plugins.progress import track
-from mpq_tfmot.canonical import check_model
 from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.reader.reading import check_model
 
 CHUNK = 32
 

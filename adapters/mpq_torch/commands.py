@@ -14,13 +14,16 @@ from torch import Tensor, nn
 from mpq_plugins import plugins
 from mpq_plugins.command_protocol import Measured
 from mpq_plugins.errors import ModelError
+from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.hardware.onnxruntime import ONNXRUNTIME
 from mpq_plugins.integers.program import Program
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.recipe import Recipe
+from mpq_plugins.search.measurement import Measurements
+from mpq_plugins.search.signs import signed_inputs
 from mpq_plugins.verification import Verification
 from mpq_torch import fx
-from mpq_torch.batches import as_batches, model_inputs
+from mpq_torch.batches import as_batches, in_chunks, model_inputs
 from mpq_torch.canonical import canonicalize
 from mpq_torch.exported_program import load_program
 from mpq_torch.exports import EXPORTS
@@ -28,8 +31,7 @@ from mpq_torch.integer_lowering import integers as lower
 from mpq_torch.integer_lowering import verify_integers
 from mpq_torch.inventory import take_inventory
 from mpq_torch.layer_noise import site_values
-from mpq_torch.measurement import Measurements
-from mpq_torch.tracing_check import check_traced
+from mpq_torch.reader.data import read_with_data
 
 __all__ = [
     "EXPORTS",
@@ -99,13 +101,11 @@ def measure(
     progress: bool | None = None,
 ) -> Measured:
     """One forward and one backward pass of the float model."""
-    canonical = canonicalize(model, keep_float)
-    check_traced(model, canonical, batches[0])
-    sites = take_inventory(canonical, batches[0])
+    reading, given = read_with_data(model, batches, keep_float)
+    sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, given[0]))
     check(sites.inventory)
-    measured = Measurements(canonical, sites, batches, progress)
-    measured.inventory = take_inventory(canonical, batches[0], measured.signed_inputs()).inventory
-    return Measured(measured, f"torch {torch.__version__}", canonical.float_ops)
+    measured = Measurements(reading.graph, sites, reading.runner, in_chunks(given), progress)
+    return Measured(measured, f"torch {torch.__version__}", reading.graph.float_ops)
 
 
 def constrain(model: nn.Module, recipe: Recipe, batches: Sequence[Batch]) -> nn.Module:

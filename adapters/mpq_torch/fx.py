@@ -13,27 +13,29 @@ from torch import fx, nn
 from mpq_plugins import plugins
 from mpq_plugins.budget import Budget
 from mpq_plugins.errors import RecipeMismatch, TargetError, UnsupportedOp
+from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.latency_table import LatencyTable
 from mpq_plugins.problem import Bits
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.request import Request, float_ops_of
+from mpq_plugins.search.measurement import Measurements
+from mpq_plugins.search.signs import signed_inputs
 from mpq_plugins.targets import Target
-from mpq_torch.batches import as_batch, as_batches, model_inputs
+from mpq_torch.batches import as_batch, as_batches, in_chunks, model_inputs
 from mpq_torch.canonical import CanonicalModel, canonicalize
 from mpq_torch.constrained import clamp_ranges, layers, put_on_grids, replace_layers, set_bias, set_weight
 from mpq_torch.conversion import convert
 from mpq_torch.engine import DEFAULT_ENGINE
 from mpq_torch.inventory import locate_sites, take_inventory
 from mpq_torch.latency import measure_latency, time_models, time_recipe
-from mpq_torch.measurement import Measurements
 from mpq_torch.qconfig import get_qconfig_mapping
+from mpq_torch.reader.data import read_with_data
 from mpq_torch.sensitivities import sensitivity
 from mpq_torch.simulation import build_simulation
 from mpq_torch.surroundings import undisturbed
 from mpq_torch.sweep import compensate
 from mpq_torch.synthetic import synthetic_inputs
-from mpq_torch.tracing_check import check_traced
 from mpq_torch.training.search import Search
 from mpq_torch.verification import Verification, verify
 
@@ -96,18 +98,15 @@ def search(
     request = Request(
         target, method, budget, weight_bits, activation_bits, per_channel, latency=latency, progress=progress
     )
-    canonical = canonicalize(model, keep_float)
-    batches = as_batches(calibration, model_inputs(canonical.graph))
-    check_traced(model, canonical, batches[0])
-    sites = take_inventory(canonical, batches[0])
+    reading, batches = read_with_data(model, calibration, keep_float)
+    sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, batches[0]))
     request.check(sites.inventory)
-    measured = Measurements(canonical, sites, batches, progress)
+    measured = Measurements(reading.graph, sites, reading.runner, in_chunks(batches), progress)
     if budget is not None:
         measured.check_gradients()
-    measured.inventory = take_inventory(canonical, batches[0], measured.signed_inputs()).inventory
     framework = f"torch {torch.__version__}"
     return request.search(
-        measured, framework, canonical.float_ops, lambda recipe: time_recipe(model, recipe, batches[0])
+        measured, framework, reading.graph.float_ops, lambda recipe: time_recipe(model, recipe, batches[0])
     )
 
 

@@ -5,56 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor, fx, nn
+from torch import nn
 
+from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.recipe import Recipe
-from mpq_plugins.request import float_ops_of
+from mpq_plugins.search import site_values as core
 from mpq_torch.batches import in_chunks
-from mpq_torch.canonical import CanonicalModel, canonicalize
-from mpq_torch.fx import simulate
-from mpq_torch.inventory import locate_sites
-
-Values = NDArray[np.float64]
+from mpq_torch.reader.fitting import read_fitting, read_quantized
 
 
 def site_values(
     model: nn.Module, on_grid: nn.Module, recipe: Recipe, batches: Sequence[tuple[Any, ...]]
-) -> Iterator[tuple[str, Values, Values]]:
-    """(site, values in the float model, values in the simulation) of every activation, batch after batch.
+) -> Iterator[tuple[str, core.Values, core.Values]]:
+    """(site, values in the float model, values in the simulation) of every activation, chunk after chunk.
 
     model: the float model. on_grid: what fx.constrain made of it for the recipe.
     """
-    kept = float_ops_of(recipe.meta)
-    reference, constrained = canonicalize(model, kept), canonicalize(on_grid, kept)
-    simulated = simulate(on_grid, recipe)
-    wanted = _owners(reference)
-    found = _owners(constrained)  # a simulation has the node names of the canonical graph that it was built from
-    for chunk in in_chunks(batches):
-        floats = _recorded(reference.graph, chunk, wanted)
-        integers = _recorded(simulated, chunk, found)
-        for site in wanted.values():
-            if site in integers:
-                yield site, floats[site].double().numpy(), integers[site].double().numpy()
-
-
-def _owners(model: CanonicalModel) -> dict[str, str]:
-    """Node name -> the activation site whose values its output holds."""
-    return {node.name: site for site, node in locate_sites(model).owner_nodes.items()}
-
-
-def _recorded(graph: fx.GraphModule, batch: tuple[Any, ...], sites: dict[str, str]) -> dict[str, Tensor]:
-    values: dict[str, Tensor] = {}
-
-    class Recorder(fx.Interpreter):
-        def run_node(self, n: fx.Node) -> Any:
-            result = super().run_node(n)
-            if n.name in sites:
-                values[sites[n.name]] = result
-            return result
-
-    with torch.no_grad():
-        Recorder(graph).run(*batch)
-    return values
+    reading, _ = read_fitting(model, recipe, batches[0])
+    constrained, quantized = read_quantized(on_grid, recipe, batches[0])
+    return core.site_values(reading.graph, Simulation(quantized, constrained.runner), in_chunks(batches))

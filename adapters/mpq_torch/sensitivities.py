@@ -9,15 +9,14 @@ import torch
 from torch import nn
 
 from mpq_plugins import plugins
+from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.problem import Bits, Problem, candidates_for
+from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.sensitivities.rating import Rates
 from mpq_plugins.sensitivities.table import SENSITIVITIES, rate_all
 from mpq_plugins.targets import Target
-from mpq_torch.batches import as_batches, model_inputs
-from mpq_torch.canonical import canonicalize
-from mpq_torch.inventory import take_inventory
-from mpq_torch.measurement import Measurements
-from mpq_torch.tracing_check import check_traced
+from mpq_torch.batches import in_chunks
+from mpq_torch.reader.data import read_with_data
 
 
 def sensitivity(
@@ -39,11 +38,8 @@ def sensitivity(
         those of different measures have different units. The other arguments are those of ``search``;
         calibration may be made up (``synthetic_inputs``). Sites without a choice are left out.
     """
-    canonical = canonicalize(model, keep_float)
-    batches = as_batches(calibration, model_inputs(canonical.graph))
-    check_traced(model, canonical, batches[0])
-    measured = Measurements(canonical, take_inventory(canonical, batches[0]), batches, progress)
-    measured.inventory = take_inventory(canonical, batches[0], measured.signed_inputs()).inventory
+    reading, batches = read_with_data(model, calibration, keep_float)
+    measured = Measurements(reading.graph, take_sites(reading.graph), reading.runner, in_chunks(batches), progress)
     found = plugins.target(target)
     candidates = candidates_for(measured.inventory, found, weight_bits, activation_bits, per_channel)
     return rate_all(Problem(measured, found, candidates, None, plugins.cost_models(), progress=progress), kinds)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from mpq_plugins.errors import ModelError, UnsupportedOp
+from mpq_plugins.errors import ModelError, UnmatchedName, UnsupportedOp
 from mpq_plugins.graph.node import FLOAT, INPUT, INPUT_SUFFIX, RAW, UNKNOWN, Graph, Node
 
 
@@ -18,8 +18,8 @@ def settle_float_parts(graph: Graph, keep_float: Iterable[str] = ()) -> Graph:
     whatever reads it, is float too where no weight follows.
     A float node holds what it was as attrs["was"], where that is known; else only the framework can compute it.
 
-    Raises ModelError where nothing is left to quantize or a name matches nothing, and UnsupportedOp, with all names
-    (``names``), where a node without a record feeds a weight.
+    Raises ModelError where nothing is left to quantize, UnmatchedName where a name matches nothing, and UnsupportedOp,
+    with all names (``names``), where a node without a record feeds a weight.
     """
     kept = _kept(graph, tuple(keep_float))
     if not any(node.weighted and node.name not in kept for node in graph.nodes):
@@ -46,7 +46,7 @@ def _kept(graph: Graph, keep_float: tuple[str, ...]) -> set[str]:
             names = [name for node in graph.nodes for name in (node.name, *node.attrs.get("fused", ()))]
             close = difflib.get_close_matches(pattern, names, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(names[:8])}, ..."
-            raise ModelError(f"keep_float names {pattern!r}, which matches nothing in the model{hint}")
+            raise UnmatchedName(f"keep_float names {pattern!r}, which matches nothing in the model{hint}")
         found |= matched
     return found
 

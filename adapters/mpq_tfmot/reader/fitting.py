@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mpq_plugins import plugins
-from mpq_plugins.errors import RecipeMismatch, UnsupportedOp
+from mpq_plugins.errors import RecipeMismatch, UnmatchedName, UnsupportedOp
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.sites import GraphSites, take_sites
 from mpq_plugins.recipe import Recipe
@@ -20,7 +20,7 @@ def read_fitting(model: Any, recipe: Recipe) -> tuple[Reading, GraphSites]:
     """
     try:
         reading = read_model(model, float_ops_of(recipe.meta))
-    except UnsupportedOp as error:
+    except (UnsupportedOp, UnmatchedName) as error:
         raise RecipeMismatch(f"the recipe does not fit the model: {error}") from error
     signs = {entry.site: entry.grid.signed for entry in recipe.activations}
     sites = take_sites(reading.graph, signs)

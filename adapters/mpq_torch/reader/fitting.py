@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from mpq_plugins import plugins
-from mpq_plugins.errors import RecipeMismatch, UnsupportedOp
+from mpq_plugins.errors import RecipeMismatch, UnmatchedName, UnsupportedOp
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.sites import GraphSites, take_sites
 from mpq_plugins.recipe import Recipe
@@ -25,7 +25,7 @@ def read_fitting(model: nn.Module, recipe: Recipe, example: Sequence[Any] | None
     shapes = {entry.site: entry.shape for entry in recipe.activations if entry.op == "input"}
     try:
         reading = read_model(model, example, float_ops_of(recipe.meta), shapes)
-    except UnsupportedOp as error:
+    except (UnsupportedOp, UnmatchedName) as error:
         raise RecipeMismatch(f"the recipe does not fit the model: {error}") from error
     signs = {entry.site: entry.grid.signed for entry in recipe.activations}
     sites = take_sites(reading.graph, signs)

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from mpq_plugins.errors import ModelError
-from mpq_torch.canonical import canonicalize
-from mpq_torch.inventory import take_inventory
+from mpq_plugins.graph.sites import take_sites
+from mpq_plugins.search.measurement import Measurements
+from mpq_torch.batches import in_chunks
 from mpq_torch.layer_matrix import weight_matrix
-from mpq_torch.measurement import Measurements
+from mpq_torch.reader.reading import read_model
 from mpq_torch.tests.networks import Shared, network
 
 LAYERS = [
@@ -26,9 +27,10 @@ LAYERS = [
 
 
 def measured(model, batches, seed=0):
-    canonical = canonicalize(model)
     batches = [batch if isinstance(batch, tuple) else (batch,) for batch in batches]
-    return Measurements(canonical, take_inventory(canonical, batches[0]), batches, False, seed, draws=1)
+    reading = read_model(model, batches[0])
+    chunks = in_chunks(batches)
+    return Measurements(reading.graph, take_sites(reading.graph), reading.runner, chunks, False, seed, draws=1)
 
 
 def classifier(outputs=3):
@@ -174,9 +176,9 @@ def test_inputs_are_signed_where_the_calibration_data_goes_below_zero():
 
 def test_both_calls_of_a_shared_layer_count():
     model, x = network(Shared)
-    canonical = canonicalize(model)
-    conv = canonical.graph.conv
-    first = torch.relu(conv(x)).detach()
+    conv = read_model(model, (x,)).graph["conv"]  # with its batch norm folded
+    weight, bias = (torch.from_numpy(a).float() for a in (conv.weight, conv.biases))
+    first = torch.relu(nn.functional.conv2d(x, weight, bias, padding=1))
     windows = [nn.functional.unfold(v, 3, padding=1).transpose(0, 1).flatten(1) for v in (x, first)]
     expected = np.cov(torch.cat(windows, 1).double().numpy(), bias=True)
     np.testing.assert_allclose(measured(model, [x]).covariance("conv.weight")[0], expected, atol=1e-5)
