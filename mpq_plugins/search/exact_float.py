@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mpq_plugins.calibration.snapping import ACTIVATION_BITS, largest_magnitude, snap, snap_weight
 from mpq_plugins.graph.evaluation import FloatModel
 from mpq_plugins.graph.node import CONSTANT, FLOAT, INPUT, Node
 from mpq_plugins.graph.numpy_runner import NUMPY_RUNNER
 from mpq_plugins.graph.ops import op_of
-from mpq_plugins.graph.weights import from_matrix, matrix
+from mpq_plugins.graph.weights import matrix
+from mpq_plugins.search.exact_products import multiplied
 
 
 def exact_outputs(model: FloatModel, node: Node, inputs: Sequence[Sequence[Any]]) -> list[Any]:
@@ -31,19 +33,21 @@ def exact_outputs(model: FloatModel, node: Node, inputs: Sequence[Sequence[Any]]
     if not (op.weighted or op.rounds or node.op == INPUT):
         return [op.value(run, node, *xs) for xs in inputs]
     largest = max((largest_magnitude(run.numpy(x)) for (x,) in inputs), default=0.0)
-    weight = run.tensor(from_matrix(node, snap_weight(matrix(node)))) if op.weighted else None
-    bias = None if weight is None or node.bias is None else _along_channels(model, node)
+    rows = snap_weight(matrix(node)) if op.weighted else None
     results = []
     for (x,) in inputs:
-        snapped = run.tensor(snap(run.numpy(x), largest, ACTIVATION_BITS))
-        result = op.value(run, node, snapped) if weight is None else op.value(run, node, snapped, weight, None)
+        snapped = snap(run.numpy(x), largest, ACTIVATION_BITS)
+        if rows is None:
+            results.append(run.to_precision(op.value(run, node, run.tensor(snapped)), "float32"))
+            continue
+        product = multiplied(node, rows, snapped, model.graph.layout)
         # the bias is added last, which rounds once
-        results.append(run.to_precision(result if bias is None else result + bias, "float32"))
+        results.append(run.tensor(product if node.bias is None else product + _along_channels(model, node), "float32"))
     return results
 
 
-def _along_channels(model: FloatModel, node: Node) -> Any:
+def _along_channels(model: FloatModel, node: Node) -> NDArray[np.float64]:
+    """The bias, shaped to broadcast against the output."""
     assert node.weight is not None
     channels_second = op_of(node).images and model.graph.layout == "NCHW"
-    shape = (-1, *(1,) * (node.weight.ndim - 2)) if channels_second else (-1,)
-    return model.runner.tensor(node.biases.reshape(shape))
+    return node.biases.reshape((-1, *(1,) * (node.weight.ndim - 2)) if channels_second else (-1,))
