@@ -15,10 +15,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from mpq_plugins.errors import CostError, MPQError
-from mpq_plugins.inventory import Inventory, Site
-
-FLOAT_BITS = 32
-"""Bits of a tensor that is not quantized, such as the input of a weight whose site names no input."""
+from mpq_plugins.inventory import FLOAT_BITS, Inventory, Site
 
 
 @dataclass(frozen=True)
@@ -81,25 +78,26 @@ class CostModel(Protocol):
 
 
 class WeightBytes:
-    """Bytes of all weights, each at its own bits; biases and scales are not counted."""
+    """Bytes of all weights, each at its own bits, and of those that stay float; biases and scales are not counted."""
 
     unit = "bytes"
 
     def rows(self, inventory: Inventory) -> Sequence[CostRow]:
         """One row: the sum of elements * bits / 8."""
-        return (CostRow("all weights", tuple(_linear(w, w.elements / 8) for w in inventory.weights)),)
+        terms = [_linear(w, w.elements / 8) for w in inventory.weights]
+        return (CostRow("all weights", (*terms, *_float_weights(inventory, 1 / 8))),)
 
 
 class AverageWeightBits:
-    """Bits per weight, averaged over weight elements."""
+    """Bits per weight, averaged over weight elements, those that stay float among them."""
 
     unit = "bits"
 
     def rows(self, inventory: Inventory) -> Sequence[CostRow]:
         """One row: the sum of bits * elements / all elements."""
-        total = sum(w.elements for w in inventory.weights)
-        terms = tuple(_linear(w, w.elements / total) for w in inventory.weights if w.elements)
-        return (CostRow("all weights", terms),)
+        total = sum(w.elements for w in inventory.weights) + sum(inventory.float_weights.values())
+        terms = [_linear(w, w.elements / total) for w in inventory.weights if w.elements]
+        return (CostRow("all weights", (*terms, *_float_weights(inventory, 1 / total if total else 0.0))),)
 
 
 class ActivationBytes:
@@ -179,6 +177,12 @@ def known_costs(
             if limited and name in limited:
                 raise
     return costs
+
+
+def _float_weights(inventory: Inventory, per_bit: float) -> tuple[CostTerm, ...]:
+    """What the weights that stay float cost, whatever is chosen."""
+    elements = sum(inventory.float_weights.values())
+    return (CostTerm((), lambda: per_bit * FLOAT_BITS * elements),) if elements else ()
 
 
 def _linear(site: Site, per_bit: float) -> CostTerm:

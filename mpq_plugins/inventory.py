@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from mpq_plugins.errors import ModelError
+
+FLOAT_BITS = 32
+"""Bits of an element that is not quantized."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Site:
 class Inventory:
     """All sites of a model, in the order in which the model computes them.
 
+    float_weights: elements of the weights that stay float, by the op that holds them; each counts FLOAT_BITS bits in
+        every budget of weights.
     live: for each step of the execution, the activation sites that are in memory at once (what
         the op reads, what it writes, and what a later op still needs); the peak of activation
         bytes is the largest sum over these sets.
@@ -66,11 +71,13 @@ class Inventory:
 
     sites: Sequence[Site]
     live: Sequence[Sequence[str]] = ()
+    float_weights: Mapping[str, int] = field(default_factory=dict)
     _by_name: dict[str, Site] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sites", tuple(self.sites))
         object.__setattr__(self, "live", tuple(tuple(names) for names in self.live))
+        object.__setattr__(self, "float_weights", dict(self.float_weights))
         object.__setattr__(self, "_by_name", {site.name: site for site in self.sites})
         if len(self._by_name) < len(self.sites):
             counts = Counter(site.name for site in self.sites)

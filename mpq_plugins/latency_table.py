@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mpq_plugins.costs import FLOAT_BITS, CostModel, CostRow, CostTerm
+from mpq_plugins.costs import CostModel, CostRow, CostTerm
 from mpq_plugins.errors import CostError
-from mpq_plugins.inventory import Inventory, Site
+from mpq_plugins.inventory import FLOAT_BITS, Inventory, Site
 
 if TYPE_CHECKING:
     from mpq_plugins.latency.device import Device

@@ -10,7 +10,7 @@ from typing import Any
 
 from mpq_plugins.errors import RecipeError, RecipeMismatch
 from mpq_plugins.grid import Grid
-from mpq_plugins.inventory import Inventory
+from mpq_plugins.inventory import FLOAT_BITS, Inventory
 from mpq_plugins.recipe_file import recipe_json, recipe_table
 from mpq_plugins.site_grid import SiteGrid
 from mpq_plugins.stored import whole_file
@@ -25,7 +25,8 @@ class Recipe(Mapping[str, Grid]):
 
     sites: one per site, in the order of the model. target, method: their names.
     budget, costs, shadow_prices: by resource; a shadow price is the loss that one more unit of the
-        budget would save. meta: whatever should travel along, such as framework versions, as text.
+        budget would save. float_weights: elements of the weights that stay float, by op.
+        meta: whatever should travel along, such as framework versions, as text.
 
     A recipe is a Mapping: ``recipe["conv1.weight"]``, ``in``, iteration over names, ``items()``.
     Raises RecipeError for repeated sites, sites of one group with different grids, grids that
@@ -44,6 +45,7 @@ class Recipe(Mapping[str, Grid]):
     costs: Mapping[str, float] = field(default_factory=dict)
     shadow_prices: Mapping[str, float] = field(default_factory=dict)
     meta: Mapping[str, str] = field(default_factory=dict)
+    float_weights: Mapping[str, int] = field(default_factory=dict)
 
     __hash__ = None  # type: ignore[assignment]  # holds mappings
 
@@ -78,14 +80,15 @@ class Recipe(Mapping[str, Grid]):
     ) -> Recipe:
         """The recipe of a model, from the grid of each of its sites.
 
-        reasons: by site; missing ones are empty. rest: budget, costs, shadow_prices, meta.
+        reasons: by site; missing ones are empty. rest: budget, costs, shadow_prices, meta. Weights that stay float
+        are the inventory's.
         Raises RecipeMismatch where sites have no grid, or grids no site.
         """
         missing = [site.name for site in inventory if site.name not in grids]
         extra = [name for name in grids if name not in inventory]
         _refuse(missing, extra, [])
         sites = [SiteGrid.of(site, grids[site.name], (reasons or {}).get(site.name, "")) for site in inventory]
-        return cls(tuple(sites), target, method, **rest)
+        return cls(tuple(sites), target, method, float_weights=inventory.float_weights, **rest)
 
     def __getitem__(self, site: str) -> Grid:
         return self.site(site).grid
@@ -115,14 +118,18 @@ class Recipe(Mapping[str, Grid]):
 
     @property
     def average_weight_bits(self) -> float:
-        """Bits per weight element; 0 without weights."""
-        elements = sum(entry.elements for entry in self.weights)
-        return sum(entry.total_bits for entry in self.weights) / elements if elements else 0.0
+        """Bits per weight element, those that stay float among them; 0 without weights."""
+        elements = sum(entry.elements for entry in self.weights) + sum(self.float_weights.values())
+        return self._weight_bits / elements if elements else 0.0
 
     @property
     def weight_bytes(self) -> float:
-        """Bytes of all weights at their own bits, without biases and scales."""
-        return sum(entry.total_bits for entry in self.weights) / 8
+        """Bytes of all weights at their own bits, those that stay float among them; without biases and scales."""
+        return self._weight_bits / 8
+
+    @property
+    def _weight_bits(self) -> float:
+        return sum(entry.total_bits for entry in self.weights) + FLOAT_BITS * sum(self.float_weights.values())
 
     def with_grids(self, grids: Mapping[str, Grid], reason: str = "by hand") -> Recipe:
         """The recipe with other grids for some sites; costs and shadow prices, now untrue, are dropped.
@@ -160,6 +167,8 @@ class Recipe(Mapping[str, Grid]):
     def to_json(self) -> str:
         """The text of the file; exact, and readable: power-of-two grids are given by exponent."""
         rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "sites"}
+        if not self.float_weights:
+            del rest["float_weights"]
         return recipe_json.dumps(self.sites, rest)
 
     @classmethod
@@ -173,7 +182,7 @@ class Recipe(Mapping[str, Grid]):
 
     def __str__(self) -> str:
         table = recipe_table.align(recipe_table.HEADINGS, recipe_table.rows(self.sites), recipe_table.RIGHT)
-        elements = sum(entry.elements for entry in self.weights)
+        elements = sum(entry.elements for entry in self.weights) + sum(self.float_weights.values())
         totals = [
             f"target {self.target}, method {self.method}: "
             f"{len(self.weights)} weights, {len(self.activations)} activations",
@@ -181,7 +190,8 @@ class Recipe(Mapping[str, Grid]):
             f"{self.weight_bytes:,.10g} bytes",
         ]
         costs = recipe_table.resources(self.costs, self.budget, self.shadow_prices)
-        return "\n".join([table, "", *totals, *costs, *recipe_table.remeasured(self.meta)])
+        floats = recipe_table.floats(self.float_weights, self.meta)
+        return "\n".join([table, "", *totals, *floats, *costs, *recipe_table.remeasured(self.meta)])
 
     def __repr__(self) -> str:
         return (

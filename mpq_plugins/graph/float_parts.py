@@ -52,7 +52,7 @@ def _kept(graph: Graph, keep_float: tuple[str, ...]) -> set[str]:
 
 
 def _matches(node: Node, pattern: str) -> bool:
-    names = (node.name, *node.attrs.get("fused", ()), *node.attrs.get("modules", ()))
+    names = (node.name, *node.attrs.get("fused", ()))
     return any(name == pattern or name.startswith(f"{pattern}.") or fnmatchcase(name, pattern) for name in names)
 
 
@@ -75,7 +75,7 @@ def _check_followed(graph: Graph, kept: set[str]) -> None:
 def _as_float(node: Node) -> Node:
     if node.op == FLOAT:
         return node
-    attrs = {name: node.attrs[name] for name in ("what", "reason", "modules") if name in node.attrs}
+    attrs = {name: node.attrs[name] for name in ("what", "reason", "weights") if name in node.attrs}
     attrs.setdefault("what", node.op)
     if node.op != UNKNOWN:
         attrs["was"] = node

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from mpq_plugins.graph.memory import live_sites
-from mpq_plugins.graph.node import INPUT, RAW, Batch, Graph, Layout, Node
+from mpq_plugins.graph.node import FLOAT, INPUT, RAW, Batch, Graph, Layout, Node
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.weights import as_framework, channel_axis
 from mpq_plugins.inventory import Inventory, Site
@@ -109,7 +109,19 @@ class _Walk:
             group = members[self.group_of[site.name]]
             shared = self.group_of[site.name] if len(group) > 1 else None
             sites.append(replace(site, group=shared, signed=any(s.signed for s in group)))
-        return GraphSites(Inventory(sites, live_sites(self.graph, self.grid_of)), self.grid_of)
+        live = live_sites(self.graph, self.grid_of)
+        return GraphSites(Inventory(sites, live, float_weights(self.graph)), self.grid_of)
+
+
+def float_weights(graph: Graph) -> dict[str, int]:
+    """Elements of the weights that float nodes hold (attrs: weights, or what the node was), by node."""
+    found: dict[str, int] = {}
+    for node in graph.nodes:
+        if node.op == FLOAT:
+            was = node.attrs.get("was")
+            own = was.weight.size if was is not None and was.weight is not None else 0
+            found[node.name] = int(node.attrs.get("weights", own))
+    return {name: elements for name, elements in found.items() if elements}
 
 
 def positions(node: Node, source: Node, layout: Layout) -> int:

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 
 from mpq_plugins import plugins
 from mpq_plugins.capabilities import Candidate
-from mpq_plugins.costs import FLOAT_BITS
 from mpq_plugins.errors import CostError
-from mpq_plugins.inventory import Inventory, Site
+from mpq_plugins.inventory import FLOAT_BITS, Inventory, Site
 from mpq_plugins.latency.clock import Timing
 from mpq_plugins.latency.device import Device
 from mpq_plugins.latency.measuring import ROUNDS, measure_workloads

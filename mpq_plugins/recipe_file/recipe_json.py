@@ -55,6 +55,7 @@ class RecipeFields(Schema):
     costs: dict[str, FiniteFloat] = Field(default_factory=dict)
     shadow_prices: dict[str, FiniteFloat] = Field(default_factory=dict)
     meta: dict[str, str] = Field(default_factory=dict)
+    float_weights: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     sites: dict[str, SiteFields]
 
 

@@ -82,6 +82,18 @@ def resources(costs: Mapping[str, float], budget: Mapping[str, float], prices: M
     return lines
 
 
+def floats(weights: Mapping[str, int], meta: Mapping[str, str]) -> list[str]:
+    """What stays float: the ops, and the weights that they hold.
+
+    >>> floats({"head": 2048}, {"float_ops": "head, softmax"})
+    ['in float: head, softmax', 'float weights: 2,048 elements of 32 bits (head)']
+    """
+    lines = [f"in float: {meta['float_ops']}"] if meta.get("float_ops") else []
+    if weights:
+        lines.append(f"float weights: {sum(weights.values()):,} elements of 32 bits ({', '.join(weights)})")
+    return lines
+
+
 def remeasured(meta: Mapping[str, str]) -> list[str]:
     """The latency of the whole model beside the predicted one, where a search has measured it again.
 

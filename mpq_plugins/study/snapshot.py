@@ -18,7 +18,7 @@ from mpq_plugins.inventory import Inventory, Site
 from mpq_plugins.moments import Array
 from mpq_plugins.stored import whole_file
 
-FORMAT = 1
+FORMAT = 2
 _OF_WEIGHTS = ("weight", "bias", "covariance", "output_fisher")
 
 
@@ -112,10 +112,14 @@ def inventory_to_dict(inventory: Inventory) -> dict[str, Any]:
     >>> inventory_from_dict(json.loads(json.dumps(inventory_to_dict(inventory)))) == inventory
     True
     """
-    return {"sites": [asdict(site) for site in inventory], "live": [list(names) for names in inventory.live]}
+    return {
+        "sites": [asdict(site) for site in inventory],
+        "live": [list(names) for names in inventory.live],
+        "float_weights": dict(inventory.float_weights),
+    }
 
 
 def inventory_from_dict(data: Mapping[str, Any]) -> Inventory:
     """The inventory that ``inventory_to_dict`` described; raises KeyError, TypeError or ModelError on others."""
     sites = [Site(**{**site, "shape": tuple(site["shape"]), "inputs": tuple(site["inputs"])}) for site in data["sites"]]
-    return Inventory(sites, data["live"])
+    return Inventory(sites, data["live"], data["float_weights"])

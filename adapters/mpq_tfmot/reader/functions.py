@@ -51,9 +51,12 @@ def function_node(
     return node
 
 
-def unknown(name: str, inputs: tuple[str, ...], shape: Shape, what: str, reason: str | None = None) -> Node:
-    """A node that no record describes. what: in a word."""
-    return Node(name, UNKNOWN, inputs, shape, attrs={"what": what, "reason": reason or f"no integer kernel for {what}"})
+def unknown(
+    name: str, inputs: tuple[str, ...], shape: Shape, what: str, reason: str | None = None, weights: int = 0
+) -> Node:
+    """A node that no record describes. what: in a word. weights: elements of its weights."""
+    attrs = {"what": what, "reason": reason or f"no integer kernel for {what}", "weights": weights}
+    return Node(name, UNKNOWN, inputs, shape, attrs=attrs)
 
 
 def _computes(node: Node, compute: Callable[[Any], Any]) -> bool:

@@ -72,7 +72,8 @@ def nodes_of(call: Call) -> list[Node]:
     if kind == "TFOpLambda":
         return [_called(call)]
     made = _UNWEIGHTED.get(kind)
-    return [(made(call) if made else None) or unknown(call.name, call.inputs, call.whole(), kind)]
+    held = sum(int(np.prod(weight.shape)) for weight in layer.weights if len(weight.shape) > 1)
+    return [(made(call) if made else None) or unknown(call.name, call.inputs, call.whole(), kind, weights=held)]
 
 
 def call_again(layer: Any, name: str, tensors: Sequence[Any]) -> Any:

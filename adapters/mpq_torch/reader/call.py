@@ -62,7 +62,9 @@ class Call:
         """A node that no record describes."""
         what = type(self.module).__name__ if self.module is not None else function_name(self.node)
         inputs = tuple(dict.fromkeys(self.names[n] for n in tensors_read(self.node) if n in self.names))
-        return Node(self.name, UNKNOWN, inputs, self.shape, attrs={"what": what, "reason": reason})
+        held = [] if self.module is None else list(self.module.parameters())
+        attrs = {"what": what, "reason": reason, "weights": sum(p.numel() for p in held if p.dim() > 1)}
+        return Node(self.name, UNKNOWN, inputs, self.shape, attrs=attrs)
 
     def parameter(self, position: int, name: str) -> Any:
         """A tensor of the model that a function takes, as float64; None for none.
