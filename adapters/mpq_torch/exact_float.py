@@ -27,8 +27,10 @@ WINDOWS = 2**17
 class ExactLockStep(LockStep):
     """Runs a canonical graph as LockStep does, with exact sums."""
 
-    def __init__(self, graph: fx.GraphModule, batches: Sequence[tuple[Any, ...]]) -> None:
-        super().__init__(graph, batches)
+    def __init__(
+        self, graph: fx.GraphModule, batches: Sequence[tuple[Any, ...]], order: Sequence[str] | None = None
+    ) -> None:
+        super().__init__(graph, batches, order)
         self._graph = graph
 
     def compute(self, node: fx.Node) -> list[Any]:

@@ -9,7 +9,7 @@ import torch
 
 import mpq_plugins as mpq
 import mpq_tfmot
-from benchmarks.twin_networks import TorchTwin, draw, images, keras_twin
+from benchmarks.twin_networks import Step, TorchTwin, draw, images, keras_twin
 from benchmarks.twins import compare
 from mpq_plugins.errors import GridError
 from mpq_torch import fx
@@ -22,6 +22,31 @@ SEEDS = (1, 2, 4)  # adds, concatenations, depthwise convolutions, a flattened i
 def test_both_frameworks_find_the_same_grids_and_round_to_the_same_codes(seed, target):
     outcome = compare(draw(seed), seed, 70, target)
     assert outcome.grids == ()
+    assert outcome.tensors == ()
+
+
+@pytest.mark.parametrize("listed", [("conv1", "conv2", "conv3"), ("conv3", "conv1", "conv2")])
+def test_a_projected_shortcut_is_rounded_before_the_branch_that_makes_up_for_it(listed):
+    rng = np.random.default_rng(0)
+
+    def conv(name, inputs, channels, kernel, relu):
+        weight = rng.normal(size=(8, channels, kernel, kernel)) * (2 / (channels * kernel**2)) ** 0.5
+        bias = rng.normal(size=8) * 0.1
+        return Step(name, "conv", (inputs,), weight.astype(np.float32), bias.astype(np.float32), relu)
+
+    first, inner = conv("conv0", "x", 3, 3, True), conv("conv1", "conv0", 8, 3, True)
+    branches = {
+        "conv1": inner,
+        "conv2": conv("conv2", "conv1", 8, 3, False),
+        "conv3": conv("conv3", "conv0", 8, 1, False),
+    }
+    dense = rng.normal(size=(5, 8)).astype(np.float32)
+    end = (
+        Step("add4", "add", ("conv3", "conv2"), relu=True),
+        Step("mean5", "mean", ("add4",)),
+        Step("dense6", "dense", ("mean5",), dense, np.zeros(5, np.float32)),
+    )
+    outcome = compare((first, *(branches[name] for name in listed), *end), 0, 70, "generic-po2")
     assert outcome.tensors == ()
 
 
