@@ -15,6 +15,7 @@ import numpy as np
 
 from mpq_plugins.bias_correction import corrected_bias, quantize_layer, snap_bias
 from mpq_plugins.calibration.layer_sums import LayerSums
+from mpq_plugins.calibration.order import sweep_order
 from mpq_plugins.errors import NonFiniteValues
 from mpq_plugins.grid import Grid
 from mpq_plugins.moments import LayerMoments
@@ -49,7 +50,7 @@ def compensate(
     readers = {name: len(found) for name, found in model.readers().items()}
     inputs = {op.name: index for index, op in enumerate(model.inputs)}
     solved: dict[str, Op] = {}
-    for op in track(list(model.ops), "rounding layer by layer", progress):
+    for op in track(_ordered(model), "rounding layer by layer", progress):
         if op.kind == FLOAT:
             continue
         if op.kind == "input":
@@ -114,10 +115,24 @@ def _moments(
     return sums.moments()
 
 
+def _ordered(model: CanonicalModel) -> list[Op]:
+    """The ops in the order of the sweep."""
+    adds = {op.name: _add_of(op, model.readers()[op.name]) for op in model.layers}
+    last = {name for name, add in adds.items() if add is not None and add.inputs[-1] == name}
+    by_name = {op.name: op for op in model.ops}
+    order = sweep_order({op.name: op.inputs for op in model.ops}, {op.name for op in model.layers}, last)
+    return [by_name[name] for name in order]
+
+
 def _residual_partner(op: Op, model: CanonicalModel, quantized: Values) -> str | None:
     """The other operand of the add that alone reads this layer, if it is known by now."""
-    readers = model.readers()[op.name]
-    if op.low is not None or op.high is not None or len(readers) != 1 or readers[0].kind != "add":
-        return None
-    other = next((name for name in readers[0].inputs if name != op.name), None)
+    add = _add_of(op, model.readers()[op.name])
+    other = next((name for name in add.inputs if name != op.name), None) if add is not None else None
     return other if other in quantized else None
+
+
+def _add_of(op: Op, readers: list[Op]) -> Op | None:
+    """The add that alone reads an op as it is, without a clamp."""
+    if op.low is not None or op.high is not None or len(readers) != 1:
+        return None
+    return readers[0] if readers[0].kind == "add" else None

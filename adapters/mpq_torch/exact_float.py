@@ -20,13 +20,17 @@ from mpq_torch.layer_matrix import kernel_windows, weight_from_matrix, weight_ma
 from mpq_torch.lock_step import LockStep
 
 AVERAGES = ("avg_pool", "global_avg_pool")
+WINDOWS = 2**17
+"""Float64 elements of windows that are multiplied at once: 1 MB."""
 
 
 class ExactLockStep(LockStep):
     """Runs a canonical graph as LockStep does, with exact sums."""
 
-    def __init__(self, graph: fx.GraphModule, batches: Sequence[tuple[Any, ...]]) -> None:
-        super().__init__(graph, batches)
+    def __init__(
+        self, graph: fx.GraphModule, batches: Sequence[tuple[Any, ...]], order: Sequence[str] | None = None
+    ) -> None:
+        super().__init__(graph, batches, order)
         self._graph = graph
 
     def compute(self, node: fx.Node) -> list[Any]:
@@ -67,7 +71,7 @@ def _exact_layer(layer: nn.Module) -> Callable[[Tensor], Tensor]:
     product = copy.deepcopy(layer).double()
     product.weight = nn.Parameter(weight_from_matrix(layer, snapped), requires_grad=False)
     product.bias = None
-    multiply: Callable[[Tensor], Tensor] = _depthwise(product) if _is_depthwise(product) else product
+    multiply = _multiplication(product)
     if layer.bias is None:
         return multiply
     bias = layer.bias.detach().double()
@@ -75,15 +79,46 @@ def _exact_layer(layer: nn.Module) -> Callable[[Tensor], Tensor]:
     return lambda x: multiply(x) + bias.reshape(shape)
 
 
-def _is_depthwise(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.Conv2d) and layer.groups > 1 and layer.groups == layer.in_channels == layer.out_channels
+def _multiplication(layer: nn.Module) -> Callable[[Tensor], Tensor]:
+    """What the layer does; its own kernel where torch has a fast one in float64."""
+    uneven = layer.padding == "same" and not all(size % 2 for size in layer.kernel_size) if _is_2d(layer) else False
+    if not _is_2d(layer) or layer.padding_mode != "zeros" or uneven:
+        return layer
+    if layer.groups == 1:
+        return _convolution(layer)
+    return _depthwise(layer) if layer.groups == layer.in_channels == layer.out_channels else layer
+
+
+def _is_2d(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Conv2d)
+
+
+def _convolution(layer: nn.Module) -> Callable[[Tensor], Tensor]:
+    """A convolution as matrix products of windows that stay in the cache, a few samples at a time."""
+    weight = layer.weight.flatten(1)
+
+    def multiply(x: Tensor) -> Tensor:
+        views = kernel_windows(layer, x)
+        samples, channels, height, width = views[0].shape
+        block = max(1, WINDOWS // (channels * len(views) * height * width))
+        columns = x.new_empty(channels, len(views), block, height, width)
+        result = x.new_empty(samples, len(weight), height, width)
+        for start in range(0, samples, block):
+            part = columns[:, :, : min(block, samples - start)]
+            for index, view in enumerate(views):
+                part[:, index] = view[start : start + block].transpose(0, 1)
+            product = weight @ part.flatten(2).flatten(0, 1)
+            result[start : start + block] = product.view(len(weight), -1, height, width).transpose(0, 1)
+        return result
+
+    return multiply
 
 
 def _depthwise(layer: nn.Module) -> Callable[[Tensor], Tensor]:
     """A depthwise convolution as a sum over its kernel: torch has no fast float64 kernel for it."""
+    by_position = layer.weight.flatten(1).t()[:, :, None, None]
 
     def multiply(x: Tensor) -> Tensor:
-        parts = zip(kernel_windows(layer, x), layer.weight.flatten(1).t(), strict=True)
-        return sum(window * weight[:, None, None] for window, weight in parts)
+        return sum(window * weight for window, weight in zip(kernel_windows(layer, x), by_position, strict=True))
 
     return multiply

@@ -9,17 +9,22 @@ from torch import fx
 
 
 class LockStep:
-    """Runs a graph node by node on all batches, keeping each value until its last reader has run."""
+    """Runs a graph node by node on all batches, keeping each value until its last reader has run.
 
-    def __init__(self, graph: fx.GraphModule, batches: Sequence[tuple[Any, ...]]) -> None:
+    order: names of the nodes in the order in which they will run, if it is not the graph's own.
+    """
+
+    def __init__(
+        self, graph: fx.GraphModule, batches: Sequence[tuple[Any, ...]], order: Sequence[str] | None = None
+    ) -> None:
         self.values: dict[str, list[Any]] = {}
         self.nodes = {node.name: node for node in graph.graph.nodes}
         self._batches = batches
         self._interpreter = fx.Interpreter(graph)
         self._placeholders = [node.name for node in graph.graph.nodes if node.op == "placeholder"]
-        order = {name: index for index, name in enumerate(self.nodes)}
+        places = {name: index for index, name in enumerate(order or self.nodes)}
         self._last_reader = {
-            node.name: max(node.users, key=lambda user: order[user.name]).name
+            node.name: max(node.users, key=lambda user: places[user.name]).name
             for node in graph.graph.nodes
             if node.users
         }

@@ -17,11 +17,12 @@ from torch import Tensor, fx, nn
 
 from mpq_plugins.bias_correction import quantize_layer
 from mpq_plugins.calibration.layer_sums import LayerSums
+from mpq_plugins.calibration.order import sweep_order
 from mpq_plugins.errors import NonFiniteValues
 from mpq_plugins.grid import Grid
 from mpq_plugins.moments import LayerMoments
 from mpq_torch.batches import in_chunks, samples_of
-from mpq_torch.canonical import CanonicalModel
+from mpq_torch.canonical import WEIGHTED, CanonicalModel
 from mpq_torch.canonical_ops import Add
 from mpq_torch.constrained import set_bias, set_weight
 from mpq_torch.exact_float import ExactLockStep
@@ -44,12 +45,14 @@ def compensate(
     """
     chunks = in_chunks(batches)
     counts = [samples_of(chunk) for chunk in chunks]
-    exact, quantized = ExactLockStep(model.graph, chunks), LockStep(simulation, chunks)
+    order = _order(model)
+    exact, quantized = ExactLockStep(model.graph, chunks, order), LockStep(simulation, chunks, order)
     rounded: dict[str, tuple[Tensor, Tensor]] = {}
     with torch.no_grad():
-        for name, node in exact.nodes.items():
+        for name in order:
+            node = exact.nodes[name]
             if node.op == "output":
-                break
+                continue
             path = str(node.target)
             layer = model.graph.get_submodule(path) if node.op == "call_module" else None
             simulated = simulation.get_submodule(str(quantized.nodes[name].target)) if layer else None
@@ -108,13 +111,26 @@ def _moments(
     return sums.moments()
 
 
+def _order(model: CanonicalModel) -> list[str]:
+    """The nodes in the order of the sweep."""
+    nodes = list(model.graph.graph.nodes)
+    layers = {node.name for node, module in model.nodes() if isinstance(module, WEIGHTED)}
+    adds = {node.name: _add_of(node) for node in nodes if node.name in layers}
+    last = {name for name, add in adds.items() if add is not None and add.all_input_nodes[-1].name == name}
+    return sweep_order({node.name: [n.name for n in node.all_input_nodes] for node in nodes}, layers, last)
+
+
 def _residual_partner(node: fx.Node, quantized: LockStep) -> str | None:
     """The other operand of the add that alone reads this layer, if it is known by now."""
+    add = _add_of(node)
+    other = next((n for n in add.all_input_nodes if n is not node), None) if add is not None else None
+    return other.name if other is not None and other.name in quantized.values else None
+
+
+def _add_of(node: fx.Node) -> fx.Node | None:
+    """The add that alone reads a node."""
     users = list(node.users)
     graph = node.graph.owning_module
     if len(users) != 1 or users[0].op != "call_module":
         return None
-    if not isinstance(graph.get_submodule(str(users[0].target)), Add):
-        return None
-    other = next((n for n in users[0].all_input_nodes if n is not node), None)
-    return other.name if other is not None and other.name in quantized.values else None
+    return users[0] if isinstance(graph.get_submodule(str(users[0].target)), Add) else None
