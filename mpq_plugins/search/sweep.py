@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mpq_plugins.bias_correction import corrected_bias, quantize_layer, snap_bias
 from mpq_plugins.calibration.layer_sums import LayerSums
+from mpq_plugins.calibration.order import sweep_order
 from mpq_plugins.errors import NonFiniteValues
 from mpq_plugins.graph import arithmetic
 from mpq_plugins.graph.evaluation import FloatModel
@@ -80,7 +81,8 @@ class _Sweep:
         left = Counter(name for node in self.graph.nodes for name in node.inputs)
         arguments = {node.name: index for index, node in enumerate(self.graph.arguments)}
         wanted = _before_layers(self.graph)
-        for node in track([n for n in self.graph.nodes if n.name in wanted], "rounding layer by layer", progress):
+        order = [self.graph[name] for name in self._order() if name in wanted]
+        for node in track(order, "rounding layer by layer", progress):
             if node.op == ARGUMENT:
                 self.exact[node.name] = [chunk[arguments[node.name]] for chunk in self.chunks]
                 self.codes[node.name] = self.exact[node.name]
@@ -163,14 +165,25 @@ class _Sweep:
         value = run.numpy(self.simulation.value(name, self.codes[name][index])).astype(np.float64)
         return np.asarray(run.numpy(self.exact[name][index]).astype(np.float64) - value)
 
-    def _residual_partner(self, node: Node) -> str | None:
-        """The other operand of the add that alone reads this layer, if it is known by now."""
+    def _order(self) -> list[str]:
+        """The nodes in the order in which layers are rounded."""
+        adds = {node.name: self._add_of(node) for node in self.graph.layers}
+        last = {name for name, add in adds.items() if add is not None and add.inputs[-1] == name}
+        return sweep_order({node.name: node.inputs for node in self.graph.nodes}, set(adds), last)
+
+    def _add_of(self, node: Node) -> Node | None:
+        """The add that alone reads a layer as it is, without a clamp."""
         readers = self.graph.readers(node.name)
         clamped = node.low is not None or node.high is not None
         if clamped or len(readers) != 1 or readers[0].op != "add" or node.name in self.graph.outputs:
             return None
-        other = next((name for name in readers[0].inputs if name != node.name), None)
-        return other if other in self.codes and self.graph[other].op not in RAW else None
+        return readers[0]
+
+    def _residual_partner(self, node: Node) -> str | None:
+        """The other operand of the add that alone reads this layer, if it is known by now."""
+        add = self._add_of(node)
+        other = None if add is None else next((name for name in add.inputs if name != node.name), None)
+        return other if other is not None and other in self.codes and self.graph[other].op not in RAW else None
 
 
 def _before_layers(graph: Graph) -> set[str]:
