@@ -6,7 +6,7 @@ import numpy as np
 
 import mpq_tfmot
 from integration_tests.oracle import digests
-from integration_tests.oracle.recipes import drawn_recipe, in_order
+from integration_tests.oracle.recipes import drawn_recipe, exponent_of, fine_recipe, in_order
 from integration_tests.oracle.runtimes import judged, run_litert, run_onnx
 from mpq_plugins import MPQError, integers
 from mpq_tfmot import commands
@@ -25,15 +25,15 @@ OTHER_ONNX = {"opset": 25, "symmetric": True}
 """Another way to write the same model, for every second seed."""
 
 
-def observe(model, inputs, seeds=SEEDS, bits=None):
+def observe(model, inputs, seeds=SEEDS, bits=None, largest=None):
     """Everything that is recorded of a model but what ``constrain`` makes with data.
 
-    inputs: a list of arrays. bits: of all sites, instead of drawn ones.
+    inputs: a list of arrays. bits: of all sites, instead of drawn ones. largest: as of ``drawn_grids``.
     """
     inventory, found = mpq_tfmot.inventory(model), {}
     for target, numbers in seeds.items():
         for seed in numbers:
-            recipe = drawn_recipe(inventory, target, seed, bits)
+            recipe = drawn_recipe(inventory, target, seed, bits, largest)
             found[f"{target} {seed}"] = with_recipe(model, inputs, recipe, seed)
     return {"inventory": digests.of_inventory(inventory), "recipes": found}
 
@@ -56,6 +56,15 @@ def with_recipe(model, inputs, recipe, seed):
     found["outputs"] = rounded(wanted) if ends else " ".join(map(digests.of_values, wanted))
     found.update(converted(model, inputs, recipe, simulated, wanted, ends, seed))
     return found
+
+
+def largest_exponents(model, inputs):
+    """Site -> base-two logarithm of its largest magnitude in the float model."""
+    recipe = fine_recipe(mpq_tfmot.inventory(model))
+    values = commands.site_values(model, model, recipe, [tuple(inputs)])
+    found = {site: exponent_of(floats) for site, floats, _ in values}
+    program = mpq_tfmot.integers(model, recipe)
+    return found | {w.name: exponent_of(program.arrays[w.name] * recipe[w.name].step) for w in program.weights}
 
 
 def lowered(model, recipe):
@@ -119,11 +128,11 @@ def _as_onnx(model, inputs, recipe, simulated, wanted, ends, seed):
     return {"onnx": digests.of_bytes(content), **runs}
 
 
-def constrained(model, calibration, seeds):
+def constrained(model, calibration, seeds, largest=None):
     """Hashes of the codes of every weight and bias that ``constrain`` makes with data, by target."""
     inventory, found = mpq_tfmot.inventory(model), {}
     for target, seed in seeds.items():
-        recipe = drawn_recipe(inventory, target, seed)
+        recipe = drawn_recipe(inventory, target, seed, largest=largest)
         on_grid = mpq_tfmot.constrain(model, recipe, [tuple(calibration)])
         found[target] = {"weights": parameter_codes(mpq_tfmot.integers(on_grid, recipe))}
     return found

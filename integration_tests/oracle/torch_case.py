@@ -8,7 +8,7 @@ from torch.utils._pytree import tree_leaves
 
 import mpq_torch
 from integration_tests.oracle import digests
-from integration_tests.oracle.recipes import bias_of, drawn_grids, in_order
+from integration_tests.oracle.recipes import bias_of, drawn_grids, exponent_of, fine_recipe, in_order
 from integration_tests.oracle.runtimes import judged, run_onnx
 from mpq_plugins import MPQError, Recipe, integers
 from mpq_torch import commands, fx, onnx, pt2e
@@ -29,29 +29,37 @@ OTHER_ONNX = {"opset": 25, "symmetric": True}
 """Another way to write the same model, for every second seed."""
 
 
-def observe(model, inputs, seeds=SEEDS, keep_float=(), bits=None):
+def observe(model, inputs, seeds=SEEDS, keep_float=(), bits=None, largest=None):
     """Everything that is recorded of a model but what ``constrain`` makes with data.
 
-    inputs: a tuple of tensors. bits: of all sites, instead of drawn ones.
+    inputs: a tuple of tensors. bits: of all sites, instead of drawn ones. largest: as of ``drawn_grids``.
     """
     inventory = fx.inventory(model, inputs, keep_float)
     found = {}
     for target, numbers in seeds.items():
         for seed in numbers:
-            recipe = recipe_of(model, inputs, inventory, target, seed, keep_float, bits)
+            recipe = recipe_of(model, inputs, inventory, target, seed, keep_float, bits, largest)
             found[f"{target} {seed}"] = with_recipe(model, inputs, recipe, seed)
     return {"inventory": digests.of_inventory(inventory), "recipes": found}
 
 
-def recipe_of(model, inputs, inventory, target, seed, keep_float=(), bits=None):
+def recipe_of(model, inputs, inventory, target, seed, keep_float=(), bits=None, largest=None):
     """A drawn recipe; one that keeps ops in float comes from a search, whose grids are then replaced."""
-    grids = drawn_grids(inventory, target, seed, bits)
+    grids = drawn_grids(inventory, target, seed, bits, largest)
     if not keep_float:
         return Recipe.from_inventory(inventory, grids, target, "drawn")
     searched = fx.search(
         model, [inputs], target, weight_bits=4, activation_bits=4, keep_float=keep_float, progress=False
     )
     return searched.with_grids(grids)
+
+
+def largest_exponents(model, inputs):
+    """Site -> base-two logarithm of its largest magnitude in the float model."""
+    recipe = fine_recipe(fx.inventory(model, inputs))
+    found = {site: exponent_of(floats) for site, floats, _ in commands.site_values(model, model, recipe, [inputs])}
+    parameters = pt2e.constrain(model, recipe).state_dict()
+    return found | {entry.site: exponent_of(parameters[entry.site].numpy()) for entry in recipe.weights}
 
 
 def with_recipe(model, inputs, recipe, seed):
@@ -151,11 +159,11 @@ def _as_onnx(model, inputs, recipe, simulated, wanted, ends, seed):
     return {"onnx": digests.of_bytes(content), **runs}
 
 
-def constrained(model, inputs, calibration, seeds, keep_float=()):
+def constrained(model, inputs, calibration, seeds, keep_float=(), largest=None):
     """Hashes of the codes of every weight and bias that ``constrain`` makes with data, by target."""
     inventory, found = fx.inventory(model, inputs, keep_float), {}
     for target, seed in seeds.items():
-        recipe = recipe_of(model, inputs, inventory, target, seed, keep_float)
+        recipe = recipe_of(model, inputs, inventory, target, seed, keep_float, None, largest)
         found[target] = {"weights": parameter_codes(pt2e.constrain(model, recipe, [calibration]), recipe)}
     return found
 

@@ -20,7 +20,7 @@ ROUNDED = list(NETWORKS)
 def build(name):
     """The network of a name; its inputs, and calibration data, as lists of arrays."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
-    keras.backend.clear_session()  # names of operators are counted
+    keras.backend.reset_uids()  # names of operators are counted
     model = NETWORKS[name]()
     fill(model, rng)
     shapes = [tuple(tensor.shape[1:]) for tensor in model.inputs]
