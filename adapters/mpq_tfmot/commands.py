@@ -22,8 +22,8 @@ from mpq_tfmot import api
 from mpq_tfmot.batches import Batch, as_batches
 from mpq_tfmot.canonical import canonicalize
 from mpq_tfmot.exports import EXPORTS
-from mpq_tfmot.integer_lowering import integers as lower
-from mpq_tfmot.integer_lowering import verify_integers
+from mpq_tfmot.integer_program import integers as lower
+from mpq_tfmot.integer_program import verify_integers
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.layer_noise import site_values
 from mpq_tfmot.measurement import Measurements
