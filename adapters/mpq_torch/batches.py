@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from mpq_plugins.errors import EmptyCalibration, ModelError, NonFiniteValues
 
@@ -16,6 +17,13 @@ Batch = tuple[Any, ...]
 def model_inputs(graph: fx.GraphModule) -> int:
     """Number of positional arguments that the model takes."""
     return sum(node.op == "placeholder" for node in graph.graph.nodes)
+
+
+def most_arguments(model: nn.Module) -> int:
+    """How many positional arguments a model takes at most, traced or not."""
+    return (
+        model_inputs(model) if isinstance(model, fx.GraphModule) else len(inspect.signature(model.forward).parameters)
+    )
 
 
 def as_batch(example: Any, arguments: int) -> Batch:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import nn
 
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.integers.from_graph import program_of
@@ -15,7 +14,7 @@ from mpq_plugins.integers.program import Program
 from mpq_plugins.integers.verification import compare
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.verification import Verification
-from mpq_torch.batches import as_batch, as_batches, model_inputs
+from mpq_torch.batches import as_batch, as_batches, most_arguments
 from mpq_torch.reader.fitting import read_quantized
 
 
@@ -30,7 +29,7 @@ def integers(model: nn.Module, recipe: Recipe, example_inputs: Any = None, name:
     model's end. Raises RecipeMismatch, GridError where a step is no power of two, and UnsupportedOp, with all names,
     for what has no place in a program of integers.
     """
-    example = None if example_inputs is None else as_batch(example_inputs, _arguments(model))
+    example = None if example_inputs is None else as_batch(example_inputs, most_arguments(model))
     _, quantized = read_quantized(model, recipe, example)
     return program_of(quantized, name, f"torch {torch.__version__}")
 
@@ -40,7 +39,7 @@ def verify_integers(program: Program, model: nn.Module, recipe: Recipe, inputs: 
 
     model, recipe: what the program was made from. inputs: a tensor, or an iterable of batches.
     """
-    batches = as_batches(inputs, _arguments(model))
+    batches = as_batches(inputs, most_arguments(model))
     reading, quantized = read_quantized(model, recipe, batches[0])
     simulation = Simulation(quantized, reading.runner)
     ends = reading.graph.integer_outputs
@@ -54,10 +53,3 @@ def verify_integers(program: Program, model: nn.Module, recipe: Recipe, inputs: 
             yield {name: torch.as_tensor(x).cpu().numpy() for name, x in zip(arguments, batch, strict=False)}, values
 
     return compare(program, runs())
-
-
-def _arguments(model: nn.Module) -> int:
-    """How many arguments the model takes at most."""
-    return (
-        model_inputs(model) if isinstance(model, fx.GraphModule) else len(inspect.signature(model.forward).parameters)
-    )
