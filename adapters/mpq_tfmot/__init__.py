@@ -13,7 +13,7 @@ _HOMES = {
     "constrain": "api",
     "equalize": "equalized",
     "harden": "hardening",
-    "integers": "integer_lowering",
+    "integers": "integer_program",
     "inventory": "api",
     "measure_latency": "latency",
     "quantize": "scheme",
@@ -29,7 +29,7 @@ _HOMES = {
     "to_onnx": "onnx_export",
     "Verification": "verification",
     "verify": "verification",
-    "verify_integers": "integer_lowering",
+    "verify_integers": "integer_program",
     "verify_onnx": "onnx_export",
 }
 

@@ -24,8 +24,8 @@ from mpq_plugins.verification import Verification
 from mpq_tfmot import api
 from mpq_tfmot.batches import Batch, as_batches, as_chunks
 from mpq_tfmot.exports import EXPORTS
-from mpq_tfmot.integer_lowering import integers as lower
-from mpq_tfmot.integer_lowering import verify_integers
+from mpq_tfmot.integer_program import integers as lower
+from mpq_tfmot.integer_program import verify_integers
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.layer_noise import site_values
 from mpq_tfmot.reader.reading import read_model

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from mpq_plugins import plugins
+from mpq_plugins.graph.sites import take_sites
+from mpq_plugins.graph.workloads import model_work
 from mpq_plugins.latency.clock import Timing, time_in_turns
 from mpq_plugins.latency.measuring import ROUNDS
 from mpq_plugins.latency.model_latency import measure_model
@@ -18,10 +20,8 @@ from mpq_plugins.recipe import Recipe
 from mpq_plugins.silence import silenced
 from mpq_plugins.targets import Target
 from mpq_tfmot.arithmetic import XNNPACK
-from mpq_tfmot.canonical import canonicalize
-from mpq_tfmot.model_sites import take_inventory
+from mpq_tfmot.reader.reading import read_model
 from mpq_tfmot.verification import interpreter
-from mpq_tfmot.workloads import model_work
 
 
 def measure_latency(
@@ -47,11 +47,11 @@ def measure_latency(
     Raises CostError or PluginError where the device has no answer, and what ``search`` raises.
     """
     target = plugins.target(target)
-    canonical = canonicalize(model)
-    sites = take_inventory(canonical)
+    graph = read_model(model).graph
+    sites = take_sites(graph)
     candidates = candidates_for(sites.inventory, target, weight_bits, activation_bits, per_channel)
-    by_channel = any(candidates[site.name][0].per_channel for site in sites.inventory.weights)
-    work = model_work(canonical, sites, by_channel, batch)
+    by_channel = {site.name for site in sites.inventory.weights if candidates[site.name][0].per_channel}
+    work = model_work(graph, sites, by_channel, batch)
     return measure_model(
         work, sites.inventory, target, candidates, rounds=rounds, again=again, progress=progress, store=store
     )

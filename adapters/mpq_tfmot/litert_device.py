@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -27,7 +28,6 @@ from mpq_tfmot.flatbuffer import FlatbufferWriter
 from mpq_tfmot.litert import PACKED_BITS, write_litert
 from mpq_tfmot.simulation import Simulation
 from mpq_tfmot.verification import interpreter
-from mpq_tfmot.workloads import channels_last
 
 CONTAINER_BITS = 8
 MOST_COPIES = 8
@@ -56,13 +56,27 @@ def as_run(workload: Workload, kernels: str) -> Workload | None:
     if workload.weight:
         few = (workload.weight_bits or CONTAINER_BITS) <= PACKED_BITS and packs(workload, kernels)
         return workload.at(PACKED_BITS if few else CONTAINER_BITS, CONTAINER_BITS)
+    if workload.op == "relu":
+        return None  # part of the op before it, or of its grid
+    if workload.op == "hardswish":  # by a table, as every function of one element
+        return replace(workload.at(None, None), op="lookup")
+    if workload.op == "clamp":
+        low, high = workload.option("low"), workload.option("high")
+        return _clip(workload, int(high is not None) + int(low is not None and workload.option("signed")))
     if workload.op != "clip":
         return workload.at(None, None)
+    if workload.option("after") in ("lookup", "hardswish"):
+        return None  # the table clips
     few = (workload.activation_bits or CONTAINER_BITS) < CONTAINER_BITS
     if not few and not workload.option("own"):
         return None
-    bounds = workload.option("bounds", 1) if few else 1
-    return Workload("clip", workload.inputs, workload.output, batch=workload.batch, options=(("bounds", bounds),))
+    return _clip(workload, workload.option("bounds", 1) if few else 1)
+
+
+def _clip(workload: Workload, bounds: int) -> Workload | None:
+    """So many of MINIMUM and MAXIMUM."""
+    shape = workload.output
+    return Workload("clip", (shape,), shape, batch=workload.batch, options=(("bounds", bounds),)) if bounds else None
 
 
 def packs(workload: Workload, kernels: str) -> bool:
@@ -140,10 +154,8 @@ def _op(workload: Workload, name: str, inputs: tuple[str, ...]) -> Op:
     """The canonical op of a workload, with random weights."""
     shape = _shape(workload, workload.output)
     if not workload.weight:
-        options = {key: list(v) if isinstance(v, tuple) else v for key, v in workload.options}
-        if workload.op == "lookup":
-            options["function"] = lambda x: x
-        return Op(name, workload.op, inputs, shape, options=options)
+        kind = "upsample" if workload.option("times") else workload.op
+        return Op(name, kind, inputs, shape, options=_options(workload))
     weight = np.random.default_rng(len(name)).uniform(-1, 1, workload.weight)
     if workload.op == "linear":
         return Op(name, "linear", inputs, shape, weight.T, np.zeros(workload.channels))
@@ -157,6 +169,22 @@ def _op(workload: Workload, name: str, inputs: tuple[str, ...]) -> Op:
     return Op(name, workload.op, inputs, shape, keras, np.zeros(workload.channels), options=options)
 
 
+def _options(workload: Workload) -> dict[str, Any]:
+    """The options of a canonical op without a weight."""
+    given = dict(workload.options)
+    if workload.op == "lookup":
+        return {"function": lambda x: x}
+    if workload.op in ("max_pool", "avg_pool"):
+        padded = any(side for sides in given["padding"] for side in sides)
+        return {"pool": given["kernel"], "strides": given["stride"], "padding": "same" if padded else "valid"}
+    if "steps" in given:
+        raise CostError(f"LiteRT has no kernel for {workload} that is known here")
+    samples = {"pads": "paddings", "times": "repeats"}
+    renamed = {samples[key]: value[1:] for key, value in given.items() if key in samples}
+    whole = {"axes": "axes", "keepdims": "keepdims", "axis": "axis", "order": "permutation"}
+    return renamed | {whole[key]: value for key, value in given.items() if key in whole}
+
+
 def _padding(workload: Workload) -> str:
     """Keras' word for the padding; numbers, as torch gives them, are "same" where they are none of "valid"."""
     if isinstance(workload.padding, str):
@@ -165,7 +193,8 @@ def _padding(workload: Workload) -> str:
 
 
 def _shape(workload: Workload, shape: tuple[int, ...]) -> tuple[int, ...]:
-    return channels_last(shape) if workload.weight and workload.op != "linear" else shape
+    channels_first = workload.weight and workload.op != "linear"
+    return (*shape[1:], shape[0]) if channels_first else shape
 
 
 def _plain_model(workload: Workload, copies: int) -> bytes:

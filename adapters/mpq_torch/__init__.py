@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mpq_torch.fake_quantize import PO2FakeQuantize
     from mpq_torch.grid_observers import GridObserver, GridPerChannelObserver, GridWeightObserver
-    from mpq_torch.integer_lowering import integers, verify_integers
+    from mpq_torch.integer_program import integers, verify_integers
     from mpq_torch.observers import PO2Observer, PO2PerChannelWeightObserver, PO2WeightObserver
 
 _HOMES = {
@@ -22,8 +22,8 @@ _HOMES = {
     "PO2Observer": "observers",
     "PO2PerChannelWeightObserver": "observers",
     "PO2WeightObserver": "observers",
-    "integers": "integer_lowering",
-    "verify_integers": "integer_lowering",
+    "integers": "integer_program",
+    "verify_integers": "integer_program",
 }
 
 __all__ = [

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Hashable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from mpq_plugins.calibration.chunks import CHUNK, cut
 from mpq_plugins.errors import EmptyCalibration, ModelError, NonFiniteValues
@@ -17,6 +19,16 @@ Batch = tuple[Any, ...]
 def model_inputs(graph: fx.GraphModule) -> int:
     """Number of positional arguments that the model takes."""
     return sum(node.op == "placeholder" for node in graph.graph.nodes)
+
+
+def arguments_of(model: nn.Module) -> int:
+    """How many positional arguments a model takes at most; of a batch with more, the rest are labels."""
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"a torch.nn.Module is needed, got {type(model).__name__}")
+    kinds = [p.kind for p in inspect.signature(model.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        return sys.maxsize
+    return sum(kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD) for kind in kinds)
 
 
 def as_batch(example: Any, arguments: int) -> Batch:

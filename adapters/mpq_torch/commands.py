@@ -27,8 +27,8 @@ from mpq_torch.batches import as_batches, in_chunks, model_inputs
 from mpq_torch.canonical import canonicalize
 from mpq_torch.exported_program import load_program
 from mpq_torch.exports import EXPORTS
-from mpq_torch.integer_lowering import integers as lower
-from mpq_torch.integer_lowering import verify_integers
+from mpq_torch.integer_program import integers as lower
+from mpq_torch.integer_program import verify_integers
 from mpq_torch.inventory import take_inventory
 from mpq_torch.layer_noise import site_values
 from mpq_torch.reader.data import read_with_data

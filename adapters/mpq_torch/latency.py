@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from mpq_plugins import plugins
 from mpq_plugins.errors import ModelError
+from mpq_plugins.graph.sites import take_sites
+from mpq_plugins.graph.workloads import model_work
 from mpq_plugins.latency.clock import Timing, time_in_turns
 from mpq_plugins.latency.measuring import ROUNDS
 from mpq_plugins.latency.model_latency import measure_model
@@ -18,11 +20,9 @@ from mpq_plugins.latency_table import LatencyTable
 from mpq_plugins.problem import Bits, candidates_for
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.targets import Target
-from mpq_torch.batches import as_batch, model_inputs
-from mpq_torch.canonical import canonicalize
+from mpq_torch.batches import arguments_of, as_batch, model_inputs
 from mpq_torch.engine import engine_of, quantized_engine
-from mpq_torch.inventory import take_inventory
-from mpq_torch.workloads import model_work
+from mpq_torch.reader.reading import read_model
 
 
 def measure_latency(
@@ -54,12 +54,11 @@ def measure_latency(
             "a torch model does not know the shape of its input; give example inputs (to mpq measure: --shape or "
             "--calibration)"
         )
-    canonical = canonicalize(model, keep_float)
-    examples = tuple(_of_batch(value, batch) for value in as_batch(example_inputs, model_inputs(canonical.graph)))
-    sites = take_inventory(canonical, examples)
+    graph = read_model(model, as_batch(example_inputs, arguments_of(model)), keep_float).graph
+    sites = take_sites(graph)
     candidates = candidates_for(sites.inventory, target, weight_bits, activation_bits, per_channel)
-    by_channel = any(candidates[site.name][0].per_channel for site in sites.inventory.weights)
-    work = model_work(canonical, sites, examples, by_channel)
+    by_channel = {site.name for site in sites.inventory.weights if candidates[site.name][0].per_channel}
+    work = model_work(graph, sites, by_channel, batch)
     return measure_model(
         work, sites.inventory, target, candidates, rounds=rounds, again=again, progress=progress, store=store
     )

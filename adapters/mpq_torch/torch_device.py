@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import replace
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from mpq_plugins.errors import CostError
@@ -18,7 +20,7 @@ from mpq_plugins.latency.rapl import joules_per_call
 from mpq_plugins.latency.workload import Workload
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.targets import Target
-from mpq_torch.canonical_ops import Clamp, Concat, Pad, SameGrid, Subsample
+from mpq_torch.canonical_ops import Clamp, Concat, Pad, Subsample
 from mpq_torch.constrained import CONTAINER_BITS
 from mpq_torch.engine import quantized_engine
 
@@ -40,12 +42,21 @@ def describe(target: Target) -> Device:
 
 
 def as_run(workload: Workload) -> Workload | None:
-    """What the kernels make of bits: nothing, but for the clip that an activation of few bits needs."""
+    """What the kernels make of it: bits change nothing but the clip that an activation of few bits needs."""
     if workload.weight:
         return workload.at(CONTAINER_BITS, CONTAINER_BITS)
-    if workload.op == "clip" and (workload.activation_bits or CONTAINER_BITS) >= CONTAINER_BITS:
+    if workload.op == "float":
+        return None  # torch's float ops are no part of what a search can change
+    few = (workload.activation_bits or CONTAINER_BITS) < CONTAINER_BITS
+    if workload.op == "clip" and not few and not workload.option("own"):
         return None
-    return workload.at(None, None)
+    plain = workload.at(None, None)
+    if workload.op in ("clip", "clamp"):
+        bounds = [(name, workload.option(name)) for name in ("low", "high") if workload.op == "clamp"]
+        return replace(plain, options=(("images", len(workload.output) == 3), *bounds))
+    if workload.op == "concat":
+        return replace(plain, options=(("dim", workload.option("axis")),))
+    return plain
 
 
 def seconds(target: Target, workload: Workload) -> float:
@@ -89,30 +100,60 @@ def _codes(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 
 def _without_weight(workload: Workload) -> Callable[..., Any]:
     op, option = workload.op, workload.option
-    if op == "add":
-        return lambda a, b: torch.ops.quantized.add(a, b, 2 * STEP, ZERO_POINT)
-    if op == "clip":
-        return Clamp(0.0, 127 * STEP, option("images", False))
-    if op == "hardswish":
-        return lambda x: torch.ops.quantized.hardswish(x, STEP, ZERO_POINT)
-    if op == "relu":
-        return torch.relu
-    if op == "concat":
-        return Concat(option("dim", 1))
-    if option("module") == "pad":
-        return Pad(option("pads"))
-    if option("module") == "subsample":
-        return Subsample(option("strides"))
-    if option("function"):
-        same = SameGrid(option("function"), op)
-        args, kwargs = option("args", ()), dict(option("kwargs", ()))
-        return lambda x: same(x, *args, **kwargs)
-    if op == "clamp":
-        return Clamp(option("low"), option("high"), option("images", False))
-    if op == "max_pool":
-        kind = nn.MaxPool1d if len(workload.output) == 2 else nn.MaxPool2d
-        return kind(**{name: value for name, value in workload.options if name != "module"})
-    raise CostError(f"torch has no integer kernel for {workload}; leave it out of the table, or keep it in float")
+    makers: dict[str, Callable[[], Callable[..., Any]]] = {
+        "add": lambda: lambda a, b: torch.ops.quantized.add(a, b, 2 * STEP, ZERO_POINT),
+        "clip": lambda: Clamp(0.0, 127 * STEP, option("images", False)),
+        "clamp": lambda: Clamp(option("low"), option("high"), option("images", False)),
+        "hardswish": lambda: lambda x: torch.ops.quantized.hardswish(x, STEP, ZERO_POINT),
+        "relu": lambda: torch.relu,
+        "concat": lambda: Concat(option("dim", 1)),
+        "max_pool": lambda: _max_pool(workload),
+        "avg_pool": lambda: _average_pool(workload),
+        "global_avg_pool": lambda: _mean(workload),
+        "pad": lambda: Pad(tuple(side for sides in reversed(option("pads")) for side in sides)),
+        "reshape": lambda: _moved(workload),
+    }
+    if op not in makers:
+        raise CostError(f"torch has no integer kernel for {workload}; leave it out of the table, or keep it in float")
+    return makers[op]()
+
+
+def _windows(workload: Workload) -> dict[str, Any]:
+    """kernel_size, stride, padding and ceil_mode of a pooling; torch pads both sides alike."""
+    option = workload.option
+    padding = tuple(before for before, _ in option("padding"))
+    ceil_mode = any(option("overhang", ()))
+    return {"kernel_size": option("kernel"), "stride": option("stride"), "padding": padding, "ceil_mode": ceil_mode}
+
+
+def _max_pool(workload: Workload) -> Callable[..., Any]:
+    kind = nn.MaxPool1d if len(workload.output) == 2 else nn.MaxPool2d
+    return kind(dilation=workload.option("dilation"), **_windows(workload))
+
+
+def _average_pool(workload: Workload) -> Callable[..., Any]:
+    pool = F.avg_pool1d if len(workload.output) == 2 else F.avg_pool2d
+    return partial(pool, **_windows(workload))
+
+
+def _mean(workload: Workload) -> Callable[..., Any]:
+    axes, keepdims = workload.option("axes"), workload.option("keepdims")
+    if keepdims and axes == (2, 3):
+        return lambda x: F.adaptive_avg_pool2d(x, 1)
+    return lambda x: torch.mean(x, axes, keepdims)
+
+
+def _moved(workload: Workload) -> Callable[..., Any]:
+    """The ops that a target calls reshape."""
+    option = workload.option
+    if option("steps"):
+        return Subsample(option("steps")[2:])
+    if option("times"):
+        scale = tuple(float(times) for times in option("times")[2:])
+        return lambda x: F.interpolate(x, scale_factor=scale, mode="nearest")
+    if option("order"):
+        return lambda x: x.permute(option("order"))
+    return lambda x: x.reshape(len(x), *workload.output)
 
 
 def _layer(target: str, workload: Workload) -> Callable[..., Any]:

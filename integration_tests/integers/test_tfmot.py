@@ -5,12 +5,12 @@ import pytest
 
 from integration_tests.tfmot.recipes import clipping_recipe
 from mpq_plugins import Grid
-from mpq_plugins.errors import GridError, RecipeMismatch, UnsupportedOp
+from mpq_plugins.errors import GridError, RecipeMismatch
 from mpq_plugins.integers import input_codes, load, output_values, run, save
 from mpq_plugins.integers.tests.c_programs import c_outputs, joined
 from mpq_tfmot import integers, search, simulate, verify_integers
-from mpq_tfmot.canonical import last_integer_ops
 from mpq_tfmot.keras import keras
+from mpq_tfmot.reader.reading import read_model
 from mpq_tfmot.tests.networks import NETWORKS, residual, samples, series, settled
 
 layers = keras.layers
@@ -49,10 +49,9 @@ def test_the_files_alone_give_the_simulations_numbers_in_numpy_and_in_c(kind, tm
     program = load(tmp_path)
     codes = input_codes(program, x * 2)
     outputs = run(program, codes)
-    simulation = simulate(model, recipe)
-    (last,) = last_integer_ops(simulation.model)
     (values,) = output_values(program, outputs).values()
-    assert np.array_equal(values, np.asarray(simulation.run(x * 2)[last]))
+    (last,) = read_model(model).graph.integer_outputs
+    assert np.array_equal(values, np.asarray(simulate(model, recipe).run(x * 2)[last]))
     assert np.array_equal(c_outputs(program, codes, tmp_path / "c"), joined(program, outputs))
 
 
@@ -125,10 +124,10 @@ def test_free_steps_are_refused_by_name():
         integers(model, free)
 
 
-def test_an_op_without_an_integer_form_is_refused_by_name():
+def test_a_model_with_an_op_without_an_integer_form_fits_no_recipe_and_the_op_is_named():
     inputs = keras.Input((6,), name="x")
     x = layers.LayerNormalization(name="norm")(layers.Dense(4, name="a")(inputs))
     model = settled(keras.Model(inputs, layers.Dense(3, name="b")(x)))
     other = residual()
-    with pytest.raises(UnsupportedOp, match="norm"):
+    with pytest.raises(RecipeMismatch, match="norm: "):
         integers(model, clipping_recipe(other, samples(other), "litert-po2", 8, 8))

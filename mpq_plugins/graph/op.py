@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from mpq_plugins.graph.integer_steps import IntegerSteps
 from mpq_plugins.graph.node import Node
 
 Value = Callable[..., Any]
@@ -44,6 +45,7 @@ class Op:
     negative: whether values below zero can come out, from whether they go in.
     target: the word that targets know it by, where that is another. spellings: by framework or format, the names
         by which it is known there.
+    integers: adds the op's step to an integer program; None for none, and for a table, which is looked up.
     """
 
     word: str
@@ -58,6 +60,7 @@ class Op:
     negative: Callable[[Node, Sequence[bool]], bool] = any_negative
     target: str = ""
     spellings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    integers: Callable[[IntegerSteps, Node], None] | None = None
 
     @property
     def target_word(self) -> str:

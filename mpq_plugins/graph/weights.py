@@ -84,19 +84,22 @@ def matrix(node: Node) -> NDArray[np.float64]:
     A transposed convolution is a convolution of the zero-stuffed input with the flipped kernel.
     """
     assert node.weight is not None
-    return np.ascontiguousarray(_flipped(node, node.weight).reshape(len(node.weight), -1))
+    return np.ascontiguousarray(_as_convolved(node, node.weight).reshape(len(node.weight), -1))
 
 
 def from_matrix(node: Node, rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """The inverse of ``matrix``."""
     assert node.weight is not None
-    return np.ascontiguousarray(_flipped(node, np.asarray(rows).reshape(node.weight.shape)))
+    return np.ascontiguousarray(_as_convolved(node, np.asarray(rows).reshape(node.weight.shape)))
 
 
-def _flipped(node: Node, weight: NDArray[Any]) -> NDArray[Any]:
-    if not node.op.startswith("conv_transpose"):
-        return weight
+def flipped(weight: NDArray[Any]) -> NDArray[Any]:
+    """A weight with its kernel the other way round along every axis."""
     return np.asarray(np.flip(weight, tuple(range(2, weight.ndim))))
+
+
+def _as_convolved(node: Node, weight: NDArray[Any]) -> NDArray[Any]:
+    return flipped(weight) if node.op.startswith("conv_transpose") else weight
 
 
 def _swapped(weight: NDArray[Any], groups: int) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""What both adapters need to turn a model on its grids into an integer program."""
+"""Collecting the parts of an integer program, with the stages and the widths of its accumulators."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from mpq_plugins.bias_correction import INT32_LIMIT
 from mpq_plugins.capabilities import Rounding
 from mpq_plugins.errors import GridError
+from mpq_plugins.graph.runtimes.runtime import Accumulation, Sum
 from mpq_plugins.grid import Grid
+from mpq_plugins.integers import laws
 from mpq_plugins.integers.program import Bias, Entrance, Layout, Program, Tensor, Weight
 from mpq_plugins.integers.simplify import simplify
-from mpq_plugins.integers.stages import MOST_LEFT, MOST_RIGHT
-from mpq_plugins.integers.steps import Add, Clamp, Divide, Multiply, Shift, Significant, Stage, Step
+from mpq_plugins.integers.stages import MOST_LEFT
+from mpq_plugins.integers.steps import Add, Clamp, Stage, Step
 
-FLOAT32_BITS = 24
 MOST_APART = 16
 """By how many powers of two the steps of an add may differ."""
 INT64_BITS = 62
@@ -102,35 +103,22 @@ class ProgramBuilder:
         source: str,
         grid: Grid,
         rounding: Rounding,
-        *,
-        twice: bool = False,
-        rounds_to_float32: bool = True,
+        accumulation: Accumulation = "float32",
     ) -> tuple[tuple[Stage, ...], Any]:
-        """The stages of a layer, and the bits of its accumulator, 32 or 64.
-
-        twice: as LiteRT's built-in kernels: halved half up, then shifted half away from zero.
-        rounds_to_float32: whether the kernel holds the accumulator as float32.
-        """
+        """The stages of a layer, and the bits of its accumulator, 32 or 64. rounding: the target's, for the op."""
         codes = self.arrays[weight].astype(np.int64)
         sums = np.abs(codes).reshape(len(codes), -1).sum(1) * self.tensors[source].largest
         bound = int((sums + np.abs(self.arrays[bias].astype(np.int64))).max(initial=0))
         (out,) = exponents_of(grid)
         shifts = [out - exponent for exponent in self.biases[bias].exponents]
-        if not twice:
-            made = [*_significant(bound, rounds_to_float32), _shift(shifts, rounding)]
-        elif len(set(shifts)) == 1 and shifts[0] <= 1:
-            made = [_shift(shifts, "half_up")]
-        else:
-            made = [
-                _shift([min(s, 1) if s > 0 else 0 for s in shifts], "half_up"),
-                _shift([s - 1 if s > 0 else s for s in shifts], "half_away"),
-            ]
+        made = laws.ACCUMULATIONS[accumulation](shifts, bound, rounding)
         return (*made, Clamp(grid.low, grid.high)), _bits(bound)
 
-    def add(
-        self, output: str, inputs: tuple[str, str], grid: Grid, rounding: Rounding, rounds_to_float32: bool
-    ) -> None:
-        """Add the step of an add; the target's grid of the output is ``grid``. Raises GridError for steps far apart."""
+    def add(self, output: str, inputs: tuple[str, str], grid: Grid, rounding: Rounding, how: Sum = "exact") -> None:
+        """Add the step of an add onto a grid. rounding: the target's, which some ways of adding replace.
+
+        Raises GridError for steps far apart.
+        """
         sources = [self.tensors[name] for name in inputs]
         finest = min(source.exponent for source in sources)
         left = (sources[0].exponent - finest, sources[1].exponent - finest)
@@ -141,7 +129,7 @@ class ProgramBuilder:
             )
         bound = sum(source.largest << by for source, by in zip(sources, left, strict=True))
         (out,) = exponents_of(grid)
-        stages = (*_significant(bound, rounds_to_float32), _shift([out - finest], rounding), Clamp(grid.low, grid.high))
+        stages = (*laws.SUMS[how](out - finest, bound, rounding), Clamp(grid.low, grid.high))
         self.steps.append(Add(output, inputs, left, _bits(bound), stages))
 
     def sum_bits(self, source: str, count: int) -> Any:
@@ -168,45 +156,8 @@ class ProgramBuilder:
         )
 
 
-def exact_mean(count: int, rounding: Rounding) -> tuple[Stage, ...]:
-    """The stages that divide a sum exactly; a shift where the count is a power of two."""
-    if count & (count - 1) == 0:
-        return (Shift((count.bit_length() - 1,), rounding),)
-    return (Divide(count, rounding),)
-
-
-def float32_reciprocal_mean(count: int, largest: int) -> tuple[Stage, ...]:
-    """The stages of a sum times the float32 nearest to 1 / count, rounded half to even, in integers.
-
-    largest: magnitude of a summand.
-    """
-    mantissa, exponent = math.frexp(float(np.float32(1.0 / count)))
-    first = _significant(largest * count, True)
-    if mantissa == 0.5:
-        return (*first, Shift((1 - exponent,), "half_even"))
-    factor = Multiply(int(math.ldexp(mantissa, FLOAT32_BITS)))
-    return (*first, factor, Significant(FLOAT32_BITS), Shift((FLOAT32_BITS - exponent,), "half_even"))
-
-
-def fixed_point_mean(count: int) -> tuple[Stage, ...]:
-    """The stages of LiteRT's built-in mean: a reciprocal of 31 bits, half up, then a shift half away from zero."""
-    shift = count.bit_length() - 1
-    if shift == 0:
-        return ()
-    return Multiply((2**30 << shift) // count), Shift((31,), "half_up"), Shift((shift - 1,), "half_away")
-
-
 def _whole(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(int(size) for size in shape)
-
-
-def _significant(bound: int, rounds_to_float32: bool) -> tuple[Stage, ...]:
-    return (Significant(FLOAT32_BITS),) if rounds_to_float32 and bound > 2**FLOAT32_BITS else ()
-
-
-def _shift(amounts: Sequence[int], rounding: Rounding) -> Shift:
-    limited = [min(max(amount, -MOST_LEFT), MOST_RIGHT) for amount in amounts]
-    return Shift(tuple(limited) if len(set(limited)) > 1 else (limited[0],), rounding)
 
 
 def _bits(bound: int) -> Any:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
-import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,7 +11,7 @@ from torch import Tensor, nn
 
 from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.evaluation import FloatModel
-from mpq_torch.batches import Batch, as_batches
+from mpq_torch.batches import Batch, arguments_of, as_batches
 from mpq_torch.reader.reading import Reading, read_model
 
 SAMPLES = 4
@@ -31,16 +29,6 @@ def read_with_data(
     reading = read_model(model, batches[0], keep_float)
     check_reading(model, reading, batches[0])
     return reading, batches
-
-
-def arguments_of(model: nn.Module) -> int:
-    """How many positional arguments a model takes at most; of a batch with more, the rest are labels."""
-    if not isinstance(model, nn.Module):
-        raise ModelError(f"a torch.nn.Module is needed, got {type(model).__name__}")
-    kinds = [p.kind for p in inspect.signature(model.forward).parameters.values()]
-    if inspect.Parameter.VAR_POSITIONAL in kinds:
-        return sys.maxsize
-    return sum(kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD) for kind in kinds)
 
 
 def check_reading(model: nn.Module, reading: Reading, batch: Batch) -> None:

@@ -12,6 +12,7 @@ from torch import fx, nn
 from mpq_plugins.graph.node import Batch, Node
 from mpq_torch.canonical_ops import Concat, Pad, SameGrid, Subsample
 from mpq_torch.reader.call import Call, Rule, whole
+from mpq_torch.reader.pooling import constrained_mean
 
 
 def concat(call: Call) -> Node:
@@ -133,7 +134,8 @@ def same_grid(call: Call) -> Node | fx.Node:
     target = name if room == "Tensor" else getattr(rooms[room], name)
     from mpq_torch.reader.rules import FUNCTIONS as EVERY  # the table that this rule is part of
 
-    return EVERY[target](Call(call.node, call.name, None, call.names, call.observed, call.attribute))
+    rule = constrained_mean if target is torch.mean else EVERY[target]
+    return rule(Call(call.node, call.name, None, call.names, call.observed, call.attribute))
 
 
 MODULES: dict[Any, Rule] = {

@@ -103,9 +103,19 @@ def mean(call: Call) -> Node:
     wanted = tuple(dims) if isinstance(dims, (list, tuple)) else (dims,)
     if set(wanted) not in ({2, 3}, {-2, -1}):
         return call.unknown(f"mean over dimensions {dims} has no integer kernel (over height and width it has)")
-    rank = len(call.in_shape)
-    attrs = {"axes": tuple(sorted(int(d) % rank for d in wanted)), "keepdims": bool(call.argument(2, "keepdim", False))}
-    return call.made("global_avg_pool", attrs=attrs)
+    return mean_over(call, wanted)
+
+
+def constrained_mean(call: Call) -> Node:
+    """The mean of a model that was constrained: over the length of signals too."""
+    dims = call.argument(1, "dim")
+    return mean_over(call, tuple(dims) if isinstance(dims, (list, tuple)) else (dims,))
+
+
+def mean_over(call: Call, dims: tuple[int, ...]) -> Node:
+    """The mean over axes, counted from the first or from the last."""
+    axes = tuple(sorted(int(d) % len(call.in_shape) for d in dims))
+    return call.made("global_avg_pool", attrs={"axes": axes, "keepdims": bool(call.argument(2, "keepdim", False))})
 
 
 MODULES: dict[Any, Rule] = {

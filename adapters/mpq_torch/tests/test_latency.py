@@ -14,7 +14,7 @@ from mpq_plugins.latency.model_latency import describe
 from mpq_plugins.latency.timing_store import TimingStore
 from mpq_plugins.problem import candidates_for
 from mpq_torch import fx, torch_device
-from mpq_torch.tests.networks import NETWORKS, Branches, Mobile, Residual, Shared, network
+from mpq_torch.tests.networks import NETWORKS, Branches, Residual, Shared, network
 
 BITS = {"weight_bits": (4, 8), "activation_bits": (4, 8)}
 
@@ -23,6 +23,24 @@ BITS = {"weight_bits": (4, 8), "activation_bits": (4, 8)}
 def cache(monkeypatch, tmp_path):
     monkeypatch.setenv("MPQ_CACHE_DIR", str(tmp_path))
     return tmp_path
+
+
+class Pools(nn.Module):
+    """Padded, dilated and overhanging pooling of images and signals."""
+
+    input_shape = (4, 11, 10)
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(4, 6, 3)
+        self.pools = nn.Sequential(
+            nn.MaxPool2d(3, 1, padding=1), nn.MaxPool2d(2, 1, dilation=2, ceil_mode=True), nn.AvgPool2d(3, 2, 1, True)
+        )
+        self.signal = nn.Sequential(nn.MaxPool1d(2, 1, padding=1), nn.AvgPool1d(3, 2), nn.AdaptiveAvgPool1d(1))
+        self.fc = nn.Linear(6, 4)
+
+    def forward(self, x):
+        return self.fc(self.signal(self.pools(self.conv(x)).flatten(2)).squeeze(-1))
 
 
 def store_of(target):
@@ -68,14 +86,15 @@ def test_a_second_measurement_takes_what_the_first_has_kept(cache, monkeypatch):
     assert fx.measure_latency(model, x[:1], "torch-x86", **arguments).milliseconds == first.milliseconds
 
 
-def test_the_operator_that_is_timed_gives_integers_of_the_right_shape():
-    model, x = network(Mobile)
+@pytest.mark.parametrize("kind", [*NETWORKS, Pools], ids=lambda kind: kind.__name__)
+def test_the_operator_that_is_timed_gives_integers_of_the_right_shape(kind):
+    model, x = network(kind)
     store = store_of("torch-x86")
     fx.measure_latency(model, x[:1], "torch-x86", 8, 8, rounds=1, store=store, progress=False, batch=2)
+    assert {workload.batch for workload in store.seconds if workload.weight} == {2}
     for workload in store.seconds:
-        assert workload.batch == 2
         result = torch_device.prepared("torch-x86", "x86", workload)()
-        assert tuple(result.shape) == (2, *workload.output), str(workload)
+        assert tuple(result.shape) == (workload.batch, *workload.output), str(workload)
         assert result.is_quantized == (workload.op != "dequantize")
 
 

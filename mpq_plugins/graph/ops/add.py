@@ -7,6 +7,7 @@ OPS = (
         "add",
         lambda run, node, a, b: a + b,
         arity=2,
+        integers=lambda steps, node: steps.add(node),
         spellings={
             "torch": ("operator.add", "operator.iadd", "torch.add", ".add", ".add_"),
             "keras": ("Add", "__operators__.add", "math.add"),

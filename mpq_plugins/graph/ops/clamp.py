@@ -2,4 +2,12 @@
 
 from mpq_plugins.graph.op import Op
 
-OPS = (Op("clamp", lambda run, node, x: x, grid="alias", passes_scales=True),)
+OPS = (
+    Op(
+        "clamp",
+        lambda run, node, x: x,
+        grid="alias",
+        passes_scales=True,
+        integers=lambda steps, node: steps.same(node),
+    ),
+)

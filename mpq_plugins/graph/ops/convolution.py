@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mpq_plugins.graph.integer_steps import IntegerSteps
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.op import Op, always
 
@@ -14,7 +15,13 @@ def convolve(run: Any, node: Node, x: Any, weight: Any, bias: Any) -> Any:
     return run.convolve(x, weight, bias, a["stride"], a["padding"], a["dilation"], a["groups"])
 
 
+def lowered(steps: IntegerSteps, node: Node) -> None:
+    """The same in integers."""
+    a = node.attrs
+    steps.convolution(node, a["stride"], a["padding"], a["dilation"], a["groups"])
+
+
 OPS = tuple(
-    Op(word, convolve, weighted=True, images=True, negative=always)
+    Op(word, convolve, weighted=True, images=True, negative=always, integers=lowered)
     for word in ("conv1d", "conv2d", "depthwise_conv1d", "depthwise_conv2d")
 )

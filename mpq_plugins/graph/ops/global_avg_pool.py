@@ -19,4 +19,13 @@ def mean(run: Any, node: Node, x: Any) -> Any:
     return run.sum_over(x, node.attrs["axes"], node.attrs["keepdims"]) / float(elements(node, x))
 
 
-OPS = (Op("global_avg_pool", mean, grid="input", rounds=True, passes_scales=True),)
+OPS = (
+    Op(
+        "global_avg_pool",
+        mean,
+        grid="input",
+        rounds=True,
+        passes_scales=True,
+        integers=lambda steps, node: steps.mean(node, node.attrs["axes"]),
+    ),
+)

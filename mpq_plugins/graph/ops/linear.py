@@ -8,5 +8,6 @@ OPS = (
         lambda run, node, x, weight, bias: run.matmul(x, weight, bias),
         weighted=True,
         negative=always,
+        integers=lambda steps, node: steps.linear(node),
     ),
 )

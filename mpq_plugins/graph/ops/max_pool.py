@@ -15,4 +15,13 @@ def largest(run: Any, node: Node, x: Any) -> Any:
     return run.max_pool(x, a["kernel"], a["stride"], with_overhang(node), a["dilation"])
 
 
-OPS = (Op("max_pool", largest, grid="input", images=True, passes_scales=True),)
+OPS = (
+    Op(
+        "max_pool",
+        largest,
+        grid="input",
+        images=True,
+        passes_scales=True,
+        integers=lambda steps, node: steps.max_pool(node),
+    ),
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mpq_plugins.graph.integer_steps import IntegerSteps
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.op import Op, always
 
@@ -14,7 +15,16 @@ def deconvolve(run: Any, node: Node, x: Any, weight: Any, bias: Any) -> Any:
     return run.deconvolve(x, weight, bias, a["stride"], a["padding"], a["dilation"], a["groups"])
 
 
+def lowered(steps: IntegerSteps, node: Node) -> None:
+    """A convolution by steps of one of the input spread by the stride, with the flipped kernel."""
+    a = node.attrs
+    assert node.weight is not None
+    reach = [d * (k - 1) for d, k in zip(a["dilation"], node.weight.shape[2:], strict=True)]
+    sides = tuple((r - before, r - after) for r, (before, after) in zip(reach, a["padding"], strict=True))
+    steps.convolution(node, (1,) * len(sides), sides, a["dilation"], a["groups"], spread=a["stride"])
+
+
 OPS = tuple(
-    Op(word, deconvolve, weighted=True, images=True, negative=always)
+    Op(word, deconvolve, weighted=True, images=True, negative=always, integers=lowered)
     for word in ("conv_transpose1d", "conv_transpose2d")
 )

@@ -9,5 +9,6 @@ OPS = (
         grid="input",
         target="reshape",
         passes_scales=True,
+        integers=lambda steps, node: steps.move(node, "repeat", repeat=node.attrs["times"]),
     ),
 )

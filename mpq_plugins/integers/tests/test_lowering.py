@@ -1,23 +1,12 @@
-"""The stages that adapters choose: means as runtimes compute them, and sums as wide as they can get."""
+"""The parts of a program as the builder collects them: accumulators as wide as they can get, biases that fit."""
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mpq_plugins import Grid
 from mpq_plugins.errors import GridError
-from mpq_plugins.integers import stages
-from mpq_plugins.integers.lowering import (
-    ProgramBuilder,
-    check_steps,
-    exact_mean,
-    fixed_point_mean,
-    float32_reciprocal_mean,
-)
+from mpq_plugins.integers.lowering import ProgramBuilder, check_steps
 from mpq_plugins.integers.steps import Clamp, Shift, Significant
-
-COUNTS = st.integers(1, 128 * 128)
 
 
 def builder(weight, bias, weight_grid, source_grid):
@@ -26,34 +15,6 @@ def builder(weight, bias, weight_grid, source_grid):
     made.weight("w", np.array(weight), weight_grid)
     made.bias("fc", np.array(bias), weight_grid, source_grid)
     return made
-
-
-@given(count=COUNTS, data=st.data())
-def test_a_mean_by_a_float32_reciprocal_is_what_float32_gives(count, data):
-    largest = 255
-    sums = np.array(data.draw(st.lists(st.integers(-largest * count, largest * count), min_size=1)))
-    expected = np.rint(sums.astype(np.float32) * np.float32(1.0 / count))
-    assert stages.apply(float32_reciprocal_mean(count, largest), sums, 0).tolist() == expected.tolist()
-
-
-@given(count=COUNTS, data=st.data())
-def test_a_fixed_point_mean_rounds_twice(count, data):
-    sums = data.draw(st.lists(st.integers(-255 * count, 255 * count), min_size=1))
-    shift = count.bit_length() - 1
-    multiplier = (2**30 << shift) // count
-
-    def twice(total):
-        if shift == 0:
-            return total
-        high = (total * multiplier + 2**30) // 2**31
-        magnitude = (2 * abs(high) + 2 ** (shift - 1)) // 2**shift
-        return magnitude if high >= 0 else -magnitude
-
-    assert stages.apply(fixed_point_mean(count), np.array(sums), 0).tolist() == [twice(total) for total in sums]
-
-
-def test_a_mean_of_a_power_of_two_is_a_shift():
-    assert exact_mean(64, "half_even") == (Shift((6,), "half_even"),)
 
 
 def test_a_layer_shifts_by_the_difference_of_the_exponents():
@@ -77,7 +38,7 @@ def test_sums_past_24_bits_round_as_float32_does_and_past_int32_are_wide():
 def test_channels_that_the_built_in_kernels_round_twice_and_once_go_together():
     weight_grid = Grid.power_of_two(4, [0, 3, 6], axis=0)
     made = builder([[1], [1], [1]], [0.0] * 3, weight_grid, Grid.power_of_two(8, 0))
-    found, _ = made.layer_stages("w", "fc.bias", "x", Grid.power_of_two(8, 0), "half_away", twice=True)
+    found, _ = made.layer_stages("w", "fc.bias", "x", Grid.power_of_two(8, 0), "half_away", "fixed_point")
     # accumulators of 2**-10, 2**-7 and 2**-4 onto 2**-7
     assert found[:2] == (Shift((1, 0, 0), "half_up"), Shift((2, 0, -3), "half_away"))
 
@@ -92,7 +53,7 @@ def test_steps_too_far_apart_to_add_are_refused_by_name():
     for name, exponent in (("a", 0), ("b", 17)):
         made.tensor(name, (4,), Grid.power_of_two(8, exponent))
     with pytest.raises(GridError, match=r"'sum' adds 'a' of step 2\^-7 and 'b' of step 2\^10"):
-        made.add("sum", ("a", "b"), Grid.power_of_two(8, 17), "half_even", True)
+        made.add("sum", ("a", "b"), Grid.power_of_two(8, 17), "half_even")
 
 
 def test_free_steps_are_refused_by_name():

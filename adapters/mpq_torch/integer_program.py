@@ -1,0 +1,55 @@
+"""A torch model on its grids as an integer program, which runs without torch and without floats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from mpq_plugins.graph.simulation import Simulation
+from mpq_plugins.integers.from_graph import program_of
+from mpq_plugins.integers.program import Program
+from mpq_plugins.integers.verification import compare
+from mpq_plugins.recipe import Recipe
+from mpq_plugins.verification import Verification
+from mpq_torch.batches import arguments_of, as_batch, as_batches
+from mpq_torch.reader.fitting import read_quantized
+
+
+def integers(model: nn.Module, recipe: Recipe, example_inputs: Any = None, name: str = "model") -> Program:
+    """The model as integer codes, step exponents, int32 biases and shifts, channels first.
+
+    model: what ``constrain`` returned, or any model that the recipe fits, whose weights and biases are then
+        rounded to nearest. example_inputs: a tensor, or a tuple of the model's arguments, for the shapes; None takes
+        those that the recipe has. name: of the program, which its C header is named after.
+
+    The program computes exactly what the simulation of the recipe computes, up to ops that stay float at the
+    model's end. Raises RecipeMismatch, GridError where a step is no power of two, and UnsupportedOp, with all names,
+    for what has no place in a program of integers.
+    """
+    example = None if example_inputs is None else as_batch(example_inputs, arguments_of(model))
+    _, quantized = read_quantized(model, recipe, example)
+    return program_of(quantized, name, f"torch {torch.__version__}")
+
+
+def verify_integers(program: Program, model: nn.Module, recipe: Recipe, inputs: Any) -> Verification:
+    """Compare a program, run by NumPy in integers, with the simulation of its model, element by element.
+
+    model, recipe: what the program was made from. inputs: a tensor, or an iterable of batches.
+    """
+    batches = as_batches(inputs, arguments_of(model))
+    reading, quantized = read_quantized(model, recipe, batches[0])
+    simulation = Simulation(quantized, reading.runner)
+    ends = reading.graph.integer_outputs
+    arguments = [node.name for node in reading.graph.arguments]
+
+    def runs() -> Iterator[tuple[dict[str, Any], list[Any]]]:
+        for batch in batches:
+            with torch.no_grad():
+                found = simulation.run(batch, ends)
+                values = [reading.runner.numpy(simulation.value(name, found[name])) for name in ends]
+            yield {name: torch.as_tensor(x).cpu().numpy() for name, x in zip(arguments, batch, strict=False)}, values
+
+    return compare(program, runs())
