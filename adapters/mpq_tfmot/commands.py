@@ -103,6 +103,7 @@ def measure(
     sites = take_inventory(canonical)
     check(sites.inventory)
     measured = Measurements(canonical, sites, batches, progress)
+    measured.check_gradients()
     measured.inventory = take_inventory(canonical, measured.signed_inputs()).inventory
     return Measured(measured, f"tensorflow {tf.__version__}, tf_keras {keras.__version__}", canonical.float_ops)
 

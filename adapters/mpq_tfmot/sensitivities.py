@@ -37,6 +37,7 @@ def sensitivity(
     canonical = canonicalize(model)
     batches = as_batches(calibration, [op.shape for op in canonical.inputs])
     measured = Measurements(canonical, take_inventory(canonical), batches, progress)
+    measured.check_gradients()
     measured.inventory = take_inventory(canonical, measured.signed_inputs()).inventory
     found = plugins.target(target)
     candidates = candidates_for(measured.inventory, found, weight_bits, activation_bits, per_channel)

@@ -104,6 +104,7 @@ def measure(
     sites = take_inventory(canonical, batches[0])
     check(sites.inventory)
     measured = Measurements(canonical, sites, batches, progress)
+    measured.check_gradients()
     measured.inventory = take_inventory(canonical, batches[0], measured.signed_inputs()).inventory
     return Measured(measured, f"torch {torch.__version__}", canonical.float_ops)
 

@@ -43,6 +43,7 @@ def sensitivity(
     batches = as_batches(calibration, model_inputs(canonical.graph))
     check_traced(model, canonical, batches[0])
     measured = Measurements(canonical, take_inventory(canonical, batches[0]), batches, progress)
+    measured.check_gradients()
     measured.inventory = take_inventory(canonical, batches[0], measured.signed_inputs()).inventory
     found = plugins.target(target)
     candidates = candidates_for(measured.inventory, found, weight_bits, activation_bits, per_channel)
