@@ -98,6 +98,7 @@ def measure(
     sites = take_sites(reading.graph)
     check(sites.inventory)
     measured = Measurements(reading.graph, sites, reading.runner, as_chunks(list(batches), reading), progress)
+    measured.check_gradients()
     framework = f"tensorflow {tf.__version__}, tf_keras {keras.__version__}"
     return Measured(measured, framework, reading.graph.float_ops)
 

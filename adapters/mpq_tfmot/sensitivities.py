@@ -37,6 +37,7 @@ def sensitivity(
     reading = read_model(model)
     chunks = as_chunks(calibration, reading)
     measured = Measurements(reading.graph, take_sites(reading.graph), reading.runner, chunks, progress)
+    measured.check_gradients()
     found = plugins.target(target)
     candidates = candidates_for(measured.inventory, found, weight_bits, activation_bits, per_channel)
     return rate_all(Problem(measured, found, candidates, None, plugins.cost_models(), progress=progress), kinds)

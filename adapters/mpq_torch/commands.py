@@ -105,6 +105,7 @@ def measure(
     sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, given[0]))
     check(sites.inventory)
     measured = Measurements(reading.graph, sites, reading.runner, in_chunks(given), progress)
+    measured.check_gradients()
     return Measured(measured, f"torch {torch.__version__}", reading.graph.float_ops)
 
 

@@ -40,6 +40,7 @@ def sensitivity(
     """
     reading, batches = read_with_data(model, calibration, keep_float)
     measured = Measurements(reading.graph, take_sites(reading.graph), reading.runner, in_chunks(batches), progress)
+    measured.check_gradients()
     found = plugins.target(target)
     candidates = candidates_for(measured.inventory, found, weight_bits, activation_bits, per_channel)
     return rate_all(Problem(measured, found, candidates, None, plugins.cost_models(), progress=progress), kinds)
