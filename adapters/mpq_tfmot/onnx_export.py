@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins.errors import ModelError, TargetError
+from mpq_plugins.exporters.onnx.opsets import OLDEST_OPSET
+from mpq_plugins.exporters.onnx.running import Simulated, compare
+from mpq_plugins.exporters.onnx.writer import GraphWriter
 from mpq_plugins.hardware.onnxruntime import ONNXRUNTIME
-from mpq_plugins.onnx_graph.opsets import OLDEST_OPSET
-from mpq_plugins.onnx_graph.running import Simulated, compare
-from mpq_plugins.onnx_graph.writer import GraphWriter
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.stored import whole_file
 from mpq_plugins.verification import Verification

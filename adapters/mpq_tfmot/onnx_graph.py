@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins.errors import UnsupportedOp
+from mpq_plugins.exporters.onnx.writer import Codes, GraphWriter, Weight
 from mpq_plugins.grid import Grid
-from mpq_plugins.onnx_graph.writer import Codes, GraphWriter, Weight
 from mpq_tfmot.canonical import last_integer_ops
 from mpq_tfmot.canonical_ops import FLOAT, Op, compute
 from mpq_tfmot.keras import tf

@@ -5,7 +5,7 @@ import pytest
 
 import mpq_plugins as mpq
 from integration_tests.tfmot.recipes import clipping_recipe
-from mpq_plugins.onnx_graph.running import load, run, session
+from mpq_plugins.exporters.onnx.running import load, run, session
 from mpq_tfmot import constrain, integers, search, simulate, to_litert, to_onnx, verify_integers, verify_onnx
 from mpq_tfmot.keras import keras
 from mpq_tfmot.tests.networks import NETWORKS, samples, settled

@@ -9,10 +9,10 @@ from torch import nn
 
 from mpq_plugins import plugins
 from mpq_plugins.errors import ModelError, NothingQuantized, TargetError
+from mpq_plugins.exporters.onnx.opsets import OLDEST_OPSET
+from mpq_plugins.exporters.onnx.writer import GraphWriter
 from mpq_plugins.hardware.onnxruntime import ONNXRUNTIME
 from mpq_plugins.inventory import Site
-from mpq_plugins.onnx_graph.opsets import OLDEST_OPSET
-from mpq_plugins.onnx_graph.writer import GraphWriter
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.stored import whole_file
 from mpq_torch.batches import as_batch, model_inputs

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mpq_plugins.onnx_graph.writer import GraphWriter
+from mpq_plugins.exporters.onnx.writer import GraphWriter
 from mpq_torch.canonical_ops import Add, Clamp
 from mpq_torch.layer_matrix import TRANSPOSED
 from mpq_torch.onnx.integer_nodes import geometry

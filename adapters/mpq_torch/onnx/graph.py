@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from mpq_plugins.errors import UnsupportedOp
-from mpq_plugins.onnx_graph.writer import Codes, GraphWriter, Value
+from mpq_plugins.exporters.onnx.writer import Codes, GraphWriter, Value
 from mpq_torch.canonical_ops import Clamp, Concat, Pad, SameGrid, Subsample
 from mpq_torch.onnx import float_nodes, integer_nodes, moving_nodes
 from mpq_torch.onnx.shapes import Recorded

@@ -9,8 +9,8 @@ import numpy as np
 from torch import nn
 
 from mpq_plugins.errors import UnsupportedOp
+from mpq_plugins.exporters.onnx.writer import Codes, GraphWriter, Value, Weight
 from mpq_plugins.grid import Grid
-from mpq_plugins.onnx_graph.writer import Codes, GraphWriter, Value, Weight
 from mpq_torch.arithmetic import average_pool_is_exact
 from mpq_torch.canonical_ops import Clamp
 from mpq_torch.layer_matrix import TRANSPOSED

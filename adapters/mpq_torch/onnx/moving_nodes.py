@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mpq_plugins.errors import ModelError, UnsupportedOp
-from mpq_plugins.onnx_graph.writer import GraphWriter, Value
+from mpq_plugins.exporters.onnx.writer import GraphWriter, Value
 from mpq_torch.onnx.shapes import Shape
 
 INT64_MAX = 2**63 - 1

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from mpq_plugins.errors import ModelError
+from mpq_plugins.exporters.onnx.running import Simulated, compare
 from mpq_plugins.grid import Grid
-from mpq_plugins.onnx_graph.running import Simulated, compare
 from mpq_plugins.verification import Verification
 from mpq_torch.batches import as_batches, model_inputs
 from mpq_torch.onnx.graph import integer_ends

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from mpq_plugins.errors import ModelError
-from mpq_plugins.onnx_graph.running import run, session
-from mpq_plugins.onnx_graph.writer import GraphWriter
+from mpq_plugins.exporters.onnx.running import run, session
+from mpq_plugins.exporters.onnx.writer import GraphWriter
 from mpq_torch.canonical_ops import SameGrid
 from mpq_torch.onnx.graph import Walk
 from mpq_torch.onnx.shapes import shapes_of

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins.errors import ModelError
-from mpq_plugins.onnx_graph.requirements import require
-from mpq_plugins.onnx_graph.writer import INTEGER_OUTPUTS, SITES
+from mpq_plugins.exporters.onnx.requirements import require
+from mpq_plugins.exporters.onnx.writer import INTEGER_OUTPUTS, SITES
 from mpq_plugins.verification import Verification
 
 Array = NDArray[Any]
