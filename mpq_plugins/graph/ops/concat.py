@@ -8,6 +8,7 @@ OPS = (
         lambda run, node, *parts: run.concat(parts, node.attrs["axis"]),
         arity=None,
         grid="all",
+        axes={"axis": "one"},
         spellings={"torch": ("torch.cat", "torch.concat", "torch.concatenate"), "keras": ("Concatenate",)},
     ),
 )
