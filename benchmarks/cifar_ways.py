@@ -54,7 +54,7 @@ def through_fx(on_grid: nn.Module, recipe: Recipe, example: Tensor) -> Converted
 
 def through_onnx(on_grid: nn.Module, recipe: Recipe, example: Tensor) -> Converted:
     """An ONNX file in onnxruntime, compared with all of its graph optimizations and with none."""
-    from mpq_plugins.onnx_graph.running import run, session
+    from mpq_plugins.exporters.onnx.running import run, session
     from mpq_torch import onnx
 
     content, simulated = onnx.export(on_grid, recipe, example), fx.simulate(on_grid, recipe)

@@ -15,6 +15,11 @@ class Verification:
     difference of an output element; mismatched of elements outputs differ. first_differing_site: the
     first site, in execution order, whose values differ; None when all are equal. off_by_one: mismatches
     of one step; None where they were not counted.
+
+    Where a model ends in float, "the integer part" is all that it computes up to its last integer tensors, and what
+    lies behind is compared too: float_mismatched of float_elements are not, bit for bit, what the same runtime computes
+    from the simulated integers alone. float_distance: their largest absolute difference from what the framework
+    computes, whose exp is another; None where nothing is float. exact says both.
     """
 
     exact: bool
@@ -23,6 +28,9 @@ class Verification:
     elements: int
     first_differing_site: str | None = None
     off_by_one: int | None = None
+    float_elements: int = 0
+    float_mismatched: int = 0
+    float_distance: float | None = None
 
     def raise_if_different(self) -> None:
         """Raise VerificationError unless the two models agree exactly."""
@@ -34,9 +42,23 @@ class Verification:
 
     def __str__(self) -> str:
         if self.exact:
-            return f"exact: all {self.elements} output values are equal"
+            return self._when_exact()
+        if not self.mismatched:
+            return (
+                f"all {self.elements} values at the end of the integer part are equal, and {self.float_mismatched} of "
+                f"the {self.float_elements} output values behind float ops are not what the runtime computes from them"
+            )
         steps = "" if self.off_by_one is None else f" ({self.off_by_one} of them by one step)"
         return (
             f"{self.mismatched} of {self.elements} output values differ, by at most {self.max_difference:g}{steps}; "
             f"the first site that differs is {self.first_differing_site or 'only the output'}"
+        )
+
+    def _when_exact(self) -> str:
+        if not self.float_elements:
+            return f"exact: all {self.elements} output values are equal"
+        distance = "" if self.float_distance is None else f", and at most {self.float_distance:g} from the framework's"
+        return (
+            f"exact: all {self.elements} values at the end of the integer part are equal; the {self.float_elements} "
+            f"output values behind float ops are what the runtime computes from these, bit for bit{distance}"
         )

@@ -118,11 +118,9 @@ def verify(on_grid: Any, recipe: Recipe, batches: Sequence[Batch]) -> Verificati
     """The LiteRT or, for onnxruntime, the ONNX model against its simulation, on the batches."""
     runtime = plugins.target(recipe.target).runtime
     if runtime is not None and runtime.framework == ONNXRUNTIME:
-        from mpq_tfmot import onnx_export
+        from mpq_tfmot import onnx
 
-        return onnx_export.verify_onnx(
-            onnx_export.to_onnx(on_grid, recipe), api.simulate(on_grid, recipe), list(batches)
-        )
+        return onnx.verify(onnx.export(on_grid, recipe), api.simulate(on_grid, recipe), list(batches))
     inputs = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
     flat, simulated = api.to_litert(on_grid, recipe), api.simulate(on_grid, recipe)
     return compare(flat, simulated, inputs if len(inputs) > 1 else inputs[0])

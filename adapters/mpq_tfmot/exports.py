@@ -24,11 +24,11 @@ def to_flatbuffer(model: Any, recipe: Recipe, batches: Sequence[Batch]) -> Expor
 
 def to_onnx(model: Any, recipe: Recipe, batches: Sequence[Batch]) -> Exported:
     """The model as QuantizeLinear / DequantizeLinear ONNX, verified against the simulation in onnxruntime."""
-    from mpq_tfmot import onnx_export
+    from mpq_tfmot import onnx
 
     on_grid = constrain(model, recipe, list(batches))
-    content = onnx_export.to_onnx(on_grid, recipe)
-    verification = onnx_export.verify_onnx(content, simulate(on_grid, recipe), list(batches))
+    content = onnx.export(on_grid, recipe)
+    verification = onnx.verify(content, simulate(on_grid, recipe), list(batches))
     return Exported(content, "ONNX with QuantizeLinear and DequantizeLinear, channels last", verification)
 
 

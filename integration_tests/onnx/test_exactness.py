@@ -10,7 +10,7 @@ from torch import nn
 import mpq_plugins as mpq
 from integration_tests.onnx.networks import KINDS, Gelu, TwoInputs
 from integration_tests.torch_fx.recipes import clipping_recipe
-from mpq_plugins.onnx_graph.running import run, session
+from mpq_plugins.exporters.onnx.running import run, session
 from mpq_torch import fx, onnx
 from mpq_torch.tests.networks import NETWORKS, Mobile, network
 
@@ -76,6 +76,10 @@ def test_a_float_part_in_the_middle_and_a_float_tail_stay_float():
     (got,) = run(session(content), [x.numpy()])
     with torch.no_grad():
         np.testing.assert_allclose(got, simulated(x).numpy(), rtol=1e-5)
+    found = onnx.verify(content, simulated, x)
+    # the first linear in front of the GELU and the last one are where integers end; the softmax is compared bit for bit
+    assert (found.elements, found.float_elements, found.float_mismatched) == (9 * (8 + 3), 9 * 3, 0)
+    assert found.float_distance < 1e-6
 
 
 @pytest.mark.parametrize("size", [2, 4, 14, 26, 28, 36, 56])

@@ -5,9 +5,9 @@ import pytest
 
 import mpq_plugins as mpq
 from integration_tests.tfmot.recipes import clipping_recipe
-from mpq_plugins.onnx_graph.running import load, run, session
-from mpq_tfmot import constrain, integers, search, simulate, to_litert, to_onnx, verify_integers, verify_onnx
-from mpq_tfmot.keras import keras
+from mpq_plugins.exporters.onnx.running import load, run, session
+from mpq_tfmot import constrain, integers, onnx, search, simulate, to_litert, to_onnx, verify_integers, verify_onnx
+from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.tests.networks import NETWORKS, samples, settled
 
 TARGET = "onnxruntime"
@@ -16,9 +16,9 @@ TRANSPOSED = "branches"
 
 
 def check(model, x, recipe, **options):
-    content, simulated = to_onnx(model, recipe, **options), simulate(model, recipe)
+    content, simulated = onnx.export(model, recipe, **options), simulate(model, recipe)
     for optimized in (True, False):
-        verify_onnx(content, simulated, x * 2, optimized=optimized).raise_if_different()
+        onnx.verify(content, simulated, x * 2, optimized=optimized).raise_if_different()
     return content, simulated
 
 
@@ -69,9 +69,9 @@ def test_a_searched_recipe_becomes_a_file_that_runs_exactly(tmp_path):
     x = samples(model, count=32)
     recipe = search(model, x, TARGET, mpq.Budget(average_weight_bits=4), activation_bits=6, progress=False)
     on_grid = constrain(model, recipe, x)
-    content = to_onnx(on_grid, recipe, tmp_path / "mobile.onnx")
+    content = onnx.export(on_grid, recipe, path=tmp_path / "mobile.onnx")
     assert (tmp_path / "mobile.onnx").read_bytes() == content
-    verify_onnx(tmp_path / "mobile.onnx", simulate(on_grid, recipe), x).raise_if_different()
+    onnx.verify(tmp_path / "mobile.onnx", simulate(on_grid, recipe), x).raise_if_different()
     proto = load(content)
     assert [d.dim_param or d.dim_value for d in proto.graph.input[0].type.tensor_type.shape.dim] == ["batch", 8, 8, 3]
 
@@ -80,41 +80,94 @@ def test_verify_says_which_site_differs_first():
     model = NETWORKS["residual"]()
     x = samples(model)
     recipe = clipping_recipe(model, x, TARGET, 4, 8)
-    content = to_onnx(model, recipe)
+    content = onnx.export(model, recipe)
     layer = model.get_layer("conv2")
     kernel, bias = layer.get_weights()
     layer.set_weights([-kernel, bias])
-    verification = verify_onnx(content, simulate(model, recipe), x)
+    verification = onnx.verify(content, simulate(model, recipe), x)
     assert not verification
     assert verification.first_differing_site == "conv2"
 
 
-def test_a_float_tail_stays_float_and_what_onnx_lacks_is_refused_by_name():
+def behind_a_dense(tail):
+    """A model that ends in ``tail`` of [3, 2], a layer or a function; its samples and a recipe."""
+    inputs = keras.Input((4,))
+    model = settled(keras.Model(inputs, tail(keras.layers.Reshape((3, 2))(keras.layers.Dense(6)(inputs)))))
+    x = samples(model)
+    return model, x, clipping_recipe(model, x, TARGET, 4, 6)
+
+
+TAILS = {
+    "softmax": keras.layers.Softmax(),
+    "softmax along another axis": keras.layers.Softmax(axis=1),
+    "softmax as an activation": keras.layers.Activation("softmax"),
+    "softmax as a function": lambda x: tf.nn.softmax(x, axis=1),
+    "log_softmax": lambda x: tf.nn.log_softmax(x),
+    "a clip on both sides of zero": lambda x: tf.clip_by_value(x, -0.4, 0.4),
+    "a clip from zero": lambda x: tf.clip_by_value(x, 0.0, 0.5),
+    "arithmetic with numbers": lambda x: 2.0 - tf.math.exp(x * 0.5) / 3.0,
+    "layers of two tensors": lambda x: keras.layers.Multiply()([x, keras.layers.Softmax()(x)]),
+    "ops that a record describes": lambda x: keras.layers.ReLU(0.5)(keras.layers.Permute((2, 1))(tf.math.exp(x))),
+}
+
+
+@pytest.mark.parametrize("name", TAILS)
+def test_a_float_tail_is_written_as_it_is(name):
+    model, x, recipe = behind_a_dense(TAILS[name])
+    content, simulated = check(model, x, recipe)
+    (got,) = run(session(content), [x])
+    np.testing.assert_allclose(got, np.asarray(simulated(x)), rtol=1e-5, atol=1e-6)
+    found = onnx.verify(content, simulated, x)
+    assert (found.elements, found.float_elements, found.float_mismatched) == (6 * len(x), 6 * len(x), 0)
+    assert found.float_distance < 1e-5
+
+
+def test_what_onnx_lacks_is_refused_by_name():
+    for tail, match in (
+        (lambda x: tf.math.cumsum(x, axis=1), r"cumsum has no ONNX form here; let the model end before it"),
+        (keras.layers.Lambda(lambda x: x * 2.0, name="twice"), "twice: Lambda has no ONNX form here"),
+        (lambda x: tf.nn.softmax(tf.transpose(x)), r"transpose has no ONNX form here"),
+    ):
+        model, _, recipe = behind_a_dense(tail)
+        with pytest.raises(mpq.UnsupportedOp, match=match):
+            onnx.export(model, recipe)
+
+
+def test_the_batch_can_be_fixed_at_that_of_the_example():
+    model = NETWORKS["mobile"]()
+    x = samples(model)
+    recipe = clipping_recipe(model, x, TARGET, 4, 6)
+    content = onnx.export(model, recipe, x[:3], dynamic_batch=False)
+    assert [d.dim_value for d in load(content).graph.input[0].type.tensor_type.shape.dim] == [3, 8, 8, 3]
+    onnx.verify(content, simulate(model, recipe), x[:3]).raise_if_different()
+    with pytest.raises(mpq.ModelError, match="pass example_inputs"):
+        onnx.export(model, recipe, dynamic_batch=False)
+
+
+def test_the_old_names_still_work_and_say_what_the_new_ones_are():
     model = NETWORKS["residual"]()
     x = samples(model)
-    content, simulated = check(model, x, clipping_recipe(model, x, TARGET, 4, 6))
-    (got,) = run(session(content), [x])
-    np.testing.assert_allclose(got, np.asarray(simulated(x)), rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(got.sum(-1), 1, rtol=1e-5)
-    inputs = keras.Input((4,))
-    y = keras.layers.Softmax(axis=1, name="other_axis")(keras.layers.Reshape((3, 2))(keras.layers.Dense(6)(inputs)))
-    model = settled(keras.Model(inputs, y))
-    with pytest.raises(mpq.UnsupportedOp, match=r"other_axis: Softmax at the end of the model has no ONNX form here"):
-        to_onnx(model, clipping_recipe(model, samples(model), TARGET, 4, 6))
+    recipe = clipping_recipe(model, x, TARGET, 4, 6)
+    with pytest.warns(DeprecationWarning, match=r"mpq_tfmot\.to_onnx is now mpq_tfmot\.onnx\.export"):
+        content = to_onnx(model, recipe)
+    with pytest.warns(DeprecationWarning, match=r"mpq_tfmot\.verify_onnx is now mpq_tfmot\.onnx\.verify"):
+        verify_onnx(content, simulate(model, recipe), x).raise_if_different()
 
 
 def test_a_recipe_of_another_target_is_refused_both_ways(tmp_path):
     model = NETWORKS["residual"]()
     x = samples(model)
     recipe = clipping_recipe(model, x, "litert-po2", 4, 8)
-    with pytest.raises(mpq.TargetError, match=r"'litert-po2' may round otherwise .*target='onnxruntime'"):
-        to_onnx(model, recipe)
+    with pytest.raises(
+        mpq.TargetError, match=r"'litert-po2' runs on tfmot, and may round otherwise .*target='onnxruntime'"
+    ):
+        onnx.export(model, recipe)
     recipe = clipping_recipe(model, x, TARGET, 4, 8)
     with pytest.raises(mpq.TargetError, match="not on LiteRT"):
         to_litert(model, recipe)
     with pytest.raises(mpq.ModelError, match="opset 20 is too old"):
-        to_onnx(model, recipe, opset=20)
+        onnx.export(model, recipe, opset=20)
     with pytest.raises(mpq.ModelError, match="cannot write the ONNX model"):
-        to_onnx(model, recipe, tmp_path / "none" / "model.onnx")
+        onnx.export(model, recipe, None, tmp_path / "none" / "model.onnx")
     with pytest.raises(mpq.ModelError, match=r"mpq_tfmot\.simulate"):
-        verify_onnx(to_onnx(model, recipe), model, x)
+        onnx.verify(onnx.export(model, recipe), model, x)

@@ -164,6 +164,21 @@ def mean_of(run: Runner, sums: Any, count: int, how: str) -> Any:
     return rounded(run, high / float(2 ** max(shift - 1, 0)), "half_away")
 
 
+def reciprocal_keeps_ties(count: int) -> bool:
+    """Whether sums of codes times the float32 nearest to 1 / count round as the quotient does.
+
+    Not at 14, 26, 28, 30, 52 and 56, where the product moves a tie off the tie; always at odd counts and powers of two.
+
+    >>> [count for count in range(1, 60) if not reciprocal_keeps_ties(count)]
+    [14, 26, 28, 30, 52, 56]
+    """
+    ties = np.arange(256) + 0.5
+    sums = ties * count
+    whole = sums == np.rint(sums)
+    scaled = sums.astype(np.float32) * np.float32(1.0 / count)
+    return bool((scaled == ties)[whole].all())
+
+
 def average_of(run: Runner, sums: Any, divisor: Any, grid: Grid, how: str) -> Any:
     """Codes of an average, from exact float64 sums of codes. divisor: a number or tensor. how: of runtimes.Average.
 

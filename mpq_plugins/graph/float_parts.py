@@ -75,7 +75,8 @@ def _check_followed(graph: Graph, kept: set[str]) -> None:
 def _as_float(node: Node) -> Node:
     if node.op == FLOAT:
         return node
-    attrs = {name: node.attrs[name] for name in ("what", "reason", "weights") if name in node.attrs}
+    kept = ("what", "reason", "weights", "function", "arguments")
+    attrs = {name: node.attrs[name] for name in kept if name in node.attrs}
     attrs.setdefault("what", node.op)
     if node.op != UNKNOWN:
         attrs["was"] = node

@@ -22,7 +22,8 @@ INPUT_SUFFIX = "__input"
 ARGUMENT, CONSTANT, INPUT, FLOAT, BATCH_NORM = "argument", "constant", "input", "float", "batch_norm"
 UNKNOWN = "unknown"
 """The op of a node that a reader has no record for (attrs: what, in a word; reason, in a sentence; weights, how many
-elements its weights have)."""
+elements its weights have; where the reader knows the function, also function, a word, and arguments, all that it was
+given, by name: plain values and Operands)."""
 RAW = (ARGUMENT, CONSTANT, FLOAT)
 """Ops whose output is a float tensor without a grid."""
 
@@ -32,6 +33,13 @@ class Batch:
     """An axis with ``times`` entries for every sample: the batch itself, or what a reshape joined with it."""
 
     times: int = 1
+
+
+@dataclass(frozen=True)
+class Operand:
+    """Among the arguments of a function: the output of a node's ``inputs[index]``."""
+
+    index: int
 
 
 Shape = tuple[int | Batch, ...]

@@ -9,6 +9,9 @@ from typing import Any, Literal
 from mpq_plugins.graph.integer_steps import IntegerSteps
 from mpq_plugins.graph.node import Node
 
+AxisAttribute = Literal["one", "several", "each"]
+"""What an attr says of axes: the number of one, the numbers of several, or a value for each."""
+
 Value = Callable[..., Any]
 """``value(runner, node, *inputs)``: the output of a node in real arithmetic, before its clamp."""
 
@@ -28,6 +31,11 @@ def never(node: Node, signs: Sequence[bool]) -> bool:
     return False
 
 
+def no_attributes(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of an operator that takes none."""
+    return {}
+
+
 @dataclass(frozen=True)
 class Op:
     """The record of an op.
@@ -41,11 +49,14 @@ class Op:
         it is a table of codes, and that of ``value`` in NumPy's float64 is its definition.
     rounds: whether the output leaves the input's grid before it is rounded (averages do).
     images: whether it looks at rows and columns, so that the layout matters.
+    ordered: whether the order of all axes is part of what it does. axes: attrs that speak of axes.
+    attrs: names of the attrs that say which function of one element it is.
     passes_scales: whether scaling a channel of the input scales that of the output alike.
     negative: whether values below zero can come out, from whether they go in.
     target: the word that targets know it by, where that is another. spellings: by framework or format, the names
         by which it is known there.
     integers: adds the op's step to an integer program; None for none, and for a table, which is looked up.
+    onnx: the attributes of ONNX's operator of that spelling, from the node's attrs.
     """
 
     word: str
@@ -56,11 +67,15 @@ class Op:
     table: bool = False
     rounds: bool = False
     images: bool = False
+    ordered: bool = False
+    axes: Mapping[str, AxisAttribute] = field(default_factory=dict)
+    attrs: tuple[str, ...] = ()
     passes_scales: bool = False
     negative: Callable[[Node, Sequence[bool]], bool] = any_negative
     target: str = ""
     spellings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     integers: Callable[[IntegerSteps, Node], None] | None = None
+    onnx: Callable[[Mapping[str, Any]], dict[str, Any]] = no_attributes
 
     @property
     def target_word(self) -> str:

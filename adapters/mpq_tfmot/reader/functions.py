@@ -33,29 +33,36 @@ def function_node(
     what: str,
     compute: Callable[[Any], Any],
     attrs: Mapping[str, Any] | None = None,
+    described: Mapping[str, Any] | None = None,
 ) -> Node:
     """The node of a function of one element that Keras calls ``what``.
 
     compute: the function itself. A function of a known name that computes something else is "unknown", as is a
-    function of no known name.
+    function of no known name; described: what is known of it then.
     """
     if what in CLAMPS:
         low, high = CLAMPS[what]
         return Node(name, "clamp", inputs, shape, low=low, high=high)
     found = spelled("keras").get(what)
     if found is None or not found.table:
-        return unknown(name, inputs, shape, what)
+        return unknown(name, inputs, shape, what, described=described)
     node = Node(name, found.word, inputs, shape, attrs=attrs or {})
     if not _computes(node, compute):
-        return unknown(name, inputs, shape, what, f"it is called {what} and computes another function")
+        return unknown(name, inputs, shape, what, f"it is called {what} and computes another function", described)
     return node
 
 
 def unknown(
-    name: str, inputs: tuple[str, ...], shape: Shape, what: str, reason: str | None = None, weights: int = 0
+    name: str,
+    inputs: tuple[str, ...],
+    shape: Shape,
+    what: str,
+    reason: str | None = None,
+    described: Mapping[str, Any] | None = None,
 ) -> Node:
-    """A node that no record describes. what: in a word. weights: elements of its weights."""
-    attrs = {"what": what, "reason": reason or f"no integer kernel for {what}", "weights": weights}
+    """A node that no record describes. what: in a word. described: its function and arguments, where they are known,
+    and how many elements its weights have."""
+    attrs = {"what": what, "reason": reason or f"no integer kernel for {what}", **(described or {})}
     return Node(name, UNKNOWN, inputs, shape, attrs=attrs)
 
 

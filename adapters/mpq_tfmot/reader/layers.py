@@ -14,6 +14,7 @@ from mpq_plugins.graph.node import BATCH_NORM, Batch, Node, Shape
 from mpq_plugins.graph.weights import from_framework
 from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.keras import tf
+from mpq_tfmot.reader.float_functions import of_activation, of_call, of_layer
 from mpq_tfmot.reader.functions import CLAMPS, function_node, name_of, unknown
 
 NOTHING = (
@@ -72,8 +73,12 @@ def nodes_of(call: Call) -> list[Node]:
     if kind == "TFOpLambda":
         return [_called(call)]
     made = _UNWEIGHTED.get(kind)
+    node = made(call) if made else None
+    if node is not None:
+        return [node]
+    described = of_layer(layer, len(call.inputs), len(call.in_shapes[0]) + 1)
     held = sum(int(np.prod(weight.shape)) for weight in layer.weights if len(weight.shape) > 1)
-    return [(made(call) if made else None) or unknown(call.name, call.inputs, call.whole(), kind, weights=held)]
+    return [unknown(call.name, call.inputs, call.whole(), kind, described={**described, "weights": held})]
 
 
 def call_again(layer: Any, name: str, tensors: Sequence[Any]) -> Any:
@@ -194,7 +199,8 @@ def _activated(nodes: list[Node], call: Call) -> list[Node]:
         return nodes
     name = f"{call.name}.activation" if nodes else call.name
     inputs = (nodes[-1].name,) if nodes else call.inputs
-    return [*nodes, function_node(name, inputs, call.whole(), function, call.layer.activation)]
+    described = of_activation(call.layer.activation, len(call.shape) + 1)
+    return [*nodes, function_node(name, inputs, call.whole(), function, call.layer.activation, None, described)]
 
 
 def _relu(call: Call) -> Node:
@@ -286,13 +292,14 @@ def _called(call: Call) -> Node:
     """A TensorFlow function that was called on Keras tensors."""
     symbol = str(call.layer.symbol)
     what = symbol.split(".")[-1]
+    described = of_call(symbol, call.node.keras_inputs, call.node.call_args, call.node.call_kwargs)
     if symbol in ("__operators__.add", "math.add") and _add(call) is not None:
         return Node(call.name, "add", call.inputs, call.whole())
     if len(call.inputs) == 1 and (what not in CLAMPS or symbol.startswith("nn.")):
         attrs = {"approximate": bool(call.node.call_kwargs.get("approximate", False))} if what == "gelu" else {}
         again = partial(recall, call.node)
-        return function_node(call.name, call.inputs, call.whole(), what, lambda x: again([x]), attrs)
-    return unknown(call.name, call.inputs, call.whole(), symbol)
+        return function_node(call.name, call.inputs, call.whole(), what, lambda x: again([x]), attrs, described)
+    return unknown(call.name, call.inputs, call.whole(), symbol, described=described)
 
 
 def _statistics(call: Call) -> dict[str, Any]:

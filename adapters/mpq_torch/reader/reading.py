@@ -15,6 +15,7 @@ from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.node import ARGUMENT, CONSTANT, UNKNOWN, Batch, Graph, Node
 from mpq_plugins.graph.reading import settled
 from mpq_torch.reader.call import Call
+from mpq_torch.reader.float_functions import described
 from mpq_torch.reader.rules import node_of
 from mpq_torch.reader.shape_values import is_shape_value
 from mpq_torch.reader.shapes import Observed, observe
@@ -28,12 +29,14 @@ class Reading:
 
     traced: the copy of the model that was traced; its modules are at their paths. runner: with the float parts.
     returned: what the model returns, with indices into the graph's outputs in the place of tensors.
+    one_batch_size: why it takes no batch of another size than the example's; "" where it does.
     """
 
     graph: Graph
     runner: TorchRunner
     traced: fx.GraphModule
     returned: Any
+    one_batch_size: str = ""
 
     def structured(self, outputs: Sequence[Any]) -> Any:
         """The graph's outputs as the model returns them."""
@@ -61,6 +64,9 @@ def read_model(
     traced = trace(model, None if example is None else len(example))
     if example is None:
         example = _example(traced, input_shapes or {})
+    takes = len(argument_names(traced))
+    if len(example) < takes:
+        raise ModelError(f"the model takes {takes} inputs, and the example has {len(example)}")
     return _Reader(traced, observe(traced, example)).read(keep_float)
 
 
@@ -107,7 +113,7 @@ class _Reader:
             elif node.op == "output":
                 returned = pytree.tree_map_only(fx.Node, lambda n: self._returned(n, outputs), node.args[0])
         graph = settled(Graph(tuple(self._read_only()), tuple(outputs), "NCHW"), keep_float)
-        return Reading(graph, TorchRunner(self.floats), self.traced, returned)
+        return Reading(graph, TorchRunner(self.floats), self.traced, returned, self.observed.one_batch_size)
 
     def _add(self, node: fx.Node, op: str, attrs: Mapping[str, Any]) -> None:
         name = self.own[node]
@@ -133,13 +139,15 @@ class _Reader:
 
     def _call(self, node: fx.Node) -> None:
         module = self.traced.get_submodule(str(node.target)) if node.op == "call_module" else None
-        made = node_of(Call(node, self.own[node], module, self.names, self.observed, self._attribute))
+        call = Call(node, self.own[node], module, self.names, self.observed, self._attribute)
+        made = node_of(call)
         if isinstance(made, fx.Node):
             self.names[node] = self.names[made]
             return
         if made.op == UNKNOWN:
             sources, function = self._float_part(node)
-            made = Node(made.name, UNKNOWN, tuple(self.names[n] for n in sources), made.shape, attrs=made.attrs)
+            attrs = {**made.attrs, **described(call, sources)}
+            made = Node(made.name, UNKNOWN, tuple(self.names[n] for n in sources), made.shape, attrs=attrs)
             self.floats[made.name] = function
         self.names[node] = made.name
         self.nodes.append(made)

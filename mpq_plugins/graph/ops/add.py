@@ -11,6 +11,7 @@ OPS = (
         spellings={
             "torch": ("operator.add", "operator.iadd", "torch.add", ".add", ".add_"),
             "keras": ("Add", "__operators__.add", "math.add"),
+            "onnx": ("Add",),
         },
     ),
 )

@@ -9,6 +9,7 @@ OPS = (
         arity=None,
         grid="all",
         integers=lambda steps, node: steps.concat(node, node.attrs["axis"]),
+        axes={"axis": "one"},
         spellings={"torch": ("torch.cat", "torch.concat", "torch.concatenate"), "keras": ("Concatenate",)},
     ),
 )

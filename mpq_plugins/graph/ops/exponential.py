@@ -20,6 +20,6 @@ OPS = (
         table=True,
         negative=never,
         target="lookup",
-        spellings={"torch": ("torch.exp", ".exp"), "keras": ("exponential",)},
+        spellings={"torch": ("torch.exp", ".exp"), "keras": ("exponential",), "onnx": ("Exp",)},
     ),
 )

@@ -26,6 +26,7 @@ OPS = (
         grid="input",
         rounds=True,
         passes_scales=True,
+        axes={"axes": "several"},
         integers=lambda steps, node: steps.mean(node, node.attrs["axes"]),
     ),
 )

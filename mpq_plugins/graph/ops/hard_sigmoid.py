@@ -20,6 +20,7 @@ OPS = (
         table=True,
         negative=never,
         target="lookup",
-        spellings={"torch": (), "keras": ("hard_sigmoid",)},
+        spellings={"torch": (), "keras": ("hard_sigmoid",), "onnx": ("HardSigmoid",)},
+        onnx=lambda attrs: {"alpha": 0.2, "beta": 0.5},
     ),
 )

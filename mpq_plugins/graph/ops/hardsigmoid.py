@@ -20,6 +20,7 @@ OPS = (
         table=True,
         negative=never,
         target="lookup",
-        spellings={"torch": ("nn.Hardsigmoid", "F.hardsigmoid"), "keras": ()},
+        spellings={"torch": ("nn.Hardsigmoid", "F.hardsigmoid"), "keras": (), "onnx": ("HardSigmoid",)},
+        onnx=lambda attrs: {"alpha": 1 / 6, "beta": 0.5},
     ),
 )

@@ -18,6 +18,10 @@ OPS = (
         "hardswish",
         hardswish,
         table=True,
-        spellings={"torch": ("nn.Hardswish", "F.hardswish"), "keras": ("hard_swish", "hardswish")},
+        spellings={
+            "torch": ("nn.Hardswish", "F.hardswish"),
+            "keras": ("hard_swish", "hardswish"),
+            "onnx": ("HardSwish",),
+        },
     ),
 )

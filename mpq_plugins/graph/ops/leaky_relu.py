@@ -20,6 +20,8 @@ OPS = (
         table=True,
         negative=any_negative,
         target="lookup",
-        spellings={"torch": ("nn.LeakyReLU", "F.leaky_relu"), "keras": ("LeakyReLU",)},
+        spellings={"torch": ("nn.LeakyReLU", "F.leaky_relu"), "keras": ("LeakyReLU",), "onnx": ("LeakyRelu",)},
+        attrs=("slope",),
+        onnx=lambda attrs: {"alpha": float(attrs["slope"])},
     ),
 )

@@ -7,6 +7,7 @@ OPS = (
         "linear",
         lambda run, node, x, weight, bias: run.matmul(x, weight, bias),
         weighted=True,
+        ordered=True,
         negative=always,
         integers=lambda steps, node: steps.linear(node),
     ),

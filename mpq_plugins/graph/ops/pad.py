@@ -9,5 +9,6 @@ OPS = (
         grid="input",
         passes_scales=True,
         integers=lambda steps, node: steps.move(node, "pad", before=tuple(side for side, _ in node.attrs["pads"])),
+        axes={"pads": "each"},
     ),
 )

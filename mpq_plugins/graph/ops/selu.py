@@ -24,6 +24,7 @@ OPS = (
         table=True,
         negative=any_negative,
         target="lookup",
-        spellings={"torch": ("nn.SELU", "F.selu"), "keras": ("selu",)},
+        spellings={"torch": ("nn.SELU", "F.selu"), "keras": ("selu",), "onnx": ("Selu",)},
+        onnx=lambda attrs: {"alpha": ALPHA, "gamma": SCALE},
     ),
 )

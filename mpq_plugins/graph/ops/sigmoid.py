@@ -20,6 +20,10 @@ OPS = (
         table=True,
         negative=never,
         target="lookup",
-        spellings={"torch": ("nn.Sigmoid", "torch.sigmoid", "F.sigmoid", ".sigmoid"), "keras": ("sigmoid",)},
+        spellings={
+            "torch": ("nn.Sigmoid", "torch.sigmoid", "F.sigmoid", ".sigmoid"),
+            "keras": ("sigmoid",),
+            "onnx": ("Sigmoid",),
+        },
     ),
 )

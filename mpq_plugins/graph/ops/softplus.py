@@ -20,6 +20,6 @@ OPS = (
         table=True,
         negative=never,
         target="lookup",
-        spellings={"torch": ("nn.Softplus", "F.softplus"), "keras": ("softplus",)},
+        spellings={"torch": ("nn.Softplus", "F.softplus"), "keras": ("softplus",), "onnx": ("Softplus",)},
     ),
 )

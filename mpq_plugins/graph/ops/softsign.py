@@ -20,6 +20,6 @@ OPS = (
         table=True,
         negative=any_negative,
         target="lookup",
-        spellings={"torch": ("nn.Softsign", "F.softsign"), "keras": ("softsign",)},
+        spellings={"torch": ("nn.Softsign", "F.softsign"), "keras": ("softsign",), "onnx": ("Softsign",)},
     ),
 )

@@ -9,5 +9,6 @@ OPS = (
         grid="input",
         target="reshape",
         integers=lambda steps, node: steps.move(node, "subsample", step=node.attrs["steps"]),
+        axes={"steps": "each"},
     ),
 )

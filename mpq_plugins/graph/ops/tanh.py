@@ -20,6 +20,6 @@ OPS = (
         table=True,
         negative=any_negative,
         target="lookup",
-        spellings={"torch": ("nn.Tanh", "torch.tanh", "F.tanh", ".tanh"), "keras": ("tanh",)},
+        spellings={"torch": ("nn.Tanh", "torch.tanh", "F.tanh", ".tanh"), "keras": ("tanh",), "onnx": ("Tanh",)},
     ),
 )

@@ -23,5 +23,6 @@ OPS = (
         negative=any_negative,
         target="lookup",
         spellings={"torch": (), "keras": ("ReLU", "ThresholdedReLU")},
+        attrs=("threshold", "slope", "high"),
     ),
 )

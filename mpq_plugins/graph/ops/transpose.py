@@ -9,5 +9,6 @@ OPS = (
         grid="alias",
         target="reshape",
         integers=lambda steps, node: steps.move(node, "transpose", order=node.attrs["order"]),
+        ordered=True,
     ),
 )

@@ -10,5 +10,6 @@ OPS = (
         target="reshape",
         passes_scales=True,
         integers=lambda steps, node: steps.move(node, "repeat", repeat=node.attrs["times"]),
+        axes={"times": "each"},
     ),
 )

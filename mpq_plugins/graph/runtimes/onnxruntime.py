@@ -2,4 +2,4 @@
 
 from mpq_plugins.graph.runtimes.runtime import Entry, Runtime
 
-RUNTIMES = (Runtime("onnxruntime", "cpu", Entry(by="reciprocal")),)
+RUNTIMES = (Runtime("onnxruntime", "cpu", Entry(by="reciprocal"), functions=("hardswish",)),)

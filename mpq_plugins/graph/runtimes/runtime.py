@@ -47,6 +47,7 @@ class Runtime:
     framework, engine: what a target's ``runtime`` says. entry: of float tensors.
     accumulation: by op word; "*" for all others. sums: of two activations of one shape; broadcast_rounding: of those
     of different shapes, where that is another than the target's for "add". averages, means: see the words.
+    functions: of one element, whose own kernels give the table's codes on all grids; others are written as tables.
     """
 
     framework: str
@@ -57,6 +58,7 @@ class Runtime:
     broadcast_rounding: Rounding | None = None
     averages: Average = "exact"
     means: Mean = "exact"
+    functions: tuple[str, ...] = ()
 
     def accumulates(self, op: str) -> Accumulation:
         """How the accumulator of an op becomes codes."""

@@ -10,9 +10,10 @@ import onnx
 import pytest
 
 from mpq_plugins import Grid, GridError, ModelError, PluginError
-from mpq_plugins.onnx_graph.requirements import require
-from mpq_plugins.onnx_graph.running import Simulated, compare, load, run, session
-from mpq_plugins.onnx_graph.writer import GraphWriter, Weight
+from mpq_plugins.exporters.onnx.comparing import Simulated, compare
+from mpq_plugins.exporters.onnx.requirements import require
+from mpq_plugins.exporters.onnx.running import load, run, session
+from mpq_plugins.exporters.onnx.writer import GraphWriter, Weight
 
 STEP = 2.0**-4
 RNG = np.random.default_rng(0)

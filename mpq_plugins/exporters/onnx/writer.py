@@ -16,17 +16,20 @@ from numpy.typing import NDArray
 
 from mpq_plugins import __version__
 from mpq_plugins.errors import GridError
+from mpq_plugins.exporters.onnx.constants import Constants
+from mpq_plugins.exporters.onnx.containers import Container, activation_container, pack, weight_container
+from mpq_plugins.exporters.onnx.opsets import check_opset
+from mpq_plugins.exporters.onnx.requirements import require
 from mpq_plugins.grid import Grid
-from mpq_plugins.onnx_graph.constants import Constants
-from mpq_plugins.onnx_graph.containers import Container, activation_container, pack, weight_container
-from mpq_plugins.onnx_graph.opsets import check_opset
-from mpq_plugins.onnx_graph.requirements import require
 
 SITES = "mpq_sites"
-"""Metadata of a model: JSON, site name -> [tensor of its codes, zero point]."""
+"""Metadata of a model: JSON, site name -> [tensor of its codes, zero point]; a third entry has the axes of the tensor
+as axes of the site's values, where their order is another."""
 INTEGER_OUTPUTS = "mpq_integer_outputs"
 """Metadata of a model: JSON, the float tensors with which the integer part ends."""
 INT32_MAX = 2**31 - 1
+NEWEST_IR = 13
+"""The newest version of ONNX's own format that onnxruntime 1.31 reads."""
 
 Shape = Sequence[int | str | None]
 
@@ -69,6 +72,8 @@ class GraphWriter:
     inputs: list[Any] = field(default_factory=list)
     outputs: list[tuple[str, str, Shape]] = field(default_factory=list)
     sites: dict[str, tuple[str, int]] = field(default_factory=dict)
+    orders: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Of the axes of sites' tensors, see SITES."""
     _values: dict[str, str] = field(default_factory=dict)
     _weights: dict[tuple[Any, ...], str] = field(default_factory=dict)
 
@@ -96,16 +101,20 @@ class GraphWriter:
         self.nodes.append(self.helper.make_node(op, list(inputs), [name], name=name, **attributes))
         return name
 
-    def quantize(self, x: str, site: str, name: str, grid: Grid) -> Codes:
-        """The float tensor on a grid: QuantizeLinear, and a Clip where the container holds more codes."""
+    def quantize(self, x: str, site: str, name: str, grid: Grid, bounds: tuple[int, int] | None = None) -> Codes:
+        """The float tensor on a grid: QuantizeLinear, and a Clip where the container holds more codes.
+
+        bounds: the smallest and the largest code that are wanted, where that is not all of the grid.
+        """
         container = activation_container(grid, self.symmetric)
-        whole = grid.low <= container.low and grid.high >= container.high
+        low, high = bounds or (grid.low, grid.high)
+        whole = low <= container.low and high >= container.high
         first = name if whole else f"{name}.unclipped"
         self.node(
             "QuantizeLinear", [x, self.constants.step(site, grid.steps[0]), self.constants.stored(container, 0)], first
         )
         codes = Codes(first, grid, container)
-        codes = codes if whole else self.clip(codes, name, grid.low, grid.high)
+        codes = codes if whole else self.clip(codes, name, low, high)
         self.sites[site] = (codes.name, container.zero_point)
         return codes
 
@@ -129,7 +138,7 @@ class GraphWriter:
 
     def clip(self, x: Codes, name: str, low: int, high: int) -> Codes:
         """Codes clipped to low .. high, by a Clip of integers where the container does not do it."""
-        low, high = max(low, x.container.low), min(high, x.container.high)
+        low, high = max(min(low, high), x.container.low), min(high, x.container.high)
         bounds = [
             self.constants.stored(x.container, low) if low > x.container.low else "",
             self.constants.stored(x.container, high) if high < x.container.high else "",
@@ -156,12 +165,22 @@ class GraphWriter:
         """A constant that stands for zero among the elements of a tensor."""
         return self.constants.stored(x.container, 0) if isinstance(x, Codes) else self.constant("float32.0", 0.0)
 
-    def layer(self, op: str, site: str, name: str, x: Codes, weight: Weight, grid: Grid, **attributes: Any) -> Codes:
+    def layer(
+        self,
+        op: str,
+        site: str,
+        name: str,
+        x: Codes,
+        weight: Weight,
+        grid: Grid,
+        bounds: tuple[int, int] | None = None,
+        **attributes: Any,
+    ) -> Codes:
         """A convolution or Gemm: dequantized input, weight and int32 bias, and the output on its grid."""
         inputs = [self.float_of(x), self._weight(site, weight)]
         if weight.bias is not None:
             inputs.append(self._bias(site, name, weight, x.grid))
-        return self.quantize(self.node(op, inputs, f"{name}.sum", **attributes), site, name, grid)
+        return self.quantize(self.node(op, inputs, f"{name}.sum", **attributes), site, name, grid, bounds)
 
     def model(self, integer_outputs: Sequence[str], metadata: Mapping[str, str]) -> Any:
         """The ModelProto, checked by onnx with shape inference. metadata: further entries for metadata_props."""
@@ -170,14 +189,18 @@ class GraphWriter:
         read = {name for node in nodes for name in node.input}
         graph = self.helper.make_graph(nodes, "mpq", self.inputs, outputs, self.constants.among(read))
         imports = [self.helper.make_opsetid("", self.opset)]
-        version = self.helper.find_min_ir_version_for(imports)
+        version = min(self.helper.find_min_ir_version_for(imports), NEWEST_IR)
         model = self.helper.make_model(graph, opset_imports=imports, ir_version=version, producer_name="mpq-plugins")
         model.producer_version = __version__
         ends = [renamed.get(tensor, tensor) for tensor in integer_outputs]
-        entries = {SITES: json.dumps(self.sites), INTEGER_OUTPUTS: json.dumps(ends), **metadata}
+        sites = {site: [*found, *self._order(site)] for site, found in self.sites.items()}
+        entries = {SITES: json.dumps(sites), INTEGER_OUTPUTS: json.dumps(ends), **metadata}
         self.helper.set_model_props(model, entries)
         require("onnx.checker").check_model(model, full_check=True)
         return model
+
+    def _order(self, site: str) -> list[tuple[int, ...]]:
+        return [self.orders[site]] if site in self.orders else []
 
     def _name_outputs(self) -> tuple[list[Any], dict[str, str]]:
         """The nodes with outputs named as those of the model; and old name -> new name."""

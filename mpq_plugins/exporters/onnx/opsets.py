@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mpq_plugins.errors import ModelError
-from mpq_plugins.onnx_graph.requirements import require
+from mpq_plugins.exporters.onnx.requirements import require
 
 OLDEST_OPSET = 21
 """The first with int4 in QuantizeLinear, DequantizeLinear and Cast."""

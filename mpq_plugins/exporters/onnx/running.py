@@ -1,10 +1,9 @@
-"""Running an ONNX model in onnxruntime, and comparing it with what was simulated."""
+"""Running an ONNX model in onnxruntime."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,24 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins.errors import ModelError
-from mpq_plugins.onnx_graph.requirements import require
-from mpq_plugins.onnx_graph.writer import INTEGER_OUTPUTS, SITES
-from mpq_plugins.verification import Verification
+from mpq_plugins.exporters.onnx.requirements import require
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Simulated:
-    """What a simulation gives for one batch, as float arrays of grid values.
-
-    feeds: of the model, by the order of its inputs. ends: the outputs of the integer part. sites: by name, in the
-    order of execution, each with its step.
-    """
-
-    feeds: Sequence[Array]
-    ends: Sequence[Array]
-    sites: Callable[[], Mapping[str, tuple[Array, float]]]
 
 
 def load(model: Any) -> Any:
@@ -78,46 +62,6 @@ def run(running: Any, feeds: Sequence[Array], names: Sequence[str] | None = None
     return list(running.run(names, feed))
 
 
-def compare(model: Any, batches: Iterable[Simulated], optimized: bool = True) -> Verification:
-    """Compare an exported model in onnxruntime with its simulation, element by element.
-
-    The ends of the integer part are compared; where they differ, every site of that batch, to name the first.
-    """
-    proto = load(model)
-    ends = _metadata(proto, INTEGER_OUTPUTS)
-    running = session(with_outputs(proto, ends), optimized)
-    mismatched = elements = 0
-    largest, first = 0.0, None
-    for batch in batches:
-        if len(ends) != len(batch.ends):
-            raise ModelError(f"the ONNX model has {len(ends)} integer outputs, its simulation {len(batch.ends)}")
-        different = 0
-        for got, wanted in zip(run(running, batch.feeds, ends), batch.ends, strict=True):
-            if got.shape != wanted.shape:
-                raise ModelError(f"the ONNX model returns {list(got.shape)}, its simulation {list(wanted.shape)}")
-            difference = np.abs(got.astype(np.float64) - wanted)
-            elements += difference.size
-            different += int(np.count_nonzero(difference))
-            largest = max(largest, float(difference.max(initial=0)))
-        if different:
-            mismatched += different
-            first = first or first_difference(proto, batch, optimized)
-    return Verification(not mismatched, largest, mismatched, elements, first)
-
-
-def first_difference(proto: Any, batch: Simulated, optimized: bool = True) -> str | None:
-    """The first site, in the order of execution, whose codes differ; None where all are equal."""
-    tensors = _metadata(proto, SITES)
-    wanted = {site: value for site, value in batch.sites().items() if site in tensors}
-    names = [tensors[site][0] for site in wanted]
-    got = run(session(with_outputs(proto, names), optimized), batch.feeds, names)
-    for (site, (values, step)), stored in zip(wanted.items(), got, strict=True):
-        codes = stored.astype(np.int64) - tensors[site][1]
-        if codes.shape != values.shape or not np.array_equal(codes, np.rint(values.astype(np.float64) / step)):
-            return site
-    return None
-
-
 def with_outputs(proto: Any, names: Sequence[str]) -> Any:
     """The same model with these tensors among its outputs."""
     onnx = require("onnx")
@@ -140,7 +84,37 @@ def with_outputs(proto: Any, names: Sequence[str]) -> Any:
     return copy
 
 
-def _metadata(proto: Any, key: str) -> Any:
+def tail_of(proto: Any, ends: Sequence[str]) -> Any:
+    """The part of a model that computes its other outputs from the tensors in ``ends``, which are its inputs.
+
+    What it reads of the model's own inputs is an input too.
+    """
+    onnx = require("onnx")
+    makers = {name: node for node in proto.graph.node for name in node.output}
+    wanted = [info for info in proto.graph.output if info.name not in ends]
+    reached: set[str] = set()
+    front = [info.name for info in wanted]
+    while front:
+        name = front.pop()
+        if name and name not in reached:
+            reached.add(name)
+            front += list(makers[name].input) if name in makers and name not in ends else []
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    for part in ("node", "input", "output", "initializer", "value_info"):
+        copy.graph.ClearField(part)
+    copy.graph.node.extend(n for n in proto.graph.node if any(o in reached and o not in ends for o in n.output))
+    copy.graph.initializer.extend(t for t in proto.graph.initializer if t.name in reached)
+    inner = [name for name in ends if name in reached]
+    infos = {info.name: info for info in with_outputs(proto, inner).graph.output}
+    copy.graph.input.extend(infos[name] for name in inner)
+    copy.graph.input.extend(info for info in proto.graph.input if info.name in reached and info.name not in inner)
+    copy.graph.output.extend(wanted)
+    return copy
+
+
+def metadata(proto: Any, key: str) -> Any:
+    """What an export noted about itself. Raises ModelError for a model of other makers."""
     for entry in proto.metadata_props:
         if entry.key == key:
             return json.loads(entry.value)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from mpq_plugins import Grid, GridError
-from mpq_plugins.onnx_graph.containers import BITS, Container, Type, activation_container, pack, weight_container
+from mpq_plugins.exporters.onnx.containers import BITS, Container, Type, activation_container, pack, weight_container
 
 
 @given(

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins.errors import GridError
-from mpq_plugins.onnx_graph.containers import Container, pack
-from mpq_plugins.onnx_graph.requirements import require
+from mpq_plugins.exporters.onnx.containers import Container, pack
+from mpq_plugins.exporters.onnx.requirements import require
 
 _TYPES = {"float32": "FLOAT"}
 """ONNX's names of types where they are not NumPy's in capitals."""

@@ -1,0 +1,112 @@
+"""ONNX nodes for float functions that have no record, as readers describe them (attrs: function, arguments).
+
+Each form names the arguments that it writes; one that it does not name is refused, by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mpq_plugins.errors import UnsupportedOp
+from mpq_plugins.exporters.onnx.reals import WAY_OUT
+from mpq_plugins.exporters.onnx.writer import GraphWriter
+from mpq_plugins.graph.node import Node, Operand
+from mpq_plugins.graph.ops import all_ops
+
+TENSORS = ("input", "other")
+"""The arguments that may be tensors which the model computes."""
+Given = Mapping[str, Any]
+"""Arguments by name; tensors as the names that they have in the ONNX graph."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """emit: writer, name of the tensor to make, arguments -> the tensor. arguments: that it writes."""
+
+    emit: Callable[[GraphWriter, str, Given], str]
+    arguments: tuple[str, ...]
+
+
+def float_function(writer: GraphWriter, node: Node, name: str, inputs: list[str]) -> str | Node:
+    """The output of a float node that only its function describes; or the node with a record that computes it.
+
+    Raises UnsupportedOp, naming the node and the argument, for what has no form here.
+    """
+    word, arguments = node.attrs.get("function"), node.attrs.get("arguments", {})
+    op = all_ops().get(str(word))
+    form = FORMS.get(str(word))
+    if form is None and (op is None or not op.table):
+        raise UnsupportedOp(f"{node.name}: {node.attrs['what']} has no ONNX form here; {WAY_OUT}")
+    known = form.arguments if form else ("input", *(op.attrs if op else ()))
+    for argument, value in arguments.items():
+        computed = isinstance(value, Operand) and argument not in TENSORS
+        if argument not in known or computed:
+            said = "a tensor" if computed else repr(value)
+            raise UnsupportedOp(
+                f"{node.name}: {node.attrs['what']} with {argument}={said} has no ONNX form here; {WAY_OUT}"
+            )
+    if form:
+        given = {key: inputs[v.index] if isinstance(v, Operand) else v for key, v in arguments.items()}
+        return form.emit(writer, name, given)
+    attrs = {key: value for key, value in arguments.items() if key != "input"}
+    return Node(node.name, str(word), node.inputs, node.shape, attrs=attrs)
+
+
+def _along(op: str) -> Form:
+    """An op along one axis."""
+    return Form(
+        lambda writer, name, given: writer.node(op, [given["input"]], name, axis=int(given["axis"])), ("input", "axis")
+    )
+
+
+def _one(op: str) -> Form:
+    return Form(lambda writer, name, given: writer.node(op, [given["input"]], name), ("input",))
+
+
+def _two(op: str) -> Form:
+    """An op of two tensors, or of a tensor and a number."""
+
+    def emit(writer: GraphWriter, name: str, given: Given) -> str:
+        operands = []
+        for key in ("input", "other"):
+            value = given[key]
+            operands.append(value if isinstance(value, str) else writer.constant(f"{name}.{key}", value))
+        return writer.node(op, operands, name)
+
+    return Form(emit, ("input", "other"))
+
+
+def _clip(writer: GraphWriter, name: str, given: Given) -> str:
+    bounds = [given.get("low"), given.get("high")]
+    names = ["" if b is None else writer.constant(f"{name}.bound{i}", b) for i, b in enumerate(bounds)]
+    return writer.node("Clip", [given["input"], *names], name)
+
+
+def _layer_norm(writer: GraphWriter, name: str, given: Given) -> str:
+    scale = np.asarray(given["weight"])
+    inputs = [given["input"], writer.constant(f"{name}.weight", scale)]
+    if given.get("bias") is not None:
+        inputs.append(writer.constant(f"{name}.bias", given["bias"]))
+    return writer.node("LayerNormalization", inputs, name, axis=int(given["axis"]), epsilon=float(given["epsilon"]))
+
+
+FORMS: Mapping[str, Form] = {
+    "abs": _one("Abs"),
+    "add": _two("Add"),
+    "clip": Form(_clip, ("input", "low", "high")),
+    "div": _two("Div"),
+    "layer_norm": Form(_layer_norm, ("input", "axis", "epsilon", "weight", "bias")),
+    "log": _one("Log"),
+    "log_softmax": _along("LogSoftmax"),
+    "matmul": _two("MatMul"),
+    "mul": _two("Mul"),
+    "neg": _one("Neg"),
+    "softmax": _along("Softmax"),
+    "sqrt": _one("Sqrt"),
+    "sub": _two("Sub"),
+}
+"""By the word that readers have for a function."""

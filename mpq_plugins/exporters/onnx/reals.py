@@ -1,0 +1,95 @@
+"""ONNX nodes for ops in real numbers: on dequantized values in front of a QuantizeLinear, and in float parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from mpq_plugins.errors import UnsupportedOp
+from mpq_plugins.exporters.onnx.layers import float_layer
+from mpq_plugins.exporters.onnx.moves import flat
+from mpq_plugins.exporters.onnx.writer import GraphWriter
+from mpq_plugins.graph.arithmetic import reciprocal_keeps_ties
+from mpq_plugins.graph.node import BATCH_NORM, Batch, Graph, Node
+from mpq_plugins.graph.ops import op_of
+
+Real = Callable[[GraphWriter, Graph, Node, str, Sequence[str]], str]
+"""writer, graph, node, name of the tensor to make, float tensors -> the float tensor of the node's output."""
+
+
+def real(writer: GraphWriter, graph: Graph, node: Node, name: str, inputs: Sequence[str]) -> str:
+    """The output of a node, before its own clamp. Raises UnsupportedOp, naming it, where ONNX has no form for it."""
+    if node.weighted:
+        return float_layer(writer, node, name, inputs[0])
+    if node.op in REALS:
+        return REALS[node.op](writer, graph, node, name, inputs)
+    op = op_of(node)
+    spelled = op.spellings.get("onnx", ())
+    if not spelled:
+        raise UnsupportedOp(f"{node.name}: {node.op} in float has no ONNX form here; {WAY_OUT}")
+    return writer.node(spelled[0], list(inputs), name, **op.onnx(node.attrs))
+
+
+WAY_OUT = "let the model end before it, or put it into a graph of its own"
+
+
+def _average(writer: GraphWriter, graph: Graph, node: Node, name: str, inputs: Sequence[str]) -> str:
+    a = node.attrs
+    before = graph[node.inputs[0]].shape
+    inside = before[2:]
+    overhangs = a.get("overhang", (0,) * len(inside))
+    for size, kernel, stride, (padding, _), more in zip(
+        inside, a["kernel"], a["stride"], a["padding"], overhangs, strict=True
+    ):
+        if more:
+            raise UnsupportedOp(
+                f"{node.name}: average pooling in ceil_mode has windows past the edge of its input (size {size}, "
+                f"window {kernel}, stride {stride}, padding {padding}), for which onnxruntime's kernels divide by "
+                "different counts; pad before the pooling, or leave ceil_mode out"
+            )
+    return writer.node(
+        "AveragePool",
+        inputs,
+        name,
+        kernel_shape=list(a["kernel"]),
+        strides=list(a["stride"]),
+        pads=flat(a["padding"]),
+        count_include_pad=int(a["counts_padding"]),
+    )
+
+
+def _mean(writer: GraphWriter, graph: Graph, node: Node, name: str, inputs: Sequence[str]) -> str:
+    shape, axes = graph[node.inputs[0]].shape, node.attrs["axes"]
+    window = [shape[axis] for axis in axes]
+    if any(isinstance(size, Batch) for size in window):
+        raise UnsupportedOp(f"{node.name}: a mean over the batch has no ONNX form")
+    count = int(np.prod([size for size in window if isinstance(size, int)]))
+    # the integer kernel of a global average multiplies by a reciprocal, which moves ties at some sizes
+    whole = tuple(axes) == tuple(range(2, len(shape)))
+    if whole and node.attrs["keepdims"] and reciprocal_keeps_ties(count):
+        return writer.node("GlobalAveragePool", inputs, name)
+    numbers = writer.constant(f"{name}.axes", list(axes), "int64")
+    return writer.node("ReduceMean", [*inputs, numbers], name, keepdims=int(node.attrs["keepdims"]))
+
+
+def _silu(writer: GraphWriter, graph: Graph, node: Node, name: str, inputs: Sequence[str]) -> str:
+    return writer.node("Mul", [inputs[0], writer.node("Sigmoid", inputs, f"{name}.gate")], name)
+
+
+def _batch_norm(writer: GraphWriter, graph: Graph, node: Node, name: str, inputs: Sequence[str]) -> str:
+    a = node.attrs
+    shape = [-1 if axis == a["axis"] else 1 for axis in range(len(node.shape))]
+    scale = np.asarray(a["gamma"]) / np.sqrt(np.asarray(a["variance"]) + a["epsilon"])
+    factor = writer.constant(f"{name}.factor", scale.reshape(shape))
+    shift = writer.constant(f"{name}.shift", (a["beta"] - a["mean"] * scale).reshape(shape))
+    return writer.node("Add", [writer.node("Mul", [inputs[0], factor], f"{name}.scaled"), shift], name)
+
+
+REALS: Mapping[str, Real] = {
+    "avg_pool": _average,
+    "global_avg_pool": _mean,
+    "silu": _silu,
+    BATCH_NORM: _batch_norm,
+}
+"""The ops whose form is no single operator of the same attributes."""
