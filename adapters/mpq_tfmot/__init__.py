@@ -21,14 +21,14 @@ _HOMES = {
     "search": "api",
     "sensitivity": "sensitivities",
     "simulate": "api",
-    "sizes": "litert_sizes",
+    "sizes": "litert",
     "synthetic_inputs": "synthetic",
     "time_models": "latency",
     "time_recipe": "latency",
     "to_litert": "api",
     "to_onnx": "onnx_export",
-    "Verification": "verification",
-    "verify": "verification",
+    "Verification": "litert",
+    "verify": "litert",
     "verify_integers": "integer_lowering",
     "verify_onnx": "onnx_export",
 }
@@ -37,11 +37,11 @@ __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _HOMES and name != "litert":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
         importlib.import_module("mpq_tfmot.keras")  # first of all: it silences TensorFlow and chooses its Keras
-        module = importlib.import_module(f"mpq_tfmot.{_HOMES[name]}")
+        module = importlib.import_module(f"mpq_tfmot.{_HOMES.get(name, name)}")
     except ModuleNotFoundError as error:
         if error.name and error.name.split(".")[0] in ("tensorflow", "tf_keras", "tensorflow_model_optimization"):
             from mpq_plugins.errors import PluginError
@@ -50,7 +50,7 @@ def __getattr__(name: str) -> Any:
                 f"{error.name} is not installed; install with: pip install 'mpq-plugins[tfmot]'"
             ) from None
         raise
-    return getattr(module, name)
+    return getattr(module, name) if name in _HOMES else module
 
 
 def __dir__() -> list[str]:

@@ -7,7 +7,6 @@ from typing import Any
 
 from mpq_plugins import plugins
 from mpq_plugins.budget import Budget
-from mpq_plugins.errors import TargetError
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.latency_table import LatencyTable
 from mpq_plugins.problem import Bits
@@ -18,7 +17,6 @@ from mpq_tfmot.batches import as_batches
 from mpq_tfmot.canonical import CanonicalModel, canonicalize
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.latency import time_recipe
-from mpq_tfmot.litert import write_litert
 from mpq_tfmot.measurement import Measurements
 from mpq_tfmot.model_sites import ModelSites, take_inventory
 from mpq_tfmot.rebuilding import rebuild
@@ -117,17 +115,9 @@ def to_litert(model: Any, recipe: Recipe, pack: bool = True) -> bytes:
     exact. Raises UnsupportedOp, naming the layers, where a part would stay float; a softmax or sigmoid at
     the end runs in float on the dequantized outputs.
     """
-    target = plugins.target(recipe.target)
-    if target.runtime is None or target.runtime.framework != "tfmot":
-        runs = f"runs on {target.runtime.framework}" if target.runtime else "has no runtime"
-        raise TargetError(
-            f"target {target.name!r} {runs}, not on LiteRT, and rounds otherwise; search for litert-po2, or "
-            "take the grids over with dataclasses.replace(recipe, target='litert-po2')"
-        )
-    simulation = simulate(model, recipe)
-    for site in take_inventory(simulation.model).inventory:
-        target.check(site, recipe[site.name])
-    return write_litert(simulation, pack)
+    from mpq_tfmot import litert  # it verifies simulations too, and so imports what is above
+
+    return litert.export(model, recipe, pack=pack)
 
 
 def _fitting(model: Any, recipe: Recipe) -> tuple[CanonicalModel, ModelSites]:

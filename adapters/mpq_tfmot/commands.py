@@ -26,9 +26,9 @@ from mpq_tfmot.integer_lowering import integers as lower
 from mpq_tfmot.integer_lowering import verify_integers
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.layer_noise import site_values
+from mpq_tfmot.litert import verify as compare
 from mpq_tfmot.measurement import Measurements
 from mpq_tfmot.model_sites import take_inventory
-from mpq_tfmot.verification import verify as compare
 
 __all__ = [
     "EXPORTS",

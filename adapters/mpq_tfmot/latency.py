@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mpq_plugins import plugins
+from mpq_plugins.exporters.litert.running import interpreter
 from mpq_plugins.latency.clock import Timing, time_in_turns
 from mpq_plugins.latency.measuring import ROUNDS
 from mpq_plugins.latency.model_latency import measure_model
@@ -20,7 +21,6 @@ from mpq_plugins.targets import Target
 from mpq_tfmot.arithmetic import XNNPACK
 from mpq_tfmot.canonical import canonicalize
 from mpq_tfmot.model_sites import take_inventory
-from mpq_tfmot.verification import interpreter
 from mpq_tfmot.workloads import model_work
 
 

@@ -75,7 +75,7 @@ def _check_followed(graph: Graph, kept: set[str]) -> None:
 def _as_float(node: Node) -> Node:
     if node.op == FLOAT:
         return node
-    attrs = {name: node.attrs[name] for name in ("what", "reason", "modules") if name in node.attrs}
+    attrs = {name: node.attrs[name] for name in ("what", "arguments", "reason", "modules") if name in node.attrs}
     attrs.setdefault("what", node.op)
     if node.op != UNKNOWN:
         attrs["was"] = node

@@ -21,7 +21,9 @@ INPUT_SUFFIX = "__input"
 """What the name of an "input" node has behind the name of its site."""
 ARGUMENT, CONSTANT, INPUT, FLOAT, BATCH_NORM = "argument", "constant", "input", "float", "batch_norm"
 UNKNOWN = "unknown"
-"""The op of a node that a reader has no record for (attrs: what, in a word; reason, in a sentence)."""
+"""The op of a node that a reader has no record for (attrs: what, the function or module in lower case; arguments, all
+that it was called with besides tensors, defaults too, as plain values, None where they are not known; reason, in a
+sentence)."""
 RAW = (ARGUMENT, CONSTANT, FLOAT)
 """Ops whose output is a float tensor without a grid."""
 

@@ -33,10 +33,12 @@ def function_node(
     what: str,
     compute: Callable[[Any], Any],
     attrs: Mapping[str, Any] | None = None,
+    arguments: Mapping[str, Any] | None = None,
 ) -> Node:
     """The node of a function of one element that Keras calls ``what``.
 
-    compute: the function itself. A function of a known name that computes something else is "unknown", as is a
+    compute: the function itself. attrs: of its node. arguments: all that it was called with besides the tensor; None
+    if not known. A function of a known name that computes something else is "unknown", as is a
     function of no known name.
     """
     if what in CLAMPS:
@@ -44,16 +46,24 @@ def function_node(
         return Node(name, "clamp", inputs, shape, low=low, high=high)
     found = spelled("keras").get(what)
     if found is None or not found.table:
-        return unknown(name, inputs, shape, what)
+        return unknown(name, inputs, shape, what, arguments)
     node = Node(name, found.word, inputs, shape, attrs=attrs or {})
     if not _computes(node, compute):
-        return unknown(name, inputs, shape, what, f"it is called {what} and computes another function")
+        return unknown(name, inputs, shape, what, None, f"it is called {what} and computes another function")
     return node
 
 
-def unknown(name: str, inputs: tuple[str, ...], shape: Shape, what: str, reason: str | None = None) -> Node:
-    """A node that no record describes. what: in a word."""
-    return Node(name, UNKNOWN, inputs, shape, attrs={"what": what, "reason": reason or f"no integer kernel for {what}"})
+def unknown(
+    name: str,
+    inputs: tuple[str, ...],
+    shape: Shape,
+    what: str,
+    arguments: Mapping[str, Any] | None,
+    reason: str | None = None,
+) -> Node:
+    """A node that no record describes. what: in a word. arguments: all that are no tensors; None if not known."""
+    reason = reason or f"no integer kernel for {what}"
+    return Node(name, UNKNOWN, inputs, shape, attrs={"what": what.lower(), "arguments": arguments, "reason": reason})
 
 
 def _computes(node: Node, compute: Callable[[Any], Any]) -> bool:

@@ -14,6 +14,7 @@ from mpq_plugins.graph.node import BATCH_NORM, Batch, Node, Shape
 from mpq_plugins.graph.weights import from_framework
 from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.keras import tf
+from mpq_tfmot.reader.arguments import of_activation, of_call, of_layer
 from mpq_tfmot.reader.functions import CLAMPS, function_node, name_of, unknown
 
 NOTHING = (
@@ -72,7 +73,7 @@ def nodes_of(call: Call) -> list[Node]:
     if kind == "TFOpLambda":
         return [_called(call)]
     made = _UNWEIGHTED.get(kind)
-    return [(made(call) if made else None) or unknown(call.name, call.inputs, call.whole(), kind)]
+    return [(made(call) if made else None) or unknown(call.name, call.inputs, call.whole(), kind, of_layer(layer))]
 
 
 def call_again(layer: Any, name: str, tensors: Sequence[Any]) -> Any:
@@ -193,7 +194,8 @@ def _activated(nodes: list[Node], call: Call) -> list[Node]:
         return nodes
     name = f"{call.name}.activation" if nodes else call.name
     inputs = (nodes[-1].name,) if nodes else call.inputs
-    return [*nodes, function_node(name, inputs, call.whole(), function, call.layer.activation)]
+    arguments = of_activation(function, call.layer.activation)
+    return [*nodes, function_node(name, inputs, call.whole(), function, call.layer.activation, None, arguments)]
 
 
 def _relu(call: Call) -> Node:
@@ -290,8 +292,9 @@ def _called(call: Call) -> Node:
     if len(call.inputs) == 1 and (what not in CLAMPS or symbol.startswith("nn.")):
         attrs = {"approximate": bool(call.node.call_kwargs.get("approximate", False))} if what == "gelu" else {}
         again = partial(recall, call.node)
-        return function_node(call.name, call.inputs, call.whole(), what, lambda x: again([x]), attrs)
-    return unknown(call.name, call.inputs, call.whole(), symbol)
+        arguments = of_call(what, call.node)
+        return function_node(call.name, call.inputs, call.whole(), what, lambda x: again([x]), attrs, arguments)
+    return unknown(call.name, call.inputs, call.whole(), symbol, of_call(what, call.node))
 
 
 def _statistics(call: Call) -> dict[str, Any]:

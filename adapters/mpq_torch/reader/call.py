@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from mpq_plugins.graph.node import UNKNOWN, Batch, Node, Shape
+from mpq_torch.reader.arguments import arguments_of
 from mpq_torch.reader.shapes import Observed
 
 
@@ -62,7 +63,8 @@ class Call:
         """A node that no record describes."""
         what = type(self.module).__name__ if self.module is not None else function_name(self.node)
         inputs = tuple(dict.fromkeys(self.names[n] for n in tensors_read(self.node) if n in self.names))
-        return Node(self.name, UNKNOWN, inputs, self.shape, attrs={"what": what, "reason": reason})
+        attrs = {"what": what.lower(), "arguments": arguments_of(self.node, self.module), "reason": reason}
+        return Node(self.name, UNKNOWN, inputs, self.shape, attrs=attrs)
 
     def parameter(self, position: int, name: str) -> Any:
         """A tensor of the model that a function takes, as float64; None for none.

@@ -8,6 +8,7 @@ OPS = (
         lambda run, node, a, b: a + b,
         arity=2,
         spellings={
+            "litert": ("ADD",),
             "torch": ("operator.add", "operator.iadd", "torch.add", ".add", ".add_"),
             "keras": ("Add", "__operators__.add", "math.add"),
         },

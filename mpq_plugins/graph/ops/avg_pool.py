@@ -15,4 +15,14 @@ def average(run: Any, node: Node, x: Any) -> Any:
     return run.window_sum(x, a["kernel"], a["stride"], with_overhang(node)) / divisor(run, node, x)
 
 
-OPS = (Op("avg_pool", average, grid="input", rounds=True, images=True, passes_scales=True),)
+OPS = (
+    Op(
+        "avg_pool",
+        average,
+        grid="input",
+        rounds=True,
+        images=True,
+        passes_scales=True,
+        spellings={"litert": ("AVERAGE_POOL_2D",)},
+    ),
+)

@@ -8,6 +8,10 @@ OPS = (
         lambda run, node, *parts: run.concat(parts, node.attrs["axis"]),
         arity=None,
         grid="all",
-        spellings={"torch": ("torch.cat", "torch.concat", "torch.concatenate"), "keras": ("Concatenate",)},
+        spellings={
+            "litert": ("CONCATENATION",),
+            "torch": ("torch.cat", "torch.concat", "torch.concatenate"),
+            "keras": ("Concatenate",),
+        },
     ),
 )

@@ -15,6 +15,11 @@ def convolve(run: Any, node: Node, x: Any, weight: Any, bias: Any) -> Any:
 
 
 OPS = tuple(
-    Op(word, convolve, weighted=True, images=True, negative=always)
-    for word in ("conv1d", "conv2d", "depthwise_conv1d", "depthwise_conv2d")
+    Op(word, convolve, weighted=True, images=True, negative=always, spellings={"litert": (litert,)})
+    for word, litert in (
+        ("conv1d", "CONV_2D"),
+        ("conv2d", "CONV_2D"),
+        ("depthwise_conv1d", "DEPTHWISE_CONV_2D"),
+        ("depthwise_conv2d", "DEPTHWISE_CONV_2D"),
+    )
 )

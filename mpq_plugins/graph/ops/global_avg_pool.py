@@ -19,4 +19,4 @@ def mean(run: Any, node: Node, x: Any) -> Any:
     return run.sum_over(x, node.attrs["axes"], node.attrs["keepdims"]) / float(elements(node, x))
 
 
-OPS = (Op("global_avg_pool", mean, grid="input", rounds=True, passes_scales=True),)
+OPS = (Op("global_avg_pool", mean, grid="input", rounds=True, passes_scales=True, spellings={"litert": ("MEAN",)}),)

@@ -8,5 +8,6 @@ OPS = (
         lambda run, node, x, weight, bias: run.matmul(x, weight, bias),
         weighted=True,
         negative=always,
+        spellings={"litert": ("FULLY_CONNECTED",)},
     ),
 )

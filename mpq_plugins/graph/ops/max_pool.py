@@ -15,4 +15,4 @@ def largest(run: Any, node: Node, x: Any) -> Any:
     return run.max_pool(x, a["kernel"], a["stride"], with_overhang(node), a["dilation"])
 
 
-OPS = (Op("max_pool", largest, grid="input", images=True, passes_scales=True),)
+OPS = (Op("max_pool", largest, grid="input", images=True, passes_scales=True, spellings={"litert": ("MAX_POOL_2D",)}),)

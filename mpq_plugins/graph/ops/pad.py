@@ -2,4 +2,12 @@
 
 from mpq_plugins.graph.op import Op
 
-OPS = (Op("pad", lambda run, node, x: run.pad(x, node.attrs["pads"]), grid="input", passes_scales=True),)
+OPS = (
+    Op(
+        "pad",
+        lambda run, node, x: run.pad(x, node.attrs["pads"]),
+        grid="input",
+        passes_scales=True,
+        spellings={"litert": ("PAD",)},
+    ),
+)

@@ -13,4 +13,4 @@ def reshaped(run: Any, node: Node, x: Any) -> Any:
     return run.reshape(x, tuple(-1 if isinstance(size, Batch) else size for size in node.shape))
 
 
-OPS = (Op("reshape", reshaped, grid="alias"),)
+OPS = (Op("reshape", reshaped, grid="alias", spellings={"litert": ("RESHAPE",)}),)

@@ -2,4 +2,12 @@
 
 from mpq_plugins.graph.op import Op
 
-OPS = (Op("subsample", lambda run, node, x: run.subsample(x, node.attrs["steps"]), grid="input", target="reshape"),)
+OPS = (
+    Op(
+        "subsample",
+        lambda run, node, x: run.subsample(x, node.attrs["steps"]),
+        grid="input",
+        target="reshape",
+        spellings={"litert": ("STRIDED_SLICE",)},
+    ),
+)

@@ -2,4 +2,12 @@
 
 from mpq_plugins.graph.op import Op
 
-OPS = (Op("transpose", lambda run, node, x: run.transpose(x, node.attrs["order"]), grid="alias", target="reshape"),)
+OPS = (
+    Op(
+        "transpose",
+        lambda run, node, x: run.transpose(x, node.attrs["order"]),
+        grid="alias",
+        target="reshape",
+        spellings={"litert": ("TRANSPOSE",)},
+    ),
+)

@@ -15,6 +15,6 @@ def deconvolve(run: Any, node: Node, x: Any, weight: Any, bias: Any) -> Any:
 
 
 OPS = tuple(
-    Op(word, deconvolve, weighted=True, images=True, negative=always)
+    Op(word, deconvolve, weighted=True, images=True, negative=always, spellings={"litert": ("TRANSPOSE_CONV",)})
     for word in ("conv_transpose1d", "conv_transpose2d")
 )

@@ -9,5 +9,6 @@ OPS = (
         grid="input",
         target="reshape",
         passes_scales=True,
+        spellings={"litert": ("RESIZE_NEAREST_NEIGHBOR",)},
     ),
 )
