@@ -32,14 +32,8 @@ class Order:
 
     def of(self, array: NDArray[Any]) -> NDArray[Any]:
         """An array as the old graph has it, as the new one has it."""
-        moved = array.transpose(self.axes)
+        moved: NDArray[Any] = array.transpose(self.axes)
         return moved if self.columns is None else moved[..., self.columns]
-
-    def undone(self, array: NDArray[Any]) -> NDArray[Any]:
-        """The inverse of ``of``."""
-        if self.columns is not None:
-            array = array[..., np.argsort(self.columns)]
-        return array.transpose(tuple(np.argsort(self.axes)))
 
 
 @dataclass(frozen=True)
@@ -196,7 +190,9 @@ class _Pass:
         else:
             found = [order.axes for order in orders if order.axes != _as_is(node)]
             axes = found[0] if found else _as_is(node)
-        moved = {name: _by_axes(node.attrs[name], axes) for name in ("pads", "steps", "times") if name in node.attrs}
+        moved: dict[str, Any] = {
+            name: _by_axes(node.attrs[name], axes) for name in ("pads", "steps", "times") if name in node.attrs
+        }
         if "axis" in node.attrs:
             moved["axis"] = axes.index(int(node.attrs["axis"]))
         return self._reading(node, axes, **moved), Order(axes, orders[0].columns if len(orders) == 1 else None)

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mpq_plugins.errors import ModelError
 from mpq_plugins.exporters.litert.requirements import require, schema
 from mpq_plugins.graph.arithmetic import int8_zero_point
 from mpq_plugins.graph.node import Batch, Shape
 from mpq_plugins.grid import Grid
 
+IDENTIFIER = b"TFL3"
 VERSIONS = {
     "CONV_2D": 3,
     "DEPTHWISE_CONV_2D": 3,
@@ -187,14 +189,16 @@ class FlatbufferWriter:
 
 
 def unpacked(flat: bytes) -> Any:
-    """A file as the schema's ModelT."""
+    """A file as the schema's ModelT. Raises ModelError for what is none."""
+    if bytes(flat[4:8]) != IDENTIFIER:
+        raise ModelError("this is no LiteRT file: the bytes that name its format are missing")
     return schema().ModelT.InitFromPackedBuf(bytearray(flat), 0)
 
 
 def as_bytes(model: Any) -> bytes:
     """A ModelT as a file."""
     builder = require("flatbuffers").Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
+    builder.Finish(model.Pack(builder), IDENTIFIER)
     return bytes(builder.Output())
 
 
@@ -207,4 +211,4 @@ def packed(codes: NDArray[Any]) -> NDArray[np.uint8]:
     halves = np.ravel(codes).astype(np.int8).view(np.uint8) & 15
     if len(halves) % 2:
         halves = np.append(halves, np.uint8(0))
-    return halves[::2] | (halves[1::2] << 4)
+    return (halves[::2] | (halves[1::2] << 4)).astype(np.uint8)

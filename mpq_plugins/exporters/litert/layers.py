@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,7 @@ def transposed_convolution(emission: Emission, node: Node, inputs: list[int], gr
     return done()
 
 
-def image_of(emission: Emission, node: Node, wide: Node, grid: Grid, name: str) -> tuple[int, Any]:
+def image_of(emission: Emission, node: Node, wide: Node, grid: Grid, name: str) -> tuple[int, Callable[[], int]]:
     """The image that the op writes, and what gives the node's output from it once it is written."""
     if wide is node:
         output = emission.codes(name, node.shape, grid)

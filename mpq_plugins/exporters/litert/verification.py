@@ -32,8 +32,8 @@ def compare(
     graph = simulation.graph
     if len(arrays) != len(graph.arguments):
         raise ModelError(f"the model takes {len(graph.arguments)} inputs, and was given {len(arrays)}")
-    tensors = tensor_names(flat)
     orders = laid_out(graph, "NHWC", bool(facts_of(flat).get(KEPT_LAYOUT))).orders
+    tensors = tensor_names(flat)
     found = _compared(flat, simulation, orders, arrays, kernels, _ends(graph, tensors))
     mismatched = sum(int(np.count_nonzero(d)) for d in found.values())
     off_by_one = sum(int(np.count_nonzero(np.abs(d) == 1)) for d in found.values())
