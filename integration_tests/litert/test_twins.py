@@ -30,8 +30,8 @@ def flat_model():
     )
 
 
-MOVED = ("reshape", "transpose")
-"""Ops after which the twins may lie differently: columns of flattened images have one order in each framework."""
+MOVED = ("pad", "reshape", "transpose")
+"""Ops after which the twins lie differently: padded channels, and columns of flattened images."""
 TWINS = {
     "resnet": (ResNet, keras_twin.resnet, images()),
     "flattened": (flat_model, lambda: keras_twin.flattening(5), IMAGES),
@@ -68,7 +68,7 @@ def test_a_torch_graph_channels_last_computes_the_codes_of_the_keras_graph(twins
     given = tf.constant(keras_twin.as_array(x))
     got, expected = (Simulation(q, reading.runner).run([given]) for q in (laid, wanted))
     shared = [node.name for node in wanted.graph.nodes if node.name in laid.graph and node.op not in MOVED]
-    assert len(shared) >= 6
+    assert len(shared) >= 5
     for name in shared:
         np.testing.assert_array_equal(got[name], expected[name], err_msg=name)
 
