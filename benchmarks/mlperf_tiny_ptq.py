@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 import mpq_plugins as mpq
 import mpq_tfmot
 from benchmarks.keras_models import TASKS, Task
+from mpq_plugins.exporters.litert.running import run_litert
 from mpq_plugins.silence import silenced
-from mpq_tfmot.verification import run_litert
 
 WEIGHTS = {
     "channel": "per channel",

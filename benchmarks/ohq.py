@@ -132,7 +132,7 @@ def litert_case(name: str, data: Path, images: int | None) -> Case:
     """ResNet8 or MobileNetV1 0.75 in LiteRT with XNNPACK."""
     import mpq_tfmot
     from benchmarks.keras_models import TASKS
-    from mpq_tfmot.verification import run_litert
+    from mpq_plugins.exporters.litert.running import run_litert
 
     task = TASKS[name](data, 128 if name == "resnet8" else 64)
     test, labels = task.images[:images], task.labels[:images]

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 import mpq_plugins as mpq
 import mpq_tfmot
 from benchmarks.keras_models import Task, cifar10, resnet8
+from mpq_plugins.exporters.litert.running import run_litert
 from mpq_plugins.silence import silenced
 from mpq_tfmot.keras import keras, tf
-from mpq_tfmot.verification import run_litert
 
 BATCH = 128
 CALIBRATION = 16

@@ -21,23 +21,23 @@ _HOMES = {
     "search": "api",
     "sensitivity": "sensitivities",
     "simulate": "api",
-    "sizes": "litert_sizes",
+    "sizes": "litert",
     "synthetic_inputs": "synthetic",
     "time_models": "latency",
     "time_recipe": "latency",
     "to_litert": "api",
     "to_onnx": "onnx",
-    "Verification": "verification",
-    "verify": "verification",
+    "Verification": "litert",
+    "verify": "litert",
     "verify_integers": "integer_program",
     "verify_onnx": "onnx",
 }
 
-__all__ = sorted([*_HOMES, "onnx"])
+__all__ = sorted([*_HOMES, "litert", "onnx"])
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES and name != "onnx":
+    if name not in _HOMES and name not in ("litert", "onnx"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
         importlib.import_module("mpq_tfmot.keras")  # first of all: it silences TensorFlow and chooses its Keras

@@ -7,7 +7,6 @@ from typing import Any
 
 from mpq_plugins import plugins
 from mpq_plugins.budget import Budget
-from mpq_plugins.errors import TargetError
 from mpq_plugins.graph.placing import put_on_grids
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.inventory import Inventory
@@ -21,7 +20,6 @@ from mpq_plugins.targets import Target
 from mpq_tfmot.batches import as_chunks
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.latency import time_recipe
-from mpq_tfmot.litert import write_litert
 from mpq_tfmot.reader.fitting import read_fitting, read_quantized
 from mpq_tfmot.reader.reading import read_model
 from mpq_tfmot.reader.writing import with_graph, write_model
@@ -125,21 +123,6 @@ def to_litert(model: Any, recipe: Recipe, pack: bool = True) -> bytes:
     exact. Raises UnsupportedOp, naming the layers, where a part would stay float; a softmax or sigmoid at
     the end runs in float on the dequantized outputs.
     """
-    target = plugins.target(recipe.target)
-    if target.runtime is None or target.runtime.framework != "tfmot":
-        runs = f"runs on {target.runtime.framework}" if target.runtime else "has no runtime"
-        raise TargetError(
-            f"target {target.name!r} {runs}, not on LiteRT, and rounds otherwise; search for litert-po2, or "
-            "take the grids over with dataclasses.replace(recipe, target='litert-po2')"
-        )
-    from mpq_tfmot.canonical import canonicalize
-    from mpq_tfmot.model_sites import take_inventory
-    from mpq_tfmot.simulation import Simulation
-    from mpq_tfmot.simulation import put_on_grids as placed
+    from mpq_tfmot import litert  # it verifies simulations too, and so imports what is above
 
-    canonical = canonicalize(model)
-    sites = take_inventory(canonical)
-    simulation = Simulation(placed(canonical, sites.grid_of, recipe), recipe, sites.grid_of, target)
-    for site in take_inventory(simulation.model).inventory:
-        target.check(site, recipe[site.name])
-    return write_litert(simulation, pack)
+    return litert.export(model, recipe, pack=pack)

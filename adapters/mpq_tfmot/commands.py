@@ -28,8 +28,8 @@ from mpq_tfmot.integer_program import integers as lower
 from mpq_tfmot.integer_program import verify_integers
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.layer_noise import site_values
+from mpq_tfmot.litert import verify as compare
 from mpq_tfmot.reader.reading import read_model
-from mpq_tfmot.verification import verify as compare
 
 __all__ = [
     "EXPORTS",

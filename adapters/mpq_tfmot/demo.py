@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from mpq_plugins.budget import Budget
 from mpq_plugins.demo import AVERAGE_BITS, CALIBRATION_IMAGES, DemoRow, digits
+from mpq_plugins.exporters.litert.running import run_litert
 from mpq_plugins.recipe import Recipe
 from mpq_tfmot.api import constrain, search, simulate, to_litert
 from mpq_tfmot.keras import keras
-from mpq_tfmot.verification import run_litert, verify
+from mpq_tfmot.litert import verify
 
 RUNTIME = "LiteRT (XNNPACK)"
 TARGET = "litert-po2"

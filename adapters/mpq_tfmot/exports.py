@@ -11,7 +11,7 @@ from mpq_plugins.command_protocol import Exported, ExportFormat
 from mpq_plugins.recipe import Recipe
 from mpq_tfmot.api import constrain, simulate, to_litert
 from mpq_tfmot.batches import Batch
-from mpq_tfmot.verification import verify
+from mpq_tfmot.litert import verify
 
 
 def to_flatbuffer(model: Any, recipe: Recipe, batches: Sequence[Batch]) -> Exported:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mpq_plugins import plugins
+from mpq_plugins.exporters.litert.running import interpreter
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.graph.workloads import model_work
 from mpq_plugins.latency.clock import Timing, time_in_turns
@@ -21,7 +22,6 @@ from mpq_plugins.silence import silenced
 from mpq_plugins.targets import Target
 from mpq_tfmot.arithmetic import XNNPACK
 from mpq_tfmot.reader.reading import read_model
-from mpq_tfmot.verification import interpreter
 
 
 def measure_latency(

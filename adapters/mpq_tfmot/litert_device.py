@@ -10,24 +10,28 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tensorflow.lite.python import schema_py_generated as schema
 
 from mpq_plugins import plugins
 from mpq_plugins.errors import CostError
+from mpq_plugins.exporters.litert import limits
+from mpq_plugins.exporters.litert.flatbuffer import FlatbufferWriter, as_bytes, unpacked
+from mpq_plugins.exporters.litert.limits import PACKED_BITS
+from mpq_plugins.exporters.litert.requirements import schema
+from mpq_plugins.exporters.litert.running import interpreter
+from mpq_plugins.exporters.litert.writer import write_litert
+from mpq_plugins.graph.node import ARGUMENT, INPUT, INPUT_SUFFIX, Batch, Graph, Node
+from mpq_plugins.graph.ops import op_of
+from mpq_plugins.graph.placing import put_on_grids
+from mpq_plugins.graph.quantized import QuantizedGraph
+from mpq_plugins.graph.weights import from_framework
+from mpq_plugins.graph.windows import same_padding
 from mpq_plugins.grid import Grid
 from mpq_plugins.latency.clock import seconds_per_call
 from mpq_plugins.latency.device import Device, machine_facts
 from mpq_plugins.latency.rapl import joules_per_call
-from mpq_plugins.latency.workload import Workload
+from mpq_plugins.latency.workload import Shape, Workload
 from mpq_plugins.silence import silenced
 from mpq_plugins.targets import Target
-from mpq_tfmot.arithmetic import XNNPACK
-from mpq_tfmot.canonical import CanonicalModel
-from mpq_tfmot.canonical_ops import OWN_GRID, Op
-from mpq_tfmot.flatbuffer import FlatbufferWriter
-from mpq_tfmot.litert import PACKED_BITS, write_litert
-from mpq_tfmot.simulation import Simulation
-from mpq_tfmot.verification import interpreter
 
 CONTAINER_BITS = 8
 MOST_COPIES = 8
@@ -80,11 +84,9 @@ def _clip(workload: Workload, bounds: int) -> Workload | None:
 
 
 def packs(workload: Workload, kernels: str) -> bool:
-    """Whether weights of at most 4 bits are stored two to a byte (litert.py says where that stays exact)."""
-    if workload.op == "conv_transpose2d":
-        return False
-    pointwise = workload.op in ("conv1d", "conv2d") and {*workload.weight[2:], *workload.stride} == {1}
-    return kernels != XNNPACK or workload.op == "linear" or pointwise
+    """Whether weights of at most 4 bits are stored two to a byte, where no bias is too large for it."""
+    node = _node(workload, "y", ("x",))
+    return limits.packs(node, kernels)
 
 
 def seconds(target: Target, workload: Workload) -> float:
@@ -130,66 +132,61 @@ def flatbuffer(target: Target, workload: Workload, copies: int = 1) -> bytes:
     if workload.op in ("input", "dequantize", "float", "clip"):
         return _plain_model(workload, copies)
     shapes = [_shape(workload, shape) for shape in workload.inputs]
-    sources = [tuple(f"x{copy}_{index}" for index in range(len(shapes))) for copy in range(copies)]
-    first = [Op(name, "input", (), shape) for row in sources for name, shape in zip(row, shapes, strict=True)]
-    made = [_op(workload, f"y{copy}", row) for copy, row in enumerate(sources)]
-    names = tuple(op.name for op in made)
-    grid_of = {op.name: op.name for op in (*first, *made)}
-    keeps = workload.op not in OWN_GRID
-    grids = {op.name: UNSIGNED for op in first} | dict.fromkeys(names, UNSIGNED if keeps else SIGNED)
-    for op in made:
-        if op.weighted:
-            exponents: Any = 0
-            axis = None
-            if workload.per_channel:
-                axis = op.weight.ndim + op.channel_axis
-                exponents = [0] * op.weight.shape[axis]
-            grids[op.weight_site] = Grid.power_of_two(workload.weight_bits or CONTAINER_BITS, exponents, axis=axis)
-    model = CanonicalModel((*first, *made), names)
-    whole = write_litert(Simulation(model, grids, grid_of, target))
-    return _core(whole, [op.name for op in first], list(names))
+    nodes: list[Node] = []
+    made: list[Node] = []
+    for copy in range(copies):
+        sources = [f"x{copy}_{index}" for index in range(len(shapes))]
+        for name, shape in zip(sources, shapes, strict=True):
+            index = len([node for node in nodes if node.op == ARGUMENT])
+            nodes.append(Node(name, ARGUMENT, (), (Batch(), *shape), attrs={"index": index}))
+            nodes.append(Node(name + INPUT_SUFFIX, INPUT, (name,), (Batch(), *shape)))
+        made.append(_node(workload, f"y{copy}", tuple(name + INPUT_SUFFIX for name in sources)))
+    graph = Graph((*nodes, *made), tuple(node.name for node in made), "NHWC")
+    kept = op_of(made[0]).grid != "own"
+    grids = {node.site: UNSIGNED for node in nodes} | {node.name: UNSIGNED if kept else SIGNED for node in made}
+    for node in made:
+        if node.weight is not None:
+            exponents = [0] * len(node.weight) if workload.per_channel else 0
+            axis = 0 if workload.per_channel else None
+            grids[node.weight_site] = Grid.power_of_two(workload.weight_bits or CONTAINER_BITS, exponents, axis=axis)
+    grid_of = {node.name: node.site for node in graph.nodes if node.op != ARGUMENT}
+    whole = write_litert(QuantizedGraph(put_on_grids(graph, grid_of, grids), grids, grid_of, target))
+    return _core(whole, [node.name for node in nodes if node.op == ARGUMENT], [node.name for node in made])
 
 
-def _op(workload: Workload, name: str, inputs: tuple[str, ...]) -> Op:
-    """The canonical op of a workload, with random weights."""
-    shape = _shape(workload, workload.output)
+def _node(workload: Workload, name: str, inputs: tuple[str, ...]) -> Node:
+    """The node of a workload, with random weights."""
+    sample = _shape(workload, workload.output)
+    shape = (Batch(), *sample)
     if not workload.weight:
-        kind = "upsample" if workload.option("times") else workload.op
-        return Op(name, kind, inputs, shape, options=_options(workload))
+        attrs = dict(workload.options)
+        if "steps" in attrs:
+            raise CostError(f"LiteRT has no kernel for {workload} that is known here")
+        words = {"order": "transpose", "times": "upsample"}
+        op = next((word for key, word in words.items() if key in attrs), workload.op)
+        return Node(name, "sigmoid" if op == "lookup" else op, inputs, shape, attrs=attrs)
     weight = np.random.default_rng(len(name)).uniform(-1, 1, workload.weight)
     if workload.op == "linear":
-        return Op(name, "linear", inputs, shape, weight.T, np.zeros(workload.channels))
-    spatial = tuple(range(2, weight.ndim))
-    if workload.op.startswith("depthwise"):
-        multiplier = workload.channels // workload.groups
-        keras = np.moveaxis(weight[:, 0], 0, -1).reshape(*workload.weight[2:], workload.groups, multiplier)
-    else:
-        keras = weight.transpose(*spatial, 1, 0)
-    options = {"strides": workload.stride, "padding": _padding(workload), "dilation": workload.dilation}
-    return Op(name, workload.op, inputs, shape, keras, np.zeros(workload.channels), options=options)
+        return Node(name, "linear", inputs, shape, weight, np.zeros(workload.channels))
+    weight = from_framework(workload.op, "NCHW", weight, workload.groups)
+    sizes = _shape(workload, workload.inputs[0])[:-1]
+    attrs = {"stride": workload.stride, "dilation": workload.dilation, "groups": workload.groups}
+    attrs["padding"] = _sides(workload, sizes, sample[:-1])
+    return Node(name, workload.op, inputs, shape, weight, np.zeros(workload.channels), attrs=attrs)
 
 
-def _options(workload: Workload) -> dict[str, Any]:
-    """The options of a canonical op without a weight."""
-    given = dict(workload.options)
-    if workload.op == "lookup":
-        return {"function": lambda x: x}
-    if workload.op in ("max_pool", "avg_pool"):
-        padded = any(side for sides in given["padding"] for side in sides)
-        return {"pool": given["kernel"], "strides": given["stride"], "padding": "same" if padded else "valid"}
-    if "steps" in given:
-        raise CostError(f"LiteRT has no kernel for {workload} that is known here")
-    samples = {"pads": "paddings", "times": "repeats"}
-    renamed = {samples[key]: value[1:] for key, value in given.items() if key in samples}
-    whole = {"axes": "axes", "keepdims": "keepdims", "axis": "axis", "order": "permutation"}
-    return renamed | {whole[key]: value for key, value in given.items() if key in whole}
-
-
-def _padding(workload: Workload) -> str:
-    """Keras' word for the padding; numbers, as torch gives them, are "same" where they are none of "valid"."""
-    if isinstance(workload.padding, str):
-        return workload.padding
-    return "same" if any(workload.padding) else "valid"
+def _sides(workload: Workload, sizes: Shape, outside: Shape) -> Any:
+    """Both sides of each axis: the workload's padding is "same", one number an axis, or both sides of each."""
+    kernel, padding = workload.weight[2:], workload.padding
+    each = list(zip(sizes, kernel, workload.stride, workload.dilation, outside, strict=True))
+    if workload.op.startswith("conv_transpose"):
+        wholes = [(n - 1) * s + d * (k - 1) + 1 - out for n, k, s, d, out in each]
+        if isinstance(padding, str):
+            return tuple((max(whole, 0) // 2, whole - max(whole, 0) // 2) for whole in wholes)
+        return tuple((first, whole - first) for first, whole in zip(padding, wholes, strict=True))
+    if isinstance(padding, str):
+        return tuple(same_padding(n, k, s, d) if padding == "same" else (0, 0) for n, k, s, d, _ in each)
+    return tuple(side if isinstance(side, tuple) else (side, side) for side in padding)
 
 
 def _shape(workload: Workload, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -199,7 +196,7 @@ def _shape(workload: Workload, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _plain_model(workload: Workload, copies: int) -> bytes:
     """The ops that stand between floats and codes, and the clip of a grid."""
-    writer, shape = FlatbufferWriter(), workload.inputs[0]
+    writer, shape = FlatbufferWriter(), (Batch(), *workload.inputs[0])
     known = {"softmax": ("SOFTMAX", {"beta": 1.0}), "sigmoid": ("LOGISTIC", {})}
     floats = workload.op in ("input", "float")
     x = writer.variable("x", shape, "float32" if floats else "int8", None if floats else UNSIGNED)
@@ -224,20 +221,18 @@ def _plain_model(workload: Workload, copies: int) -> bytes:
                 )
                 tensor = writer.op(code, [tensor, constant], writer.variable(f"{name}/{code}", shape, "int8", UNSIGNED))
             outputs.append(tensor)
-    return writer.finish([x], outputs, "a workload")
+    named = [(f"y{index}", output) for index, output in enumerate(outputs)]
+    return writer.finish([("x", x)], named, "a workload")
 
 
 def _core(flat: bytes, inputs: list[str], outputs: list[str]) -> bytes:
     """A model without the quantization in front of its inputs and the dequantization behind its outputs."""
-    import flatbuffers
-
-    model = schema.ModelT.InitFromPackedBuf(bytearray(flat), 0)
+    model = unpacked(flat)
     graph = model.subgraphs[0]
     index = {tensor.name.decode(): i for i, tensor in enumerate(graph.tensors)}
-    ends = (schema.BuiltinOperator.QUANTIZE, schema.BuiltinOperator.DEQUANTIZE)
+    operators = schema().BuiltinOperator
+    ends = (operators.QUANTIZE, operators.DEQUANTIZE)
     graph.operators = [o for o in graph.operators if model.operatorCodes[o.opcodeIndex].builtinCode not in ends]
     graph.inputs, graph.outputs = [index[name] for name in inputs], [index[name] for name in outputs]
     model.signatureDefs = []
-    builder = flatbuffers.Builder(len(flat))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return as_bytes(model)

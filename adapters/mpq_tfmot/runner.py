@@ -103,6 +103,8 @@ class TensorflowRunner(TensorflowOps):
             y = self.max_pool(x[:, None], (1, *kernel), (1, *stride), ((0, 0), *padding), (1, *dilation))
             return tf.squeeze(y, 1)
         x = _padded(x, padding, x.dtype.min)
+        if set(dilation) == {1}:  # tf.nn.pool takes no stride larger than its window
+            return tf.nn.max_pool2d(x, kernel, stride, "VALID")
         return tf.nn.pool(x, kernel, "MAX", stride, "VALID", dilations=dilation)
 
     def window_sum(self, x: Any, kernel: Sizes, stride: Sizes, padding: Sides) -> Any:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mpq_plugins import plugins
 from mpq_plugins.command_protocol import Measured
 from mpq_plugins.errors import ModelError
+from mpq_plugins.exporters.litert import exporting
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.hardware.onnxruntime import ONNXRUNTIME
 from mpq_plugins.integers.program import Program
@@ -122,8 +123,12 @@ def integers(on_grid: nn.Module, recipe: Recipe, batches: Sequence[Batch]) -> tu
 
 def verify(on_grid: nn.Module, recipe: Recipe, batches: Sequence[Batch]) -> Verification:
     """The model, converted for what runs the recipe's target, against its simulation, on the batches."""
-    simulated = fx.simulate(on_grid, recipe)
     runtime = plugins.target(recipe.target).runtime
+    if runtime is not None and runtime.framework == exporting.FRAMEWORK:
+        from mpq_torch import litert
+
+        return litert.verify(litert.export(on_grid, recipe, batches[0]), on_grid, list(batches), recipe)
+    simulated = fx.simulate(on_grid, recipe)
     if runtime is not None and runtime.framework == ONNXRUNTIME:
         from mpq_torch import onnx
 

@@ -49,10 +49,25 @@ def to_onnx(model: nn.Module, recipe: Recipe, batches: Sequence[Batch]) -> Expor
     return Exported(content, "ONNX with QuantizeLinear and DequantizeLinear", verification)
 
 
+def to_flatbuffer(model: nn.Module, recipe: Recipe, batches: Sequence[Batch]) -> Exported:
+    """The model as a LiteRT flatbuffer of integer ops, verified against the simulation."""
+    from mpq_torch import litert
+
+    on_grid = fx.constrain(model, recipe, list(batches))
+    flat = litert.export(on_grid, recipe, batches[0])
+    verification = litert.verify(flat, on_grid, list(batches), recipe)
+    summary = "LiteRT flatbuffer of integer ops; input and output are float32, images channels last"
+    return Exported(flat, summary, verification)
+
+
 def _equal(a: Any, b: Any) -> bool:
     pairs = zip(torch.utils._pytree.tree_leaves(a), torch.utils._pytree.tree_leaves(b), strict=True)
     return all(torch.equal(x, y) for x, y in pairs if isinstance(x, torch.Tensor))
 
 
-EXPORTS = {"torch": ExportFormat(".pt", to_torch), "onnx": ExportFormat(".onnx", to_onnx)}
+EXPORTS = {
+    "torch": ExportFormat(".pt", to_torch),
+    "onnx": ExportFormat(".onnx", to_onnx),
+    "litert": ExportFormat(".tflite", to_flatbuffer),
+}
 """By the name that ``--to`` takes."""

@@ -24,7 +24,7 @@ class TorchFramework:
     summary: str = "torch.ao FX graph mode quantization"
     requirement: str = "mpq-plugins[torch]"
     model_suffixes: tuple[str, ...] = (".pt2",)
-    export_formats: tuple[str, ...] = ("torch", "onnx")
+    export_formats: tuple[str, ...] = ("torch", "onnx", "litert")
 
     def available(self) -> bool:
         """Whether torch is installed; found without importing it."""

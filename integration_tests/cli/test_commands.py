@@ -105,7 +105,7 @@ def test_an_exported_onnx_model_gives_the_simulated_numbers(case: Case, tmp_path
 @pytest.mark.parametrize("case", ["tfmot"], indirect=True)
 def test_an_exported_litert_model_gives_the_simulated_numbers(found: Path, case: Case, tmp_path: Path) -> None:
     import mpq_tfmot
-    from mpq_tfmot.verification import run_litert
+    from mpq_plugins.exporters.litert.running import run_litert
 
     said = invoke_json("export", found / "recipe.json", *case.options, "--to", "litert", "-o", tmp_path / "m.tflite")
     model, data = load_model(case.reference("model")).model, load_calibration(case.reference("calibration"))

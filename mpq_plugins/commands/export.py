@@ -16,7 +16,7 @@ def export(
     recipe: Annotated[Path, typer.Argument(help="A recipe, as `mpq search` writes it.")],
     model: options.Model,
     calibration: options.Calibration,
-    to: Annotated[str, typer.Option(help="litert (Keras models), torch (torch models), or onnx (both).")],
+    to: Annotated[str, typer.Option(help="torch (torch models), onnx or litert (torch and Keras models).")],
     framework: options.Framework = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Where to write it; by default the recipe's name.")

@@ -21,6 +21,8 @@ from mpq_plugins.grid import Grid
 ADD_BITS = 20
 """XNNPACK's add brings the larger of its two multipliers to between 2**20 and 2**21."""
 EXACT_IN_FLOAT32 = 2**24
+VECTOR = 8
+"""How many channels LiteRT's optimized kernels requantize at once."""
 
 
 def rounded(run: Runner, x: Any, rounding: Rounding) -> Any:
@@ -68,11 +70,24 @@ def requantized(run: Runner, accumulator: Any, scale: NDArray[np.float32], round
     return rounded(run, run.to_precision(accumulator, "float32") * run.tensor(scale, "float32"), rounding)
 
 
-def fixed_point_product(run: Runner, accumulator: Any, scale: ArrayLike) -> Any:
+def in_whole_vectors(channels: int) -> NDArray[np.bool_]:
+    """Which channels fill vectors of LiteRT's optimized kernels, and so are shifted half up instead of half away.
+
+    >>> in_whole_vectors(10).tolist() == [True] * 8 + [False] * 2
+    True
+    """
+    found: NDArray[np.bool_] = np.arange(channels) < channels // VECTOR * VECTOR
+    return found
+
+
+def fixed_point_product(
+    run: Runner, accumulator: Any, scale: ArrayLike, upward: NDArray[np.bool_] | None = None
+) -> Any:
     """Codes of an accumulator times a scale, as LiteRT's MultiplyByQuantizedMultiplier.
 
     By a multiplier of 31 bits, rounded half up, then a right shift, half away from zero. accumulator: float64 codes
     within int32, so that the product of 62 bits is formed in two halves, exactly.
+    upward: where the shift is half up instead, shaped to broadcast against the accumulator.
     """
     multiplier, shift = quantized_multiplier(scale)
     codes = accumulator * run.tensor(np.asarray(2.0 ** np.maximum(shift, 0)), "float64")
@@ -83,8 +98,11 @@ def fixed_point_product(run: Runner, accumulator: Any, scale: ArrayLike) -> Any:
     whole = run.floor(first / 2.0**16)
     rest = (first - whole * 2.0**16) * half + codes * run.tensor(lower, "float64")
     high = whole + run.floor((rest + 2.0**30) / 2.0**31)
-    right = np.asarray(2.0 ** np.maximum(-shift, 0))
-    return rounded(run, high / run.tensor(right, "float64"), "half_away")
+    shifted = high / run.tensor(np.asarray(2.0 ** np.maximum(-shift, 0)), "float64")
+    away = rounded(run, shifted, "half_away")
+    if upward is None:
+        return away
+    return run.where(run.tensor(upward), rounded(run, shifted, "half_up"), away)
 
 
 def quantized_multiplier(scale: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

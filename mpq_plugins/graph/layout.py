@@ -1,152 +1,292 @@
-"""The same graph for a runtime or a format that wants images and signals in the other layout.
+"""A graph in another layout: channels last instead of behind the batch, or the other way round.
 
-Only what looks at rows and columns has to move; what does not care for the order of axes moves with it, so that few
-transposes are left. What the model takes and returns, and what float parts and constants hold, stays as it was.
+What looks at rows and columns dictates the layout of its tensors; everything else follows what it reads. Tensors
+without an image's layout (tokens, features) stay as they are. Where neither layout fits a tensor, a "transpose" is
+put in front of what reads it; where a linear reads flattened images, its columns are permuted instead, which changes
+no sum, no grid and no name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from mpq_plugins.graph.node import BATCH_NORM, FLOAT, INPUT, RAW, Graph, Layout, Node, Shape
+import numpy as np
+from numpy.typing import NDArray
+
+from mpq_plugins.graph.node import (
+    ARGUMENT,
+    BATCH_NORM,
+    CONSTANT,
+    FLOAT,
+    RAW,
+    Batch,
+    Graph,
+    Layout,
+    Node,
+    Operand,
+    Shape,
+)
 from mpq_plugins.graph.op import AxisAttribute
 from mpq_plugins.graph.ops import is_op, op_of
 from mpq_plugins.graph.quantized import QuantizedGraph
 
-Order = tuple[int, ...]
+Axes = tuple[int, ...]
+"""Axes of a tensor in their new order: the new axis i is the old axis ``axes[i]``."""
 
 
 @dataclass(frozen=True)
-class Converted:
-    """A graph in another layout.
+class Order:
+    """How a tensor lies in the new graph. columns: of its last axis, the old index of each; None as they were."""
 
-    Nodes keep their names. orders: node -> the axes of its output, as axes of what it was, where that changed.
-    copies: the transposes that were put in -> the node whose output each one moves.
-    """
+    axes: Axes
+    columns: NDArray[np.int64] | None = None
+
+    def of(self, array: NDArray[Any]) -> NDArray[Any]:
+        """An array as the old graph has it, as the new one has it."""
+        moved: NDArray[Any] = array.transpose(self.axes)
+        return moved if self.columns is None else moved[..., self.columns]
+
+
+@dataclass(frozen=True)
+class Laid:
+    """A graph in its new layout. orders: of every node of the old graph, which has its name in the new one too."""
 
     graph: Graph
     orders: Mapping[str, Order]
-    copies: Mapping[str, str]
 
 
-def order_to(layout: Layout, rank: int) -> Order:
-    """The axes of a tensor in a layout, as axes of the other one.
+def to_layout(graph: Graph, layout: Layout) -> Graph:
+    """The same network in another layout; arguments and results that are images are in that layout too."""
+    return laid_out(graph, layout).graph
 
-    >>> order_to("NCHW", 4), order_to("NHWC", 3)
-    ((0, 3, 1, 2), (0, 2, 1))
+
+def laid_out(graph: Graph, layout: Layout, keep_ends: bool = False, absorb: bool = True) -> Laid:
+    """The same network in another layout, and how its tensors lie.
+
+    keep_ends: arguments and results stay as they are, transposed inside. absorb: let linears take flattened images in
+    any order of columns; False transposes in front of the flattening, so that every site is a transpose of itself.
     """
-    return (0, rank - 1, *range(1, rank - 1)) if layout == "NCHW" else (0, *range(2, rank), 1)
-
-
-def to_layout(graph: Graph, layout: Layout) -> Converted:
-    """The graph in a layout, which computes the same numbers."""
     if graph.layout == layout:
-        return Converted(graph, {}, {})
-    return _Converter(graph, layout).convert()
+        return Laid(graph, {node.name: Order(_as_is(node)) for node in graph.nodes})
+    return _Pass(graph, layout, keep_ends, absorb).run()
 
 
-def quantized_to_layout(quantized: QuantizedGraph, layout: Layout) -> tuple[QuantizedGraph, Mapping[str, Order]]:
-    """A graph on its grids in a layout, and the orders of ``Converted``."""
-    converted = to_layout(quantized.graph, layout)
-    on_grids = {copy: name for copy, name in converted.copies.items() if name in quantized.grid_of}
-    grid_of = {**quantized.grid_of, **{copy: quantized.grid_of[name] for copy, name in on_grids.items()}}
-    moved = QuantizedGraph(converted.graph, quantized.grids, grid_of, quantized.target)
-    return moved, converted.orders
+def quantized_in_layout(
+    quantized: QuantizedGraph, layout: Layout, keep_ends: bool = False, absorb: bool = True
+) -> tuple[QuantizedGraph, Mapping[str, Order]]:
+    """A quantized graph in another layout, on the same grids of the same sites, and how its tensors lie."""
+    laid = laid_out(quantized.graph, layout, keep_ends, absorb)
+    grid_of = dict(quantized.grid_of)
+    for node in laid.graph.nodes:
+        if node.name not in quantized.graph and node.op not in RAW:
+            grid_of[node.name] = grid_of[node.inputs[0]]
+    return QuantizedGraph(laid.graph, quantized.grids, grid_of, quantized.target), laid.orders
 
 
-@dataclass
-class _Converter:
-    graph: Graph
-    layout: Layout
-    nodes: list[Node] = field(default_factory=list)
-    moved: set[str] = field(default_factory=set)
-    """The nodes whose outputs lie in the new layout."""
-    copies: dict[str, str] = field(default_factory=dict)
-    made: dict[tuple[str, bool], str] = field(default_factory=dict)
-    """(node, whether in the new layout) -> the node that has its output so."""
+def image_axes(rank: int, layout: Layout) -> Axes:
+    """The axes of an image of the other layout, in this one's order.
 
-    def convert(self) -> Converted:
+    >>> image_axes(4, "NHWC"), image_axes(4, "NCHW")
+    ((0, 2, 3, 1), (0, 3, 1, 2))
+    """
+    if layout == "NHWC":
+        return (0, *range(2, rank), 1)
+    return (0, rank - 1, *range(1, rank - 1))
+
+
+def _as_is(node: Node) -> Axes:
+    return tuple(range(len(node.shape)))
+
+
+def _by_axes(values: Sequence[Any], axes: Axes) -> tuple[Any, ...]:
+    return tuple(values[axis] for axis in axes)
+
+
+class _Pass:
+    def __init__(self, graph: Graph, layout: Layout, keep_ends: bool, absorb: bool) -> None:
+        self.graph = graph
+        self.layout: Layout = layout
+        self.keep_ends, self.absorb = keep_ends, absorb
+        self.nodes: list[Node] = []
+        self.orders: dict[str, Order] = {}
+        self.moved: dict[tuple[str, Axes], str] = {}
+        self._wanted: dict[str, bool] = {}
+
+    def run(self) -> Laid:
         for node in self.graph.nodes:
-            self._visit(node)
-        outputs = tuple(self._in(name, False) for name in self.graph.outputs)
-        orders = {name: order_to(self.layout, len(self.graph[name].shape)) for name in self.moved}
-        return Converted(Graph(tuple(self.nodes), outputs, self.layout), orders, self.copies)
+            made, order = self.placed(node)
+            self.nodes.append(made)
+            self.orders[node.name] = order
+        outputs = tuple(
+            self.source(name, _as_is(self.graph[name])) if self.keep_ends else name for name in self.graph.outputs
+        )
+        return Laid(Graph(tuple(self.nodes), outputs, self.layout), self.orders)
 
-    def _visit(self, node: Node) -> None:
-        was = node.attrs.get("was") if node.op == FLOAT else None
-        own = node if was is None else replace(was, inputs=node.inputs)
-        inside = self._moves(own)
-        inputs = tuple(self._in(name, inside) for name in node.inputs)
-        outside = inside and self._stays_moved(own)
-        changed = replace(own, inputs=inputs)
-        if inside:
-            order = order_to(self.layout, self._rank(own))
-            attrs = {name: _moved(value, axis_attributes(own).get(name), order) for name, value in own.attrs.items()}
-            shape = _permuted(own.shape, order_to(self.layout, len(own.shape))) if outside else own.shape
-            changed = replace(changed, attrs=attrs, shape=shape)
-        if was is not None:
-            changed = replace(node, inputs=inputs, shape=changed.shape, attrs={**node.attrs, "was": changed})
-        self.nodes.append(changed)
-        self.made[node.name, outside] = node.name
-        if outside:
-            self.moved.add(node.name)
+    def placed(self, node: Node) -> tuple[Node, Order]:
+        """The node in the new graph, and how its output lies."""
+        if node.op == FLOAT:
+            return self._float(node)
+        if node.op in (ARGUMENT, CONSTANT):
+            return self._given(node)
+        rule = _RULES.get(node.op)
+        if rule is not None:
+            return rule(self, node)
+        if is_op(node) and op_of(node).images:
+            axes = image_axes(len(node.shape), self.layout)
+            return self._reading(node, axes), Order(axes)
+        return self._following(node)
 
-    def _moves(self, node: Node) -> bool:
-        """Whether the node computes in the new layout."""
-        if node.op == BATCH_NORM:
-            return len(node.shape) > 2
-        if node.op in (*RAW, INPUT) or not is_op(node) or op_of(node).ordered:
-            return False
-        if op_of(node).images:
-            return True
-        ranks = {len(self.graph[name].shape) for name in node.inputs}
-        return any(name in self.moved for name in node.inputs) and len(ranks) == 1 and self._can_move(node)
-
-    def _rank(self, node: Node) -> int:
-        return len(self.graph[node.inputs[0]].shape)
-
-    def _can_move(self, node: Node) -> bool:
-        """Whether the output, if axes are lost, lies in one of the two layouts."""
-        if len(node.shape) == self._rank(node):
-            return True
-        left, before = self._left(node)
-        return left == before or self._stays_moved(node)
-
-    def _stays_moved(self, node: Node) -> bool:
-        """Whether the output of a node that computes in the new layout lies in it too."""
-        if len(node.shape) == self._rank(node):
-            return True
-        left, before = self._left(node)
-        return len(before) > 2 and left == tuple(before[axis] for axis in order_to(self.layout, len(before)))
-
-    def _left(self, node: Node) -> tuple[Order, Order]:
-        """The axes that a node leaves, in the new order and in that of before."""
-        lost = node.attrs["axes"]
-        before = range(self._rank(node))
-        order = order_to(self.layout, len(before))
-        return tuple(axis for axis in order if axis not in lost), tuple(axis for axis in before if axis not in lost)
-
-    def _in(self, name: str, moved: bool) -> str:
-        """The node that has the output of this one in one of the layouts; a transpose, if there is none yet."""
-        if (name, moved) not in self.made:
-            source = self.graph[name]
-            order, shape = order_to(self.layout, len(source.shape)), source.shape
-            if moved:
-                shape = _permuted(shape, order)
-            else:
-                order = tuple(order.index(axis) for axis in range(len(order)))
-            copy = f"{name}__{(self.layout if moved else self.graph.layout).lower()}"
-            while copy in self.graph or copy in self.copies:
-                copy += "_"
-            node = Node(copy, "transpose", (self.made[name, not moved],), shape, attrs={"order": order})
-            if source.op in RAW:
-                node = replace(node, op=FLOAT, attrs={"what": "transpose", "was": node})
+    def source(self, name: str, axes: Axes) -> str:
+        """The node that gives a tensor in an order of axes; a transpose of it, where it lies otherwise."""
+        order = self.orders[name]
+        if order.axes == axes:
+            return name
+        if (name, axes) not in self.moved:
+            old = self.graph[name]
+            added = f"{name}__axes{''.join(map(str, axes))}"
+            attrs = {"order": tuple(order.axes.index(axis) for axis in axes)}
+            node = Node(added, "transpose", (name,), _by_axes(old.shape, axes), attrs=attrs)
+            if old.op in RAW:
+                node = Node(added, FLOAT, (name,), node.shape, attrs={"what": "transpose", "was": node})
             self.nodes.append(node)
-            self.copies[copy] = name
-            self.made[name, moved] = copy
-        return self.made[name, moved]
+            self.moved[name, axes] = added
+        return self.moved[name, axes]
+
+    def _reading(self, node: Node, axes: Axes, inputs: Sequence[str] | None = None, **attrs: Any) -> Node:
+        """The node with its inputs and output in an order of axes, and some attrs changed."""
+        sources = inputs or [self.source(name, axes) for name in node.inputs]
+        changed = {**node.attrs, **attrs}
+        return replace(node, inputs=tuple(sources), shape=_by_axes(node.shape, axes), attrs=changed)
+
+    def _given(self, node: Node) -> tuple[Node, Order]:
+        kept = node.op == ARGUMENT and self.keep_ends
+        axes = image_axes(len(node.shape), self.layout) if not kept and self._feeds_images(node) else _as_is(node)
+        if node.op == CONSTANT:
+            value = np.asarray(node.attrs["value"])
+            if value.ndim == len(axes):
+                node = replace(node, attrs={**node.attrs, "value": value.transpose(axes)})
+            else:
+                axes = _as_is(node)
+        return replace(node, shape=_by_axes(node.shape, axes)), Order(axes)
+
+    def _float(self, node: Node) -> tuple[Node, Order]:
+        """What it was moves as that would; functions of one element and along one axis follow what they read."""
+        was = node.attrs.get("was")
+        if was is not None:
+            moved, order = self.placed(replace(was, name=node.name, inputs=node.inputs))
+            attrs = {**node.attrs, "was": moved}
+            return Node(node.name, FLOAT, moved.inputs, moved.shape, attrs=attrs), order
+        arguments = node.attrs.get("arguments", {})
+        plain = {name for name, value in arguments.items() if not isinstance(value, Operand)}
+        known = "function" in node.attrs and plain <= {"axis"}
+        if len(node.inputs) != 1 or not known or not self._same_rank(node):
+            return self._reading_as_is(node)
+        axes = self.orders[node.inputs[0]].axes
+        if "axis" in plain:
+            axis = axes.index(int(arguments["axis"]) % len(axes))
+            return self._reading(node, axes, arguments={**arguments, "axis": axis}), Order(axes)
+        return self._reading(node, axes), Order(axes)
+
+    def _reading_as_is(self, node: Node) -> tuple[Node, Order]:
+        inputs = tuple(self.source(name, _as_is(self.graph[name])) for name in node.inputs)
+        return replace(node, inputs=inputs), Order(_as_is(node))
+
+    def _same_rank(self, node: Node) -> bool:
+        return all(len(self.graph[name].shape) == len(node.shape) for name in node.inputs)
+
+    def _following(self, node: Node) -> tuple[Node, Order]:
+        """An op that does the same to every axis, or to some that its attrs name: it takes the order of its inputs."""
+        if not self._same_rank(node):
+            return self._reading_as_is(node)
+        orders = [self.orders[name] for name in node.inputs]
+        if len(orders) == 1:
+            axes = orders[0].axes
+        else:
+            found = [order.axes for order in orders if order.axes != _as_is(node)]
+            axes = found[0] if found else _as_is(node)
+        moved: dict[str, Any] = {}
+        for name, kind in axis_attributes(node).items():
+            value = node.attrs[name]
+            moved[name] = axes.index(int(value)) if kind == "one" else _by_axes(value, axes)
+        return self._reading(node, axes, **moved), Order(axes, orders[0].columns if len(orders) == 1 else None)
+
+    def _linear(self, node: Node) -> tuple[Node, Order]:
+        source = self.orders[node.inputs[0]]
+        last = len(node.shape) - 1
+        axes = source.axes if source.axes[-1] == last else _as_is(node)
+        if source.columns is not None:
+            assert node.weight is not None
+            node = replace(node, weight=np.ascontiguousarray(node.weight[:, source.columns]))
+        return self._reading(node, axes), Order(axes)
+
+    def _mean(self, node: Node) -> tuple[Node, Order]:
+        axes = self.orders[node.inputs[0]].axes
+        over = tuple(int(axis) % len(axes) for axis in node.attrs["axes"])
+        left = axes if node.attrs["keepdims"] else tuple(axis for axis in axes if axis not in over)
+        ranks = sorted(left)
+        out = tuple(ranks.index(axis) for axis in left)
+        attrs = {**node.attrs, "axes": tuple(sorted(axes.index(axis) for axis in over))}
+        return replace(node, shape=_by_axes(node.shape, out), attrs=attrs), Order(out)
+
+    def _transpose(self, node: Node) -> tuple[Node, Order]:
+        axes = self.orders[node.inputs[0]].axes
+        orders = {out: tuple(axes.index(node.attrs["order"][axis]) for axis in out) for out in self._candidates(node)}
+        nothing = [out for out, order in orders.items() if order == _as_is(node)]
+        out = nothing[0] if nothing else next(iter(orders))
+        attrs = {**node.attrs, "order": orders[out]}
+        return replace(node, shape=_by_axes(node.shape, out), attrs=attrs), Order(out)
+
+    def _reshape(self, node: Node) -> tuple[Node, Order]:
+        name = node.inputs[0]
+        before, axes = self.graph[name], self.orders[name].axes
+        for out in self._candidates(node):
+            if _keeps_elements(before.shape, axes, node.shape, out):
+                return replace(node, shape=_by_axes(node.shape, out)), Order(out)
+        if self._is_absorbed(node, before, axes):
+            sizes = [int(size) for size in before.shape[1:] if not isinstance(size, Batch)]
+            index = np.arange(np.prod(sizes)).reshape(sizes).transpose([axis - 1 for axis in axes[1:]])
+            return node, Order(_as_is(node), index.ravel())
+        return self._reading_as_is(node)
+
+    def _candidates(self, node: Node) -> list[Axes]:
+        """The orders that an op which moves axes may choose for its output, the better first."""
+        found = [_as_is(node)]
+        if len(node.shape) > 2:
+            found.append(image_axes(len(node.shape), self.layout))
+        return found[::-1] if self._feeds_images(node) else found
+
+    def _is_absorbed(self, node: Node, before: Node, axes: Axes) -> bool:
+        """Whether the node flattens samples that linears alone read, so that they can take any order of columns."""
+        flat = len(node.shape) == 2 and isinstance(node.shape[0], Batch) and node.shape[0] == before.shape[0]
+        return self.absorb and flat and axes[0] == 0 and self._feeds_linears_only(node)
+
+    def _feeds_linears_only(self, node: Node) -> bool:
+        readers = self.graph.readers(node.name)
+        if node.name in self.graph.outputs or not readers:
+            return False
+        for reader in readers:
+            if reader.op == "linear":
+                calls = [other for other in self.graph.layers if other.weight_site == reader.weight_site]
+                if len(calls) > 1:
+                    return False
+            elif not (_elementwise(reader) and self._feeds_linears_only(reader)):
+                return False
+        return True
+
+    def _feeds_images(self, node: Node) -> bool:
+        """Whether something that looks at rows and columns reads the tensor, at once or behind ops that follow."""
+        if node.name not in self._wanted:
+            self._wanted[node.name] = len(node.shape) > 2 and any(
+                self._looks_at_images(reader) or (_follows(reader) and self._feeds_images(reader))
+                for reader in self.graph.readers(node.name)
+            )
+        return self._wanted[node.name]
+
+    def _looks_at_images(self, node: Node) -> bool:
+        node = node.attrs.get("was") or node
+        return is_op(node) and op_of(node).images
 
 
 def axis_attributes(node: Node) -> Mapping[str, AxisAttribute]:
@@ -154,17 +294,27 @@ def axis_attributes(node: Node) -> Mapping[str, AxisAttribute]:
     return {"axis": "one"} if node.op == BATCH_NORM else op_of(node).axes
 
 
-def _permuted(shape: Shape, order: Order) -> Shape:
-    return tuple(shape[axis] for axis in order)
+def _elementwise(node: Node) -> bool:
+    return is_op(node) and (node.op == "clamp" or op_of(node).table)
 
 
-def _moved(value: Any, kind: AxisAttribute | None, order: Order) -> Any:
-    if kind == "one":
-        return order.index(value)
-    if kind == "several":
-        return tuple(sorted(order.index(axis) for axis in value))
-    return _each(value, order) if kind == "each" else value
+def _follows(node: Node) -> bool:
+    """Whether the op's output lies as its input does."""
+    return (is_op(node) and node.op not in _RULES) or (node.op == "global_avg_pool" and bool(node.attrs["keepdims"]))
 
 
-def _each(values: Sequence[Any], order: Order) -> tuple[Any, ...]:
-    return tuple(values[axis] for axis in order)
+def _keeps_elements(before: Shape, axes: Axes, after: Shape, out: Axes) -> bool:
+    """Whether a reshape of the moved tensor gives what moving the reshaped one gives, at a batch of two."""
+    sizes = [tuple(2 * s.times if isinstance(s, Batch) else s for s in shape) for shape in (before, after)]
+    index = np.arange(np.prod(sizes[0]))
+    moved = index.reshape(sizes[0]).transpose(axes), index.reshape(sizes[1]).transpose(out)
+    return np.array_equal(moved[0].ravel(), moved[1].ravel())
+
+
+_RULES: Mapping[str, Callable[[_Pass, Node], tuple[Node, Order]]] = {
+    "linear": _Pass._linear,
+    "global_avg_pool": _Pass._mean,
+    "transpose": _Pass._transpose,
+    "reshape": _Pass._reshape,
+    BATCH_NORM: _Pass._following,
+}

@@ -115,10 +115,13 @@ class Simulation:
         weight, bias = self._weight_and_bias(node, precision)
         accumulator = op_of(node).value(run, node, run.to_precision(x, precision), weight, bias)
         source, steps = quantized.grid(node.inputs[0]), np.asarray(quantized.weight_grid(node).steps, np.float32)
-        if quantized.runtime.accumulates(node.op) == "fixed_point":
+        how = quantized.runtime.accumulates(node.op)
+        if how != "float32":
             wide = steps.astype(np.float64)
             scale = float(arithmetic.step_of(source)) * wide / float(arithmetic.step_of(grid))
-            return arithmetic.fixed_point_product(run, accumulator, self._along_channels(node, scale))
+            vectors = arithmetic.in_whole_vectors(len(node.biases)) if how == "fixed_point_vectors" else None
+            upward = None if vectors is None else self._along_channels(node, vectors)
+            return arithmetic.fixed_point_product(run, accumulator, self._along_channels(node, scale), upward)
         factor = self._along_channels(node, arithmetic.step_of(source) * steps / arithmetic.step_of(grid))
         return arithmetic.requantized(run, accumulator, factor, quantized.rounding(node))
 

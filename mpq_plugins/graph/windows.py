@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.graph.node import Layout, Node
+from mpq_plugins.graph.node import Batch, Layout, Node, Shape
 from mpq_plugins.graph.runner import Sides, Sizes
 
 
@@ -22,9 +22,9 @@ def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tupl
     return total // 2, total - total // 2
 
 
-def inside(shape: Sizes, layout: Layout) -> Sizes:
+def inside(shape: Shape, layout: Layout) -> Sizes:
     """Rows and columns of an activation (columns of a signal), from its whole shape."""
-    return tuple(int(size) for size in (shape[2:] if layout == "NCHW" else shape[1:-1]))
+    return tuple(int(size) for size in (shape[2:] if layout == "NCHW" else shape[1:-1]) if not isinstance(size, Batch))
 
 
 def with_overhang(node: Node) -> Sides:

@@ -27,7 +27,6 @@ def litert(name: str, engine: str, add: Rounding, power_of_two: bool, bits: tupl
     ops = {
         op: OpSupport(weight=weights, activation=activation, rounding=rounding, bias="accumulator")
         for op in WEIGHTED_OPS
-        if op != "conv_transpose1d"
     }
     for op in ("input", *FUNCTIONS):
         ops[op] = OpSupport(activation=activation, rounding="half_even")

@@ -5,13 +5,13 @@ import pytest
 
 from integration_tests.tfmot.recipes import float_values
 from mpq_plugins import Grid, GridError, Recipe
+from mpq_plugins.exporters.litert.running import run_litert, tensor_names, with_outputs
 from mpq_tfmot import constrain, harden, quantize, search, simulate, to_litert, verify
 from mpq_tfmot.arithmetic import zero_point_of
 from mpq_tfmot.canonical import canonicalize
 from mpq_tfmot.keras import keras
 from mpq_tfmot.model_sites import take_inventory
 from mpq_tfmot.tests.networks import NETWORKS, residual, samples, settled
-from mpq_tfmot.verification import run_litert, tensor_names, with_outputs
 
 layers = keras.layers
 

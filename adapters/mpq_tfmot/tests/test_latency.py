@@ -7,6 +7,7 @@ import mpq_plugins as mpq
 import mpq_tfmot
 from mpq_plugins import plugins
 from mpq_plugins.costs import cost_of
+from mpq_plugins.exporters.litert.running import interpreter
 from mpq_plugins.latency.model_latency import describe
 from mpq_plugins.latency.timing_store import TimingStore
 from mpq_plugins.latency.workload import Workload
@@ -14,7 +15,6 @@ from mpq_plugins.problem import candidates_for
 from mpq_tfmot import litert_device
 from mpq_tfmot.keras import keras
 from mpq_tfmot.tests.networks import NETWORKS, branches, mobile, residual, samples
-from mpq_tfmot.verification import interpreter
 
 BITS = {"weight_bits": (4, 8), "activation_bits": (4, 8)}
 

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from tensorflow.lite.python import schema_py_generated as schema
+from ai_edge_litert import schema_py_generated as schema
 
 from integration_tests.tfmot.recipes import clipping_recipe
 from mpq_plugins.errors import ModelError, VerificationError
+from mpq_plugins.exporters.litert.running import run_litert
 from mpq_tfmot import simulate, sizes, to_litert, verify
 from mpq_tfmot.tests.networks import NETWORKS, mobile, residual, samples
-from mpq_tfmot.verification import run_litert
 
 FLOAT = schema.TensorType.FLOAT32
 

@@ -90,7 +90,7 @@ def test_the_stock_converter_makes_integers_of_a_model_with_one_step_per_tensor(
     qmodel = quantize(constrain(model, recipe, x), recipe)
     converter = tf.lite.TFLiteConverter.from_keras_model(qmodel)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    from mpq_tfmot.verification import run_litert
+    from mpq_plugins.exporters.litert.running import run_litert
 
     got = run_litert(converter.convert(), x)[0]
     step = recipe["fc"].step

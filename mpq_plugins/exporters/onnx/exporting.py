@@ -10,7 +10,7 @@ from mpq_plugins.exporters.onnx.graph import Walk
 from mpq_plugins.exporters.onnx.opsets import OLDEST_OPSET
 from mpq_plugins.exporters.onnx.sizes import Sizes
 from mpq_plugins.exporters.onnx.writer import GraphWriter
-from mpq_plugins.graph.layout import quantized_to_layout
+from mpq_plugins.graph.layout import quantized_in_layout
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.hardware.onnxruntime import ONNXRUNTIME
 from mpq_plugins.inventory import Site
@@ -55,7 +55,8 @@ def export(
     types do not hold, and PluginError where onnx is not installed.
     """
     writer = GraphWriter(opset, pack, symmetric)
-    channels_first, orders = quantized_to_layout(quantized, "NCHW")
+    channels_first, found = quantized_in_layout(quantized, "NCHW", keep_ends=True, absorb=False)
+    orders = {name: order.axes for name, order in found.items() if order.axes != tuple(range(len(order.axes)))}
     ends: Sequence[str] = Walk(writer, channels_first, Sizes(batch), orders).write()
     proto = writer.model(ends, {"mpq_target": quantized.target.name})
     if proto.ByteSize() > MOST_BYTES:

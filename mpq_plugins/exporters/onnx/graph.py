@@ -13,7 +13,7 @@ from mpq_plugins.exporters.onnx.moves import MOVES, clamped
 from mpq_plugins.exporters.onnx.reals import real
 from mpq_plugins.exporters.onnx.sizes import Sizes
 from mpq_plugins.exporters.onnx.writer import Codes, GraphWriter, Value
-from mpq_plugins.graph.layout import Order
+from mpq_plugins.graph.layout import Axes
 from mpq_plugins.graph.node import ARGUMENT, CONSTANT, FLOAT, INPUT, Node
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.quantized import QuantizedGraph, clamp_codes
@@ -22,11 +22,11 @@ from mpq_plugins.graph.quantized import QuantizedGraph, clamp_codes
 class Walk:
     """Writes the nodes of a graph in NCHW; ``values`` holds the tensor of the ONNX graph for each.
 
-    orders: as of ``graph.layout.Converted``.
+    orders: node -> the axes of its output, as axes of what it was, where that changed.
     """
 
     def __init__(
-        self, writer: GraphWriter, quantized: QuantizedGraph, sizes: Sizes, orders: Mapping[str, Order] | None = None
+        self, writer: GraphWriter, quantized: QuantizedGraph, sizes: Sizes, orders: Mapping[str, Axes] | None = None
     ) -> None:
         assert quantized.graph.layout == "NCHW"
         self.writer = writer

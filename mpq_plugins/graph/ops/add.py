@@ -9,6 +9,7 @@ OPS = (
         arity=2,
         integers=lambda steps, node: steps.add(node),
         spellings={
+            "litert": ("ADD",),
             "torch": ("operator.add", "operator.iadd", "torch.add", ".add", ".add_"),
             "keras": ("Add", "__operators__.add", "math.add"),
             "onnx": ("Add",),

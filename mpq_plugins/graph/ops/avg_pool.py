@@ -24,5 +24,6 @@ OPS = (
         images=True,
         passes_scales=True,
         integers=lambda steps, node: steps.average_pool(node),
+        spellings={"litert": ("AVERAGE_POOL_2D",)},
     ),
 )

@@ -10,6 +10,10 @@ OPS = (
         grid="all",
         integers=lambda steps, node: steps.concat(node, node.attrs["axis"]),
         axes={"axis": "one"},
-        spellings={"torch": ("torch.cat", "torch.concat", "torch.concatenate"), "keras": ("Concatenate",)},
+        spellings={
+            "litert": ("CONCATENATION",),
+            "torch": ("torch.cat", "torch.concat", "torch.concatenate"),
+            "keras": ("Concatenate",),
+        },
     ),
 )

@@ -22,6 +22,19 @@ def lowered(steps: IntegerSteps, node: Node) -> None:
 
 
 OPS = tuple(
-    Op(word, convolve, weighted=True, images=True, negative=always, integers=lowered)
-    for word in ("conv1d", "conv2d", "depthwise_conv1d", "depthwise_conv2d")
+    Op(
+        word,
+        convolve,
+        weighted=True,
+        images=True,
+        negative=always,
+        integers=lowered,
+        spellings={"litert": (litert,)},
+    )
+    for word, litert in (
+        ("conv1d", "CONV_2D"),
+        ("conv2d", "CONV_2D"),
+        ("depthwise_conv1d", "DEPTHWISE_CONV_2D"),
+        ("depthwise_conv2d", "DEPTHWISE_CONV_2D"),
+    )
 )

@@ -28,5 +28,6 @@ OPS = (
         passes_scales=True,
         axes={"axes": "several"},
         integers=lambda steps, node: steps.mean(node, node.attrs["axes"]),
+        spellings={"litert": ("MEAN",)},
     ),
 )

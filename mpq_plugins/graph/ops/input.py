@@ -2,4 +2,4 @@
 
 from mpq_plugins.graph.op import Op, any_negative
 
-OPS = (Op("input", lambda run, node, x: x, negative=any_negative),)
+OPS = (Op("input", lambda run, node, x: x, negative=any_negative, spellings={"litert": ("QUANTIZE",)}),)

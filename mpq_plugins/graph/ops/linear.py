@@ -10,5 +10,6 @@ OPS = (
         ordered=True,
         negative=always,
         integers=lambda steps, node: steps.linear(node),
+        spellings={"litert": ("FULLY_CONNECTED",)},
     ),
 )

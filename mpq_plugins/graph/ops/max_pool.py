@@ -23,5 +23,6 @@ OPS = (
         images=True,
         passes_scales=True,
         integers=lambda steps, node: steps.max_pool(node),
+        spellings={"litert": ("MAX_POOL_2D",)},
     ),
 )

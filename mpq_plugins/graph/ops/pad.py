@@ -10,5 +10,6 @@ OPS = (
         passes_scales=True,
         integers=lambda steps, node: steps.move(node, "pad", before=tuple(side for side, _ in node.attrs["pads"])),
         axes={"pads": "each"},
+        spellings={"litert": ("PAD",)},
     ),
 )

@@ -13,4 +13,13 @@ def reshaped(run: Any, node: Node, x: Any) -> Any:
     return run.reshape(x, tuple(-1 if isinstance(size, Batch) else size for size in node.shape))
 
 
-OPS = (Op("reshape", reshaped, grid="alias", ordered=True, integers=lambda steps, node: steps.reshape(node)),)
+OPS = (
+    Op(
+        "reshape",
+        reshaped,
+        grid="alias",
+        ordered=True,
+        integers=lambda steps, node: steps.reshape(node),
+        spellings={"litert": ("RESHAPE",)},
+    ),
+)

@@ -10,5 +10,6 @@ OPS = (
         target="reshape",
         integers=lambda steps, node: steps.move(node, "subsample", step=node.attrs["steps"]),
         axes={"steps": "each"},
+        spellings={"litert": ("STRIDED_SLICE",)},
     ),
 )

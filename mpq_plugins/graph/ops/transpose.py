@@ -10,5 +10,6 @@ OPS = (
         target="reshape",
         integers=lambda steps, node: steps.move(node, "transpose", order=node.attrs["order"]),
         ordered=True,
+        spellings={"litert": ("TRANSPOSE",)},
     ),
 )

@@ -25,6 +25,14 @@ def lowered(steps: IntegerSteps, node: Node) -> None:
 
 
 OPS = tuple(
-    Op(word, deconvolve, weighted=True, images=True, negative=always, integers=lowered)
+    Op(
+        word,
+        deconvolve,
+        weighted=True,
+        images=True,
+        negative=always,
+        integers=lowered,
+        spellings={"litert": ("TRANSPOSE_CONV",)},
+    )
     for word in ("conv_transpose1d", "conv_transpose2d")
 )

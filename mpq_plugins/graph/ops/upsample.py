@@ -11,5 +11,6 @@ OPS = (
         passes_scales=True,
         integers=lambda steps, node: steps.move(node, "repeat", repeat=node.attrs["times"]),
         axes={"times": "each"},
+        spellings={"litert": ("RESIZE_NEAREST_NEIGHBOR",)},
     ),
 )

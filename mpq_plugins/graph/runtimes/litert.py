@@ -1,6 +1,7 @@
 """LiteRT's int8 kernels: XNNPACK, the default, and the built-in ones without it. Measured with ai-edge-litert 2.3.
 
-XNNPACK leaves transposed convolutions of an open batch to the built-in kernel; dense layers of the built-in kernels
+XNNPACK leaves transposed convolutions of an open batch to the optimized built-in kernel, which requantizes eight
+channels at once and what is left over one by one, and shifts the two differently. Dense layers of the built-in kernels
 are requantized as XNNPACK's.
 """
 
@@ -10,7 +11,7 @@ XNNPACK = Runtime(
     "tfmot",
     "xnnpack",
     Entry(by="reciprocal"),
-    {"*": "float32", "conv_transpose1d": "fixed_point", "conv_transpose2d": "fixed_point"},
+    {"*": "float32", "conv_transpose1d": "fixed_point_vectors", "conv_transpose2d": "fixed_point_vectors"},
     sums="shared_shift",
     averages="stored",
     means="reciprocal",

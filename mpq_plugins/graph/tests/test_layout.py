@@ -1,119 +1,144 @@
-"""A graph in the other layout: which axes move, where transposes stand, and what keeps its layout."""
-
-from __future__ import annotations
-
-from typing import Any
+"""A graph in the other layout: what every attribute becomes, and where a transpose is put, or none."""
 
 import numpy as np
 import pytest
 
-from mpq_plugins.graph.layout import to_layout
-from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, FLOAT, Batch, Graph, Layout, Node, Shape
+from mpq_plugins.graph.layout import laid_out, quantized_in_layout, to_layout
+from mpq_plugins.graph.node import ARGUMENT, FLOAT, INPUT, Batch, Graph, Node
+from mpq_plugins.graph.quantized import QuantizedGraph
+from mpq_plugins.graph.sites import take_sites
+from mpq_plugins.grid import Grid
+from mpq_plugins.hardware.litert import litert
 
+N = Batch()
 PLAIN = {"stride": (1, 1), "padding": ((0, 0), (0, 0)), "dilation": (1, 1), "groups": 1}
 
 
-def channels_last(*nodes: Node, outputs: tuple[str, ...] = ()) -> Graph:
-    """An image [8, 9, 3], a 1 x 1 convolution "conv" to 4 channels, and these nodes."""
-    first: Shape = (Batch(), 8, 9, 3)
-    image = Node("x", ARGUMENT, (), first, attrs={"index": 0})
-    entry = Node("x__input", "input", ("x",), first)
-    conv = Node("conv", "conv2d", ("x__input",), (Batch(), 8, 9, 4), np.ones((4, 3, 1, 1)), attrs=PLAIN)
-    return Graph((image, entry, conv, *nodes), outputs or (nodes[-1].name,), "NHWC")
+def graph_of(*nodes, outputs=None):
+    first = Node("x", ARGUMENT, (), (N, 3, 8, 6), attrs={"index": 0})
+    whole = (first, Node("x__input", INPUT, ("x",), first.shape), *nodes)
+    return Graph(whole, outputs or (nodes[-1].name,), "NCHW")
 
 
-def node(op: str, shape: tuple[int, ...], name: str = "y", reads: tuple[str, ...] = ("conv",), **attrs: Any) -> Node:
-    return Node(name, op, reads, (Batch(), *shape), attrs=attrs)
+def conv(name="conv", source="x__input", channels=4, inputs=3, shape=(8, 6)):
+    return Node(name, "conv2d", (source,), (N, channels, *shape), np.ones((channels, inputs, 1, 1)), attrs=PLAIN)
 
 
-def test_a_convolution_reads_and_gives_the_new_layout_and_the_model_keeps_the_old_one() -> None:
-    converted = to_layout(channels_last(node("clamp", (8, 9, 4))), "NCHW")
-    found = [(n.name, n.op, n.inputs, n.sample_shape) for n in converted.graph.nodes]
-    assert found == [
-        ("x", ARGUMENT, (), (8, 9, 3)),
-        ("x__input", "input", ("x",), (8, 9, 3)),
-        ("x__input__nchw", "transpose", ("x__input",), (3, 8, 9)),
-        ("conv", "conv2d", ("x__input__nchw",), (4, 8, 9)),
-        ("y", "clamp", ("conv",), (4, 8, 9)),
-        ("y__nhwc", "transpose", ("y",), (8, 9, 4)),
-    ]
-    assert converted.graph["x__input__nchw"].attrs["order"] == (0, 3, 1, 2)
-    assert converted.graph["y__nhwc"].attrs["order"] == (0, 2, 3, 1)
-    assert converted.graph.outputs == ("y__nhwc",)
-    assert dict(converted.orders) == {"conv": (0, 3, 1, 2), "y": (0, 3, 1, 2)}
-    assert converted.copies == {"x__input__nchw": "x__input", "y__nhwc": "y"}
+def added(graph):
+    """The transposes that the pass put in."""
+    return [node.name for node in graph.nodes if "__axes" in node.name]
 
 
-@pytest.mark.parametrize(
-    ("made", "attr", "expected"),
-    [
-        (node("concat", (8, 9, 8), reads=("conv", "conv"), axis=3), "axis", 1),
-        (node("concat", (16, 9, 4), reads=("conv", "conv"), axis=1), "axis", 2),
-        (node("pad", (9, 9, 6), pads=((0, 0), (1, 0), (0, 0), (0, 2))), "pads", ((0, 0), (0, 2), (1, 0), (0, 0))),
-        (node("upsample", (16, 27, 4), times=(1, 2, 3, 1)), "times", (1, 1, 2, 3)),
-        (node("subsample", (4, 3, 4), steps=(1, 2, 3, 1)), "steps", (1, 1, 2, 3)),
-        (node("nearest", (2, 9, 4), sources=(None, (0, 4), None, None)), "sources", (None, None, (0, 4), None)),
-        (node("global_avg_pool", (1, 1, 4), axes=(1, 2), keepdims=True), "axes", (2, 3)),
-        (node("global_avg_pool", (4,), axes=(1, 2), keepdims=False), "axes", (2, 3)),
-        (node("global_avg_pool", (8, 9), axes=(3,), keepdims=False), "axes", (1,)),
-    ],
-    ids=str,
-)
-def test_attrs_that_speak_of_axes_speak_of_the_same_ones(made: Node, attr: str, expected: object) -> None:
-    converted = to_layout(channels_last(made), "NCHW").graph
-    assert converted["y"].attrs[attr] == expected
+def test_images_go_channels_last_from_the_argument_to_the_result():
+    graph = to_layout(graph_of(conv()), "NHWC")
+    assert graph.layout == "NHWC"
+    assert [node.shape for node in graph.nodes] == [(N, 8, 6, 3), (N, 8, 6, 3), (N, 8, 6, 4)]
+    assert added(graph) == []
 
 
-def test_a_mean_that_loses_axes_gives_the_layout_in_which_the_others_lie() -> None:
-    converted = to_layout(channels_last(node("global_avg_pool", (9, 4), axes=(1,), keepdims=False)), "NCHW")
-    assert converted.graph["y"].sample_shape == (4, 9)  # the signal that is left, channels first
-    assert converted.orders["y"] == (0, 2, 1)
-    gone = to_layout(channels_last(node("global_avg_pool", (4,), axes=(1, 2), keepdims=False)), "NCHW")
-    assert "y" not in gone.orders
-    assert gone.graph.outputs == ("y",)
+def test_ends_that_are_kept_are_transposed_inside_on_the_codes():
+    graph = to_layout(graph_of(conv()), "NHWC")
+    kept = laid_out(graph_of(conv()), "NHWC", keep_ends=True).graph
+    assert graph["conv"].shape == kept["conv"].shape
+    assert [(node.name, node.shape) for node in kept.arguments] == [("x", (N, 3, 8, 6))]
+    assert added(kept) == ["x__input__axes0231", "conv__axes0123"]
+    assert kept["x__input__axes0231"].attrs["order"] == (0, 2, 3, 1)
+    assert kept.outputs == ("conv__axes0123",)
+    assert kept["conv__axes0123"].attrs["order"] == (0, 3, 1, 2)
 
 
 @pytest.mark.parametrize(
-    "made",
+    ("op", "attrs", "shape", "wanted"),
     [
-        node("reshape", (288,)),
-        node("transpose", (9, 8, 4), order=(0, 2, 1, 3)),
-        Node("y", "linear", ("conv",), (Batch(), 8, 9, 2), np.ones((2, 4))),
-        Node("y", FLOAT, ("conv",), (Batch(), 8, 9, 4), attrs={"what": "Lambda"}),
+        ("concat", {"axis": 1}, (N, 4, 8, 6), {"axis": 3}),
+        ("concat", {"axis": 3}, (N, 4, 8, 6), {"axis": 2}),
+        ("pad", {"pads": ((0, 0), (1, 2), (3, 4), (5, 6))}, (N, 7, 15, 17),
+         {"pads": ((0, 0), (3, 4), (5, 6), (1, 2))}),
+        ("subsample", {"steps": (1, 1, 2, 4)}, (N, 4, 4, 2), {"steps": (1, 2, 4, 1)}),
+        ("upsample", {"times": (1, 1, 2, 3)}, (N, 4, 16, 18), {"times": (1, 2, 3, 1)}),
+        ("global_avg_pool", {"axes": (2, 3), "keepdims": True}, (N, 4, 1, 1), {"axes": (1, 2), "keepdims": True}),
     ],
-    ids=lambda made: made.op,
-)
-def test_what_depends_on_the_order_of_axes_reads_the_old_one(made: Node) -> None:
-    converted = to_layout(channels_last(made), "NCHW")
-    assert converted.graph["y"].inputs == ("conv__nhwc",)
-    assert converted.graph["y"].shape == made.shape
-    assert "y" not in converted.orders
+)  # fmt: skip
+def test_axes_pads_steps_and_times_follow_the_layout(op, attrs, shape, wanted):
+    node = Node("op", op, ("conv",), shape, attrs=attrs)
+    graph = to_layout(graph_of(conv(), node), "NHWC")
+    assert graph["op"].attrs == wanted
+    assert graph["op"].shape == (shape[0], *shape[2:], shape[1])
+    assert added(graph) == []
 
 
-def test_a_tensor_is_transposed_once_for_all_that_read_it() -> None:
-    readers = (node("reshape", (288,), "a"), node("reshape", (72, 4), "b"), node("reshape", (4, 72), "c"))
-    converted = to_layout(channels_last(*readers, outputs=("a", "b", "c")), "NCHW")
-    assert [n.name for n in converted.graph.nodes if n.op == "transpose"] == ["x__input__nchw", "conv__nhwc"]
+def test_a_mean_without_its_axes_leaves_features_that_lie_alike_in_both():
+    node = Node("mean", "global_avg_pool", ("conv",), (N, 4), attrs={"axes": (2, 3), "keepdims": False})
+    graph = to_layout(graph_of(conv(), node), "NHWC")
+    assert (graph["mean"].attrs["axes"], graph["mean"].shape) == ((1, 2), (N, 4))
 
 
-def test_float_parts_that_are_known_move_too_by_transposes_that_are_float() -> None:
-    inner = Node("y", "conv2d", ("conv",), (Batch(), 8, 9, 2), np.ones((2, 4, 1, 1)), attrs=PLAIN)
-    unknown = Node("f", FLOAT, ("conv",), (Batch(), 8, 9, 4), attrs={"what": "Lambda"})
-    known = Node("y", FLOAT, ("f",), inner.shape, attrs={"what": "conv2d", "was": inner})
-    norm = Node("n", BATCH_NORM, ("y",), (Batch(), 8, 9, 2), attrs={"axis": 3})
-    last = Node("n", FLOAT, ("y",), norm.shape, attrs={"what": "batch_norm", "was": norm})
-    converted = to_layout(channels_last(unknown, known, last), "NCHW").graph
-    assert converted["y"].inputs == converted["y"].attrs["was"].inputs == ("f__nchw",)
-    assert converted["f__nchw"].op == FLOAT
-    assert converted["f__nchw"].attrs["was"].attrs["order"] == (0, 3, 1, 2)
-    assert converted["n"].attrs["was"].attrs["axis"] == 1
-    assert converted.outputs == ("n__nhwc",)
+def test_a_linear_on_flattened_images_gets_its_columns_in_the_order_of_rows_columns_channels():
+    flat = Node("flat", "reshape", ("conv",), (N, 4 * 8 * 6))
+    weight = np.random.default_rng(0).normal(size=(5, 4 * 8 * 6))
+    relu = Node("relu", "clamp", ("flat",), flat.shape, low=0.0)
+    graph = to_layout(graph_of(conv(), flat, relu, Node("fc", "linear", ("relu",), (N, 5), weight)), "NHWC")
+    assert added(graph) == []
+    image = np.random.default_rng(1).normal(size=(4, 8, 6))
+    np.testing.assert_allclose(
+        graph["fc"].weight @ image.transpose(1, 2, 0).ravel(), weight @ image.ravel(), rtol=1e-12
+    )
 
 
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-def test_there_and_back_again_is_the_same_but_for_the_transposes(layout: Layout) -> None:
-    graph = channels_last(node("max_pool", (4, 4, 4), kernel=(2, 2), stride=(2, 2), padding=((0, 0),) * 2))
-    back = to_layout(to_layout(graph, layout).graph, "NHWC").graph
-    assert back["y"].shape == graph["y"].shape
-    assert back["conv"].shape == graph["conv"].shape
-    assert [n.name for n in back.nodes if n.op not in ("transpose",)] == [n.name for n in graph.nodes]
+def test_flattened_images_that_others_read_too_are_transposed_before():
+    flat = Node("flat", "reshape", ("conv",), (N, 4 * 8 * 6))
+    fc = Node("fc", "linear", ("flat",), (N, 5), np.ones((5, 4 * 8 * 6)))
+    graph = to_layout(graph_of(conv(), flat, fc, outputs=("fc", "flat")), "NHWC")
+    assert added(graph) == ["conv__axes0123"]
+    assert graph["flat"].inputs == ("conv__axes0123",)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_a_flatten_that_moves_nothing_needs_no_transpose(channels):
+    shape = (1, 1) if channels > 1 else (8, 6)
+    flat = Node("flat", "reshape", ("conv",), (N, channels * shape[0] * shape[1]))
+    assert added(to_layout(graph_of(conv(channels=channels, shape=shape), flat), "NHWC")) == []
+
+
+def test_patches_become_tokens_without_a_transpose():
+    flat = Node("flat", "reshape", ("conv",), (N, 4, 48))
+    tokens = Node("tokens", "transpose", ("flat",), (N, 48, 4), attrs={"order": (0, 2, 1)})
+    graph = to_layout(graph_of(conv(), flat, tokens), "NHWC")
+    assert (graph["flat"].shape, graph["tokens"].shape) == ((N, 48, 4), (N, 48, 4))
+    assert graph["tokens"].attrs["order"] == (0, 1, 2)
+    assert added(graph) == []
+
+
+def test_a_linear_on_the_columns_of_an_image_gets_them_last_again():
+    fc = Node("fc", "linear", ("conv",), (N, 4, 8, 5), np.ones((5, 6)))
+    graph = to_layout(graph_of(conv(), fc), "NHWC")
+    assert graph["fc"].inputs == ("conv__axes0123",)
+    assert graph["fc"].shape == (N, 4, 8, 5)
+
+
+def test_a_float_end_follows_along_its_axis_and_what_is_not_known_gets_its_own_layout():
+    soft = Node(
+        "soft",
+        FLOAT,
+        ("conv",),
+        (N, 4, 8, 6),
+        attrs={"what": "softmax", "function": "softmax", "arguments": {"axis": -3}},
+    )
+    odd = Node("odd", FLOAT, ("soft",), (N, 4, 8, 6), attrs={"what": "odd", "arguments": {"eps": 1.0}})
+    graph = to_layout(graph_of(conv(), soft, odd), "NHWC")
+    assert graph["soft"].attrs["arguments"] == {"axis": 3}
+    assert graph["odd"].inputs == ("soft__axes0123",)
+    moved = graph["soft__axes0123"]
+    assert (moved.op, moved.attrs["was"].attrs["order"]) == (FLOAT, (0, 3, 1, 2))
+
+
+def test_a_transpose_has_the_grid_of_the_site_that_it_moves():
+    fc = Node("fc", "linear", ("conv",), (N, 4, 8, 5), np.ones((5, 6)))
+    graph = graph_of(conv(), fc)
+    sites = take_sites(graph)
+    grids = {site.name: Grid.power_of_two(8, 3) for site in sites.inventory}
+    quantized = QuantizedGraph.of(graph, sites, grids, litert("t", "xnnpack", "half_up", True, (8,)))
+    laid, orders = quantized_in_layout(quantized, "NHWC")
+    assert laid.grid_of["conv__axes0123"] == "conv"
+    assert orders["conv"].of(np.zeros((2, 4, 8, 6))).shape == (2, 8, 6, 4)
+    assert to_layout(laid.graph, "NCHW")["conv"].shape == (N, 4, 8, 6)

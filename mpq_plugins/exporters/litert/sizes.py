@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tensorflow.lite.python import schema_py_generated as schema
-
+from mpq_plugins.exporters.litert.flatbuffer import unpacked
 from mpq_plugins.recipe import Recipe
 
 
@@ -26,7 +25,7 @@ class LitertSizes:
 
 def sizes(flat: bytes, recipe: Recipe) -> LitertSizes:
     """What the file holds, and what the bits of the recipe alone would need."""
-    model = schema.ModelT.InitFromPackedBuf(bytearray(flat), 0)
+    model = unpacked(flat)
     weights = {entry.site for entry in recipe.weights}
     stored = sum(
         len(model.buffers[tensor.buffer].data)

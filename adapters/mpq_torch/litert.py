@@ -1,0 +1,98 @@
+"""LiteRT for torch models, without TensorFlow: ``export`` a recipe as a .tflite of integer ops, ``verify`` it.
+
+Needs the extra ``[litert]``. Search with ``target="litert-po2"`` (``mpq_torch.fx.search`` and ``constrain`` as for any
+target).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mpq_plugins.errors import ModelError
+from mpq_plugins.exporters.litert import exporting
+from mpq_plugins.exporters.litert.verification import compare
+from mpq_plugins.graph.simulation import Simulation
+from mpq_plugins.recipe import Recipe
+from mpq_plugins.verification import Verification
+from mpq_torch.batches import as_batches
+from mpq_torch.reader.fitting import read_quantized
+from mpq_torch.reader.reading import Reading
+
+__all__ = ["export", "verify"]
+
+
+def export(
+    model: nn.Module,
+    recipe: Recipe,
+    example_inputs: Any = None,
+    path: str | PathLike[str] | None = None,
+    *,
+    pack: bool = True,
+    keep_layout: bool = False,
+) -> bytes:
+    """The model of a recipe as a LiteRT flatbuffer (.tflite) of integer ops; returns its bytes.
+
+    model: what ``fx.constrain`` returned, or any model that the recipe fits, whose weights and biases
+        are then rounded to nearest. Inputs and outputs are float32, named as the model's arguments and results.
+    example_inputs: a tensor, or a tuple of the model's arguments, for the shapes; None takes those of the recipe.
+    path: where to write the file; None writes none.
+    pack: store weights of 4 bits and fewer two to a byte, where the runtime computes the same with them.
+    keep_layout: inputs and results of images lie as torch has them, [batch, channels, rows, columns], and are
+        transposed inside. By default they are TRANSPOSED: the file takes and gives what users of LiteRT expect,
+        [batch, rows, columns, channels] (and [batch, columns, channels] of signals).
+
+    A softmax, sigmoid or tanh at the end runs in float on the dequantized outputs.
+
+    Raises TargetError for a recipe of another runtime, RecipeMismatch for one of another model, UnsupportedOp, with
+    all names, for ops that LiteRT lacks and for what would stay float, GridError for steps too far apart, ModelError
+    for a path that cannot be written, and PluginError where ai-edge-litert is not installed.
+    """
+    exporting.check_recipe(recipe)
+    example = None if example_inputs is None else _arguments(example_inputs)
+    reading, quantized = read_quantized(model, recipe, example)
+    return exporting.exported(quantized, path, pack, keep_layout, _output_names(reading))
+
+
+def verify(flat: bytes, simulated: Simulation | nn.Module, inputs: Any, recipe: Recipe | None = None) -> Verification:
+    """Run an exported model in LiteRT's interpreter and compare it with its simulation, code by code.
+
+    flat: what ``export`` returned. simulated: the model that was exported, with its recipe; or a Simulation of the
+    core. inputs: a tensor, or an iterable of batches, as the torch model takes them.
+    Where the model ends in float (softmax), the last tensors of the integer part are compared.
+
+    Raises ModelError when the file and the model are not of one another, and PluginError without ai-edge-litert.
+    """
+    if not isinstance(simulated, Simulation):
+        if not isinstance(simulated, nn.Module) or recipe is None:
+            raise ModelError("verify needs the model that was exported and its recipe: verify(flat, model, x, recipe)")
+        reading, quantized = read_quantized(simulated, recipe, _first(inputs))
+        simulated = Simulation(quantized, reading.runner)
+    batches = as_batches(inputs, len(simulated.graph.arguments))
+    arrays = [torch.cat(parts).detach().cpu().numpy() for parts in zip(*batches, strict=True)]
+    return compare(flat, simulated, arrays)
+
+
+def _first(inputs: Any) -> tuple[Any, ...] | None:
+    if isinstance(inputs, Tensor):
+        return (inputs,)
+    return None
+
+
+def _arguments(example: Any) -> tuple[Any, ...]:
+    return tuple(example) if isinstance(example, (tuple, list)) else (example,)
+
+
+def _output_names(reading: Reading) -> list[str]:
+    """The keys of a model that returns a mapping; else the names of what gives its results."""
+    names = list(reading.graph.outputs)
+    if isinstance(reading.returned, Mapping):
+        indices = reading.structured(list(range(len(names))))
+        for key, index in indices.items():
+            if isinstance(index, int):
+                names[index] = str(key)
+    return names

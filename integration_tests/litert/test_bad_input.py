@@ -1,0 +1,91 @@
+"""What cannot be written as a .tflite is refused by name before anything is written."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from integration_tests.litert.cases import IMAGES, Small
+from integration_tests.litert.networks import settled
+from mpq_plugins.errors import ModelError, PluginError, RecipeMismatch, TargetError, UnsupportedOp
+from mpq_plugins.exporters.litert.requirements import require
+from mpq_torch import fx, litert
+
+
+def found(function=lambda m, x: m.a(x), target="litert-po2", **modules):
+    """A model and its recipe at 8 bits."""
+    model = settled(Small(function, **(modules or {"a": nn.Conv2d(3, 8, 3)})))
+    return model, fx.search(model, [IMAGES], target, weight_bits=8, activation_bits=8, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [("torch-x86", "runs on torch, not on LiteRT"), ("generic-po2", "has no runtime, not on LiteRT")],
+)
+def test_a_recipe_for_another_runtime_is_refused(target, said, tmp_path):
+    model, recipe = found(target=target)
+    with pytest.raises(TargetError, match=said):
+        litert.export(model, recipe, IMAGES, tmp_path / "m.tflite")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_recipe_of_another_model_is_refused_with_names():
+    _, recipe = found()
+    with pytest.raises(RecipeMismatch, match=r"b\.weight"):
+        litert.export(settled(Small(lambda m, x: m.b(x), b=nn.Conv2d(3, 8, 3))), recipe, IMAGES)
+
+
+def test_ops_that_litert_lacks_are_refused_all_names_at_once(tmp_path):
+    model, recipe = found(
+        lambda m, x: F.gelu(m.b(F.max_pool2d(x, 2, 1, dilation=2))), b=nn.ConvTranspose2d(3, 4, 3, dilation=2)
+    )
+    with pytest.raises(UnsupportedOp, match="dilation") as caught:
+        litert.export(model, recipe, IMAGES, tmp_path / "m.tflite")
+    assert caught.value.names == ("max_pool2d", "b", "gelu")
+    assert "gelu(approximate='none') would stay float" in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "end", [lambda y: F.softmax(y, 1, dtype=torch.float64), lambda y: F.gelu(y), lambda y: torch.softmax(y, 1) * 2]
+)
+def test_a_float_end_with_arguments_that_no_kernel_has_is_refused(end):
+    model, recipe = found(lambda m, x: end(m.a(x)), a=nn.Conv2d(3, 8, 3))
+    with pytest.raises(UnsupportedOp, match="would stay float"):
+        litert.export(model, recipe, IMAGES)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    model, recipe = found()
+    with pytest.raises(ModelError, match="cannot write the LiteRT model"):
+        litert.export(model, recipe, IMAGES, tmp_path / "nowhere" / "m.tflite")
+
+
+def test_verify_needs_the_recipe_of_a_model_and_a_file_of_ours():
+    model, recipe = found()
+    flat = litert.export(model, recipe, IMAGES)
+    with pytest.raises(ModelError, match="and its recipe"):
+        litert.verify(flat, model, IMAGES)
+    with pytest.raises(ModelError, match="no LiteRT file that mpq-plugins wrote"):
+        litert.verify(b"nothing", model, IMAGES, recipe)
+
+
+def test_a_file_of_another_model_is_refused_by_the_tensor_that_it_lacks():
+    model, recipe = found()
+    flat = litert.export(model, recipe, IMAGES)
+    other, its = found(lambda m, x: m.other(x), other=nn.Conv2d(3, 8, 3))
+    with pytest.raises(ModelError, match="has no tensor other"):
+        litert.verify(flat, other, IMAGES, its)
+
+
+def test_without_litert_the_error_says_what_to_install(monkeypatch):
+    model, recipe = found()
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.schema_py_generated", None)
+    require.cache_clear()
+    with pytest.raises(PluginError, match=r"pip install 'mpq-plugins\[litert\]'"):
+        litert.export(model, recipe, IMAGES)
+    require.cache_clear()

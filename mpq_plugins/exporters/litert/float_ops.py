@@ -1,0 +1,87 @@
+"""The float ends of a model: what stays float behind the last weight, in float32 kernels of LiteRT."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mpq_plugins.errors import UnsupportedOp
+from mpq_plugins.exporters.litert.emission import FLOAT_SUFFIX, Emission
+from mpq_plugins.graph.node import Batch, Node, Operand
+from mpq_plugins.graph.ops import op_of
+
+FUNCTIONS = {"sigmoid": "LOGISTIC", "tanh": "TANH"}
+ALONG_LAST_AXIS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "softmax": ("SOFTMAX", {"beta": 1.0}),
+    "log_softmax": ("LOG_SOFTMAX", {}),
+}
+
+
+def emit_float(emission: Emission, node: Node) -> int:
+    """Write a float node; its inputs are dequantized. Raises UnsupportedOp, naming it, where no kernel is known."""
+    was = node.attrs.get("was")
+    inputs = [emission.as_float(name) for name in node.inputs]
+    if was is not None:
+        return _as_it_was(emission, node, was, inputs)
+    what = str(node.attrs.get("function", ""))
+    arguments = {key: value for key, value in node.attrs.get("arguments", {}).items() if not isinstance(value, Operand)}
+    if what in FUNCTIONS and not arguments:
+        return emission.writer.op(FUNCTIONS[what], inputs, _output(emission, node))
+    if what in ALONG_LAST_AXIS and set(arguments) == {"axis"}:
+        return _along(emission, node, inputs[0], *ALONG_LAST_AXIS[what], int(arguments["axis"]))
+    given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+    raise _refused(node, f"{what or node.attrs.get('what')}({given})")
+
+
+def _along(emission: Emission, node: Node, x: int, code: str, options: dict[str, Any], axis: int) -> int:
+    """A function along one axis, which LiteRT has along the last one: others are moved there and back."""
+    writer, rank = emission.writer, len(node.shape)
+    axis %= rank
+    if axis == rank - 1:
+        return writer.op(code, [x], _output(emission, node), **options)
+    order = [other for other in range(rank) if other != axis] + [axis]
+    shape = tuple(node.shape[other] for other in order)
+    there = writer.variable(f"{node.name}/moved", shape, "float32")
+    writer.op("TRANSPOSE", [x, emission.numbers(f"{node.name}/there", order)], there)
+    made = writer.op(code, [there], writer.variable(f"{node.name}/along", shape, "float32"), **options)
+    back = [order.index(other) for other in range(rank)]
+    return writer.op("TRANSPOSE", [made, emission.numbers(f"{node.name}/back", back)], _output(emission, node))
+
+
+def _as_it_was(emission: Emission, node: Node, was: Node, inputs: list[int]) -> int:
+    """An op with a record that was kept in float or follows what is: those that move elements, clamps and functions."""
+    writer = emission.writer
+    if was.op == "reshape":
+        return emission.reshaped(inputs[0], node.shape, _output(emission, node), node.name)
+    if was.op == "transpose":
+        order = emission.numbers(f"{node.name}/order", was.attrs["order"])
+        return writer.op("TRANSPOSE", [inputs[0], order], _output(emission, node))
+    if was.op == "clamp":
+        return _clamped(emission, node, was, inputs[0])
+    if was.op in FUNCTIONS and op_of(was).table and not was.attrs and was.low is None and was.high is None:
+        return writer.op(FUNCTIONS[was.op], inputs, _output(emission, node))
+    raise _refused(node, was.op)
+
+
+def _clamped(emission: Emission, node: Node, was: Node, x: int) -> int:
+    writer = emission.writer
+    bounds = [(code, bound) for code, bound in (("MAXIMUM", was.low), ("MINIMUM", was.high)) if bound is not None]
+    for code, bound in bounds:
+        constant = writer.constant(f"{node.name}/{code.lower()}", bound, "float32")
+        last = code == bounds[-1][0]
+        output = _output(emission, node, "" if last else f"/{code}")
+        x = writer.op(code, [x, constant], output)
+    return x
+
+
+def _output(emission: Emission, node: Node, suffix: str = "") -> int:
+    shape = tuple(size if isinstance(size, Batch) else int(size) for size in node.shape)
+    return emission.writer.variable(f"{node.name}{suffix}{FLOAT_SUFFIX}", shape, "float32")
+
+
+def _refused(node: Node, what: str) -> UnsupportedOp:
+    return UnsupportedOp(
+        f"{node.name}: {what} would stay float, and no kernel for it is known; cut the model before it and compute it "
+        "outside",
+        [node.name],
+    )

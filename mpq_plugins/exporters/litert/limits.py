@@ -1,0 +1,75 @@
+"""What LiteRT's kernels refuse to prepare or compute wrongly. Found by trying ai-edge-litert 2.3."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mpq_plugins.errors import GridError
+from mpq_plugins.graph.node import Node
+from mpq_plugins.graph.ops import op_of
+from mpq_plugins.graph.quantized import QuantizedGraph
+
+LARGEST_GAIN = 2.0**8
+"""The step of an accumulator, or of an operand of an add, over the step of the output has to be less, on XNNPACK: a
+layer whose output is finer is refused, and such an add saturates at wrong codes."""
+PACKED_BITS = 4
+PACKED_ACCUMULATOR = 2**27
+"""XNNPACK's kernels for packed weights accumulate sixteen times the sum in 32 bits, and overflow from this sum on."""
+
+
+def check_limits(quantized: QuantizedGraph) -> None:
+    """Raise GridError, naming the site and the numbers, for steps that the interpreter cannot serve."""
+    if quantized.runtime.engine != "xnnpack":
+        return
+    for node in quantized.graph.nodes:
+        if (not node.weighted and node.op != "add") or node.name not in quantized.grid_of:
+            continue
+        output = quantized.grid(node).steps[0]
+        if node.weighted:
+            what, step = "accumulator", float(np.max(quantized.layer(node).steps))
+        else:
+            what, step = "operand", max(quantized.grid(name).steps[0] for name in node.inputs)
+        if step / output >= LARGEST_GAIN:
+            raise GridError(
+                f"site {node.site!r}: its {what}'s step is {step / output:g} times the step {output:g} of its output, "
+                f"and XNNPACK takes less than {LARGEST_GAIN:g}; give the output a larger threshold"
+            )
+
+
+def is_packed(quantized: QuantizedGraph, node: Node) -> bool:
+    """Whether a layer's weight may be stored two codes to a byte: where the runtime then computes the same."""
+    if quantized.weight_grid(node).bits > PACKED_BITS:
+        return False
+    engine = quantized.runtime.engine
+    return packs(node, engine) and (engine != "xnnpack" or _largest_sum(quantized, node) < PACKED_ACCUMULATOR)
+
+
+def _largest_sum(quantized: QuantizedGraph, node: Node) -> float:
+    """The largest absolute sum of a layer that any codes of its input can give, the bias among it."""
+    layer, source = quantized.layer(node), quantized.grid(node.inputs[0])
+    norms = np.abs(layer.weight).reshape(len(layer.weight), -1).sum(axis=1)
+    return float((norms * max(source.high, -source.low) + np.abs(layer.bias)).max())
+
+
+def packs(node: Node, engine: str) -> bool:
+    """Whether the kernels of an engine ("xnnpack", "builtin") have this layer with packed weights, whatever its bias.
+
+    XNNPACK packs dense layers alone, and a pointwise convolution is one; other convolutions it would leave to the
+    built-in kernel, which rounds otherwise, and at odd numbers of input channels its own differ. The built-in kernels
+    have all but transposed convolutions.
+    """
+    if node.op.startswith("conv_transpose"):
+        return False
+    if engine != "xnnpack":
+        return True
+    assert node.weight is not None
+    return (node.op == "linear" or is_pointwise(node)) and node.weight.shape[1] % 2 == 0
+
+
+def is_pointwise(node: Node) -> bool:
+    """Whether a convolution is a dense layer at every position."""
+    if node.weight is None or node.op == "linear" or not op_of(node).images or node.op not in ("conv1d", "conv2d"):
+        return False
+    a = node.attrs
+    padded = any(side for sides in a["padding"] for side in sides)
+    return set(node.weight.shape[2:]) == {1} and set(a["stride"]) == {1} and a["groups"] == 1 and not padded

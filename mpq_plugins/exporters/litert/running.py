@@ -1,0 +1,79 @@
+"""Running a LiteRT file in its interpreter, batch by batch, with any of its tensors as results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpq_plugins.errors import ModelError
+from mpq_plugins.exporters.litert.flatbuffer import as_bytes, unpacked
+from mpq_plugins.exporters.litert.requirements import require
+from mpq_plugins.exporters.litert.writer import METADATA
+from mpq_plugins.silence import silenced
+
+XNNPACK = "xnnpack"
+BATCH = 64
+
+
+def interpreter(flat: bytes, kernels: str = XNNPACK) -> Any:
+    """The LiteRT interpreter of a model; kernels: "xnnpack" or "builtin". Raises PluginError without LiteRT."""
+    module = require("ai_edge_litert.interpreter")
+    kinds = module.OpResolverType
+    resolver = kinds.AUTO if kernels == XNNPACK else kinds.BUILTIN_REF
+    with silenced("stderr"):
+        return module.Interpreter(model_content=flat, experimental_op_resolver_type=resolver, num_threads=1)
+
+
+def run_litert(flat: bytes, inputs: Any, kernels: str = XNNPACK, batch_size: int = BATCH) -> list[NDArray[Any]]:
+    """The outputs of a LiteRT model on NumPy inputs (an array, or a list of them), computed batch by batch."""
+    arrays = [np.asarray(a, np.float32) for a in (inputs if isinstance(inputs, (list, tuple)) else [inputs])]
+    runner = interpreter(flat, kernels)
+    details = runner.get_input_details()
+    parts: list[list[NDArray[Any]]] = []
+    size = None
+    for start in range(0, len(arrays[0]), batch_size):
+        chunk = [a[start : start + batch_size] for a in arrays]
+        if len(chunk[0]) != size:
+            size = len(chunk[0])
+            for detail, array in zip(details, chunk, strict=True):
+                runner.resize_tensor_input(detail["index"], array.shape)
+            with silenced("stderr"):
+                runner.allocate_tensors()
+        for detail, array in zip(details, chunk, strict=True):
+            runner.set_tensor(detail["index"], array)
+        runner.invoke()
+        parts.append([runner.get_tensor(d["index"]) for d in runner.get_output_details()])
+    return [np.concatenate(p) for p in zip(*parts, strict=True)]
+
+
+def tensor_names(flat: bytes) -> set[str]:
+    """Names of all tensors of a file."""
+    return {tensor.name.decode() for tensor in unpacked(flat).subgraphs[0].tensors}
+
+
+def with_outputs(flat: bytes, names: Sequence[str]) -> bytes:
+    """The same model with other tensors as its outputs. Raises ModelError for tensors that it does not have."""
+    model = unpacked(flat)
+    graph = model.subgraphs[0]
+    index = {tensor.name.decode(): i for i, tensor in enumerate(graph.tensors)}
+    missing = [name for name in names if name not in index]
+    if missing:
+        raise ModelError(f"the LiteRT model has no tensor {', '.join(missing)}; it was made from another model")
+    graph.outputs = [index[name] for name in names]
+    model.signatureDefs = []
+    return as_bytes(model)
+
+
+def facts_of(flat: bytes) -> dict[str, Any]:
+    """What ``write_litert`` kept in a file. Raises ModelError for a file that it did not write."""
+    try:
+        model = unpacked(flat)
+        entries = {entry.name.decode(): model.buffers[entry.buffer].data for entry in model.metadata or ()}
+        found: dict[str, Any] = json.loads(bytes(entries[METADATA]))
+    except Exception as error:  # a damaged flatbuffer raises whatever its bytes lead to
+        raise ModelError(f"this is no LiteRT file that mpq-plugins wrote ({type(error).__name__}: {error})") from None
+    return found
