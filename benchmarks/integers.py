@@ -84,7 +84,6 @@ def resnet8(data: Path, bits: float, count: int) -> Quantized:
     """MLPerf Tiny's ResNet8 of CIFAR-10, in Keras; its softmax stays float, so the logits before it are compared."""
     import mpq_tfmot
     from benchmarks.keras_models import resnet8 as load
-    from mpq_tfmot.canonical import last_integer_ops
 
     task = load(data, CALIBRATION)
     images, labels = task.images[:count], task.labels[:count]
@@ -93,9 +92,9 @@ def resnet8(data: Path, bits: float, count: int) -> Quantized:
     )
     on_grid = mpq_tfmot.constrain(task.model, recipe, task.calibration)
     simulated = mpq_tfmot.simulate(on_grid, recipe)
-    (logits,) = last_integer_ops(simulated.model)
+    (logits,) = (simulated.graph[name].site for name in simulated.graph.integer_outputs)
     batches = [images[start : start + 200] for start in range(0, len(images), 200)]
-    wanted = np.concatenate([np.asarray(simulated.run(batch)[logits]) for batch in batches])
+    wanted = np.concatenate([np.asarray(simulated.sites(batch)[logits]) for batch in batches])
     program = mpq_tfmot.integers(on_grid, recipe, "resnet8")
     reference = task.model.predict(images, 200, verbose=0)
     return Quantized(program, recipe.average_weight_bits, images, labels, reference, wanted)

@@ -9,6 +9,7 @@ import numpy as np
 
 from mpq_plugins import plugins
 from mpq_plugins.exporters.litert.running import interpreter
+from mpq_plugins.graph.runtimes.litert import XNNPACK
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.graph.workloads import model_work
 from mpq_plugins.latency.clock import Timing, time_in_turns
@@ -20,7 +21,6 @@ from mpq_plugins.problem import Bits, candidates_for
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.silence import silenced
 from mpq_plugins.targets import Target
-from mpq_tfmot.arithmetic import XNNPACK
 from mpq_tfmot.reader.reading import read_model
 
 

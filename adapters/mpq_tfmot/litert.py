@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from os import PathLike
 from typing import Any
-
-import numpy as np
 
 from mpq_plugins.errors import ModelError
 from mpq_plugins.exporters.litert import exporting
 from mpq_plugins.exporters.litert.sizes import LitertSizes, sizes
 from mpq_plugins.exporters.litert.verification import compare
-from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.simulation import Simulation
-from mpq_plugins.graph.sites import take_sites
-from mpq_plugins.graph.weights import from_framework
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.verification import Verification
-from mpq_tfmot import simulation as older
 from mpq_tfmot.batches import as_batch
 from mpq_tfmot.keras import keras
 from mpq_tfmot.reader.fitting import read_quantized
-from mpq_tfmot.reader.reading import read_model
-from mpq_tfmot.rebuilding import rebuild
 
 __all__ = ["LitertSizes", "Verification", "export", "sizes", "verify"]
 
@@ -86,19 +77,5 @@ def _simulation(simulated: Any, recipe: Recipe | None) -> Simulation:
 
             recipe = harden(simulated, freeze=False)
         reading, quantized = read_quantized(simulated, recipe)
-        return Simulation(quantized, reading.runner)
-    if isinstance(simulated, older.Simulation):
-        reading = read_model(rebuild(simulated.model))
-        sites = take_sites(reading.graph)
-        held = {op.name: op for op in simulated.model.layers}  # a Keras layer would round long biases to float32
-        graph = reading.graph.with_nodes(
-            replace(
-                node,
-                weight=from_framework(node.op, "NHWC", held[node.name].weight, node.attrs.get("groups", 1)),
-                bias=np.asarray(held[node.name].bias),
-            )
-            for node in reading.graph.layers
-        )
-        quantized = QuantizedGraph.of(graph, sites, simulated.grids, simulated.target)
         return Simulation(quantized, reading.runner)
     raise ModelError("verify needs what mpq_tfmot.simulate returned, or a quantized model, as its second argument")

@@ -19,12 +19,12 @@ from mpq_plugins.errors import ModelError
 from mpq_plugins.exporters.onnx import exporting
 from mpq_plugins.exporters.onnx.comparing import Simulated, compare
 from mpq_plugins.exporters.onnx.opsets import OLDEST_OPSET, check_opset
+from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.verification import Verification
 from mpq_tfmot.batches import as_batches, in_chunks
-from mpq_tfmot.canonical import last_integer_ops
 from mpq_tfmot.reader.fitting import read_quantized
-from mpq_tfmot.simulation import BATCH, Simulation
+from mpq_tfmot.simulated import BATCH, as_tensors
 
 __all__ = ["export", "verify"]
 
@@ -82,21 +82,22 @@ def verify(
     """
     if not isinstance(simulated, Simulation):
         raise ModelError("verify needs what mpq_tfmot.simulate returned as its second argument")
-    batches = as_batches(inputs, [op.shape for op in simulated.model.inputs])
+    batches = as_batches(inputs, [node.sample_shape for node in simulated.graph.arguments])
     return compare(model, _simulated(simulated, in_chunks(batches, BATCH)), optimized)
 
 
 def _simulated(simulation: Simulation, batches: Any) -> Iterator[Simulated]:
-    model = simulation.model
+    graph = simulation.graph
     for batch in batches:
-        values = {name: np.asarray(value) for name, value in simulation.run(list(batch)).items()}
+        found = simulation.run(as_tensors(batch))
+        values = {name: np.asarray(simulation.value(name, held)) for name, held in found.items()}
 
         def sites(values: dict[str, NDArray[Any]] = values) -> dict[str, tuple[NDArray[Any], float]]:
-            on_grid = [op for op in model.ops if op.name in simulation.grid_of]
-            return {op.name: (values[op.name], simulation.grid(op).steps[0]) for op in on_grid}
+            on_grid = [node for node in graph.nodes if node.name in simulation.quantized.grid_of]
+            return {node.site: (values[node.name], simulation.quantized.grid(node).steps[0]) for node in on_grid}
 
-        ends = [values[name] for name in last_integer_ops(model)]
-        yield Simulated(batch, ends, sites, [values[name] for name in model.outputs])
+        ends = [values[name] for name in graph.integer_outputs]
+        yield Simulated(batch, ends, sites, [values[name] for name in graph.outputs])
 
 
 def to_onnx(

@@ -7,24 +7,26 @@ import math
 import numpy as np
 
 from mpq_plugins import Grid, Recipe
-from mpq_tfmot.canonical import canonicalize
-from mpq_tfmot.canonical_ops import compute
-from mpq_tfmot.model_sites import take_inventory
+from mpq_plugins.graph.evaluation import FloatModel, run_nodes
+from mpq_plugins.graph.sites import take_sites
+from mpq_plugins.graph.weights import as_framework
+from mpq_tfmot.reader.reading import read_model
+from mpq_tfmot.simulated import as_tensors
 
 
-def float_values(canonical, x):
-    """The float output of every op."""
-    values = {}
-    for op in canonical.ops:
-        values[op.name] = x if op.kind == "input" else compute(op, [values[name] for name in op.inputs])
-    return values
+def float_values(reading, x):
+    """The float output of every node; of an input node under the name of its site."""
+    graph = reading.graph
+    values = run_nodes(graph, as_tensors(x), FloatModel(graph, reading.runner).step)
+    return values | {node.site: values[node.name] for node in graph.nodes}
 
 
 def clipping_recipe(model, x, target, weight_bits, activation_bits, per_channel=False, signed_inputs=None):
     """A recipe whose thresholds lie at about half the largest value, so that every grid clips."""
-    canonical = canonicalize(model)
-    inventory = take_inventory(canonical, signed_inputs).inventory
-    values = float_values(canonical, x)
+    reading = read_model(model)
+    graph = reading.graph
+    inventory = take_sites(graph, signed_inputs).inventory
+    values = float_values(reading, x)
     largest = {name: float(np.abs(np.asarray(value)).max()) for name, value in values.items()}
     grids = {}
     for site in inventory:
@@ -33,7 +35,7 @@ def clipping_recipe(model, x, target, weight_bits, activation_bits, per_channel=
             exponent = _exponent(max(largest[name] for name in group))
             grids[site.name] = Grid.power_of_two(activation_bits, exponent, signed=site.signed)
             continue
-        weight = np.abs(canonical[site.name.removesuffix(".weight")].weight)
+        weight = np.abs(as_framework(graph[site.name.removesuffix(".weight")], graph.layout))
         if per_channel:
             others = tuple(d for d in range(weight.ndim) if d != site.channel_axis)
             exponents = [_exponent(float(value)) for value in weight.max(axis=others)]

@@ -141,6 +141,6 @@ def _padding(graph: Graph, node: Node) -> tuple[Shape | str, tuple[Option, ...]]
     if all(before == after for before, after in sides):
         return first, ()
     assert node.weight is not None
-    sizes = inside(tuple(graph[node.inputs[0]].shape), graph.layout)  # type: ignore[arg-type]
+    sizes = inside(tuple(graph[node.inputs[0]].shape), graph.layout)
     same = tuple(same_padding(*axis) for axis in zip(sizes, node.weight.shape[2:], stride, dilation, strict=True))
     return ("same" if sides == same else sides), ()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpq_plugins.capabilities import Rounding
-from mpq_plugins.graph.arithmetic import int8_zero_point
+from mpq_plugins.graph.arithmetic import in_whole_vectors, int8_zero_point
 from mpq_plugins.graph.runtimes.runtime import Accumulation, Average, Entry, Mean, Sum
 from mpq_plugins.grid import Grid
 from mpq_plugins.integers.program import Entrance
@@ -45,10 +45,24 @@ def rounded_twice(shifts: Sequence[int], bound: int, rounding: Rounding) -> Stag
     )
 
 
+def rounded_twice_in_vectors(shifts: Sequence[int], bound: int, rounding: Rounding) -> Stages:
+    """As LiteRT's optimized kernels: halved half up, then shifted half up in the channels that fill vectors, half away
+    from zero in the others. shifts: of every channel."""
+    upward = in_whole_vectors(len(shifts))
+    rest = [s - 1 if s > 0 else s for s in shifts]
+    return (
+        _shift([min(s, 1) if s > 0 else 0 for s in shifts], "half_up"),
+        _shift([s if up else 0 for s, up in zip(rest, upward, strict=True)], "half_up"),
+        _shift([0 if up else s for s, up in zip(rest, upward, strict=True)], "half_away"),
+    )
+
+
 ACCUMULATIONS: Mapping[Accumulation, Callable[[Sequence[int], int, Rounding], Stages]] = {
     "float32": rounded_once,
     "fixed_point": rounded_twice,
+    "fixed_point_vectors": rounded_twice_in_vectors,
 }
+"""From the right shift of every channel, the bound of the accumulator's magnitude and the target's rounding."""
 
 SUMS: Mapping[Sum, Callable[[int, int, Rounding], Stages]] = {
     "exact": lambda shift, bound, rounding: (_shift([shift], rounding),),

@@ -111,6 +111,7 @@ class ProgramBuilder:
         bound = int((sums + np.abs(self.arrays[bias].astype(np.int64))).max(initial=0))
         (out,) = exponents_of(grid)
         shifts = [out - exponent for exponent in self.biases[bias].exponents]
+        shifts = shifts * len(codes) if len(shifts) == 1 else shifts
         made = laws.ACCUMULATIONS[accumulation](shifts, bound, rounding)
         return (*made, Clamp(grid.low, grid.high)), _bits(bound)
 

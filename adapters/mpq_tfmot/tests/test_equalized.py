@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from mpq_plugins.search.equalized import find_links
 from mpq_tfmot import equalize
-from mpq_tfmot.canonical import canonicalize
-from mpq_tfmot.equalized import find_links
 from mpq_tfmot.keras import keras
+from mpq_tfmot.reader.reading import read_model
 from mpq_tfmot.tests.networks import NETWORKS, hard_swish, samples, settled
 
 layers = keras.layers
@@ -36,7 +36,7 @@ def separable_chain():
 
 
 def test_links_run_through_paddings_and_pooling_and_know_the_cap():
-    links = [(link.first, link.second, link.cap) for link in find_links(canonicalize(separable_chain()))]
+    links = [(link.first, link.second, link.cap) for link in find_links(read_model(separable_chain()).graph)]
     assert links == [("conv", "dw", 6.0), ("dw", "pw", 6.0), ("pw", "fc", None)]
 
 
@@ -62,5 +62,7 @@ def test_every_network_keeps_its_function(kind):
 
 
 def test_a_layer_that_an_add_reads_is_left_alone():
-    names = {name for link in find_links(canonicalize(NETWORKS["residual"]())) for name in (link.first, link.second)}
+    names = {
+        name for link in find_links(read_model(NETWORKS["residual"]()).graph) for name in (link.first, link.second)
+    }
     assert names == set()

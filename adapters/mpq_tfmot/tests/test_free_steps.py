@@ -6,11 +6,12 @@ import pytest
 from integration_tests.tfmot.recipes import float_values
 from mpq_plugins import Grid, GridError, Recipe
 from mpq_plugins.exporters.litert.running import run_litert, tensor_names, with_outputs
+from mpq_plugins.graph.arithmetic import int8_zero_point
+from mpq_plugins.graph.sites import take_sites
+from mpq_plugins.graph.weights import as_framework
 from mpq_tfmot import constrain, harden, quantize, search, simulate, to_litert, verify
-from mpq_tfmot.arithmetic import zero_point_of
-from mpq_tfmot.canonical import canonicalize
 from mpq_tfmot.keras import keras
-from mpq_tfmot.model_sites import take_inventory
+from mpq_tfmot.reader.reading import read_model
 from mpq_tfmot.tests.networks import NETWORKS, residual, samples, settled
 
 layers = keras.layers
@@ -33,9 +34,10 @@ def every_op(rng):
 
 def free_recipe(model, x, rng, per_channel):
     """Steps from an eighth to the whole of what clips nothing, drawn at random."""
-    canonical = canonicalize(model)
-    inventory = take_inventory(canonical).inventory
-    largest = {name: np.abs(np.asarray(value)).max() for name, value in float_values(canonical, x).items()}
+    reading = read_model(model)
+    graph = reading.graph
+    inventory = take_sites(graph).inventory
+    largest = {name: np.abs(np.asarray(value)).max() for name, value in float_values(reading, x).items()}
     shared, grids = {}, {}
     for site in inventory:
         if site.kind == "activation":
@@ -43,7 +45,7 @@ def free_recipe(model, x, rng, per_channel):
             step = largest[site.name] / (128 if site.signed else 256) * 2 ** rng.uniform(-3, 0)
             grids[site.name] = Grid(8, (shared.setdefault(group, float(np.float32(step))),), site.signed)
             continue
-        weight = np.abs(canonical[site.name.removesuffix(".weight")].weight)
+        weight = np.abs(as_framework(graph[site.name.removesuffix(".weight")], graph.layout))
         others = tuple(d for d in range(weight.ndim) if d != site.channel_axis)
         peaks = weight.max(axis=others) if per_channel else [weight.max()]
         steps = [float(np.float32(peak / 128 * 2 ** rng.uniform(-1, 0))) for peak in peaks]
@@ -58,12 +60,12 @@ def test_every_op_gives_the_codes_of_the_interpreter_at_random_steps(seed):
     x = 2 * samples(model, 32, seed)
     recipe = free_recipe(model, x, rng, per_channel=seed % 2 == 0)
     flat, simulation = to_litert(model, recipe), simulate(model, recipe)
-    names = [op.name for op in simulation.model.ops if op.name in tensor_names(flat)]
+    simulated = simulation.sites(x)
+    names = [name for name in simulated if name in tensor_names(flat)]
     assert {"image", "conv", "depthwise", "add", "average", "transposed", "mean", "fc"} <= set(names)
-    simulated = simulation.run(x)
     for name, codes in zip(names, run_litert(with_outputs(flat, names), x), strict=True):
-        grid = simulation.grid(simulation.model[name])
-        expected = np.rint(np.asarray(simulated[name]) / grid.steps[0]) + zero_point_of(grid)
+        grid = recipe[name]
+        expected = np.rint(np.asarray(simulated[name]) / grid.steps[0]) + int8_zero_point(grid)
         np.testing.assert_array_equal(codes, expected, err_msg=name)
 
 
@@ -75,7 +77,7 @@ def test_accumulators_past_the_whole_numbers_of_float32_round_as_the_kernel_roun
     x = rng.uniform(0, 1, (256, 4000)).astype(np.float32)
     # the largest sums are near 4000 * 127 * 127 = 2**25.9, and spread over all the codes of the output
     grids = {"x": Grid(8, (0.0079,)), "fc.weight": Grid(8, (0.0077,)), "fc": Grid(8, (13.7,))}
-    recipe = Recipe.from_inventory(take_inventory(canonicalize(model)).inventory, grids, "litert-int8", "by hand")
+    recipe = Recipe.from_inventory(take_sites(read_model(model).graph).inventory, grids, "litert-int8", "by hand")
     accumulators = np.abs(grids["x"].quantize(x).astype(np.int64) @ grids["fc.weight"].quantize(weight))
     assert accumulators.max() > 2**24
     verify(to_litert(model, recipe), simulate(model, recipe), x).raise_if_different()

@@ -55,8 +55,8 @@ def test_packing_makes_the_file_smaller_and_changes_no_number(target):
     saved = 16 * 8 + 8 * 16 + 8 * 4  # the pointwise and dense weights, of which half the bytes go
     assert len(plain) - len(packed) >= saved // 2 - 64
     np.testing.assert_array_equal(
-        run_litert(packed, x, simulate(model, recipe).kernels)[0],
-        run_litert(plain, x, simulate(model, recipe).kernels)[0],
+        run_litert(packed, x, simulate(model, recipe).quantized.runtime.engine)[0],
+        run_litert(plain, x, simulate(model, recipe).quantized.runtime.engine)[0],
     )
 
 

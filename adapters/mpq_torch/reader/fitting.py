@@ -25,7 +25,11 @@ def read_fitting(model: nn.Module, recipe: Recipe, example: Sequence[Any] | None
     shapes = {entry.site: entry.shape for entry in recipe.activations if entry.op == "input"}
     try:
         reading = read_model(model, example, float_ops_of(recipe.meta), shapes)
-    except (UnsupportedOp, UnmatchedName) as error:
+    except UnsupportedOp as error:
+        raise RecipeMismatch(f"the recipe does not fit the model: {error}") from error
+    except UnmatchedName as error:
+        # a model of another kind has other sites too, which say more
+        recipe.check_fits(take_sites(read_model(model, example, (), shapes).graph).inventory)
         raise RecipeMismatch(f"the recipe does not fit the model: {error}") from error
     signs = {entry.site: entry.grid.signed for entry in recipe.activations}
     sites = take_sites(reading.graph, signs)
