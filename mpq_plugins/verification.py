@@ -14,7 +14,7 @@ class Verification:
     exact: every output element of the integer part is the same number. max_difference: largest absolute
     difference of an output element; mismatched of elements outputs differ. first_differing_site: the
     first site, in execution order, whose values differ; None when all are equal. off_by_one: mismatches
-    of one step; None where they were not counted.
+    of one step; None where they were not counted. compared: what of the model was compared how, in words.
     """
 
     exact: bool
@@ -23,6 +23,7 @@ class Verification:
     elements: int
     first_differing_site: str | None = None
     off_by_one: int | None = None
+    compared: str = ""
 
     def raise_if_different(self) -> None:
         """Raise VerificationError unless the two models agree exactly."""
@@ -34,7 +35,8 @@ class Verification:
 
     def __str__(self) -> str:
         if self.exact:
-            return f"exact: all {self.elements} output values are equal"
+            what = f" ({self.compared})" if self.compared else ""
+            return f"exact: all {self.elements} output values are equal{what}"
         steps = "" if self.off_by_one is None else f" ({self.off_by_one} of them by one step)"
         return (
             f"{self.mismatched} of {self.elements} output values differ, by at most {self.max_difference:g}{steps}; "

@@ -25,7 +25,7 @@ from mpq_torch.canonical import site_name
 from mpq_torch.canonical_ops import Clamp as ClampModule
 from mpq_torch.canonical_ops import Concat as ConcatModule
 from mpq_torch.canonical_ops import Pad, SameGrid, Subsample
-from mpq_torch.fx import simulate
+from mpq_torch.canonical_simulation import simulate
 from mpq_torch.integer_moves import lower_move, lower_pool, pair, sample_axis, symmetric
 from mpq_torch.layer_matrix import TRANSPOSED
 from mpq_torch.pooling_rewrites import MAX_POOLS

@@ -14,7 +14,7 @@ from mpq_plugins.recipe import Recipe
 from mpq_plugins.request import float_ops_of
 from mpq_torch.batches import in_chunks
 from mpq_torch.canonical import CanonicalModel, canonicalize
-from mpq_torch.fx import simulate
+from mpq_torch.canonical_simulation import simulate
 from mpq_torch.inventory import locate_sites
 
 CHUNK = 64

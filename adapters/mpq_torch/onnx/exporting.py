@@ -16,7 +16,7 @@ from mpq_plugins.onnx_graph.writer import GraphWriter
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.stored import whole_file
 from mpq_torch.batches import as_batch, model_inputs
-from mpq_torch.fx import simulate
+from mpq_torch.canonical_simulation import simulate
 from mpq_torch.onnx.graph import Walk, integer_ends
 from mpq_torch.onnx.shapes import shapes_of
 

@@ -9,6 +9,7 @@ clamps, and no layer has to be rewritten for a kernel. Needs torchao: ``pip inst
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -18,6 +19,7 @@ from mpq_plugins.errors import PluginError
 from mpq_plugins.recipe import Recipe
 from mpq_torch.batches import as_batch, model_inputs
 from mpq_torch.fx import Search, Verification, inventory, rounded, search, simulate
+from mpq_torch.reader.writing import write_module
 from mpq_torch.verification import verify as _verify
 
 try:
@@ -61,7 +63,8 @@ def constrain(model: nn.Module, recipe: Recipe, calibration: Iterable[Any] | Ten
 
     As ``fx.constrain``, without what only torch's own kernels need: clamps to ranges, split layers.
     """
-    return rounded(model, recipe, calibration)[0].graph
+    reading, quantized = rounded(model, recipe, calibration)
+    return write_module(replace(reading, graph=quantized.graph))
 
 
 def quantize(

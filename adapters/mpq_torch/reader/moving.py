@@ -128,6 +128,11 @@ def subsample_module(call: Call) -> Node:
 def same_grid(call: Call) -> Node | fx.Node:
     """An op of a model that was constrained, by the function that it holds."""
     module: Any = call.module
+    if module.op == "global_avg_pool":
+        axes, keepdims = call.node.args[1:]
+        rank = len(call.in_shape)
+        attrs = {"axes": tuple(sorted(int(axis) % rank for axis in axes)), "keepdims": bool(keepdims)}
+        return call.made("global_avg_pool", attrs=attrs)
     rooms = {"functional": F, "torch": torch}
     room, name = module.function.split(".")
     target = name if room == "Tensor" else getattr(rooms[room], name)

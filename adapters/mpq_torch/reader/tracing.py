@@ -43,6 +43,14 @@ def trace(model: nn.Module, given: int | None) -> fx.GraphModule:
     return graph
 
 
+def arguments_of(model: nn.Module) -> int:
+    """How many positional arguments a model takes, those with defaults among them."""
+    if isinstance(model, fx.GraphModule):
+        return len(argument_names(model))
+    parameters = inspect.signature(model.forward).parameters.values()
+    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+
+
 def argument_names(graph: fx.GraphModule) -> list[str]:
     """The names of the arguments that the traced model takes."""
     return [str(node.target) for node in graph.graph.nodes if node.op == "placeholder"]
