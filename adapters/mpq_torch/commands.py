@@ -88,7 +88,7 @@ def fingerprint(model: nn.Module, batches: Sequence[Batch], keep_float: Sequence
 
 def inventory(model: nn.Module, batches: Sequence[Batch], keep_float: Sequence[str] = ()) -> Inventory:
     """All sites of the model."""
-    return take_inventory(canonicalize(model, keep_float), batches[0]).inventory
+    return fx.inventory(model, batches[0], keep_float)
 
 
 def measure(
@@ -121,7 +121,7 @@ def integers(on_grid: nn.Module, recipe: Recipe, batches: Sequence[Batch]) -> tu
 
 def verify(on_grid: nn.Module, recipe: Recipe, batches: Sequence[Batch]) -> Verification:
     """The model, converted for what runs the recipe's target, against its simulation, on the batches."""
-    simulated = fx.simulate(on_grid, recipe)
+    simulated = fx.simulate(on_grid, recipe, example_inputs=batches[0])
     runtime = plugins.target(recipe.target).runtime
     if runtime is not None and runtime.framework == ONNXRUNTIME:
         from mpq_torch import onnx

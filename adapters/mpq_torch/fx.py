@@ -115,16 +115,22 @@ def search(
 
 
 def constrain(
-    model: nn.Module, recipe: Recipe, calibration: Iterable[Any] | torch.Tensor | None = None
+    model: nn.Module,
+    recipe: Recipe,
+    calibration: Iterable[Any] | torch.Tensor | None = None,
+    *,
+    example_inputs: Any = None,
 ) -> fx.GraphModule:
     """The float model on its grids: batch norms folded, weights and biases on theirs, ranges clamped.
 
     calibration: as for ``search``. With it, weights are rounded with compensation and biases
     corrected, layer by layer; without it, both go to the nearest value.
+    example_inputs: needed where neither calibration nor the recipe tells the shapes of all arguments, or the model
+    takes one batch size only.
     The model itself is left untouched; weights that lie on their grids stay where they are.
     Raises RecipeMismatch, with names, where the recipe is of another model.
     """
-    reading, quantized = rounded(model, recipe, calibration)
+    reading, quantized = rounded(model, recipe, calibration, example_inputs)
     target = quantized.target
     own_kernels = target.runtime is None or target.runtime.framework == "torch"
     return write_module(
@@ -136,14 +142,14 @@ def constrain(
 
 
 def rounded(
-    model: nn.Module, recipe: Recipe, calibration: Iterable[Any] | torch.Tensor | None
+    model: nn.Module, recipe: Recipe, calibration: Iterable[Any] | torch.Tensor | None, example_inputs: Any
 ) -> tuple[Reading, QuantizedGraph]:
     """What every runtime's constrained model starts from: weights and biases on their grids.
 
     Arguments and errors as of ``constrain``.
     """
     batches = None if calibration is None else as_batches(calibration, arguments_of(model))
-    reading, sites = read_fitting(model, recipe, None if batches is None else batches[0])
+    reading, sites = read_fitting(model, recipe, _example(model, example_inputs) if batches is None else batches[0])
     target = plugins.target(recipe.target)
     quantized = QuantizedGraph.of(reading.graph, sites, recipe, target)
     check_products(quantized)
@@ -153,13 +159,17 @@ def rounded(
     return reading, quantized
 
 
-def simulate(model: nn.Module, recipe: Recipe) -> SimulatedModel:
+def _example(model: nn.Module, example_inputs: Any) -> tuple[Any, ...] | None:
+    return None if example_inputs is None else as_batch(example_inputs, arguments_of(model))
+
+
+def simulate(model: nn.Module, recipe: Recipe, *, example_inputs: Any = None) -> SimulatedModel:
     """A float model that computes exactly what the recipe's target computes in integers.
 
     model: what ``constrain`` returned, or any model that the recipe fits, whose weights and biases
-    are then rounded to nearest. Outputs are float tensors of grid values.
+    are then rounded to nearest. example_inputs: as of ``constrain``. Outputs are float tensors of grid values.
     """
-    return SimulatedModel(*read_quantized(model, recipe))
+    return SimulatedModel(*read_quantized(model, recipe, _example(model, example_inputs)))
 
 
 def quantize(
@@ -174,7 +184,7 @@ def quantize(
     Raises NothingQuantized when a part that the recipe quantizes came out float.
     """
     engine = _engine(plugins.target(recipe.target))
-    on_grid = constrain(model, recipe, calibration)
+    on_grid = constrain(model, recipe, calibration, example_inputs=example_inputs)
     return convert(on_grid, recipe, as_batch(example_inputs, model_inputs(on_grid)), engine)
 
 

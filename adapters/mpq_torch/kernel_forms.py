@@ -15,11 +15,11 @@ from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.quantized import QuantizedGraph, clamp_codes
 from mpq_torch.canonical_ops import CLAMP_SUFFIX, GridClamp
 from mpq_torch.depthwise import SlicedDepthwise, saturates
+from mpq_torch.grid_observers import CONTAINER_BITS
 from mpq_torch.reader.modules import layer_of
 from mpq_torch.reader.writing import is_relu
 from mpq_torch.subpixel import SubpixelConvTranspose
 
-CONTAINER_BITS = 8
 DECONVOLUTION_REFUSED = ("x86", "onednn")
 """Engines whose transposed convolutions are wrong for some shapes: see subpixel.py."""
 

@@ -16,6 +16,7 @@ from mpq_plugins.grid import Grid
 from mpq_plugins.onnx_graph.running import Simulated, compare
 from mpq_plugins.verification import Verification
 from mpq_torch.batches import as_batches, model_inputs
+from mpq_torch.canonical_simulation import as_canonical
 from mpq_torch.onnx.graph import integer_ends
 from mpq_torch.simulation import SimulatedAverage, simulated_sites
 
@@ -32,6 +33,7 @@ def verify(
     Raises ModelError when one of the two is not what export and simulate return, and PluginError where
     onnx or onnxruntime is not installed.
     """
+    simulated = as_canonical(simulated)
     if not isinstance(simulated, fx.GraphModule) or not simulated_sites(simulated):
         raise ModelError("verify needs the model that fx.simulate returned as its second argument")
     batches = as_batches(inputs, model_inputs(simulated))

@@ -58,12 +58,18 @@ __all__ = [
 ]
 
 
-def constrain(model: nn.Module, recipe: Recipe, calibration: Iterable[Any] | Tensor | None = None) -> fx.GraphModule:
+def constrain(
+    model: nn.Module,
+    recipe: Recipe,
+    calibration: Iterable[Any] | Tensor | None = None,
+    *,
+    example_inputs: Any = None,
+) -> fx.GraphModule:
     """The float model on its grids, to be exported: batch norms folded, weights and biases on theirs.
 
     As ``fx.constrain``, without what only torch's own kernels need: clamps to ranges, split layers.
     """
-    reading, quantized = rounded(model, recipe, calibration)
+    reading, quantized = rounded(model, recipe, calibration, example_inputs)
     return write_module(replace(reading, graph=quantized.graph))
 
 
@@ -81,7 +87,7 @@ def quantize(
     Raises TargetError for a target that does not round half to even, ModelError where torch.export fails.
     """
     check_rounding(plugins.target(recipe.target))
-    on_grid = constrain(model, recipe, calibration)
+    on_grid = constrain(model, recipe, calibration, example_inputs=example_inputs)
     return convert(export(on_grid, as_batch(example_inputs, model_inputs(on_grid))), recipe)
 
 

@@ -60,7 +60,7 @@ class FloatCall:
 def float_call(
     traced: fx.GraphModule, node: fx.Node, positions_of: Callable[[list[fx.Node]], Sequence[int] | None]
 ) -> FloatCall | None:
-    """A call of the traced graph. positions_of: the place of each source in the Node's inputs, or None if it has none."""
+    """A call of the traced graph. positions_of: the places of its sources among the Node's inputs, or None."""
     sizes: list[fx.Node] = []
     sources: list[fx.Node] = []
 

@@ -87,8 +87,8 @@ def _example(traced: fx.GraphModule, shapes: Mapping[str, Sequence[int]]) -> lis
             found.append(node.args[0])
         else:
             raise ModelError(
-                f"nothing is known of the shape of argument {node.target!r}, which no quantized op reads; give "
-                "calibration data"
+                f"nothing is known of the shape of argument {node.target!r}, which no quantized op reads; pass "
+                "example_inputs"
             )
     return found
 

@@ -27,20 +27,27 @@ class Observed:
 def observe(graph: fx.GraphModule, example: Sequence[Any]) -> Observed:
     """Run the graph on the example's samples, repeated to both batch sizes.
 
-    An example whose tensors have no common batch axis is run as it is, and its first axis taken for the batch.
-    Raises ModelError where the example does not go through the model.
+    An example whose tensors have no common batch axis, or of a model that takes one batch size only, is run as it is,
+    and its first axis taken for the batch. Raises ModelError where the example does not go through the model.
     """
     samples = {len(t) for t in example if isinstance(t, Tensor) and t.dim()}
     if len(samples) != 1:
-        run = _run(graph, example)
-        return Observed({n: _plain(v) for n, v in run.items() if isinstance(v, Tensor)}, _others(run))
-    first, second = (_run(graph, [_repeated(argument, size) for argument in example]) for size in SIZES)
+        return _as_it_is(graph, example)
+    try:
+        first, second = (_run(graph, [_repeated(argument, size) for argument in example]) for size in SIZES)
+    except ModelError:
+        return _as_it_is(graph, example)
     shapes = {}
     for node, value in first.items():
         other = second[node]
         if isinstance(value, Tensor) and isinstance(other, Tensor) and value.dim() == other.dim():
             shapes[node] = tuple(_axis(a, b) for a, b in zip(value.shape, other.shape, strict=True))
     return Observed(shapes, _others(first))
+
+
+def _as_it_is(graph: fx.GraphModule, example: Sequence[Any]) -> Observed:
+    run = _run(graph, example)
+    return Observed({n: _plain(v) for n, v in run.items() if isinstance(v, Tensor)}, _others(run))
 
 
 def _axis(first: int, second: int) -> int | Batch:

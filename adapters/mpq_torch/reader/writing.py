@@ -45,9 +45,7 @@ def _called_again(graph: Graph, node: Node) -> bool:
 
 
 class _Writer:
-    def __init__(
-        self, reading: Reading, layers: Mapping[str, nn.Module], behind: Behind, channels_last: bool
-    ) -> None:
+    def __init__(self, reading: Reading, layers: Mapping[str, nn.Module], behind: Behind, channels_last: bool) -> None:
         self.reading = reading
         self.layers = layers
         self.behind = behind
