@@ -91,6 +91,9 @@ class Runner(Ops, Protocol):
     def repeat(self, x: Tensor, times: Sizes) -> Tensor:
         """Each element so many times along each axis, batch included."""
 
+    def take(self, x: Tensor, indices: Sequence[int]) -> Tensor:
+        """The entries of the first axis with these indices, in their order."""
+
     @property
     def floats(self) -> Mapping[str, Any]:
         """The "float" nodes, by name, that ``float_part`` knows: it goes before what a record says of the op."""

@@ -84,6 +84,9 @@ def _same_grid(node: Node) -> tuple[Any, ...]:
         return SameGrid("Tensor.permute", "reshape"), *a["order"]
     if node.op == "upsample":
         return SameGrid("functional.interpolate", "reshape"), None, tuple(float(n) for n in a["times"][2:])
+    if node.op == "nearest":
+        size = None if a["scale"] else tuple(len(wanted) for wanted in a["sources"][2:])
+        return SameGrid("functional.interpolate", "reshape"), size, a["scale"]
     if node.op == "pad":
         pads = [side for sides in reversed(a["pads"]) for side in sides]
         while len(pads) > 2 and pads[-2:] == [0, 0]:
