@@ -161,6 +161,22 @@ class SameGrid(nn.Module):
         return self.function
 
 
+class Mean(SameGrid):
+    """The mean over the last axes.
+
+    torch's quantized mean refuses to drop axes of images that a pooling has brought to one element, so that it keeps
+    them, and a flatten drops them. torch.export and torch.compile get the mean.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("torch.mean", "global_avg_pool")
+
+    def forward(self, x: Tensor, axes: list[int], keepdims: bool) -> Tensor:  # type: ignore[override]
+        if keepdims or torch.compiler.is_compiling():
+            return torch.mean(x, axes, keepdims)
+        return torch.flatten(torch.mean(x, axes, True), -len(axes) - 1, -1)
+
+
 class FloatPart(nn.Module):
     """A call of a function that stays float, so that it has a name. call: of the tensors that it reads."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from mpq_torch.reader.shape_values import is_shape_value
 
@@ -16,7 +16,9 @@ class FloatCall:
     """One call of a traced graph, with the sizes that it needs.
 
     node: the call. sizes: the nodes that compute sizes for it, in order. sources: the tensors that both read.
-    positions: of each source among the inputs of the Node that stands for the call.
+    positions: of each source among the inputs of the Node that stands for the call. dense: those of them that come
+    from the part on grids; their elements are put in the order of the axes, since functions such as exp give other
+    last bits where they lie otherwise.
     """
 
     traced: fx.GraphModule
@@ -24,6 +26,7 @@ class FloatCall:
     sizes: tuple[fx.Node, ...]
     sources: tuple[fx.Node, ...]
     positions: tuple[int, ...]
+    dense: frozenset[int] = frozenset()
 
     @property
     def module(self) -> nn.Module | None:
@@ -33,8 +36,9 @@ class FloatCall:
     def __call__(self, *tensors: Any) -> Any:
         """What the call computes from the Node's inputs."""
         interpreter = fx.Interpreter(self.traced)
+        read = [x.contiguous() if index in self.dense else x for index, x in enumerate(tensors)]
         interpreter.env = {
-            source: _dense(tensors[position]) for source, position in zip(self.sources, self.positions, strict=True)
+            source: read[position] for source, position in zip(self.sources, self.positions, strict=True)
         }
         for step in (*self.sizes, self.node):
             args, kwargs = interpreter.fetch_args_kwargs_from_env(step)
@@ -78,8 +82,3 @@ def float_call(
         visit(needed)
     positions = positions_of(sources)
     return None if positions is None else FloatCall(traced, node, tuple(sizes), tuple(sources), tuple(positions))
-
-
-def _dense(value: Any) -> Any:
-    """Elements in the order of the axes: functions such as exp give other last bits where they lie otherwise."""
-    return value.contiguous() if isinstance(value, Tensor) else value

@@ -10,7 +10,7 @@ from torch import nn
 
 from mpq_plugins.graph.node import INPUT, Batch, Node
 from mpq_plugins.graph.weights import as_framework
-from mpq_torch.canonical_ops import SAME_GRID_SUFFIX, Add, Concat, Input, Pad, SameGrid, Subsample
+from mpq_torch.canonical_ops import SAME_GRID_SUFFIX, Add, Concat, Input, Mean, Pad, SameGrid, Subsample
 
 _LAYERS: dict[str, type[nn.Module]] = {
     "conv1d": nn.Conv1d,
@@ -76,7 +76,7 @@ def _same_grid(node: Node) -> tuple[Any, ...]:
     if node.op == "global_avg_pool":
         # axes counted from the front would take QNNPACK to another kernel, which rounds some ties differently
         axes = [axis - (len(node.shape) + (0 if a["keepdims"] else len(a["axes"]))) for axis in a["axes"]]
-        return SameGrid("torch.mean", "global_avg_pool"), axes, a["keepdims"]
+        return Mean(), axes, a["keepdims"]
     if node.op == "reshape":
         sizes = tuple(-1 if isinstance(size, Batch) else size for size in node.shape)
         return SameGrid("Tensor.reshape", "reshape"), *sizes

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from mpq_plugins.errors import ModelError
-from mpq_plugins.graph.node import ARGUMENT, CONSTANT, UNKNOWN, Batch, Graph, Node
+from mpq_plugins.graph.node import ARGUMENT, CONSTANT, RAW, UNKNOWN, Batch, Graph, Node
 from mpq_plugins.graph.reading import settled
 from mpq_torch.reader.call import Call
 from mpq_torch.reader.float_calls import FloatCall, float_call
@@ -123,7 +123,8 @@ class _Reader:
             elif node.op == "output":
                 returned = pytree.tree_map_only(fx.Node, lambda n: self._returned(n, outputs), node.args[0])
         graph = settled(Graph(tuple(self._read_only()), tuple(outputs), "NCHW"), keep_float)
-        calls = {name: self.calls[name] for name in graph.float_ops if _stays_a_call(graph[name], self.calls)}
+        floats = [graph[name] for name in graph.float_ops]
+        calls = {node.name: self._placed(graph, node) for node in floats if _stays_a_call(node, self.calls)}
         return Reading(graph, TorchRunner(calls), self.traced, returned, calls)
 
     def _add(self, node: fx.Node, op: str, attrs: Mapping[str, Any]) -> None:
@@ -164,6 +165,10 @@ class _Reader:
             self.calls[made.name] = call
         self.names[node] = made.name
         self.nodes.append(made)
+
+    def _placed(self, graph: Graph, node: Node) -> FloatCall:
+        on_grids = frozenset(index for index, name in enumerate(node.inputs) if graph[name].op not in RAW)
+        return replace(self.calls[node.name], dense=on_grids)
 
     def _positions(self, sources: list[fx.Node], inputs: tuple[str, ...]) -> list[int] | None:
         names = [self.names.get(source, "") for source in sources]
