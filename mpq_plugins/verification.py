@@ -14,7 +14,7 @@ class Verification:
     exact: every output element of the integer part is the same number. max_difference: largest absolute
     difference of an output element; mismatched of elements outputs differ. first_differing_site: the
     first site, in execution order, whose values differ; None when all are equal. off_by_one: mismatches
-    of one step; None where they were not counted.
+    of one step; None where they were not counted. compared: what of the model was compared how, in words.
 
     Where a model ends in float, "the integer part" is all that it computes up to its last integer tensors, and what
     lies behind is compared too: float_mismatched of float_elements are not, bit for bit, what the same runtime computes
@@ -31,6 +31,7 @@ class Verification:
     float_elements: int = 0
     float_mismatched: int = 0
     float_distance: float | None = None
+    compared: str = ""
 
     def raise_if_different(self) -> None:
         """Raise VerificationError unless the two models agree exactly."""
@@ -55,10 +56,11 @@ class Verification:
         )
 
     def _when_exact(self) -> str:
+        compared = f" ({self.compared})" if self.compared else ""
         if not self.float_elements:
-            return f"exact: all {self.elements} output values are equal"
+            return f"exact: all {self.elements} output values are equal{compared}"
         distance = "" if self.float_distance is None else f", and at most {self.float_distance:g} from the framework's"
         return (
             f"exact: all {self.elements} values at the end of the integer part are equal; the {self.float_elements} "
-            f"output values behind float ops are what the runtime computes from these, bit for bit{distance}"
+            f"output values behind float ops are what the runtime computes from these, bit for bit{distance}{compared}"
         )

@@ -7,17 +7,14 @@ and ``simulate`` as for any target).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from os import PathLike
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from mpq_plugins import plugins
 from mpq_plugins.errors import ModelError
 from mpq_plugins.exporters.onnx import exporting
-from mpq_plugins.exporters.onnx.comparing import Simulated, compare
+from mpq_plugins.exporters.onnx.comparing import compare
+from mpq_plugins.exporters.onnx.comparing import simulated as of_batch
 from mpq_plugins.exporters.onnx.opsets import OLDEST_OPSET, check_opset
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.recipe import Recipe
@@ -83,21 +80,8 @@ def verify(
     if not isinstance(simulated, Simulation):
         raise ModelError("verify needs what mpq_tfmot.simulate returned as its second argument")
     batches = as_batches(inputs, [node.sample_shape for node in simulated.graph.arguments])
-    return compare(model, _simulated(simulated, in_chunks(batches, BATCH)), optimized)
-
-
-def _simulated(simulation: Simulation, batches: Any) -> Iterator[Simulated]:
-    graph = simulation.graph
-    for batch in batches:
-        found = simulation.run(as_tensors(batch))
-        values = {name: np.asarray(simulation.value(name, held)) for name, held in found.items()}
-
-        def sites(values: dict[str, NDArray[Any]] = values) -> dict[str, tuple[NDArray[Any], float]]:
-            on_grid = [node for node in graph.nodes if node.name in simulation.quantized.grid_of]
-            return {node.site: (values[node.name], simulation.quantized.grid(node).steps[0]) for node in on_grid}
-
-        ends = [values[name] for name in graph.integer_outputs]
-        yield Simulated(batch, ends, sites, [values[name] for name in graph.outputs])
+    chunks = in_chunks(batches, BATCH)
+    return compare(model, (of_batch(simulated, as_tensors(batch), batch) for batch in chunks), optimized)
 
 
 def to_onnx(

@@ -133,6 +133,9 @@ class TensorflowRunner(TensorflowOps):
             x = x if count == 1 else tf.repeat(x, count, axis)
         return x
 
+    def take(self, x: Any, indices: Sequence[int]) -> Any:
+        return tf.gather(x, list(indices))
+
     def float_part(self, name: str, inputs: Sequence[Any]) -> Any:
         return self.floats[name](*inputs)
 

@@ -33,8 +33,8 @@ from mpq_torch.canonical_ops import (
     Subsample,
 )
 from mpq_torch.depthwise import SlicedDepthwise
-from mpq_torch.in_place import redirect_readers
 from mpq_torch.pooling_rewrites import MAX_POOLS
+from mpq_torch.reader.in_place import redirect_readers
 from mpq_torch.rewrites import rewrite_of
 from mpq_torch.rewriting import is_shape_value
 from mpq_torch.subpixel import SubpixelConvTranspose

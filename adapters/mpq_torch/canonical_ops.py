@@ -32,10 +32,17 @@ class Input(nn.Module):
 
 
 class Add(nn.Module):
-    """Sum of two activations."""
+    """Sum of two activations.
+
+    The identity in front keeps its path through convert_fx, which makes a function without a name of the sum.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.identity = nn.Identity()
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        return torch.add(a, b)
+        return torch.add(self.identity(a), b)
 
 
 class Concat(nn.Module):
@@ -154,5 +161,32 @@ class SameGrid(nn.Module):
         return self.function
 
 
+class Mean(SameGrid):
+    """The mean over the last axes.
+
+    torch's quantized mean refuses to drop axes of images that a pooling has brought to one element, so that it keeps
+    them, and a flatten drops them. torch.export and torch.compile get the mean.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("torch.mean", "global_avg_pool")
+
+    def forward(self, x: Tensor, axes: list[int], keepdims: bool) -> Tensor:  # type: ignore[override]
+        if keepdims or torch.compiler.is_compiling():
+            return torch.mean(x, axes, keepdims)
+        return torch.flatten(torch.mean(x, axes, True), -len(axes) - 1, -1)
+
+
+class FloatPart(nn.Module):
+    """A call of a function that stays float, so that it has a name. call: of the tensors that it reads."""
+
+    def __init__(self, call: nn.Module) -> None:
+        super().__init__()
+        self.call = call
+
+    def forward(self, *tensors: Tensor) -> Any:
+        return self.call(*tensors)
+
+
 _NAMESPACES = {"functional": nn.functional, "torch": torch}
-LEAVES = (Input, Add, Concat, Pad, Subsample, Clamp, SameGrid)
+LEAVES = (Input, Add, Concat, Pad, Subsample, Clamp, SameGrid, FloatPart)

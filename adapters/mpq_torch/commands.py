@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,15 +25,14 @@ from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.search.signs import signed_inputs
 from mpq_plugins.verification import Verification
 from mpq_torch import fx
-from mpq_torch.batches import as_batches, in_chunks, model_inputs
-from mpq_torch.canonical import canonicalize
+from mpq_torch.batches import arguments_of, as_batches, in_chunks
 from mpq_torch.exported_program import load_program
 from mpq_torch.exports import EXPORTS
 from mpq_torch.integer_program import integers as lower
 from mpq_torch.integer_program import verify_integers
-from mpq_torch.inventory import take_inventory
 from mpq_torch.layer_noise import site_values
 from mpq_torch.reader.data import read_with_data
+from mpq_torch.reader.reading import read_model
 
 __all__ = [
     "EXPORTS",
@@ -57,17 +57,15 @@ def load_model(path: Path) -> nn.Module:
 
 def batches(model: nn.Module, calibration: Any, keep_float: Sequence[str] = ()) -> list[Batch]:
     """Calibration data as tuples of tensors, after one sample went through the model."""
-    graph = canonicalize(model, keep_float).graph
-    arguments = model_inputs(graph)
     given = [calibration] if isinstance(calibration, (np.ndarray, Tensor)) else calibration
     try:
-        found = as_batches([_as_tensors(batch) for batch in given], arguments)
+        found = as_batches([_as_tensors(batch) for batch in given], arguments_of(model))
     except TypeError as error:
         raise ModelError(f"calibration data are arrays or an iterable of batches: {error}") from error
     sample = tuple(t[:1] if isinstance(t, Tensor) and t.dim() else t for t in found[0])
     try:
         with torch.no_grad():
-            graph(*sample)
+            copy.deepcopy(model).eval()(*sample)
     except Exception as error:
         shapes = ", ".join(str(tuple(t.shape)) if isinstance(t, Tensor) else type(t).__name__ for t in found[0])
         reason = " ".join(str(error).split())[:200]
@@ -76,11 +74,11 @@ def batches(model: nn.Module, calibration: Any, keep_float: Sequence[str] = ()) 
 
 
 def fingerprint(model: nn.Module, batches: Sequence[Batch], keep_float: Sequence[str] = ()) -> str:
-    """SHA-256 of the canonical graph, its parameters and buffers, the data, and torch's version."""
+    """SHA-256 of the traced model, its parameters and buffers, what stays float, the data, and torch's version."""
     digest = hashlib.sha256(torch.__version__.encode())
-    canonical = canonicalize(model, keep_float)
-    digest.update(canonical.graph.code.encode() + str(canonical.graph).encode())
-    for name, value in canonical.graph.state_dict().items():
+    reading = read_model(model, batches[0], keep_float)
+    digest.update(reading.traced.code.encode() + " ".join(reading.graph.float_ops).encode())
+    for name, value in reading.traced.state_dict().items():
         digest.update(name.encode())
         _update(digest, value)
     for batch in batches:
@@ -91,7 +89,7 @@ def fingerprint(model: nn.Module, batches: Sequence[Batch], keep_float: Sequence
 
 def inventory(model: nn.Module, batches: Sequence[Batch], keep_float: Sequence[str] = ()) -> Inventory:
     """All sites of the model."""
-    return take_inventory(canonicalize(model, keep_float), batches[0]).inventory
+    return fx.inventory(model, batches[0], keep_float)
 
 
 def measure(
@@ -128,7 +126,7 @@ def verify(on_grid: nn.Module, recipe: Recipe, batches: Sequence[Batch]) -> Veri
         from mpq_torch import litert
 
         return litert.verify(litert.export(on_grid, recipe, batches[0]), on_grid, list(batches), recipe)
-    simulated = fx.simulate(on_grid, recipe)
+    simulated = fx.simulate(on_grid, recipe, example_inputs=batches[0])
     if runtime is not None and runtime.framework == ONNXRUNTIME:
         from mpq_torch import onnx
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -12,29 +11,31 @@ from torch import fx, nn
 
 from mpq_plugins import plugins
 from mpq_plugins.budget import Budget
-from mpq_plugins.errors import RecipeMismatch, TargetError, UnsupportedOp
+from mpq_plugins.errors import TargetError
+from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.latency_table import LatencyTable
 from mpq_plugins.problem import Bits
 from mpq_plugins.recipe import Recipe
-from mpq_plugins.request import Request, float_ops_of
+from mpq_plugins.request import Request
 from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.search.signs import signed_inputs
+from mpq_plugins.search.sweep import compensate
 from mpq_plugins.targets import Target
-from mpq_torch.batches import as_batch, as_batches, in_chunks, model_inputs
-from mpq_torch.canonical import CanonicalModel, canonicalize
-from mpq_torch.constrained import clamp_ranges, layers, put_on_grids, replace_layers, set_bias, set_weight
+from mpq_torch.batches import arguments_of, as_batch, as_batches, in_chunks
 from mpq_torch.conversion import convert
 from mpq_torch.engine import DEFAULT_ENGINE
-from mpq_torch.inventory import locate_sites, take_inventory
+from mpq_torch.kernel_forms import check_products, clamps_on_grids, grid_clamps, kernel_layers
 from mpq_torch.latency import measure_latency, time_models, time_recipe
 from mpq_torch.qconfig import get_qconfig_mapping
 from mpq_torch.reader.data import read_with_data
+from mpq_torch.reader.fitting import read_fitting, read_quantized
+from mpq_torch.reader.reading import Reading, read_model
+from mpq_torch.reader.writing import write_module
 from mpq_torch.sensitivities import sensitivity
-from mpq_torch.simulation import build_simulation
+from mpq_torch.simulated_model import SimulatedModel
 from mpq_torch.surroundings import undisturbed
-from mpq_torch.sweep import compensate
 from mpq_torch.synthetic import synthetic_inputs
 from mpq_torch.training.search import Search
 from mpq_torch.verification import Verification, verify
@@ -62,8 +63,9 @@ def inventory(model: nn.Module, example_inputs: Any, keep_float: Iterable[str] =
 
     example_inputs: a tensor, or a tuple of the model's arguments, with a batch axis.
     """
-    canonical = canonicalize(model, keep_float)
-    return take_inventory(canonical, as_batch(example_inputs, model_inputs(canonical.graph))).inventory
+    example = as_batch(example_inputs, arguments_of(model))
+    reading = read_model(model, example, keep_float)
+    return take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, example)).inventory
 
 
 @undisturbed
@@ -112,53 +114,62 @@ def search(
 
 @undisturbed
 def constrain(
-    model: nn.Module, recipe: Recipe, calibration: Iterable[Any] | torch.Tensor | None = None
+    model: nn.Module,
+    recipe: Recipe,
+    calibration: Iterable[Any] | torch.Tensor | None = None,
+    *,
+    example_inputs: Any = None,
 ) -> fx.GraphModule:
     """The float model on its grids: batch norms folded, weights and biases on theirs, ranges clamped.
 
     calibration: as for ``search``. With it, weights are rounded with compensation and biases
     corrected, layer by layer; without it, both go to the nearest value.
+    example_inputs: needed where neither calibration nor the recipe tells the shapes of all arguments, or the model
+    takes one batch size only.
     The model itself is left untouched; weights that lie on their grids stay where they are.
     Raises RecipeMismatch, with names, where the recipe is of another model.
     """
-    canonical, sites, target = rounded(model, recipe, calibration)
-    if target.runtime is None or target.runtime.framework == "torch":
-        replace_layers(canonical, sites, recipe, _engine(target))
-    clamp_ranges(canonical, sites, recipe, {entry.site: entry.shape for entry in recipe.activations})
-    return canonical.graph
+    reading, quantized = rounded(model, recipe, calibration, example_inputs)
+    target = quantized.target
+    own_kernels = target.runtime is None or target.runtime.framework == "torch"
+    return write_module(
+        replace(reading, graph=clamps_on_grids(quantized)),
+        kernel_layers(quantized, _engine(target)) if own_kernels else {},
+        lambda node: grid_clamps(quantized, node),
+        channels_last=True,
+    )
 
 
 def rounded(
-    model: nn.Module, recipe: Recipe, calibration: Iterable[Any] | torch.Tensor | None
-) -> tuple[CanonicalModel, Mapping[fx.Node, str], Target]:
-    """What every runtime's constrained model starts from: the canonical model, weights and biases on their grids.
+    model: nn.Module, recipe: Recipe, calibration: Iterable[Any] | torch.Tensor | None, example_inputs: Any
+) -> tuple[Reading, QuantizedGraph]:
+    """What every runtime's constrained model starts from: weights and biases on their grids.
 
-    Arguments and errors as of ``constrain``. Returns the site of each node and the recipe's target too.
+    Arguments and errors as of ``constrain``.
     """
-    canonical, sites = _fitting(model, recipe)
+    batches = None if calibration is None else as_batches(calibration, arguments_of(model))
+    reading, sites = read_fitting(model, recipe, _example(model, example_inputs) if batches is None else batches[0])
     target = plugins.target(recipe.target)
-    _check_products(canonical, sites, recipe, target)
-    original = copy.deepcopy(canonical)
-    put_on_grids(canonical, sites, recipe)
-    if calibration is not None:
-        batches = as_batches(calibration, model_inputs(canonical.graph))
-        simulation = build_simulation(canonical, recipe, sites, target)
-        for path, (weight, bias) in compensate(original, simulation, batches, recipe).items():
-            set_weight(path, canonical.graph.get_submodule(path), weight)
-            set_bias(canonical.graph.get_submodule(path), bias)
-    return canonical, sites, target
+    quantized = QuantizedGraph.of(reading.graph, sites, recipe, target)
+    check_products(quantized)
+    if batches is not None:
+        graph = compensate(reading.graph, sites.grid_of, recipe, target, reading.runner, in_chunks(batches), False)
+        quantized = QuantizedGraph(graph, recipe, sites.grid_of, target)
+    return reading, quantized
+
+
+def _example(model: nn.Module, example_inputs: Any) -> tuple[Any, ...] | None:
+    return None if example_inputs is None else as_batch(example_inputs, arguments_of(model))
 
 
 @undisturbed
-def simulate(model: nn.Module, recipe: Recipe) -> fx.GraphModule:
+def simulate(model: nn.Module, recipe: Recipe, *, example_inputs: Any = None) -> SimulatedModel:
     """A float model that computes exactly what the recipe's target computes in integers.
 
     model: what ``constrain`` returned, or any model that the recipe fits, whose weights and biases
-    are then rounded to nearest. Outputs are float tensors of grid values.
+    are then rounded to nearest. example_inputs: as of ``constrain``. Outputs are float tensors of grid values.
     """
-    canonical, sites = _fitting(model, recipe)
-    put_on_grids(canonical, sites, recipe)
-    return build_simulation(canonical, recipe, sites, plugins.target(recipe.target))
+    return SimulatedModel(*read_quantized(model, recipe, _example(model, example_inputs)))
 
 
 @undisturbed
@@ -174,23 +185,8 @@ def quantize(
     Raises NothingQuantized when a part that the recipe quantizes came out float.
     """
     engine = _engine(plugins.target(recipe.target))
-    on_grid = constrain(model, recipe, calibration)
-    return convert(on_grid, recipe, as_batch(example_inputs, model_inputs(on_grid)), engine)
-
-
-def _fitting(model: nn.Module, recipe: Recipe) -> tuple[CanonicalModel, Mapping[fx.Node, str]]:
-    """The canonical model and the site of each node, after a check that the recipe has just these.
-
-    The shape of an activation takes an example to know; its name is checked, the weights' shapes too.
-    """
-    try:
-        canonical = canonicalize(model, float_ops_of(recipe.meta))
-    except UnsupportedOp as error:
-        raise RecipeMismatch(f"the recipe does not fit the model: {error}") from error
-    sites = locate_sites(canonical)
-    shapes = {entry.site: entry.shape for entry in recipe.activations}
-    recipe.check_fits(Inventory([replace(s, shape=shapes.get(s.name, s.shape)) for s in sites.inventory]))
-    return canonical, sites.grid_of
+    on_grid = constrain(model, recipe, calibration, example_inputs=example_inputs)
+    return convert(on_grid, recipe, as_batch(example_inputs, arguments_of(on_grid)), engine)
 
 
 def _engine(target: Target) -> str:
@@ -202,10 +198,3 @@ def _engine(target: Target) -> str:
             f"target {target.name!r} runs on {target.runtime.framework}, not on torch; search for a torch target"
         )
     return target.runtime.engine
-
-
-def _check_products(canonical: CanonicalModel, sites: Mapping[fx.Node, str], recipe: Recipe, target: Target) -> None:
-    """Raise TargetError, naming the weight, where products of two grids could saturate on this processor."""
-    for path, _, inputs in layers(canonical, sites):
-        for name in inputs:
-            target.check_products(f"{path}.weight", recipe[f"{path}.weight"], recipe[name])

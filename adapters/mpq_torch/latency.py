@@ -20,7 +20,7 @@ from mpq_plugins.latency_table import LatencyTable
 from mpq_plugins.problem import Bits, candidates_for
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.targets import Target
-from mpq_torch.batches import arguments_of, as_batch, model_inputs
+from mpq_torch.batches import arguments_of, as_batch
 from mpq_torch.engine import engine_of, quantized_engine
 from mpq_torch.reader.reading import read_model
 
@@ -69,7 +69,7 @@ def time_models(
 ) -> dict[str, Timing]:
     """End to end: seconds of a call of each converted model (``quantize``), in interleaved rounds."""
     first = next(iter(converted.values()))
-    examples = as_batch(example_inputs, model_inputs(first) if isinstance(first, torch.fx.GraphModule) else 1)
+    examples = as_batch(example_inputs, arguments_of(first) if isinstance(first, torch.fx.GraphModule) else 1)
     examples = tuple(_of_batch(value, batch) for value in examples)
 
     def call(model: nn.Module) -> Any:

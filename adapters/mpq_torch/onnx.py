@@ -13,21 +13,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from mpq_plugins import plugins
 from mpq_plugins.errors import ModelError
 from mpq_plugins.exporters.onnx import exporting
 from mpq_plugins.exporters.onnx.comparing import Simulated, compare
+from mpq_plugins.exporters.onnx.comparing import simulated as of_batch
 from mpq_plugins.exporters.onnx.opsets import OLDEST_OPSET, check_opset
 from mpq_plugins.exporters.onnx.sizes import FIXED
-from mpq_plugins.grid import Grid
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.verification import Verification
-from mpq_torch.batches import as_batch, as_batches, model_inputs
+from mpq_torch.batches import arguments_of, as_batch, as_batches
 from mpq_torch.reader.fitting import read_quantized
-from mpq_torch.simulation import SimulatedAverage, simulated_sites
+from mpq_torch.simulated_model import SimulatedModel
 
 __all__ = ["export", "verify"]
 
@@ -98,57 +97,14 @@ def verify(
     Raises ModelError when one of the two is not what export and simulate return, and PluginError where
     onnx or onnxruntime is not installed.
     """
-    if not isinstance(simulated, fx.GraphModule) or not simulated_sites(simulated):
+    if not isinstance(simulated, SimulatedModel):
         raise ModelError("verify needs the model that fx.simulate returned as its second argument")
-    batches = as_batches(inputs, model_inputs(simulated))
-    return compare(model, _simulated(simulated, batches), optimized)
+    batches = as_batches(inputs, arguments_of(simulated.reading.traced))
+    return compare(model, _of_batches(simulated, batches), optimized)
 
 
-def _simulated(graph: fx.GraphModule, batches: list[tuple[Any, ...]]) -> Iterator[Simulated]:
-    outputs = _outputs(graph)
-    ends = _integer_ends(graph, outputs)
-    grids = dict(simulated_sites(graph)) | _averages(graph)
-    grids = {node: grids[node] for node in graph.graph.nodes if node in grids}
+@torch.no_grad()
+def _of_batches(simulated: SimulatedModel, batches: list[tuple[Any, ...]]) -> Iterator[Simulated]:
     for batch in batches:
-        values = _recorded(graph, batch, {*ends, *grids, *outputs})
-
-        def sites(values: dict[fx.Node, NDArray[Any]] = values) -> dict[str, tuple[NDArray[Any], float]]:
-            return {str(node.meta["mpq_name"]): (values[node], grid.steps[0]) for node, grid in grids.items()}
-
         feeds = [np.asarray(argument.detach(), np.float32) for argument in batch if isinstance(argument, Tensor)]
-        returned = [values[node] for node in outputs if node in values]  # without sizes
-        yield Simulated(feeds, [values[node] for node in ends], sites, returned)
-
-
-def _outputs(graph: fx.GraphModule) -> list[fx.Node]:
-    (node,) = (node for node in graph.graph.nodes if node.op == "output")
-    leaves = torch.utils._pytree.tree_leaves(node.args[0], is_leaf=lambda leaf: isinstance(leaf, fx.Node))
-    return [leaf for leaf in leaves if isinstance(leaf, fx.Node)]
-
-
-def _integer_ends(graph: fx.GraphModule, outputs: list[fx.Node]) -> list[fx.Node]:
-    """The nodes with which the integer part ends: outputs of the model, then what its float ops read."""
-    floats = [node for node in graph.graph.nodes if node.op.startswith("call") and node.meta.get("mpq_float")]
-    sources = [*outputs, *(source for node in floats for source in node.all_input_nodes)]
-    return [s for s in dict.fromkeys(sources) if s.op == "call_module" and not s.meta.get("mpq_float")]
-
-
-def _averages(graph: fx.GraphModule) -> dict[fx.Node, Grid]:
-    """The averages of a simulation: they compute, too, if on the grid of their input."""
-    calls = [(n, graph.get_submodule(str(n.target))) for n in graph.graph.nodes if n.op == "call_module"]
-    return {node: module.grid for node, module in calls if isinstance(module, SimulatedAverage)}
-
-
-def _recorded(graph: fx.GraphModule, batch: tuple[Any, ...], nodes: set[fx.Node]) -> dict[fx.Node, NDArray[Any]]:
-    values: dict[fx.Node, NDArray[Any]] = {}
-
-    class Recorder(fx.Interpreter):
-        def run_node(self, n: fx.Node) -> Any:
-            result = super().run_node(n)
-            if n in nodes and isinstance(result, Tensor):
-                values[n] = result.detach().numpy()
-            return result
-
-    with torch.no_grad():
-        Recorder(graph).run(*batch)
-    return values
+        yield of_batch(simulated.simulation, simulated.arguments(*batch), feeds)

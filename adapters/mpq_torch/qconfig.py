@@ -32,7 +32,9 @@ def get_qconfig_mapping(recipe: Recipe) -> QConfigMapping:
     for entry in recipe.activations:
         weight = weights.get(re.sub(r"__call\d+$", "", entry.site), _PLAIN_WEIGHT)
         qconfig = torch_ao.QConfig(activation=GridObserver.with_args(grid=entry.grid), weight=_weight(weight))
-        for suffix in ("", INPUT_SUFFIX, RELU_SUFFIX, CLAMP_SUFFIX):
+        # what enters the quantized part may come from a module of the site's name, which stays float
+        own = (INPUT_SUFFIX,) if entry.op == "input" else ("", RELU_SUFFIX)
+        for suffix in (*own, CLAMP_SUFFIX):
             mapping.set_module_name(entry.site + suffix, qconfig)
         if weight.axis is not None:
             for index, part in enumerate(sliced_grids(weight)):

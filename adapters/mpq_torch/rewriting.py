@@ -8,21 +8,10 @@ from typing import Any
 from torch import fx, nn
 
 from mpq_torch.canonical_ops import SAME_GRID_SUFFIX
+from mpq_torch.reader.shape_values import is_shape_value as is_shape_value
 
 Rewrite = Callable[[fx.GraphModule, fx.Node], "str | None"]
 """Rewrites one node in place; returns None, or the reason why no integer kernel can run it."""
-
-
-def is_shape_value(node: Any) -> bool:
-    """Whether the node computes sizes (Python integers) rather than a tensor."""
-    if not isinstance(node, fx.Node) or node.op in ("placeholder", "get_attr", "call_module", "output"):
-        return False
-    if node.op == "call_method":
-        return node.target in ("size", "dim", "numel")
-    if node.target is getattr:
-        return node.args[1] in ("shape", "ndim", "device", "dtype")
-    inputs = node.all_input_nodes
-    return bool(inputs) and all(is_shape_value(n) for n in inputs)
 
 
 def install(

@@ -121,6 +121,9 @@ class TorchRunner(TorchOps):
             x = x if count == 1 else x.repeat_interleave(count, axis)
         return x
 
+    def take(self, x: Tensor, indices: Sequence[int]) -> Tensor:
+        return x[torch.tensor(list(indices), device=x.device)]
+
     def float_part(self, name: str, inputs: Sequence[Tensor]) -> Any:
         return self.floats[name](*inputs)
 

@@ -2,126 +2,159 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
 
 from mpq_plugins.errors import ModelError
+from mpq_plugins.graph.node import INPUT, RAW, Graph
+from mpq_plugins.graph.ops import op_of
+from mpq_plugins.graph.quantized import clamp_codes
+from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.verification import Verification
-from mpq_torch.batches import as_batches, model_inputs
+from mpq_torch.batches import as_batches
+from mpq_torch.canonical_ops import SAME_GRID_SUFFIX
 from mpq_torch.engine import engine_of, quantized_engine
-from mpq_torch.simulation import (
-    SIMULATED_SUFFIX,
-    SimulatedAdd,
-    SimulatedHardswish,
-    SimulatedInput,
-    SimulatedLayer,
-    simulated_sites,
-)
+from mpq_torch.simulated_model import SimulatedModel
+
+Locate = Callable[[nn.Module, SimulatedModel, Sequence[Any]], "str | None"]
+"""Finds the first site whose values differ on a batch; None where there is none, or the model tells no sites."""
 
 
-def verify(
-    converted: nn.Module,
-    simulated: nn.Module,
-    inputs: Any,
-    locate: Callable[[nn.Module, fx.GraphModule, tuple[Any, ...]], str | None] | None = None,
-) -> Verification:
-    """Compare a converted int8 model with its simulation, element by element.
+def verify(converted: nn.Module, simulated: nn.Module, inputs: Any, locate: Locate | None = None) -> Verification:
+    """Compare what a converted int8 model returns with its simulation, element by element.
 
     inputs: a tensor, or an iterable of batches. The converted model runs on the engine that it was
-    converted for. locate: finds the first site that differs on a batch; by default in what convert_fx
-    returns. Raises ModelError when one of the two is not what convert_fx and simulate return.
+    converted for. locate: by default for what convert_fx returns.
+    Raises ModelError when one of the two is not what convert_fx and simulate return.
     """
-    if not isinstance(simulated, fx.GraphModule) or not simulated_sites(simulated):
+    if not isinstance(simulated, SimulatedModel):
         raise ModelError("verify needs the model that fx.simulate returned as its second argument")
-    batches = as_batches(inputs, model_inputs(simulated))
+    graph = simulated.simulation.graph
+    batches = as_batches(inputs, len(graph.arguments))
     largest, mismatched, elements, first = 0.0, 0, 0, None
     with quantized_engine(engine_of(converted)), torch.no_grad():
         for batch in batches:
-            got, wanted = _tensors(converted(*batch)), _tensors(simulated(*batch))
-            if len(got) != len(wanted):
-                raise ModelError(f"the converted model returns {len(got)} tensors, its simulation {len(wanted)}")
-            for g, w in zip(got, wanted, strict=True):
-                if g.shape != w.shape:
-                    raise ModelError(f"the converted model returns {tuple(g.shape)}, its simulation {tuple(w.shape)}")
-            different = [(g.dequantize() if g.is_quantized else g) - w for g, w in zip(got, wanted, strict=True)]
+            different = _differences(converted(*batch), simulated(*batch))
             elements += sum(d.numel() for d in different)
-            count = sum(int((d != 0).sum()) for d in different)
-            if count:
-                mismatched += count
-                largest = max(largest, *(float(d.abs().max()) for d in different))
-                first = first or (locate or _first_difference)(converted, simulated, batch)
-    return Verification(mismatched == 0, largest, mismatched, elements, first)
+            counts = [int((d != 0).sum()) for d in different]
+            if any(counts):
+                mismatched += sum(counts)
+                largest = max(largest, *(float(d.abs().max()) for d in different if d.numel()))
+                where = (locate or first_difference)(converted, simulated, batch)
+                first = first or where or _first_float(graph, counts)
+    return Verification(mismatched == 0, largest, mismatched, elements, first, compared=compared_parts(graph))
+
+
+def compared_parts(graph: Graph) -> str:
+    """What of a model was compared how, in words."""
+    integers = [graph[name].site for name in dict.fromkeys(graph.outputs) if graph[name].op not in RAW]
+    floats = [name for name in dict.fromkeys(graph.outputs) if graph[name].op in RAW]
+    parts = [f"{', '.join(integers)} as integers"] if integers else []
+    if floats:
+        ends = [graph[name].site for name in graph.integer_outputs if name not in graph.outputs]
+        source = f", computed in float from the integers of {', '.join(ends)}" if ends else " in float"
+        parts.append(f"{', '.join(floats)}{source}")
+    return "; ".join(parts)
+
+
+def _first_float(graph: Graph, counts: Sequence[int]) -> str | None:
+    """The first float output that differs, where no site does."""
+    differing = [name for name, count in zip(graph.outputs, counts, strict=False) if count]
+    return next((name for name in differing if graph[name].op in RAW), None)
+
+
+def _differences(got: Any, wanted: Any) -> list[Tensor]:
+    ours, theirs = _tensors(got), _tensors(wanted)
+    if len(ours) != len(theirs):
+        raise ModelError(f"the converted model returns {len(ours)} tensors, its simulation {len(theirs)}")
+    for g, w in zip(ours, theirs, strict=True):
+        if g.shape != w.shape:
+            raise ModelError(f"the converted model returns {tuple(g.shape)}, its simulation {tuple(w.shape)}")
+    return [_float(g) - w for g, w in zip(ours, theirs, strict=True)]
 
 
 def _tensors(output: Any) -> list[Tensor]:
-    leaves, _ = torch.utils._pytree.tree_flatten(output)
-    return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+    return [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)]
 
 
-def _first_difference(converted: nn.Module, simulated: fx.GraphModule, batch: tuple[Any, ...]) -> str | None:
-    """The first site, in execution order, whose values differ between the two graphs."""
+def _float(tensor: Tensor) -> Tensor:
+    return tensor.dequantize() if tensor.is_quantized else tensor
+
+
+def first_difference(converted: nn.Module, simulated: SimulatedModel, batch: Sequence[Any]) -> str | None:
+    """The first site, in execution order, whose values differ in what convert_fx returned."""
     if not isinstance(converted, fx.GraphModule):
         return None
-    got = _recorded(converted, batch, _keys(converted))
-    wanted = _recorded(simulated, batch, _keys(simulated))
-    sites = dict(simulated_sites(simulated))
-    for key, node in _keys(simulated).items():
-        if key not in got:
+    nodes = site_nodes(converted, simulated.simulation.graph)
+    got = recorded(converted, batch, set(nodes.values()))
+    found = {site: _float(got[node]) for site, node in nodes.items() if isinstance(got.get(node), Tensor)}
+    return first_site(simulated.simulation, simulated.sites(*batch), found)
+
+
+def first_site(simulation: Simulation, wanted: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> str | None:
+    """The first site whose values differ, once they are clamped as the site's own op clamps them."""
+    quantized = simulation.quantized
+    for node in simulation.graph.nodes:
+        if quantized.grid_of.get(node.name) != node.site or node.site not in got:
             continue
-        grid = sites[node]
-        actual = got[key].clamp(grid.low * grid.steps[0], grid.high * grid.steps[0])
-        expected = wanted[key]
-        if actual.shape == expected.shape and not torch.equal(actual, expected):
-            return str(node.meta["mpq_name"])
+        grid = quantized.grid(node)
+        low, high = (code * float(grid.steps[0]) for code in clamp_codes(node, grid))
+        if not torch.equal(got[node.site].clamp(low, high), wanted[node.site]):
+            return node.site
     return None
 
 
-def _keys(graph: fx.GraphModule) -> dict[str, fx.Node]:
-    """The nodes that put a tensor on a grid of its own, by a key that both graphs have.
+def site_nodes(converted: fx.GraphModule, graph: Graph) -> dict[str, fx.Node]:
+    """By site, the node that computes it in what convert_fx made of a model that ``fx.constrain`` wrote.
 
-    Layers are known by the path of their module, inputs and adds by their order; a layer that was
-    split into several for conversion is left out.
+    Modules of torch stand at their nodes' names; of an add, which convert_fx makes a function, the module in front of
+    it does; what is several ops (a layer in slices, padding) ends with the last one traced in the scope of its name.
     """
-    keys: dict[str, fx.Node] = {}
-    counts: dict[str, int] = {}
-    for node in graph.graph.nodes:
-        kind = _kind(graph, node)
-        if kind is not None:
-            counts[kind] = counts.get(kind, 0) + 1
-            keys[f"{kind} {counts[kind]}"] = node
-    return keys
+    names = {node.name: node.site for node in graph.nodes if node.op not in RAW and op_of(node).grid != "alias"}
+    calls: Counter[str] = Counter()
+    found: dict[str, fx.Node] = {}
+    for node in converted.graph.nodes:
+        stack = (node.meta.get("nn_module_stack") or {}).values()
+        scopes = [str(scope[0]).removesuffix(SAME_GRID_SUFFIX) for scope in stack]
+        if node.op == "call_module":
+            path = str(node.target)
+            name = path if not calls[path] else f"{path}__call{calls[path]}"
+            calls[path] += 1
+            entrance = path.removesuffix(".identity")
+            if name.removesuffix(SAME_GRID_SUFFIX) in names:
+                found[names[name.removesuffix(SAME_GRID_SUFFIX)]] = node
+            elif entrance in names and graph[entrance].op == INPUT:
+                found[names[entrance]] = node
+        elif _is_sum(node):
+            before = node.args[0]
+            path = str(before.target).removesuffix(".identity")
+            if path in names:
+                found[names[path]] = node
+        else:
+            found.update((names[scope], node) for scope in scopes if scope in names)
+    return found
 
 
-def _kind(graph: fx.GraphModule, node: fx.Node) -> str | None:
-    if node.op == "call_function":
-        name = getattr(node.target, "__name__", "")
-        return {"quantize_per_tensor": "input", "add": "add", "add_relu": "add"}.get(name)
-    if node.op != "call_module":
-        return None
-    path = str(node.target)
-    module = graph.get_submodule(path)
-    if isinstance(module, SimulatedInput):
-        return "input"
-    if isinstance(module, SimulatedAdd):
-        return "add"
-    if isinstance(module, (SimulatedLayer, SimulatedHardswish)) or "torch.ao.nn" in type(module).__module__:
-        return path.removesuffix(SIMULATED_SUFFIX)
-    return None
+def _is_sum(node: fx.Node) -> bool:
+    return node.op == "call_function" and getattr(node.target, "__name__", "") in ("add", "add_relu")
 
 
-def _recorded(graph: fx.GraphModule, batch: tuple[Any, ...], nodes: dict[str, fx.Node]) -> dict[str, Tensor]:
-    keys = {node: key for key, node in nodes.items()}
-    values: dict[str, Tensor] = {}
+def recorded(graph: fx.GraphModule, batch: Sequence[Any], nodes: set[fx.Node]) -> dict[fx.Node, Any]:
+    """What some nodes of a graph give on a batch."""
+    values: dict[fx.Node, Any] = {}
 
     class Recorder(fx.Interpreter):
         def run_node(self, n: fx.Node) -> Any:
             result = super().run_node(n)
-            if n in keys:
-                values[keys[n]] = result.dequantize() if result.is_quantized else result
+            if n in nodes:
+                values[n] = result
             return result
 
-    Recorder(graph).run(*batch)
+    with torch.no_grad():
+        Recorder(graph).run(*batch)
     return values

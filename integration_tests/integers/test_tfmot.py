@@ -51,7 +51,7 @@ def test_the_files_alone_give_the_simulations_numbers_in_numpy_and_in_c(kind, tm
     outputs = run(program, codes)
     (values,) = output_values(program, outputs).values()
     (last,) = read_model(model).graph.integer_outputs
-    assert np.array_equal(values, np.asarray(simulate(model, recipe).run(x * 2)[last]))
+    assert np.array_equal(values, simulate(model, recipe).sites(x * 2)[last])
     assert np.array_equal(c_outputs(program, codes, tmp_path / "c"), joined(program, outputs))
 
 

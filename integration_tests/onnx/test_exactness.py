@@ -120,5 +120,6 @@ def test_sums_past_2_to_the_24_are_exact_in_the_integer_kernels():
     model[0].weight.data.abs_()
     recipe = clipping_recipe(model, x, TARGET, 8, 8)
     simulated = fx.simulate(model, recipe)
-    assert simulated.get_submodule("0__simulated").wide
+    quantized = simulated.simulation.quantized
+    assert quantized.layer(quantized.graph["0"]).wide
     onnx.verify(onnx.export(model, recipe, x), simulated, x * 2).raise_if_different()

@@ -15,6 +15,7 @@ from integration_tests.torch_fx.recipes import clipping_recipe
 from mpq_plugins.demo import digits
 from mpq_plugins.exporters.onnx.running import run, session
 from mpq_torch import demo, fx, onnx
+from mpq_torch.tests.alterations import shifted
 from mpq_torch.tests.networks import Mobile, Residual, Shared, network
 
 
@@ -176,9 +177,7 @@ def test_verify_says_which_site_differs_first():
     model, x = network(Residual)
     recipe = clipping_recipe(model, x, "onnxruntime", 4, 8)
     content, simulated = onnx.export(model, recipe, x), fx.simulate(model, recipe)
-    layer = simulated.get_submodule("conv2__simulated").layer
-    with torch.no_grad():
-        layer.weight[0] += float(recipe["conv2.weight"].steps[0])
+    simulated = shifted(simulated, "conv2", float(recipe["conv2.weight"].steps[0]))
     for optimized in (True, False):
         verification = onnx.verify(content, simulated, x, optimized=optimized)
         assert not verification

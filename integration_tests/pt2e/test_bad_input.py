@@ -46,9 +46,9 @@ def test_a_batch_size_that_the_model_fixes_stays_fixed_and_the_graph_says_so():
     model, x = Fixed().eval(), torch.randn(4, 4)
     recipe = pt2e.search(model, [x], "torch-pt2e", weight_bits=4, activation_bits=8)
     converted = pt2e.quantize(model, recipe, x)
-    pt2e.verify(converted, pt2e.simulate(model, recipe), x).raise_if_different()
+    pt2e.verify(converted, pt2e.simulate(model, recipe, example_inputs=x), x).raise_if_different()
     with pytest.raises((AssertionError, RuntimeError), match="4"):
-        converted(x[:3])
+        pt2e.convert(pt2e.export(model, (x,)), recipe)(x[:3])
 
 
 def test_a_clash_with_another_quantizer_names_the_node_and_the_site():

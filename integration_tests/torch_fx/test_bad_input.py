@@ -9,6 +9,7 @@ from torch import nn
 import mpq_plugins as mpq
 from mpq_torch import fx
 from mpq_torch.conversion import convert
+from mpq_torch.tests.alterations import shifted
 from mpq_torch.tests.networks import Mobile, Residual, Shared, network
 
 X86 = "torch-x86"
@@ -170,10 +171,7 @@ def test_verify_says_which_site_differs_first(residual, recipe):
     on_grid = fx.constrain(model, recipe)
     int8 = fx.quantize(on_grid, recipe, x)
     simulated = fx.simulate(on_grid, recipe)
-    layer = simulated.get_submodule("conv2__simulated").layer
-    with torch.no_grad():
-        layer.weight[0] += float(recipe["conv2.weight"].steps[0])
-    verification = fx.verify(int8, simulated, x)
+    verification = fx.verify(int8, shifted(simulated, "conv2", float(recipe["conv2.weight"].steps[0])), x)
     assert not verification
     assert verification.first_differing_site == "conv2"
     with pytest.raises(

@@ -64,7 +64,9 @@ class FloatModel:
             return run.tensor(node.attrs["value"])
         if node.op == FLOAT:
             was = node.attrs.get("was")
-            return run.float_part(node.name, inputs) if was is None else self.step(was, inputs)
+            if was is None or node.name in run.floats:
+                return run.float_part(node.name, inputs)
+            return self.step(was, inputs)
         if node.op == BATCH_NORM:
             return self._normalized(node, inputs[0])
         if node.weight is None:

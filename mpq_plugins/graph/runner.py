@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
@@ -91,8 +91,15 @@ class Runner(Ops, Protocol):
     def repeat(self, x: Tensor, times: Sizes) -> Tensor:
         """Each element so many times along each axis, batch included."""
 
+    def take(self, x: Tensor, indices: Sequence[int]) -> Tensor:
+        """The entries of the first axis with these indices, in their order."""
+
+    @property
+    def floats(self) -> Mapping[str, Any]:
+        """The "float" nodes, by name, that ``float_part`` knows: it goes before what a record says of the op."""
+
     def float_part(self, name: str, inputs: Sequence[Tensor]) -> Tensor:
-        """The output of the "float" node of this name, which only the framework knows how to compute."""
+        """The output of the "float" node of this name, as the framework's own function of the model computes it."""
 
     def recording(self) -> AbstractContextManager[Any]:
         """What happens inside can be differentiated; ``gradients`` must be called inside too."""

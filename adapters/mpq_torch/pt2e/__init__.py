@@ -9,6 +9,7 @@ clamps, and no layer has to be rewritten for a kernel. Needs torchao: ``pip inst
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -16,8 +17,9 @@ from torch import Tensor, fx, nn
 from mpq_plugins import plugins
 from mpq_plugins.errors import PluginError
 from mpq_plugins.recipe import Recipe
-from mpq_torch.batches import as_batch, model_inputs
+from mpq_torch.batches import arguments_of, as_batch
 from mpq_torch.fx import Search, Verification, inventory, rounded, search, simulate
+from mpq_torch.reader.writing import write_module
 from mpq_torch.surroundings import undisturbed
 from mpq_torch.verification import verify as _verify
 
@@ -58,12 +60,19 @@ __all__ = [
 
 
 @undisturbed
-def constrain(model: nn.Module, recipe: Recipe, calibration: Iterable[Any] | Tensor | None = None) -> fx.GraphModule:
+def constrain(
+    model: nn.Module,
+    recipe: Recipe,
+    calibration: Iterable[Any] | Tensor | None = None,
+    *,
+    example_inputs: Any = None,
+) -> fx.GraphModule:
     """The float model on its grids, to be exported: batch norms folded, weights and biases on theirs.
 
     As ``fx.constrain``, without what only torch's own kernels need: clamps to ranges, split layers.
     """
-    return rounded(model, recipe, calibration)[0].graph
+    reading, quantized = rounded(model, recipe, calibration, example_inputs)
+    return write_module(replace(reading, graph=quantized.graph))
 
 
 @undisturbed
@@ -81,8 +90,8 @@ def quantize(
     Raises TargetError for a target that does not round half to even, ModelError where torch.export fails.
     """
     check_rounding(plugins.target(recipe.target))
-    on_grid = constrain(model, recipe, calibration)
-    return convert(export(on_grid, as_batch(example_inputs, model_inputs(on_grid))), recipe)
+    on_grid = constrain(model, recipe, calibration, example_inputs=example_inputs)
+    return convert(export(on_grid, as_batch(example_inputs, arguments_of(on_grid))), recipe)
 
 
 def convert(exported: fx.GraphModule, recipe: Recipe) -> fx.GraphModule:

@@ -238,7 +238,8 @@ class RecipeAnnotations:
         if site not in self.recipe:
             raise RecipeMismatch(
                 f"{site} ({node.target}) is in the graph and has no grid in the recipe, which has "
-                f"{', '.join(list(self.recipe)[:8])}; search this model anew, or export the model of the recipe"
+                f"{', '.join(list(self.recipe)[:8])}; search this model anew, or export the model "
+                "that pt2e.constrain returned for the recipe"
             )
         return self.recipe[site]
 

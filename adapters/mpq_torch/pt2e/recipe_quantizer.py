@@ -12,6 +12,7 @@ from torchao.quantization.pt2e.quantizer import Quantizer
 from mpq_plugins import plugins
 from mpq_plugins.budget import Budget
 from mpq_plugins.errors import ModelError, NothingQuantized
+from mpq_plugins.graph.runtimes import runtime_of
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.targets import Target
 from mpq_plugins.training.method import TrainingMethod
@@ -21,7 +22,6 @@ from mpq_torch.pt2e.annotations import RecipeAnnotations
 from mpq_torch.pt2e.exported_ops import follow_in_place_ops
 from mpq_torch.pt2e.hardening import TRAINED_RECIPE
 from mpq_torch.pt2e.specs import pool_bias_inputs
-from mpq_torch.simulation import rounds_inputs_first
 
 ANNOTATION = "quantization_annotation"
 SITE = "mpq_site"
@@ -59,7 +59,7 @@ class RecipeQuantizer(Quantizer):
 
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
         """Give each node of a site its QuantizationAnnotation."""
-        shifted_inputs = not rounds_inputs_first(plugins.target(self.recipe.target))
+        shifted_inputs = runtime_of(plugins.target(self.recipe.target)).entry.zero_point
         found = RecipeAnnotations(model.graph, self.recipe, shifted_inputs, self.method)
         if self.method is not None:
             model.meta[TRAINED_RECIPE] = self.recipe

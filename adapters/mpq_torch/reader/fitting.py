@@ -8,12 +8,13 @@ from typing import Any
 from torch import nn
 
 from mpq_plugins import plugins
-from mpq_plugins.errors import RecipeMismatch, UnmatchedName, UnsupportedOp
+from mpq_plugins.errors import ModelError, RecipeMismatch, UnmatchedName, UnsupportedOp
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.sites import GraphSites, take_sites
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.request import float_ops_of
 from mpq_torch.reader.reading import Reading, read_model
+from mpq_torch.reader.tracing import WEIGHTED
 
 
 def read_fitting(model: nn.Module, recipe: Recipe, example: Sequence[Any] | None = None) -> tuple[Reading, GraphSites]:
@@ -31,6 +32,10 @@ def read_fitting(model: nn.Module, recipe: Recipe, example: Sequence[Any] | None
         # a model of another kind has other sites too, which say more
         recipe.check_fits(take_sites(read_model(model, example, (), shapes).graph).inventory)
         raise RecipeMismatch(f"the recipe does not fit the model: {error}") from error
+    except ModelError as error:
+        if example is None:
+            _check_layers(model, recipe, error)
+        raise
     signs = {entry.site: entry.grid.signed for entry in recipe.activations}
     sites = take_sites(reading.graph, signs)
     recipe.check_fits(sites.inventory)
@@ -43,3 +48,16 @@ def read_quantized(
     """The model as a graph on the recipe's grids, weights and biases at the nearest value that they may take."""
     reading, sites = read_fitting(model, recipe, example)
     return reading, QuantizedGraph.of(reading.graph, sites, recipe, plugins.target(recipe.target))
+
+
+def _check_layers(model: nn.Module, recipe: Recipe, error: ModelError) -> None:
+    """Raise RecipeMismatch where a model that inputs of the recipe's shapes do not go through has other layers."""
+    own = [f"{path}.weight" for path, module in model.named_modules() if isinstance(module, WEIGHTED)]
+    recipes = [entry.site for entry in recipe.weights]
+    missing = [site for site in own if site not in recipes]
+    lost = [site for site in recipes if site not in own]
+    if missing and lost:
+        raise RecipeMismatch(
+            f"the recipe does not fit the model: {error}; layers without a grid in the recipe: {', '.join(missing)}; "
+            f"layers of the recipe that the model does not have: {', '.join(lost)}"
+        ) from error

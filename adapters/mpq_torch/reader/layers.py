@@ -116,7 +116,7 @@ def _batch_norm(call: Call, arrays: Sequence[Any], epsilon: float, owner: str) -
         "epsilon": float(epsilon),
         "axis": 1,
     }
-    return call.made(BATCH_NORM, attrs=attrs, layer=owner)
+    return call.made(BATCH_NORM, attrs=attrs, layer=None if owner == call.name else owner)
 
 
 MODULES: dict[Any, Rule] = {

@@ -75,7 +75,22 @@ def interpolate(call: Call) -> Node:
     repeated = [tuple(index // max(out // n, 1) for index in range(out)) for out, n in pairs]
     if sources == repeated:
         return call.made("upsample", attrs={"times": (1, 1, *(out // n for out, n in pairs))})
-    return call.made("nearest", attrs={"sources": (None, None, *sources)})
+    attrs = {"sources": (None, None, *sources), "scale": _scale(call, len(pairs))}
+    return call.made("nearest", attrs=attrs)
+
+
+def _scale(call: Call, dims: int) -> tuple[float, ...] | None:
+    """The factors that torch counts by; None where it counts by the sizes."""
+    names = ("size", "scale_factor", "recompute_scale_factor")
+    size, scale, again = (
+        call.argument({"size": 1, "scale_factor": 2, "recompute_scale_factor": 5}[name], name)
+        if call.module is None
+        else getattr(call.module, name)
+        for name in names
+    )
+    if size is not None or again or scale is None:
+        return None
+    return tuple(map(float, scale)) if isinstance(scale, (list, tuple)) else (float(scale),) * dims
 
 
 def _sources(call: Call, axis: int) -> tuple[int, ...]:
@@ -145,6 +160,11 @@ def subsample_module(call: Call) -> Node:
 def same_grid(call: Call) -> Node | fx.Node:
     """An op of a model that was constrained, by the function that it holds."""
     module: Any = call.module
+    if module.op == "global_avg_pool":
+        axes, keepdims = call.node.args[1:]
+        rank = len(call.in_shape)
+        attrs = {"axes": tuple(sorted(int(axis) % rank for axis in axes)), "keepdims": bool(keepdims)}
+        return call.made("global_avg_pool", attrs=attrs)
     rooms = {"functional": F, "torch": torch}
     room, name = module.function.split(".")
     target = name if room == "Tensor" else getattr(rooms[room], name)

@@ -83,11 +83,11 @@ def adaptive_pool(dims: int) -> Rule:
         inside = tuple(whole(n) for n in call.in_shape[-dims:])
         asked = tuple(size) if isinstance(size, (list, tuple)) else (size,) * dims
         sizes = tuple(n if s is None else int(s) for s, n in zip(asked, inside, strict=True))
-        if sizes == inside:
-            return call.tensor()
         if sizes == (1,) * dims:
             rank = len(call.in_shape)
             return call.made("global_avg_pool", attrs={"axes": tuple(range(rank - dims, rank)), "keepdims": True})
+        if sizes == inside:
+            return call.tensor()
         if any(n % s for n, s in zip(inside, sizes, strict=True)):
             return call.unknown(
                 f"adaptive pooling from {inside} to {sizes} has windows of several sizes and no exact integer kernel"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,9 +12,10 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from mpq_plugins.errors import ModelError
-from mpq_plugins.graph.node import ARGUMENT, CONSTANT, UNKNOWN, Batch, Graph, Node
+from mpq_plugins.graph.node import ARGUMENT, CONSTANT, RAW, UNKNOWN, Batch, Graph, Node
 from mpq_plugins.graph.reading import settled
 from mpq_torch.reader.call import Call
+from mpq_torch.reader.float_calls import FloatCall, float_call
 from mpq_torch.reader.float_functions import described
 from mpq_torch.reader.rules import node_of
 from mpq_torch.reader.shape_values import is_shape_value
@@ -28,7 +29,8 @@ class Reading:
     """A model as data, and what of it only torch can do.
 
     traced: the copy of the model that was traced; its modules are at their paths. runner: with the float parts.
-    returned: what the model returns, with indices into the graph's outputs in the place of tensors.
+    returned: what the model returns, an Output in the place of each tensor. calls: of the traced model, by the "float"
+    node that stands for them; one that has no call is the node that it was.
     one_batch_size: why it takes no batch of another size than the example's; "" where it does.
     """
 
@@ -36,15 +38,24 @@ class Reading:
     runner: TorchRunner
     traced: fx.GraphModule
     returned: Any
+    calls: Mapping[str, FloatCall]
     one_batch_size: str = ""
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The defaults of the model's arguments, by name."""
+        nodes = [node for node in self.traced.graph.nodes if node.op == "placeholder"]
+        return {str(node.target): node.args[0] for node in nodes if node.args}
 
     def structured(self, outputs: Sequence[Any]) -> Any:
         """The graph's outputs as the model returns them."""
-        return pytree.tree_map(lambda leaf: outputs[leaf.index] if isinstance(leaf, _Output) else leaf, self.returned)
+        return pytree.tree_map(lambda leaf: outputs[leaf.index] if isinstance(leaf, Output) else leaf, self.returned)
 
 
 @dataclass(frozen=True)
-class _Output:
+class Output:
+    """A tensor that a model returns. index: among the outputs of its graph."""
+
     index: int
 
 
@@ -82,10 +93,15 @@ def _example(traced: fx.GraphModule, shapes: Mapping[str, Sequence[int]]) -> lis
             found.append(node.args[0])
         else:
             raise ModelError(
-                f"nothing is known of the shape of argument {node.target!r}, which no quantized op reads; give "
-                "calibration data"
+                f"nothing is known of the shape of argument {node.target!r}, which no quantized op reads; pass "
+                "example_inputs"
             )
     return found
+
+
+def _stays_a_call(node: Node, calls: Mapping[str, FloatCall]) -> bool:
+    was = node.attrs.get("was")
+    return node.name in calls and not (was is not None and was.weighted)
 
 
 class _Reader:
@@ -95,7 +111,7 @@ class _Reader:
         self.own = name_nodes(traced)
         self.names: dict[fx.Node, str] = {}
         self.nodes: list[Node] = []
-        self.floats: dict[str, Callable[..., Any]] = {}
+        self.calls: dict[str, FloatCall] = {}
 
     def read(self, keep_float: Iterable[str]) -> Reading:
         arguments = argument_names(self.traced)
@@ -113,7 +129,9 @@ class _Reader:
             elif node.op == "output":
                 returned = pytree.tree_map_only(fx.Node, lambda n: self._returned(n, outputs), node.args[0])
         graph = settled(Graph(tuple(self._read_only()), tuple(outputs), "NCHW"), keep_float)
-        return Reading(graph, TorchRunner(self.floats), self.traced, returned, self.observed.one_batch_size)
+        floats = [graph[name] for name in graph.float_ops]
+        calls = {node.name: self._placed(graph, node) for node in floats if _stays_a_call(node, self.calls)}
+        return Reading(graph, TorchRunner(calls), self.traced, returned, calls, self.observed.one_batch_size)
 
     def _add(self, node: fx.Node, op: str, attrs: Mapping[str, Any]) -> None:
         name = self.own[node]
@@ -132,7 +150,7 @@ class _Reader:
         if node not in self.names:
             return self.observed.values.get(node)
         outputs.append(self.names[node])
-        return _Output(len(outputs) - 1)
+        return Output(len(outputs) - 1)
 
     def _attribute(self, path: str) -> Any:
         return operator.attrgetter(path)(self.traced)
@@ -145,37 +163,21 @@ class _Reader:
             self.names[node] = self.names[made]
             return
         if made.op == UNKNOWN:
-            sources, function = self._float_part(node)
-            attrs = {**made.attrs, **described(call, sources)}
-            made = Node(made.name, UNKNOWN, tuple(self.names[n] for n in sources), made.shape, attrs=attrs)
-            self.floats[made.name] = function
+            made_call = float_call(self.traced, node, lambda sources: range(len(sources)))
+            assert made_call is not None
+            attrs = {**made.attrs, **described(call, made_call.sources)}
+            made = replace(made, inputs=tuple(self.names[source] for source in made_call.sources), attrs=attrs)
+        else:
+            made_call = float_call(self.traced, node, lambda sources: self._positions(sources, made.inputs))
+        if made_call is not None and not made.weighted:
+            self.calls[made.name] = made_call
         self.names[node] = made.name
         self.nodes.append(made)
 
-    def _float_part(self, node: fx.Node) -> tuple[list[fx.Node], Callable[..., Any]]:
-        """The tensors that an op reads, and what it computes from them; sizes that it needs are taken from them too."""
-        order: list[fx.Node] = []
-        sources: list[fx.Node] = []
+    def _placed(self, graph: Graph, node: Node) -> FloatCall:
+        on_grids = frozenset(index for index, name in enumerate(node.inputs) if graph[name].op not in RAW)
+        return replace(self.calls[node.name], dense=on_grids)
 
-        def visit(needed: fx.Node) -> None:
-            if needed in sources or needed in order:
-                return
-            if is_shape_value(needed):
-                for before in needed.all_input_nodes:
-                    visit(before)
-                order.append(needed)
-            else:
-                sources.append(needed)
-
-        for needed in node.all_input_nodes:
-            visit(needed)
-        interpreter = fx.Interpreter(self.traced)
-
-        def compute(*tensors: Any) -> Any:
-            interpreter.env = dict(zip(sources, tensors, strict=True))
-            for step in (*order, node):
-                args, kwargs = interpreter.fetch_args_kwargs_from_env(step)
-                interpreter.env[step] = getattr(interpreter, step.op)(step.target, args, kwargs)
-            return interpreter.env[node]
-
-        return sources, compute
+    def _positions(self, sources: list[fx.Node], inputs: tuple[str, ...]) -> list[int] | None:
+        names = [self.names.get(source, "") for source in sources]
+        return [inputs.index(name) for name in names] if set(names) <= set(inputs) else None

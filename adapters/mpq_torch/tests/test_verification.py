@@ -8,8 +8,9 @@ from torch import nn
 
 from mpq_plugins.errors import EmptyCalibration, ModelError, VerificationError
 from mpq_torch import fx
-from mpq_torch.tests.networks import Branches, Embedded, Residual, network
-from mpq_torch.verification import Verification, verify
+from mpq_torch.tests.alterations import shifted
+from mpq_torch.tests.networks import NETWORKS, Branches, Embedded, Residual, network
+from mpq_torch.verification import Verification, site_nodes, verify
 
 
 def simulation(kind=Residual):
@@ -43,8 +44,8 @@ def plus(amounts):
 def test_equal_models_are_exact_over_all_batches():
     _, _, simulated, x = simulation()
     found = verify(simulated, simulated, [x, x[:1]])
-    assert found == Verification(True, 0.0, 0, 35, None)
-    assert str(found) == "exact: all 35 output values are equal"
+    assert found == Verification(True, 0.0, 0, 35, None, compared="fc as integers")
+    assert str(found) == "exact: all 35 output values are equal (fc as integers)"
     found.raise_if_different()
 
 
@@ -90,7 +91,7 @@ def test_a_float_tail_is_compared_as_float(kind):
 
 def test_quantized_outputs_are_compared_as_values():
     _, _, simulated, x = simulation()
-    step = simulated.get_submodule("fc__simulated").grid.steps[0]
+    step = simulated.simulation.quantized.grid("fc").steps[0]
 
     def quantized(y):
         return torch.quantize_per_tensor(y, step, 128, torch.quint8)
@@ -101,12 +102,30 @@ def test_quantized_outputs_are_compared_as_values():
 def test_the_first_site_that_differs_is_named_where_both_are_graphs():
     on_grid, recipe, simulated, x = simulation()
     int8 = fx.quantize(on_grid, recipe, x)
-    with torch.no_grad():
-        simulated.get_submodule("fc__simulated").layer.bias.add_(100.0)
-    assert verify(int8, simulated, x).first_differing_site == "fc"
-    with torch.no_grad():
-        simulated.get_submodule("conv1__simulated").layer.bias.add_(100.0)
-    assert verify(int8, simulated, x).first_differing_site == "conv1"
+    wrong = shifted(simulated, "fc", bias=100.0)
+    assert verify(int8, wrong, x).first_differing_site == "fc"
+    assert verify(int8, shifted(wrong, "conv1", bias=100.0), x).first_differing_site == "conv1"
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_every_site_of_a_converted_model_is_found_by_its_name(kind):
+    on_grid, recipe, simulated, x = simulation(kind)
+    found = site_nodes(fx.quantize(on_grid, recipe, x), simulated.simulation.graph)
+    assert set(found) == {entry.site for entry in recipe.activations}
+
+
+def test_what_was_compared_is_said_of_integers_and_of_float_ends():
+    on_grid, recipe, simulated, x = simulation(Embedded)
+    assert verify(fx.quantize(on_grid, recipe, x), simulated, x).compared == (
+        "last as integers; sigmoid, computed in float from the integers of mean"
+    )
+
+
+def test_a_float_end_that_differs_on_equal_integers_is_named():
+    on_grid, recipe, simulated, x = simulation(Branches)
+    int8 = fx.quantize(on_grid, recipe, x)
+    simulated.reading.runner.floats["log_softmax"] = lambda y: torch.softmax(y, 1)
+    assert verify(int8, simulated, x).first_differing_site == "log_softmax"
 
 
 def test_without_inputs_nothing_is_verified():

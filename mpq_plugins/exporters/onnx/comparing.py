@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mpq_plugins.errors import ModelError
 from mpq_plugins.exporters.onnx.running import load, metadata, run, session, tail_of, with_outputs
 from mpq_plugins.exporters.onnx.writer import INTEGER_OUTPUTS, SITES
+from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.verification import Verification
 
 Array = NDArray[Any]
@@ -30,6 +31,19 @@ class Simulated:
     ends: Sequence[Array]
     sites: Callable[[], Mapping[str, tuple[Array, float]]]
     outputs: Sequence[Array] | None = None
+
+
+def simulated(simulation: Simulation, arguments: Sequence[Any], feeds: Sequence[Array]) -> Simulated:
+    """One batch of a simulation. arguments: of the model, as its framework's tensors; feeds: the arrays among them."""
+    graph, quantized = simulation.graph, simulation.quantized
+    found = simulation.run(arguments)
+    values = {name: np.asarray(simulation.value(name, held)) for name, held in found.items()}
+
+    def sites() -> dict[str, tuple[Array, float]]:
+        on_grid = [node for node in graph.nodes if node.name in quantized.grid_of]
+        return {node.site: (values[node.name], quantized.grid(node).steps[0]) for node in on_grid}
+
+    return Simulated(feeds, [values[n] for n in graph.integer_outputs], sites, [values[n] for n in graph.outputs])
 
 
 def compare(model: Any, batches: Iterable[Simulated], optimized: bool = True) -> Verification:

@@ -1,0 +1,84 @@
+"""Calls of a traced model that stay float: what they compute, and how they are written into another graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import fx, nn
+
+from mpq_torch.reader.shape_values import is_shape_value
+
+
+@dataclass(frozen=True)
+class FloatCall:
+    """One call of a traced graph, with the sizes that it needs.
+
+    node: the call. sizes: the nodes that compute sizes for it, in order. sources: the tensors that both read.
+    positions: of each source among the inputs of the Node that stands for the call. dense: those of them that come
+    from the part on grids; their elements are put in the order of the axes, since functions such as exp give other
+    last bits where they lie otherwise.
+    """
+
+    traced: fx.GraphModule
+    node: fx.Node
+    sizes: tuple[fx.Node, ...]
+    sources: tuple[fx.Node, ...]
+    positions: tuple[int, ...]
+    dense: frozenset[int] = frozenset()
+
+    @property
+    def module(self) -> nn.Module | None:
+        """The module that is called; None of a function."""
+        return self.traced.get_submodule(str(self.node.target)) if self.node.op == "call_module" else None
+
+    def __call__(self, *tensors: Any) -> Any:
+        """What the call computes from the Node's inputs."""
+        interpreter = fx.Interpreter(self.traced)
+        read = [x.contiguous() if index in self.dense else x for index, x in enumerate(tensors)]
+        interpreter.env = {
+            source: read[position] for source, position in zip(self.sources, self.positions, strict=True)
+        }
+        for step in (*self.sizes, self.node):
+            args, kwargs = interpreter.fetch_args_kwargs_from_env(step)
+            interpreter.env[step] = getattr(interpreter, step.op)(step.target, args, kwargs)
+        return interpreter.env[self.node]
+
+    def copied_to(self, graph: fx.Graph, inputs: Sequence[fx.Node]) -> fx.Node:
+        """The call at the end of another graph, reading the Node's inputs there."""
+        at = {source: inputs[position] for source, position in zip(self.sources, self.positions, strict=True)}
+        for step in (*self.sizes, self.node):
+            at[step] = graph.node_copy(step, lambda n: at[n])
+            at[step].meta = {}
+        return at[self.node]
+
+    def alone(self) -> fx.GraphModule:
+        """The call as a module of its own, which takes the Node's inputs."""
+        graph = fx.Graph()
+        inputs = [graph.placeholder(f"x{index}") for index in range(1 + max(self.positions, default=-1))]
+        graph.output(self.copied_to(graph, inputs))
+        return fx.GraphModule(nn.Module(), graph)
+
+
+def float_call(
+    traced: fx.GraphModule, node: fx.Node, positions_of: Callable[[list[fx.Node]], Sequence[int] | None]
+) -> FloatCall | None:
+    """A call of the traced graph. positions_of: the places of its sources among the Node's inputs, or None."""
+    sizes: list[fx.Node] = []
+    sources: list[fx.Node] = []
+
+    def visit(needed: fx.Node) -> None:
+        if needed in sources or needed in sizes:
+            return
+        if is_shape_value(needed):
+            for before in needed.all_input_nodes:
+                visit(before)
+            sizes.append(needed)
+        else:
+            sources.append(needed)
+
+    for needed in node.all_input_nodes:
+        visit(needed)
+    positions = positions_of(sources)
+    return None if positions is None else FloatCall(traced, node, tuple(sizes), tuple(sources), tuple(positions))

@@ -1,0 +1,102 @@
+"""The torch module that computes a node, and the path at which a written model has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mpq_plugins.graph.node import INPUT, Batch, Node
+from mpq_plugins.graph.weights import as_framework
+from mpq_torch.canonical_ops import SAME_GRID_SUFFIX, Add, Concat, Input, Mean, Pad, SameGrid, Subsample
+
+_LAYERS: dict[str, type[nn.Module]] = {
+    "conv1d": nn.Conv1d,
+    "conv2d": nn.Conv2d,
+    "depthwise_conv1d": nn.Conv1d,
+    "depthwise_conv2d": nn.Conv2d,
+    "conv_transpose1d": nn.ConvTranspose1d,
+    "conv_transpose2d": nn.ConvTranspose2d,
+}
+
+
+def layer_of(node: Node) -> nn.Module:
+    """The layer of a node with a weight, in eval mode, holding its weight and bias in float32."""
+    weight = torch.from_numpy(np.ascontiguousarray(as_framework(node, "NCHW"), np.float32))
+    has_bias = node.bias is not None
+    if node.op == "linear":
+        layer: Any = nn.Linear(weight.shape[1], weight.shape[0], has_bias)
+    else:
+        layer = _convolution(node, weight, has_bias)
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        if has_bias:
+            layer.bias.copy_(torch.from_numpy(np.asarray(node.bias, np.float32)))
+    return layer.eval()  # type: ignore[no-any-return]
+
+
+def _convolution(node: Node, weight: torch.Tensor, has_bias: bool) -> nn.Module:
+    a, groups = node.attrs, int(node.attrs["groups"])
+    options = {"stride": a["stride"], "dilation": a["dilation"], "groups": groups, "bias": has_bias}
+    before = tuple(sides[0] for sides in a["padding"])
+    kind, kernel = _LAYERS[node.op], tuple(weight.shape[2:])
+    if node.op.startswith("conv_transpose"):
+        extra = tuple(first - last for first, last in a["padding"])
+        outputs = weight.shape[1] * groups
+        return kind(weight.shape[0], outputs, kernel, padding=before, output_padding=extra, **options)
+    assert all(first == last for first, last in a["padding"]), f"{node.name}: torch pads both sides alike"
+    return kind(weight.shape[1] * groups, weight.shape[0], kernel, padding=before, **options)
+
+
+def module_of(node: Node) -> tuple[Any, ...]:
+    """The path and the module of a node without a weight, and the arguments that its call has behind the tensors."""
+    a, name = node.attrs, node.name
+    if node.op == INPUT:
+        return name, Input().eval()
+    if node.op == "add":
+        return name, Add()
+    if node.op == "concat":
+        return name, Concat(a["axis"])
+    if node.op == "hardswish":
+        return name, nn.Hardswish()
+    return name + SAME_GRID_SUFFIX, *_same_grid(node)
+
+
+def _same_grid(node: Node) -> tuple[Any, ...]:
+    """Ops that stay on their input's grid, in the spelling that torch.ao knows."""
+    a = node.attrs
+    if node.op == "max_pool":
+        kind = (nn.MaxPool1d, nn.MaxPool2d)[len(a["kernel"]) - 1]
+        return (kind(a["kernel"], a["stride"], _even(node), a["dilation"], ceil_mode=any(a["overhang"])),)
+    if node.op == "avg_pool":
+        average = (nn.AvgPool1d, nn.AvgPool2d)[len(a["kernel"]) - 1]
+        return (average(a["kernel"], a["stride"], _even(node), any(a["overhang"])),)
+    if node.op == "global_avg_pool":
+        # axes counted from the front would take QNNPACK to another kernel, which rounds some ties differently
+        axes = [axis - (len(node.shape) + (0 if a["keepdims"] else len(a["axes"]))) for axis in a["axes"]]
+        return Mean(), axes, a["keepdims"]
+    if node.op == "reshape":
+        sizes = tuple(-1 if isinstance(size, Batch) else size for size in node.shape)
+        return SameGrid("Tensor.reshape", "reshape"), *sizes
+    if node.op == "transpose":
+        return SameGrid("Tensor.permute", "reshape"), *a["order"]
+    if node.op == "upsample":
+        return SameGrid("functional.interpolate", "reshape"), None, tuple(float(n) for n in a["times"][2:])
+    if node.op == "nearest":
+        size = None if a["scale"] else tuple(len(wanted) for wanted in a["sources"][2:])
+        return SameGrid("functional.interpolate", "reshape"), size, a["scale"]
+    if node.op == "pad":
+        pads = [side for sides in reversed(a["pads"]) for side in sides]
+        while len(pads) > 2 and pads[-2:] == [0, 0]:
+            pads = pads[:-2]
+        return (Pad(tuple(pads)),)
+    assert node.op == "subsample", node.op
+    return (Subsample(tuple(a["steps"][2:])),)
+
+
+def _even(node: Node) -> tuple[int, ...]:
+    sides = node.attrs["padding"]
+    assert all(before == after for before, after in sides), f"{node.name}: torch pads both sides alike"
+    return tuple(before for before, _ in sides)

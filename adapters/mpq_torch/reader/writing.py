@@ -1,0 +1,149 @@
+"""A graph as a torch.fx GraphModule again: every node a module at its name, float parts as the model has them."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
+
+from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, FLOAT, RAW, Graph, Node
+from mpq_torch.canonical_ops import RELU_SUFFIX, SAME_GRID_SUFFIX, Clamp, FloatPart
+from mpq_torch.reader.modules import layer_of, module_of
+from mpq_torch.reader.reading import Output, Reading
+
+Behind = Callable[[Node], Iterable[tuple[str, nn.Module]]]
+"""Modules to put behind a node, in front of the clamp that no kernel has fused, each with its path."""
+
+
+def write_module(
+    reading: Reading,
+    layers: Mapping[str, nn.Module] | None = None,
+    behind: Behind = lambda node: (),
+    channels_last: bool = False,
+) -> fx.GraphModule:
+    """The module that computes in float what the reading's graph does, in eval mode; reading it gives the graph again.
+
+    layers: modules to put in the place of layers, by the name of the layer that owns the weight; else the nodes'
+    weights and biases make them. channels_last: clamps of images work on a view with the channels last.
+    """
+    return _Writer(reading, layers or {}, behind, channels_last).write()
+
+
+def is_relu(graph: Graph, node: Node) -> bool:
+    """Whether the node's clamp is written as a ReLU alone.
+
+    torch.ao cannot fuse a ReLU into a layer that is called twice; a clamp needs no fusion.
+    """
+    return node.low == 0 and node.high is None and not _called_again(graph, node)
+
+
+def _called_again(graph: Graph, node: Node) -> bool:
+    return node.weighted and sum(other.weight_site == node.weight_site for other in graph.layers) > 1
+
+
+class _Writer:
+    def __init__(self, reading: Reading, layers: Mapping[str, nn.Module], behind: Behind, channels_last: bool) -> None:
+        self.reading = reading
+        self.layers = layers
+        self.behind = behind
+        self.channels_last = channels_last
+        self.graph = fx.Graph()
+        self.parts: dict[str, nn.Module | Tensor] = {}
+        self.at: dict[str, fx.Node] = {}
+        self.dense: dict[str, fx.Node] = {}
+        self.paths: dict[str, str] = {}
+
+    def write(self) -> fx.GraphModule:
+        graph = self.reading.graph
+        for node in graph.nodes:
+            self.at[node.name] = self._written(node)
+
+        def tensor(leaf: Any) -> Any:
+            return self.at[graph.outputs[leaf.index]] if isinstance(leaf, Output) else leaf
+
+        self.graph.output(pytree.tree_map(tensor, self.reading.returned))
+        written = fx.GraphModule(self.parts, self.graph).eval()
+        written.graph.lint()
+        return written
+
+    def _call(self, path: str, module: nn.Module, inputs: Iterable[fx.Node]) -> fx.Node:
+        self.parts.setdefault(path, module)
+        return self.graph.call_module(path, tuple(inputs))
+
+    def _written(self, node: Node) -> fx.Node:
+        if node.op == ARGUMENT:
+            defaults = self.reading.defaults
+            given = (defaults[node.name],) if node.name in defaults else ()
+            return self.graph.create_node("placeholder", node.name, given)
+        if node.op == CONSTANT:
+            self.parts[node.name] = operator.attrgetter(node.name)(self.reading.traced)
+            return self.graph.get_attr(node.name)
+        if node.op in (FLOAT, BATCH_NORM):
+            return self._float(node)
+        inputs = [self.at[name] for name in node.inputs]
+        if node.op == "clamp":
+            return self._clamped(node, node.name, inputs[0])
+        if node.weighted:
+            y = self._layer(node, inputs[0])
+        else:
+            path, module, *more = module_of(node)
+            self.parts.setdefault(path, module)
+            y = self.graph.call_module(path, (*inputs, *more))
+        return self._finished(node, y)
+
+    def _layer(self, node: Node, x: fx.Node) -> fx.Node:
+        owner = node.layer or node.name
+        if owner not in self.parts:
+            self.parts[owner] = self.layers[owner] if owner in self.layers else layer_of(node)
+        return self.graph.call_module(owner, (x,))
+
+    def _finished(self, node: Node, y: fx.Node) -> fx.Node:
+        """The output of an op behind its own clamp: a ReLU where the kernel can fuse it, and what is left of it."""
+        low, high = node.low, node.high
+        if low == 0 and not _called_again(self.reading.graph, node):
+            y, low = self._call(node.name + RELU_SUFFIX, nn.ReLU(), [y]), None if high is None else low
+        for path, module in self.behind(node):
+            y = self._call(path, module, [y])
+        if low is None and high is None:
+            return y
+        fused = node.attrs.get("fused") or (f"{node.name}.clamp",)
+        return self._call(fused[-1] + SAME_GRID_SUFFIX, Clamp(low, high, self._images(node)), [y])
+
+    def _clamped(self, node: Node, name: str, x: fx.Node) -> fx.Node:
+        """A clamp that stands alone."""
+        relu = is_relu(self.reading.graph, node)
+        module = nn.ReLU() if relu else Clamp(node.low, node.high, self._images(node))
+        return self._call(name + SAME_GRID_SUFFIX, module, [x])
+
+    def _images(self, node: Node) -> bool:
+        return self.channels_last and len(node.shape) == 4
+
+    def _float(self, node: Node) -> fx.Node:
+        """A float op: the call of the model that it is, or the layer that it was with its batch norm folded."""
+        inputs = [self._leaving(name) for name in node.inputs]
+        call = self.reading.calls.get(node.name)
+        if call is None:
+            was = node.attrs["was"]
+            if was.weighted:
+                return self._layer(was, inputs[0])
+            path, module, *more = module_of(was)
+            self.parts.setdefault(node.name, module)
+            return self.graph.call_module(node.name, (*inputs, *more))
+        if call.module is None:
+            return self._call(node.name, FloatPart(call.alone()), inputs)
+        path = self.paths.setdefault(str(call.node.target), node.name)
+        self.parts.setdefault(path, call.module)
+        written = call.copied_to(self.graph, inputs)
+        written.target = path
+        return written
+
+    def _leaving(self, name: str) -> fx.Node:
+        """What a float op reads: of the part on grids, with the elements in the order of the axes."""
+        if self.reading.graph[name].op in RAW:
+            return self.at[name]
+        if name not in self.dense:
+            self.dense[name] = self.graph.call_method("contiguous", (self.at[name],))
+        return self.dense[name]

@@ -1,0 +1,43 @@
+"""The simulation of a recipe as a torch module with the arguments and the outputs of the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from mpq_plugins.errors import ModelError
+from mpq_plugins.graph.quantized import QuantizedGraph
+from mpq_plugins.graph.simulation import Simulation
+from mpq_torch.reader.reading import Reading
+
+
+class SimulatedModel(nn.Module):
+    """Computes exactly what the recipe's target computes in integers; outputs are float tensors of grid values.
+
+    reading: of the model. simulation: of its graph, weights and biases on their grids.
+    """
+
+    def __init__(self, reading: Reading, quantized: QuantizedGraph) -> None:
+        super().__init__()
+        self.reading = reading
+        self.simulation = Simulation(quantized, reading.runner)
+
+    def forward(self, *arguments: Any, **named: Any) -> Any:
+        given = self.arguments(*arguments, **named)
+        return self.reading.structured(self.simulation.outputs(given))
+
+    def arguments(self, *arguments: Any, **named: Any) -> list[Any]:
+        """The arguments of the graph from those of a call. Raises ModelError where one is missing or too many."""
+        names = [node.name for node in self.simulation.graph.arguments]
+        if len(arguments) > len(names) or set(named) - set(names[len(arguments) :]):
+            raise ModelError(f"the model takes the arguments {', '.join(names)}, and was given others")
+        found = {**self.reading.defaults, **dict(zip(names, arguments, strict=False)), **named}
+        missing = [name for name in names if name not in found]
+        if missing:
+            raise ModelError(f"the model needs the arguments {', '.join(missing)} too")
+        return [found[name] for name in names]
+
+    def sites(self, *arguments: Any) -> dict[str, Tensor]:
+        """The values of every activation site, as float tensors of grid values."""
+        return self.simulation.sites(self.arguments(*arguments))
