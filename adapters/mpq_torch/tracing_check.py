@@ -1,21 +1,28 @@
-"""Does the canonical graph compute what the model computes? torch.fx does not follow every Python program."""
+"""Does the traced graph compute what the model computes? torch.fx does not follow every Python program."""
 
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from mpq_plugins.errors import ModelError
-from mpq_torch.canonical import CanonicalModel
+
+
+class HasGraph(Protocol):
+    """A model as it was traced. graph: what computes it."""
+
+    @property
+    def graph(self) -> nn.Module: ...
+
 
 SAMPLES = 4
 TOLERANCE = 1e-3
 
 
-def check_traced(model: nn.Module, canonical: CanonicalModel, batch: tuple[Any, ...]) -> None:
+def check_traced(model: nn.Module, traced: HasGraph, batch: tuple[Any, ...]) -> None:
     """Raise ModelError where the two differ by more than rounding, as a fraction of the largest output.
 
     torch.fx records ``y += z`` as a new tensor and does not see writing into a view, so a model that
@@ -24,7 +31,7 @@ def check_traced(model: nn.Module, canonical: CanonicalModel, batch: tuple[Any, 
     few = tuple(t[:SAMPLES] if isinstance(t, Tensor) and t.dim() else t for t in batch)
     with torch.no_grad():
         wanted = torch.utils._pytree.tree_flatten(copy.deepcopy(model).eval()(*few))[0]
-        got = torch.utils._pytree.tree_flatten(canonical.graph(*few))[0]
+        got = torch.utils._pytree.tree_flatten(traced.graph(*few))[0]
     for index, (a, b) in enumerate(zip(wanted, got, strict=True)):
         if not isinstance(a, Tensor) or not a.is_floating_point():
             continue

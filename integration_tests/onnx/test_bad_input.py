@@ -83,7 +83,7 @@ def test_a_model_of_one_batch_size_is_refused_unless_the_batch_is_fixed():
     ):
         onnx.export(model, recipe, x)
     content = onnx.export(model, recipe, x, dynamic_batch=False)
-    onnx.verify(content, fx.simulate(model, recipe), x).raise_if_different()
+    onnx.verify(content, fx.simulate(model, recipe, example_inputs=x), x).raise_if_different()
     with pytest.raises(mpq.ModelError, match=r"input 'x' of the ONNX model has shape \[4, 3, 4\], got \[2, 3, 4\]"):
         run(session(content), [x[:2].numpy()])
 

@@ -111,7 +111,7 @@ def test_a_batch_norm_that_stands_alone_needs_the_constrained_model():
 def test_a_model_constrained_for_torch_ao_s_kernels_is_refused_where_its_layers_were_split():
     model, x = network(Upsampler)
     recipe = clipping_recipe(model, x, "torch-x86", 4, 8)
-    with pytest.raises(mpq.RecipeMismatch, match=r"up\.weight .*pt2e\.constrain"):
+    with pytest.raises(mpq.RecipeMismatch, match=r"up\.conv\.weight .*pt2e\.constrain"):
         prepare_pt2e(exported(fx.constrain(model, recipe), x), pt2e.RecipeQuantizer(recipe))
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, FLOAT, RAW, Graph, Node
+from mpq_plugins.graph.ops import op_of
 from mpq_torch.canonical_ops import RELU_SUFFIX, SAME_GRID_SUFFIX, Clamp, FloatPart
 from mpq_torch.reader.modules import layer_of, module_of
 from mpq_torch.reader.reading import Output, Reading
@@ -32,6 +33,16 @@ def write_module(
     return _Writer(reading, layers or {}, behind, channels_last).write()
 
 
+def write_located(reading: Reading) -> tuple[fx.GraphModule, dict[str, fx.Node]]:
+    """The module to be trained, and by activation site the node of it that computes the site, behind a ReLU if any.
+
+    A clamp from zero up begins with a ReLU: of a value at its bound it passes no gradient, and grids have many zeros.
+    """
+    writer = _Writer(reading, {}, lambda node: (), False, trained=True)
+    written = writer.write()
+    return written, writer.owners
+
+
 def is_relu(graph: Graph, node: Node) -> bool:
     """Whether the node's clamp is written as a ReLU alone.
 
@@ -45,15 +56,24 @@ def _called_again(graph: Graph, node: Node) -> bool:
 
 
 class _Writer:
-    def __init__(self, reading: Reading, layers: Mapping[str, nn.Module], behind: Behind, channels_last: bool) -> None:
+    def __init__(
+        self,
+        reading: Reading,
+        layers: Mapping[str, nn.Module],
+        behind: Behind,
+        channels_last: bool,
+        trained: bool = False,
+    ) -> None:
         self.reading = reading
         self.layers = layers
         self.behind = behind
         self.channels_last = channels_last
+        self.trained = trained
         self.graph = fx.Graph()
         self.parts: dict[str, nn.Module | Tensor] = {}
         self.at: dict[str, fx.Node] = {}
         self.dense: dict[str, fx.Node] = {}
+        self.owners: dict[str, fx.Node] = {}
         self.paths: dict[str, str] = {}
 
     def write(self) -> fx.GraphModule:
@@ -105,6 +125,8 @@ class _Writer:
         low, high = node.low, node.high
         if low == 0 and not _called_again(self.reading.graph, node):
             y, low = self._call(node.name + RELU_SUFFIX, nn.ReLU(), [y]), None if high is None else low
+        if op_of(node).grid != "alias":
+            self.owners[node.site] = y
         for path, module in self.behind(node):
             y = self._call(path, module, [y])
         if low is None and high is None:
@@ -115,6 +137,8 @@ class _Writer:
     def _clamped(self, node: Node, name: str, x: fx.Node) -> fx.Node:
         """A clamp that stands alone."""
         relu = is_relu(self.reading.graph, node)
+        if self.trained and node.low == 0 and not relu:
+            x = self._call(name + RELU_SUFFIX, nn.ReLU(), [x])
         module = nn.ReLU() if relu else Clamp(node.low, node.high, self._images(node))
         return self._call(name + SAME_GRID_SUFFIX, module, [x])
 

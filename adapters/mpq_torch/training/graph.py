@@ -1,4 +1,4 @@
-"""The graph that a search trains: the canonical graph with trained layers and a quantizer behind every site."""
+"""The graph that a search trains: the written graph with trained layers and a quantizer behind every site."""
 
 from __future__ import annotations
 
@@ -15,11 +15,9 @@ from mpq_plugins.errors import NonFiniteValues
 from mpq_plugins.histogram import Histogram
 from mpq_plugins.training.plan import TrainingPlan
 from mpq_plugins.training.slot import Slot
-from mpq_torch.canonical import WEIGHTED, CanonicalModel
-from mpq_torch.inventory import GraphSites
 from mpq_torch.layer_matrix import TRANSPOSED
-from mpq_torch.shape_checks import FOLDED
 from mpq_torch.training.trained_layer import BatchNorms, TrainedLayer
+from mpq_torch.training.written import WrittenModel, norm_of
 
 KEEPS_VALUES = ("relu", "relu6", "clamp", "concat", "max_pool", "pad", "reshape")
 """Ops whose output lies on the grid that their input is on, so that nothing is left to round."""
@@ -42,28 +40,27 @@ class TrainingGraph:
 
 def build(
     model: nn.Module,
-    canonical: CanonicalModel,
-    sites: GraphSites,
+    written: WrittenModel,
     plan: TrainingPlan,
     new_quantizer: Callable[[Slot], nn.Module],
     batch_norms: BatchNorms,
 ) -> TrainingGraph:
-    """The graph of ``canonical``, which is changed in place; model: the user's, which is copied."""
-    graph, own = canonical.graph, copy.deepcopy(model)
+    """The graph of ``written``, which is changed in place; model: the user's, which is copied."""
+    graph, own = written.graph, copy.deepcopy(model)
     quantizers = {name: new_quantizer(slot) for name, slot in plan.slots.items()}
-    nodes = [(node, module) for node, module in canonical.nodes()]
     layers: dict[str, TrainedLayer] = {}
     shared = True
-    for node, module in nodes:
-        path = str(node.target)
-        if isinstance(module, WEIGHTED) and path not in layers:
-            found = _own_layer(own, path, module)
-            shared &= found is not None
-            layer, norm = found or (module, None)
-            layers[path] = TrainedLayer(layer, norm, quantizers[plan.slot_of[f"{path}.weight"]], batch_norms)
+    modules = dict(own.named_modules())
+    for path, module, node in written.layers():
+        found = _own_layer(modules, path, module, norm_of(node, modules))
+        shared &= found is not None
+        layer, norm = found or (module, None)
+        layers[path] = TrainedLayer(layer, norm, quantizers[plan.slot_of[f"{path}.weight"]], batch_norms)
+    if shared:
+        written.share(own)
     for path, trained in layers.items():
         graph.add_submodule(path, trained)
-    for site, node in sites.owner_nodes.items():
+    for site, node in written.owner_nodes.items():
         if plan.inventory[site].op in KEEPS_VALUES:
             continue
         slot = plan.slot_of[site]
@@ -77,10 +74,10 @@ def build(
     return TrainingGraph(graph, layers, quantizers, own if shared else None)
 
 
-def observe(graph: fx.GraphModule, sites: GraphSites, batches: Sequence[tuple[Any, ...]]) -> dict[str, Histogram]:
-    """The values of every activation of a canonical float graph, by site."""
-    histograms = {site: Histogram() for site in sites.owner_nodes}
-    at = {node: site for site, node in sites.owner_nodes.items()}
+def observe(written: WrittenModel, batches: Sequence[tuple[Any, ...]]) -> dict[str, Histogram]:
+    """The values of every activation of a written float model, by site."""
+    histograms = {site: Histogram() for site in written.owner_nodes}
+    at = {node: site for site, node in written.owner_nodes.items()}
 
     class Observer(fx.Interpreter):
         def run_node(self, n: fx.Node) -> Any:
@@ -94,7 +91,7 @@ def observe(graph: fx.GraphModule, sites: GraphSites, batches: Sequence[tuple[An
 
     with torch.no_grad():
         for batch in batches:
-            Observer(graph).run(*batch)
+            Observer(written.graph).run(*batch)
     return histograms
 
 
@@ -112,11 +109,11 @@ def observed_by_slot(
     return found
 
 
-def _own_layer(own: nn.Module, path: str, folded: nn.Module) -> tuple[nn.Module, nn.Module | None] | None:
-    """The user's layer at ``path`` and its batch norm, if together they are the canonical layer."""
-    modules = dict(own.named_modules())
+def _own_layer(
+    modules: Mapping[str, nn.Module], path: str, folded: nn.Module, norm: nn.Module | None
+) -> tuple[nn.Module, nn.Module | None] | None:
+    """The user's layer at ``path`` and its batch norm, if together they are the layer that was written."""
     layer = modules.get(path)
-    norm = modules[getattr(folded, FOLDED)] if hasattr(folded, FOLDED) else None
     if not isinstance(layer, type(folded)) or layer.weight.shape != folded.weight.shape:
         return None
     if norm is not None and isinstance(layer, TRANSPOSED) and layer.groups > 1:

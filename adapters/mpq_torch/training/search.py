@@ -20,17 +20,16 @@ from mpq_plugins.training.history import History, Record
 from mpq_plugins.training.method import Progress, TrainingMethod
 from mpq_plugins.training.plan import TrainingPlan, own_choices
 from mpq_plugins.training.slot import Slot
-from mpq_torch.batches import as_batch, as_batches, model_inputs
-from mpq_torch.canonical import canonicalize
-from mpq_torch.constrained import accumulator_steps, layers, set_bias, set_weight
+from mpq_torch.batches import arguments_of, as_batch, as_batches
+from mpq_torch.constrained import accumulator_steps, set_bias, set_weight
 from mpq_torch.fake_quantize import PO2FakeQuantize
-from mpq_torch.inventory import take_inventory
 from mpq_torch.ops import TORCH
 from mpq_torch.tracing_check import check_traced
 from mpq_torch.training.graph import build, first_not_finite, observe, observed_by_slot
 from mpq_torch.training.learned_grid import LearnedGrid
 from mpq_torch.training.slot_quantizer import SlotQuantizer
 from mpq_torch.training.trained_layer import BatchNorms
+from mpq_torch.training.written import read_written
 
 
 class Search:
@@ -81,27 +80,24 @@ class Search:
     ) -> None:
         if steps < 1:
             raise MPQError(f"a search needs at least one step, got steps={steps}")
-        canonical = canonicalize(model, keep_float)
-        arguments = model_inputs(canonical.graph)
+        arguments = arguments_of(model)
         example = as_batch(example_inputs, arguments)
         batches = [example] if calibration is None else as_batches(calibration, arguments)
-        check_traced(model, canonical, example)
-        sites = take_inventory(canonical, batches[0])
+        written = read_written(model, batches[0], keep_float)
+        check_traced(model, written, example)
         if recipe is not None:
-            recipe.check_fits(sites.inventory)
+            recipe.check_fits(written.inventory)
             weight_bits = {entry.site: entry.grid.bits for entry in recipe.weights}
             activation_bits = {entry.site: entry.grid.bits for entry in recipe.activations}
             per_channel = any(entry.grid.axis is not None for entry in recipe.weights)
         self.plan = TrainingPlan.of(
-            sites.inventory, target, method, budget, weight_bits, activation_bits, per_channel, latency
+            written.inventory, target, method, budget, weight_bits, activation_bits, per_channel, latency
         )
-        self._inputs = {path: inputs for path, _, inputs in layers(canonical, sites.grid_of)}
-        histograms = observe(canonical.graph, sites, batches)
-        self._canonical = copy.deepcopy(canonical.graph)
-        self._float_ops = canonical.float_ops
-        self._training = build(
-            model, canonical, sites, self.plan, lambda slot: self._quantizer(slot, seed), batch_norms
-        )
+        self._inputs = written.inputs()
+        histograms = observe(written, batches)
+        self._written = copy.deepcopy(written.graph)
+        self._float_ops = written.float_ops
+        self._training = build(model, written, self.plan, lambda slot: self._quantizer(slot, seed), batch_norms)
         self.model: fx.GraphModule = self._training.graph
         self._slots: dict[str, SlotQuantizer] = {
             name: fake.activation_post_process.quantizer for name, fake in self._training.quantizers.items()
@@ -188,7 +184,7 @@ class Search:
         own = self._training.float_model
         if own is not None:
             return copy.deepcopy(own).eval()
-        graph = copy.deepcopy(self._canonical)
+        graph = copy.deepcopy(self._written)
         for path, layer in self._training.layers.items():
             target = graph.get_submodule(path)
             set_weight(path, target, layer.folded_weight().detach())
