@@ -91,7 +91,7 @@ def lowered(model, inputs, recipe):
 
 def input_names(program, simulated, inputs):
     """The inputs by the names of their tensors in the program, which are those of the model's arguments."""
-    names = [str(node.target) for node in simulated.graph.nodes if node.op == "placeholder"]
+    names = [node.name for node in simulated.simulation.graph.arguments]
     given = dict(zip(names, (x.numpy() for x in inputs), strict=True))
     return {entrance.tensor: given[entrance.tensor] for entrance in program.inputs}
 

@@ -17,7 +17,7 @@ from mpq_plugins.graph.reading import settled
 from mpq_torch.reader.call import Call
 from mpq_torch.reader.float_calls import FloatCall, float_call
 from mpq_torch.reader.float_functions import described
-from mpq_torch.reader.rules import node_of
+from mpq_torch.reader.rules import inner_call, node_of
 from mpq_torch.reader.shape_values import is_shape_value
 from mpq_torch.reader.shapes import Observed, observe
 from mpq_torch.reader.tracing import CALLS, argument_names, name_nodes, trace
@@ -104,6 +104,16 @@ def _stays_a_call(node: Node, calls: Mapping[str, FloatCall]) -> bool:
     return node.name in calls and not (was is not None and was.weighted)
 
 
+def _described(call: Call, sources: Sequence[fx.Node]) -> dict[str, Any]:
+    """What the function is that a float part computes, whether or not it was written as a module of its own."""
+    found = inner_call(call)
+    if found is None:
+        return described(call, sources)
+    inner, outer = found
+    within = {source: node for node, source in outer.items()}
+    return described(inner, [within[source] for source in sources])
+
+
 class _Reader:
     def __init__(self, traced: fx.GraphModule, observed: Observed) -> None:
         self.traced = traced
@@ -165,7 +175,7 @@ class _Reader:
         if made.op == UNKNOWN:
             made_call = float_call(self.traced, node, lambda sources: range(len(sources)))
             assert made_call is not None
-            attrs = {**made.attrs, **described(call, made_call.sources)}
+            attrs = {**made.attrs, **_described(call, made_call.sources)}
             made = replace(made, inputs=tuple(self.names[source] for source in made_call.sources), attrs=attrs)
         else:
             made_call = float_call(self.traced, node, lambda sources: self._positions(sources, made.inputs))

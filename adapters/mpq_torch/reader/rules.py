@@ -29,16 +29,32 @@ def node_of(call: Call) -> Node | fx.Node:
     return found(call) if found else call.unknown(f"no integer kernel for {function_name(call.node)}")
 
 
-def _inside(call: Call, part: FloatPart) -> Node | fx.Node:
-    """The node of a call that was written as a module of its own; one that computes sizes can only be kept float."""
-    graph: Any = part.call
+def inner_call(call: Call) -> tuple[Call, dict[fx.Node, fx.Node]] | None:
+    """The call of a function that was written as a module of its own, and what its arguments are outside.
+
+    None where the call is of no such module, or of one that computes sizes too.
+    """
+    if not isinstance(call.module, FloatPart):
+        return None
+    graph: Any = call.module.call
     *inputs, inner, _ = graph.graph.nodes
     if any(node.op != "placeholder" for node in inputs):
-        return call.unknown(f"no integer kernel for {function_name(inner)}")
+        return None
     outer = dict(zip(inputs, call.node.args, strict=True))
     names = {node: call.names[source] for node, source in outer.items()}
     shapes = {node: call.observed.shapes[source] for node, source in outer.items() if source in call.observed.shapes}
     if call.node in call.observed.shapes:
         shapes[inner] = call.observed.shapes[call.node]
-    found = node_of(Call(inner, call.name, None, names, Observed(shapes, {}), call.attribute))
-    return outer[found] if isinstance(found, fx.Node) else found
+    return Call(inner, call.name, None, names, Observed(shapes, {}), call.attribute), outer
+
+
+def _inside(call: Call, part: FloatPart) -> Node | fx.Node:
+    """The node of a call that was written as a module of its own; one that computes sizes can only be kept float."""
+    found = inner_call(call)
+    if found is None:
+        graph: Any = part.call
+        *_, last, _ = graph.graph.nodes
+        return call.unknown(f"no integer kernel for {function_name(last)}")
+    inner, outer = found
+    made = node_of(inner)
+    return outer[made] if isinstance(made, fx.Node) else made
