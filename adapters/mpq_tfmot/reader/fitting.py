@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mpq_plugins import plugins
-from mpq_plugins.errors import RecipeMismatch, UnsupportedOp
+from mpq_plugins.errors import ModelError, RecipeMismatch, UnsupportedOp
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.sites import GraphSites, take_sites
 from mpq_plugins.recipe import Recipe
@@ -18,14 +18,24 @@ def read_fitting(model: Any, recipe: Recipe) -> tuple[Reading, GraphSites]:
 
     Raises RecipeMismatch, with names, and as read_model does.
     """
+    kept = float_ops_of(recipe.meta)
     try:
-        reading = read_model(model, float_ops_of(recipe.meta))
+        reading = read_model(model, kept)
     except UnsupportedOp as error:
         raise RecipeMismatch(f"the recipe does not fit the model: {error}") from error
+    except ModelError as error:
+        if not kept:
+            raise
+        _fit(read_model(model), recipe)  # names the sites, where the recipe's float ops are another model's
+        raise RecipeMismatch(f"the recipe does not fit the model: {error}") from error
+    return reading, _fit(reading, recipe)
+
+
+def _fit(reading: Reading, recipe: Recipe) -> GraphSites:
     signs = {entry.site: entry.grid.signed for entry in recipe.activations}
     sites = take_sites(reading.graph, signs)
     recipe.check_fits(sites.inventory)
-    return reading, sites
+    return sites
 
 
 def read_quantized(model: Any, recipe: Recipe) -> tuple[Reading, QuantizedGraph]:

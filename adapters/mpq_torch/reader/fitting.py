@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from mpq_plugins import plugins
-from mpq_plugins.errors import RecipeMismatch, UnsupportedOp
+from mpq_plugins.errors import ModelError, RecipeMismatch, UnsupportedOp
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.sites import GraphSites, take_sites
 from mpq_plugins.recipe import Recipe
@@ -23,14 +23,24 @@ def read_fitting(model: nn.Module, recipe: Recipe, example: Sequence[Any] | None
     Raises RecipeMismatch, with names, and as read_model does.
     """
     shapes = {entry.site: entry.shape for entry in recipe.activations if entry.op == "input"}
+    kept = float_ops_of(recipe.meta)
     try:
-        reading = read_model(model, example, float_ops_of(recipe.meta), shapes)
+        reading = read_model(model, example, kept, shapes)
     except UnsupportedOp as error:
         raise RecipeMismatch(f"the recipe does not fit the model: {error}") from error
+    except ModelError as error:
+        if not kept:
+            raise
+        _fit(read_model(model, example, (), shapes), recipe)  # names the sites, where the float ops are another model's
+        raise RecipeMismatch(f"the recipe does not fit the model: {error}") from error
+    return reading, _fit(reading, recipe)
+
+
+def _fit(reading: Reading, recipe: Recipe) -> GraphSites:
     signs = {entry.site: entry.grid.signed for entry in recipe.activations}
     sites = take_sites(reading.graph, signs)
     recipe.check_fits(sites.inventory)
-    return reading, sites
+    return sites
 
 
 def read_quantized(

@@ -24,13 +24,14 @@ def emit_float(emission: Emission, node: Node) -> int:
     inputs = [emission.as_float(name) for name in node.inputs]
     if was is not None:
         return _as_it_was(emission, node, was, inputs)
-    what, arguments = str(node.attrs.get("what", "")).lower(), dict(node.attrs.get("arguments") or {})
+    what, arguments = str(node.attrs.get("what") or "this op").lower(), node.attrs.get("arguments")
+    if arguments is None:
+        raise _refused(node, what)
     if what in FUNCTIONS and not arguments:
         return emission.writer.op(FUNCTIONS[what], inputs, _output(emission, node))
-    if what in ALONG_LAST_AXIS and set(arguments) == {"axis"}:
-        return _along(emission, node, inputs[0], *ALONG_LAST_AXIS[what], int(arguments["axis"]))
-    given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-    raise _refused(node, f"{what or 'this op'}({given})")
+    if what in ALONG_LAST_AXIS and set(arguments) == {"axis"} and isinstance(arguments["axis"], int):
+        return _along(emission, node, inputs[0], *ALONG_LAST_AXIS[what], arguments["axis"])
+    raise _refused(node, f"{what}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})")
 
 
 def _along(emission: Emission, node: Node, x: int, code: str, options: dict[str, Any], axis: int) -> int:
