@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mpq_plugins.command_protocol import Exported, ExportFormat
+from mpq_plugins.exporters.litert import exporting
 from mpq_plugins.recipe import Recipe
 from mpq_tfmot.api import constrain, simulate, to_litert
 from mpq_tfmot.batches import Batch
@@ -16,6 +17,7 @@ from mpq_tfmot.litert import verify
 
 def to_flatbuffer(model: Any, recipe: Recipe, batches: Sequence[Batch]) -> Exported:
     """The model as a LiteRT flatbuffer of integer ops, verified against the simulation."""
+    exporting.check_recipe(recipe)
     on_grid = constrain(model, recipe, list(batches))
     flat = to_litert(on_grid, recipe)
     verification = verify(flat, simulate(on_grid, recipe), _whole(batches))

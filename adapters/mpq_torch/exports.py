@@ -12,6 +12,7 @@ from torch import nn
 
 from mpq_plugins.command_protocol import Exported, ExportFormat
 from mpq_plugins.errors import VerificationError
+from mpq_plugins.exporters.litert import exporting
 from mpq_plugins.recipe import Recipe
 from mpq_torch import fx
 from mpq_torch.engine import engine_of, quantized_engine
@@ -53,6 +54,7 @@ def to_flatbuffer(model: nn.Module, recipe: Recipe, batches: Sequence[Batch]) ->
     """The model as a LiteRT flatbuffer of integer ops, verified against the simulation."""
     from mpq_torch import litert
 
+    exporting.check_recipe(recipe)
     on_grid = fx.constrain(model, recipe, list(batches))
     flat = litert.export(on_grid, recipe, batches[0])
     verification = litert.verify(flat, on_grid, list(batches), recipe)

@@ -116,6 +116,16 @@ def test_an_exported_litert_model_gives_the_simulated_numbers(found: Path, case:
     assert said["exact"] is True
 
 
+@pytest.mark.parametrize("case", ["torch"], indirect=True)
+def test_a_torch_model_is_searched_for_litert_and_exported_to_it(case: Case, tmp_path: Path) -> None:
+    recipe, file = tmp_path / "recipe.json", tmp_path / "m.tflite"
+    bits = ["--weight-bits", "4", "--activation-bits", "8"]
+    invoke("search", *case.options, "-t", "litert-po2", *bits, "-o", recipe)
+    said = invoke_json("export", recipe, *case.options, "--to", "litert", "-o", file)
+    assert said["exact"] is True
+    assert said["bytes"] == len(file.read_bytes())
+
+
 def test_a_recipe_of_another_model_is_refused_with_names(
     case: Case, found: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,10 +149,21 @@ def test_calibration_data_of_the_wrong_shape_are_refused_with_both_shapes(
     assert ("(4, 1, 9, 9)" if case.framework == "torch" else "(4, 9, 9, 1)") in said
 
 
-def test_the_other_frameworks_format_is_refused_with_this_ones(
+@pytest.mark.parametrize("case", ["torch"], indirect=True)
+def test_a_recipe_for_torchs_kernels_is_not_written_for_litert(
+    case: Case, found: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "m.tflite"
+    code, said = failure(capsys, "export", found / "recipe.json", *case.options, "--to", "litert", "-o", out)
+    assert code == 1
+    assert said.startswith("target 'torch-x86' runs on torch, not on LiteRT")
+    assert not out.exists()
+
+
+def test_a_format_that_is_another_frameworks_or_none_is_refused_with_this_ones(
     case: Case, found: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    form, own = ("litert", "torch, onnx") if case.framework == "torch" else ("torch", "litert, onnx")
+    form, own = ("tflite", "torch, onnx, litert") if case.framework == "torch" else ("torch", "litert, onnx")
     code, said = failure(capsys, "export", found / "recipe.json", *case.options, "--to", form)
     assert code == 1
     assert said.endswith(f"this is a {case.framework} model, which goes to {own}")

@@ -39,6 +39,12 @@ def test_a_recipe_of_another_model_is_refused_with_names():
         litert.export(settled(Small(lambda m, x: m.b(x), b=nn.Conv2d(3, 8, 3))), recipe, IMAGES)
 
 
+def test_float_ops_of_another_model_are_a_mismatch_that_names_the_sites():
+    _, recipe = found(lambda m, x: F.gelu(m.a(x)), a=nn.Conv2d(3, 8, 3))
+    with pytest.raises(RecipeMismatch, match=r"b\.weight"):
+        litert.export(settled(Small(lambda m, x: m.b(x), b=nn.Conv2d(3, 8, 3))), recipe, IMAGES)
+
+
 def test_ops_that_litert_lacks_are_refused_all_names_at_once(tmp_path):
     model, recipe = found(
         lambda m, x: F.gelu(m.b(F.max_pool2d(x, 2, 1, dilation=2))), b=nn.ConvTranspose2d(3, 4, 3, dilation=2)

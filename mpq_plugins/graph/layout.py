@@ -185,6 +185,8 @@ class _Pass:
             return self._reading_as_is(node)
         axes = self.orders[node.inputs[0]].axes
         if "axis" in plain:
+            if not isinstance(arguments["axis"], int):
+                return self._reading_as_is(node)
             axis = axes.index(int(arguments["axis"]) % len(axes))
             return self._reading(node, axes, arguments={**arguments, "axis": axis}), Order(axes)
         return self._reading(node, axes), Order(axes)

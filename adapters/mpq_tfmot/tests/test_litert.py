@@ -5,10 +5,11 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from integration_tests.tfmot.recipes import clipping_recipe
-from mpq_plugins.errors import ModelError, VerificationError
-from mpq_plugins.exporters.litert.running import run_litert
-from mpq_tfmot import simulate, sizes, to_litert, verify
-from mpq_tfmot.tests.networks import NETWORKS, mobile, residual, samples
+from mpq_plugins.errors import ModelError, UnsupportedOp, VerificationError
+from mpq_plugins.exporters.litert.running import interpreter, run_litert
+from mpq_tfmot import litert, simulate, sizes, to_litert, verify
+from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.tests.networks import NETWORKS, mobile, residual, samples, settled
 
 FLOAT = schema.TensorType.FLOAT32
 
@@ -100,3 +101,65 @@ def test_the_reference_kernels_differ_from_xnnpack_and_verify_counts_by_how_much
     found = verify(to_litert(model, recipe), simulate(model, recipe), x, kernels="builtin")
     assert not found.exact
     assert found.off_by_one > 0
+
+
+def convolved(end, name="image"):
+    """A convolution, and what is made of its output."""
+    inputs = keras.Input((5, 4, 3), name=name)
+    return settled(keras.Model(inputs, end(keras.layers.Conv2D(6, 3, name="conv")(inputs))))
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        keras.layers.Softmax(axis=1, name="soft"),
+        keras.layers.Softmax(name="soft"),
+        lambda y: tf.nn.softmax(y, axis=2),
+        lambda y: tf.nn.softmax(y),
+        keras.layers.Activation("softmax", name="soft"),
+    ],
+)
+def test_a_softmax_runs_along_the_axis_that_the_model_names(end):
+    model = convolved(end)
+    x = samples(model)
+    recipe = clipping_recipe(model, x, "litert-po2", 8, 8)
+    got = run_litert(litert.export(model, recipe), x)[0]
+    np.testing.assert_allclose(got, simulate(model, recipe).predict(x), atol=1e-6)
+
+
+def test_a_float_end_that_is_not_known_is_refused_by_name():
+    model = convolved(lambda y: tf.math.cumsum(y, axis=1))
+    recipe = clipping_recipe(model, samples(model), "litert-po2", 8, 8)
+    with pytest.raises(UnsupportedOp, match=r"cumsum\(axis=1, exclusive=False, reverse=False\) would stay float"):
+        litert.export(model, recipe)
+
+
+def test_the_signature_has_the_names_of_the_models_inputs_and_outputs():
+    inputs = keras.Input((4,), name="features")
+    hidden = keras.layers.Dense(3, activation="relu", name="hidden")(inputs)
+    scores = keras.layers.Dense(2, activation="softmax", name="scores")(hidden)
+    model = settled(keras.Model(inputs, [scores, hidden]))
+    flat = litert.export(model, clipping_recipe(model, samples(model), "litert-po2", 8, 8))
+    assert interpreter(flat).get_signature_list() == {
+        "serving_default": {"inputs": ["features"], "outputs": ["hidden", "scores"]}
+    }
+
+
+def test_export_and_verify_are_to_litert_and_verify(tmp_path):
+    model = residual()
+    x = samples(model)
+    recipe = clipping_recipe(model, x, "litert-po2", 5, 6)
+    flat = litert.export(model, recipe, x, tmp_path / "m.tflite")
+    assert flat == to_litert(model, recipe) == (tmp_path / "m.tflite").read_bytes()
+    litert.verify(flat, model, x, recipe).raise_if_different()
+    verify(flat, simulate(model, recipe), x).raise_if_different()
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_transposed_convolutions_with_signed_outputs_are_exact_ties_included(bits):
+    inputs = keras.Input((6, 5, 4), name="image")
+    x = keras.layers.Conv2DTranspose(19, 3, 2, padding="same", name="up")(inputs)
+    model = settled(keras.Model(inputs, x))
+    images = samples(model, 64)
+    recipe = clipping_recipe(model, images, "litert-po2", bits, bits)
+    litert.verify(litert.export(model, recipe), model, images, recipe).raise_if_different()

@@ -24,13 +24,15 @@ def emit_float(emission: Emission, node: Node) -> int:
     if was is not None:
         return _as_it_was(emission, node, was, inputs)
     what = str(node.attrs.get("function", ""))
+    if not what:
+        raise _refused(node, str(node.attrs.get("what") or "this op"))
     arguments = {key: value for key, value in node.attrs.get("arguments", {}).items() if not isinstance(value, Operand)}
     if what in FUNCTIONS and not arguments:
         return emission.writer.op(FUNCTIONS[what], inputs, _output(emission, node))
-    if what in ALONG_LAST_AXIS and set(arguments) == {"axis"}:
-        return _along(emission, node, inputs[0], *ALONG_LAST_AXIS[what], int(arguments["axis"]))
+    if what in ALONG_LAST_AXIS and set(arguments) == {"axis"} and isinstance(arguments["axis"], int):
+        return _along(emission, node, inputs[0], *ALONG_LAST_AXIS[what], arguments["axis"])
     given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-    raise _refused(node, f"{what or node.attrs.get('what')}({given})")
+    raise _refused(node, f"{what}({given})")
 
 
 def _along(emission: Emission, node: Node, x: int, code: str, options: dict[str, Any], axis: int) -> int:
