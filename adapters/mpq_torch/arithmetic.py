@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from mpq_plugins.graph.arithmetic import reciprocal_keeps_ties
+
 EXACT_IN_FLOAT32 = 2**24
 
 
@@ -132,15 +134,7 @@ def average_pool_is_exact(kernel_size: int | tuple[int, int], ceil_mode: bool = 
     """
     height, width = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
     shapes = [(h, w) for h in range(1, height + 1) for w in range(1, width + 1)]
-    return all(_reciprocal_keeps_ties(h * w) for h, w in (shapes if ceil_mode else [(height, width)]))
-
-
-def _reciprocal_keeps_ties(count: int) -> bool:
-    ties = torch.arange(256, dtype=torch.float64) + 0.5
-    sums = ties * count
-    whole = sums == sums.round()
-    scaled = sums.float() * (1.0 / torch.tensor(count, dtype=torch.float32))
-    return bool((scaled.double() == ties)[whole].all())
+    return all(reciprocal_keeps_ties(h * w) for h, w in (shapes if ceil_mode else [(height, width)]))
 
 
 def average_pool2d(

@@ -116,7 +116,8 @@ def _simulated(graph: fx.GraphModule, batches: list[tuple[Any, ...]]) -> Iterato
             return {str(node.meta["mpq_name"]): (values[node], grid.steps[0]) for node, grid in grids.items()}
 
         feeds = [np.asarray(argument.detach(), np.float32) for argument in batch if isinstance(argument, Tensor)]
-        yield Simulated(feeds, [values[node] for node in ends], sites, [values[node] for node in outputs])
+        returned = [values[node] for node in outputs if node in values]  # without sizes
+        yield Simulated(feeds, [values[node] for node in ends], sites, returned)
 
 
 def _outputs(graph: fx.GraphModule) -> list[fx.Node]:

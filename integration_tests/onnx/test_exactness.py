@@ -76,6 +76,10 @@ def test_a_float_part_in_the_middle_and_a_float_tail_stay_float():
     (got,) = run(session(content), [x.numpy()])
     with torch.no_grad():
         np.testing.assert_allclose(got, simulated(x).numpy(), rtol=1e-5)
+    found = onnx.verify(content, simulated, x)
+    # the first linear in front of the GELU and the last one are where integers end; the softmax is compared bit for bit
+    assert (found.elements, found.float_elements, found.float_mismatched) == (9 * (8 + 3), 9 * 3, 0)
+    assert found.float_distance < 1e-6
 
 
 @pytest.mark.parametrize("size", [2, 4, 14, 26, 28, 36, 56])

@@ -103,6 +103,7 @@ REFUSED = {
     "Softplus with threshold=1.0": nn.Softplus(threshold=1.0),
     "softmax with dtype=torch.float64": lambda x: F.softmax(x, 1, dtype=torch.float64),
     "special_erf": torch.special.erf,
+    "clamp with low=a tensor": lambda x: torch.exp(x).clamp(x),
     "cumsum": lambda x: x.cumsum(1),
 }
 

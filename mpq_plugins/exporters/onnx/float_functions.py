@@ -17,6 +17,8 @@ from mpq_plugins.exporters.onnx.writer import GraphWriter
 from mpq_plugins.graph.node import Node, Operand
 from mpq_plugins.graph.ops import all_ops
 
+TENSORS = ("input", "other")
+"""The arguments that may be tensors which the model computes."""
 Given = Mapping[str, Any]
 """Arguments by name; tensors as the names that they have in the ONNX graph."""
 
@@ -41,9 +43,11 @@ def float_function(writer: GraphWriter, node: Node, name: str, inputs: list[str]
         raise UnsupportedOp(f"{node.name}: {node.attrs['what']} has no ONNX form here; {WAY_OUT}")
     known = form.arguments if form else ("input", *(op.attrs if op else ()))
     for argument, value in arguments.items():
-        if argument not in known:
+        computed = isinstance(value, Operand) and argument not in TENSORS
+        if argument not in known or computed:
+            said = "a tensor" if computed else repr(value)
             raise UnsupportedOp(
-                f"{node.name}: {node.attrs['what']} with {argument}={value!r} has no ONNX form here; {WAY_OUT}"
+                f"{node.name}: {node.attrs['what']} with {argument}={said} has no ONNX form here; {WAY_OUT}"
             )
     if form:
         given = {key: inputs[v.index] if isinstance(v, Operand) else v for key, v in arguments.items()}
