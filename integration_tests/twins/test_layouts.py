@@ -33,7 +33,7 @@ def on_grids(graph):
 
 def check(own, other, arguments):
     """Both simulations of one model, of which the second one has a graph in the other layout."""
-    moved, orders = quantized_in_layout(own.quantized, other.layout)
+    moved, orders = quantized_in_layout(own.quantized, other.layout, keep_ends=True)
     assert moved.graph.layout == other.layout
     feeds = [np.asarray(argument, np.float32) for argument in arguments]
     wanted = own.run([own.runner.tensor(feed) for feed in feeds])
@@ -74,6 +74,6 @@ def _zeros(node):
 
 def test_few_transposes_are_left():
     graph = read_keras(KERAS_NETWORKS["mobile"]()).graph
-    moved, _ = quantized_in_layout(on_grids(graph), "NCHW")
+    moved, _ = quantized_in_layout(on_grids(graph), "NCHW", keep_ends=True)
     added = [node for node in moved.graph.nodes if node.op == "transpose" and node.name not in graph]
     assert len(added) <= 2

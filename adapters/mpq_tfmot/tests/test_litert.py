@@ -130,7 +130,7 @@ def test_a_softmax_runs_along_the_axis_that_the_model_names(end):
 def test_a_float_end_that_is_not_known_is_refused_by_name():
     model = convolved(lambda y: tf.math.cumsum(y, axis=1))
     recipe = clipping_recipe(model, samples(model), "litert-po2", 8, 8)
-    with pytest.raises(UnsupportedOp, match=r"cumsum\(axis=1, exclusive=False, reverse=False\) would stay float"):
+    with pytest.raises(UnsupportedOp, match="cumsum would stay float"):
         litert.export(model, recipe)
 
 

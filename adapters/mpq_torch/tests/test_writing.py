@@ -26,7 +26,7 @@ def described(reading: Reading) -> list[tuple[object, ...]]:
 
 
 def _plain(attrs):
-    return {name: value for name, value in attrs.items() if name not in ("fused", "value", "was", "reason")}
+    return repr({name: value for name, value in attrs.items() if name not in ("fused", "value", "was", "reason")})
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
