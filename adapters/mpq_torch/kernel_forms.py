@@ -13,12 +13,12 @@ from torch import nn
 from mpq_plugins.graph.node import RAW, Graph, Node
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.quantized import QuantizedGraph, clamp_codes
-from mpq_torch.canonical_ops import CLAMP_SUFFIX, GridClamp
 from mpq_torch.depthwise import SlicedDepthwise, saturates
 from mpq_torch.grid_observers import CONTAINER_BITS
 from mpq_torch.reader.modules import layer_of
 from mpq_torch.reader.writing import is_relu
 from mpq_torch.subpixel import SubpixelConvTranspose
+from mpq_torch.written_modules import CLAMP_SUFFIX, GridClamp
 
 DECONVOLUTION_REFUSED = ("x86", "onednn")
 """Engines whose transposed convolutions are wrong for some shapes: see subpixel.py."""

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from mpq_plugins.grid import Grid
 from mpq_plugins.recipe import Recipe
-from mpq_torch.canonical_ops import CLAMP_SUFFIX, INPUT_SUFFIX, RELU_SUFFIX, SAME_GRID_SUFFIX
 from mpq_torch.depthwise import sliced_grids
 from mpq_torch.observers import GridObserver, GridPerChannelObserver, GridWeightObserver
 from mpq_torch.torch_ao import fx_mode
+from mpq_torch.written_modules import CLAMP_SUFFIX, INPUT_SUFFIX, RELU_SUFFIX, SAME_GRID_SUFFIX
 
 if TYPE_CHECKING:
     from torch.ao.quantization import QConfigMapping

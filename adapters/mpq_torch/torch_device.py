@@ -20,9 +20,9 @@ from mpq_plugins.latency.rapl import joules_per_call
 from mpq_plugins.latency.workload import Workload
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.targets import Target
-from mpq_torch.canonical_ops import Clamp, Concat, Pad, Subsample
 from mpq_torch.engine import quantized_engine
 from mpq_torch.grid_observers import CONTAINER_BITS
+from mpq_torch.written_modules import Clamp, Concat, Pad, Subsample
 
 STEP, ZERO_POINT = 2.0**-5, 0
 KEPT = 4096

@@ -17,9 +17,9 @@ from mpq_plugins.graph.quantized import clamp_codes
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.verification import Verification
 from mpq_torch.batches import as_batches
-from mpq_torch.canonical_ops import SAME_GRID_SUFFIX
 from mpq_torch.engine import engine_of, quantized_engine
 from mpq_torch.simulated_model import SimulatedModel
+from mpq_torch.written_modules import SAME_GRID_SUFFIX
 
 Locate = Callable[[nn.Module, SimulatedModel, Sequence[Any]], "str | None"]
 """Finds the first site whose values differ on a batch; None where there is none, or the model tells no sites."""

@@ -22,7 +22,7 @@ ONNXRUNTIME = "onnxruntime"
 
 
 def onnxruntime() -> Target:
-    """Every op of a canonical model, weights per tensor or per channel, 2 to 8 bits."""
+    """Every op of a model, weights per tensor or per channel, 2 to 8 bits."""
     weights = WeightGrids(granularity=("tensor", "channel"))
     # the output channels of a grouped transposed convolution lie along no axis of its weight
     transposed = WeightGrids(granularity=("tensor",))

@@ -9,13 +9,13 @@ from torch import fx
 
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.request import float_ops_of
-from mpq_torch.canonical_ops import CLAMP_SUFFIX, INPUT_SUFFIX, RELU_SUFFIX, SAME_GRID_SUFFIX
 from mpq_torch.pt2e.exported_ops import ADDS, op_of
+from mpq_torch.written_modules import CLAMP_SUFFIX, INPUT_SUFFIX, RELU_SUFFIX, SAME_GRID_SUFFIX
 
 _SUFFIXES = re.compile(rf"({INPUT_SUFFIX}|{RELU_SUFFIX}|{CLAMP_SUFFIX}|{SAME_GRID_SUFFIX})\d*$")
 _STRICT_ROOT = re.compile(r"^L\['self'\]\.?")
 _INDEXED = re.compile(r"\._modules\['([^']+)'\]")
-_LEAVES = ("torch.nn.", "mpq_torch.canonical_ops.")
+_LEAVES = ("torch.nn.", "mpq_torch.written_modules.")
 
 
 class ExportedNames:

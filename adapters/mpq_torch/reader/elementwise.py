@@ -12,8 +12,8 @@ from torch import fx, nn
 
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.ops import all_ops
-from mpq_torch.canonical_ops import Add, Clamp, Input
 from mpq_torch.reader.call import Call, Rule
+from mpq_torch.written_modules import Add, Clamp, Input
 
 
 def clamp_to(low: float | None, high: float | None) -> Rule:

@@ -10,7 +10,7 @@ from torch import nn
 
 from mpq_plugins.graph.node import INPUT, Batch, Node
 from mpq_plugins.graph.weights import as_framework
-from mpq_torch.canonical_ops import SAME_GRID_SUFFIX, Add, Concat, Input, Mean, Pad, SameGrid, Subsample
+from mpq_torch.written_modules import SAME_GRID_SUFFIX, Add, Concat, Input, Mean, Pad, SameGrid, Subsample
 
 _LAYERS: dict[str, type[nn.Module]] = {
     "conv1d": nn.Conv1d,

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from mpq_plugins.graph.node import Batch, Node
-from mpq_torch.canonical_ops import Concat, Pad, SameGrid, Subsample
 from mpq_torch.reader.call import Call, Rule, whole
 from mpq_torch.reader.pooling import constrained_mean
+from mpq_torch.written_modules import Concat, Pad, SameGrid, Subsample
 
 
 def concat(call: Call) -> Node:

@@ -7,10 +7,10 @@ from typing import Any
 from torch import fx
 
 from mpq_plugins.graph.node import Node
-from mpq_torch.canonical_ops import FloatPart
 from mpq_torch.reader import elementwise, layers, moving, pooling
 from mpq_torch.reader.call import Call, Rule, function_name
 from mpq_torch.reader.shapes import Observed
+from mpq_torch.written_modules import FloatPart
 
 MODULES: dict[Any, Rule] = {**layers.MODULES, **elementwise.MODULES, **pooling.MODULES, **moving.MODULES}
 FUNCTIONS: dict[Any, Rule] = {**layers.FUNCTIONS, **elementwise.FUNCTIONS, **pooling.FUNCTIONS, **moving.FUNCTIONS}

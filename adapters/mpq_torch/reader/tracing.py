@@ -10,10 +10,10 @@ from typing import Any
 from torch import fx, nn
 
 from mpq_plugins.errors import ModelError
-from mpq_torch.canonical_ops import INPUT_SUFFIX, LEAVES, SAME_GRID_SUFFIX, GridClamp
 from mpq_torch.depthwise import SlicedDepthwise
 from mpq_torch.reader.in_place import redirect_readers
 from mpq_torch.subpixel import SubpixelConvTranspose
+from mpq_torch.written_modules import INPUT_SUFFIX, LEAVES, SAME_GRID_SUFFIX, GridClamp
 
 WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear)
 CALLS = ("call_module", "call_function", "call_method")

@@ -11,9 +11,9 @@ from torch.utils import _pytree as pytree
 
 from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, FLOAT, RAW, Graph, Node
 from mpq_plugins.graph.ops import op_of
-from mpq_torch.canonical_ops import RELU_SUFFIX, SAME_GRID_SUFFIX, Clamp, FloatPart
 from mpq_torch.reader.modules import layer_of, module_of
 from mpq_torch.reader.reading import Output, Reading
+from mpq_torch.written_modules import RELU_SUFFIX, SAME_GRID_SUFFIX, Clamp, FloatPart
 
 Behind = Callable[[Node], Iterable[tuple[str, nn.Module]]]
 """Modules to put behind a node, in front of the clamp that no kernel has fused, each with its path."""

@@ -12,13 +12,10 @@ from mpq_plugins import Grid, Recipe
 from mpq_plugins.errors import NonFiniteValues, TargetError
 from mpq_plugins.saturation import PairSaturation
 from mpq_torch import fx
-from mpq_torch.canonical import canonicalize
-from mpq_torch.canonical_ops import Clamp, GridClamp
-from mpq_torch.constrained import put_on_grids, set_bias, set_weight
 from mpq_torch.depthwise import SlicedDepthwise
-from mpq_torch.inventory import locate_sites, take_inventory
 from mpq_torch.subpixel import SubpixelConvTranspose
 from mpq_torch.tests.networks import Shared, Upsampler, network
+from mpq_torch.written_modules import Clamp, GridClamp
 
 # without VNNI no target allows the 8 x 8 bits at which the sliced kernel matters
 SATURATES = PairSaturation().applies()
@@ -26,7 +23,7 @@ SATURATES = PairSaturation().applies()
 
 def recipe_for(model, example, target="torch-x86", weight_bits=6, activation_bits=8, per_channel=False, **own):
     """A recipe of threshold 4 for activations and 1 for weights; own: grids by site."""
-    sites = take_inventory(canonicalize(model), (example,)).inventory
+    sites = fx.inventory(model, example)
     grids = {}
     for site in sites:
         if site.kind == "activation":
@@ -43,10 +40,8 @@ def recipe_for(model, example, target="torch-x86", weight_bits=6, activation_bit
 @pytest.mark.parametrize("layer", [nn.Linear(5, 4), nn.Conv1d(5, 4, 1), nn.ConvTranspose1d(5, 4, 1)])
 def test_weights_and_biases_go_to_the_nearest_values_that_they_may_take(layer, per_channel):
     model, x = nn.Sequential(layer).eval(), torch.randn((2, 5) if isinstance(layer, nn.Linear) else (2, 5, 1))
-    recipe = recipe_for(model, x, weight_bits=3, activation_bits=5, per_channel=per_channel)
-    canonical = canonicalize(model)
-    put_on_grids(canonical, locate_sites(canonical).grid_of, recipe)
-    found, grid = canonical.graph.get_submodule("0"), recipe["0.weight"]
+    recipe = recipe_for(model, x, "onnxruntime", weight_bits=3, activation_bits=5, per_channel=per_channel)
+    found, grid = fx.constrain(model, recipe).get_submodule("0"), recipe["0.weight"]
     axis = 1 if isinstance(layer, nn.ConvTranspose1d) else 0
     weight = np.moveaxis(layer.weight.detach().double().numpy(), axis, 0)
     rounded = np.moveaxis(found.weight.detach().double().numpy(), axis, 0)
@@ -69,15 +64,19 @@ def test_the_bias_of_a_shared_layer_lies_on_the_accumulators_of_all_its_inputs()
 
 
 def test_nan_is_refused_by_the_name_of_its_weight():
-    with pytest.raises(NonFiniteValues, match=r"block\.conv\.weight holds NaN"):
-        set_weight("block.conv", nn.Linear(1, 1), np.array([[np.nan]]))
+    model, x = nn.Sequential(nn.Linear(1, 1)).eval(), torch.randn(2, 1)
+    recipe = recipe_for(model, x)
+    model[0].weight.data.fill_(float("nan"))
+    with pytest.raises(NonFiniteValues, match="0: 1 of 1 weights are NaN"):
+        fx.constrain(model, recipe, example_inputs=x)
 
 
-def test_a_layer_without_a_bias_is_given_one():
-    layer = nn.Linear(2, 3, bias=False)
-    set_bias(layer, torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64))
-    assert layer.bias.dtype == torch.float32
-    assert layer.bias.tolist() == [1, 2, 3]
+def test_a_layer_without_a_bias_is_given_one_where_its_rounding_is_corrected():
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(8, 3, bias=False)).eval(), torch.rand(64, 8)
+    corrected = fx.constrain(model, recipe_for(model, x, weight_bits=2), x)
+    assert corrected.get_submodule("0").bias.dtype == torch.float32
+    assert corrected.get_submodule("0").bias.any()
 
 
 @pytest.mark.parametrize(

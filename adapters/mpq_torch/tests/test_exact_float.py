@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from mpq_torch.canonical import canonicalize
-from mpq_torch.exact_float import ExactLockStep
+from mpq_plugins.graph.evaluation import FloatModel
+from mpq_plugins.graph.node import ARGUMENT
+from mpq_plugins.search.exact_float import exact_outputs
+from mpq_torch.reader.reading import read_model
 
 LAYERS = [
     nn.Conv2d(5, 6, 3, padding=1),
@@ -24,13 +26,17 @@ LAYERS = [
 
 
 def outputs(model, batches):
-    graph = canonicalize(model).graph
-    steps = ExactLockStep(graph, [(batch,) for batch in batches])
-    names = [node.name for node in graph.graph.nodes if node.op != "output"]
+    reading = read_model(model, [batches[0]])
+    exact = FloatModel(reading.graph, reading.runner)
+    values = {}
     with torch.no_grad():
-        for name in names:
-            steps.run(name)
-    return torch.cat(steps.values[names[-1]])
+        for node in reading.graph.nodes:
+            if node.op == ARGUMENT:
+                values[node.name] = list(batches)
+                continue
+            chunks = zip(*(values[name] for name in node.inputs), strict=True)
+            values[node.name] = [exact.clamped(node, y) for y in exact_outputs(exact, node, list(chunks))]
+    return torch.cat(values[reading.graph.outputs[0]])
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=str)

@@ -1,4 +1,4 @@
-"""Ops that overwrite their input: the canonical model computes what the float model computes."""
+"""Ops that overwrite their input: the written model computes what the float model computes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mpq_torch.canonical import canonicalize
 from mpq_torch.tests.networks import settled
+from mpq_torch.tests.written import written
 
 
 class Preactivated(nn.Module):
@@ -51,7 +51,7 @@ def test_a_later_reader_of_an_overwritten_tensor_reads_what_was_written(op, norm
     model = settled(Preactivated(op, norm))
     x = torch.randn(2, 2, 5, 5) * 2
     with torch.no_grad():
-        torch.testing.assert_close(canonicalize(model).graph(x), model(x), atol=2e-6, rtol=2e-6)
+        torch.testing.assert_close(written(model, x)(x), model(x), atol=2e-6, rtol=2e-6)
 
 
 def test_sizes_are_numbers_and_are_not_overwritten():
@@ -67,4 +67,4 @@ def test_sizes_are_numbers_and_are_not_overwritten():
             return self.fc(x.reshape(n, -1)).view(m, 2)
 
     model, x = Sized().eval(), torch.randn(3, 2, 2)
-    assert torch.equal(canonicalize(model).graph(x), model(x))
+    assert torch.equal(written(model, x)(x), model(x))

@@ -1,14 +1,9 @@
-import pytest
-import torch
-
-from mpq_torch.canonical import canonicalize
-from mpq_torch.inventory import locate_sites, take_inventory
-from mpq_torch.tests.networks import NETWORKS, Branches, Mobile, Residual, Shared, Signal, Upsampler, network
+from mpq_torch import fx
+from mpq_torch.tests.networks import Branches, Mobile, Residual, Shared, Signal, Upsampler, network
 
 
 def inventory_of(kind):
-    model, x = network(kind)
-    return take_inventory(canonicalize(model), (x,)).inventory
+    return fx.inventory(*network(kind))
 
 
 def test_sites_carry_op_shape_macs_and_the_input_that_a_weight_multiplies():
@@ -39,10 +34,8 @@ def test_an_output_behind_a_relu_is_unsigned_and_an_add_of_signed_values_is_sign
 
 def test_an_input_is_signed_when_its_data_is():
     model, x = network(Residual)
-    canonical = canonicalize(model)
-    assert take_inventory(canonical, (x,)).inventory["x"].signed
-    assert not take_inventory(canonical, (x.abs(),)).inventory["x"].signed
-    assert take_inventory(canonical, (x.abs(),), {"x": True}).inventory["x"].signed
+    assert fx.inventory(model, x)["x"].signed
+    assert not fx.inventory(model, x.abs())["x"].signed
 
 
 def test_what_a_concat_reads_and_writes_and_what_pooling_keeps_share_one_group():
@@ -84,15 +77,6 @@ def test_a_tensor_is_live_from_its_op_to_its_last_reader():
     )
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
-def test_sites_can_be_located_without_an_example(kind):
-    model, x = network(kind)
-    canonical = canonicalize(model)
-    assert locate_sites(canonical).grid_of == take_inventory(canonical, (x,)).grid_of
-
-
 def test_the_inventory_does_not_depend_on_the_batch_size():
     model, x = network(Mobile)
-    canonical = canonicalize(model)
-    assert take_inventory(canonical, (x,)).inventory == take_inventory(canonical, (x[:1],)).inventory
-    assert torch.is_tensor(x)
+    assert fx.inventory(model, x) == fx.inventory(model, x[:1])

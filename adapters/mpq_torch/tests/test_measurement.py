@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,11 +11,12 @@ from torch import nn
 
 from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.sites import take_sites
+from mpq_plugins.graph.weights import from_framework, matrix
 from mpq_plugins.search.measurement import Measurements
 from mpq_torch.batches import in_chunks
-from mpq_torch.layer_matrix import weight_matrix
 from mpq_torch.reader.reading import read_model
 from mpq_torch.tests.networks import Shared, network
+from mpq_torch.tests.written import graph_of
 
 LAYERS = [
     (nn.Linear(6, 4), (7, 6)),
@@ -65,6 +68,13 @@ def direction_of_logits(logits, signs):
     return p.sqrt() * signs - p * (p.sqrt() * signs).sum(1, keepdim=True)
 
 
+def in_rows(node, weight):
+    """A tensor of torch's form of the layer's weight as the rows of its matrix, [groups, outputs, inputs]."""
+    own = from_framework(node.op, "NCHW", weight.double().numpy(), int(node.attrs.get("groups", 1)))
+    rows = matrix(replace(node, weight=own))
+    return rows.reshape(int(node.attrs.get("groups", 1)), -1, rows.shape[1])
+
+
 @pytest.mark.parametrize(("layer", "shape"), LAYERS, ids=lambda v: str(v)[:60])
 def test_the_covariance_is_that_of_the_derivatives_of_the_output_by_the_weight(layer, shape):
     torch.manual_seed(0)
@@ -77,9 +87,10 @@ def test_the_covariance_is_that_of_the_derivatives_of_the_output_by_the_weight(l
     channel_axis = len(shape) - 1 if isinstance(layer, nn.Linear) else 1
     channels = by_weight.movedim(channel_axis, 0).flatten(1, len(shape) - 1)
     covariance = measured(nn.Sequential(layer).eval(), [x]).covariance("0.weight")
+    (node,) = graph_of(nn.Sequential(layer).eval(), x).layers
     groups, per_group = len(covariance), len(channels) // len(covariance)
     for group in range(groups):
-        own = torch.stack([weight_matrix(layer, d)[group, 0] for d in channels[group * per_group]]).double().numpy()
+        own = np.stack([in_rows(node, d)[group, 0] for d in channels[group * per_group]])
         np.testing.assert_allclose(covariance[group], np.cov(own.T, bias=True), atol=1e-5)
 
 

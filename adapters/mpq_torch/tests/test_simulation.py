@@ -11,29 +11,33 @@ import torch.nn.functional as F
 from torch import nn
 
 from mpq_plugins import Grid, plugins
-from mpq_plugins.errors import RecipeMismatch
-from mpq_torch.canonical import canonicalize
-from mpq_torch.canonical_ops import Clamp
-from mpq_torch.inventory import locate_sites
-from mpq_torch.simulation import (
-    SimulatedAverage,
-    SimulatedHardswish,
-    SimulatedInput,
-    SimulatedLayer,
-    ToGrid,
-    build_simulation,
-    channel_steps,
-    needs_float64,
-    simulated_sites,
-)
+from mpq_plugins.graph.quantized import QuantizedGraph
+from mpq_plugins.graph.sites import take_sites
+from mpq_torch.reader.reading import read_model
+from mpq_torch.simulated_model import SimulatedModel
 
 UNIT = Grid(8, (1.0,))
 QUARTERS = Grid(8, (0.25,))
+ACCUMULATED = Grid(16, (2.0**12,))
 
 
-def simulated(model, grids, target="torch-x86"):
-    canonical = canonicalize(model.eval())
-    return build_simulation(canonical, grids, locate_sites(canonical).grid_of, plugins.target(target))
+def simulated(model, example, grids, target="torch-x86"):
+    reading = read_model(model.eval(), example)
+    sites = take_sites(reading.graph)
+    return SimulatedModel(reading, QuantizedGraph.of(reading.graph, sites, grids, plugins.target(target)))
+
+
+class Passed(nn.Module):
+    """An op, and a convolution of weight one that lets its result pass."""
+
+    def __init__(self, op, signals=False):
+        super().__init__()
+        self.op = op
+        self.fc = (nn.Conv1d if signals else nn.Conv2d)(1, 1, 1, bias=False)
+        nn.init.ones_(self.fc.weight)
+
+    def forward(self, x):
+        return self.fc(self.op(x))
 
 
 def test_sums_past_2_to_the_24_are_exact_integers():
@@ -42,40 +46,25 @@ def test_sums_past_2_to_the_24_are_exact_integers():
     weight[0] = 127
     layer = nn.Linear(3000, 3, bias=False)
     layer.weight.data = torch.from_numpy(weight).float()
-    source = Grid(8, (1.0,), signed=False)
-    module = SimulatedLayer(layer, source, UNIT, ToGrid(Grid(16, (2.0**12,)), "half_even"))
-    assert module.wide
+    inputs = torch.from_numpy(x).float()
+    grids = {"input": Grid(8, (1.0,), signed=False), "0.weight": UNIT, "0": ACCUMULATED}
+    found = simulated(nn.Sequential(layer), [inputs], grids)
     sums = x.astype(np.int64) @ weight.T.astype(np.int64)
     assert np.abs(sums).max() > 2**24
     codes = np.clip(np.rint(sums / 2**12), -(2**15), 2**15 - 1)
-    with torch.no_grad():
-        np.testing.assert_array_equal(module(torch.from_numpy(x).float()).numpy(), codes * 2.0**12)
+    np.testing.assert_array_equal(found(inputs).numpy(), codes * 2.0**12)
 
 
 @pytest.mark.parametrize(("largest", "wide"), [(2**16, False), (2**16 + 1, True)])
 def test_the_precision_follows_the_largest_possible_sum(largest, wide):
-    # one weight of `largest` codes times an input of at most 255, and a bias that fills up to 2**24
+    # one weight of 2**15 codes times an input of at most 255, and a bias that fills up to 2**24
     layer = nn.Linear(1, 1)
-    grid, source = Grid(16, (0.5,)), Grid(8, (0.25,), signed=False)
-    layer.weight.data.fill_(2**15 * 0.5)
+    layer.weight.data.fill_(-(2**15) * 0.5)
     layer.bias.data.fill_((2**24 - 255 * 2**15 + (largest - 2**16)) * 0.125)
-    assert needs_float64(layer, grid, source) is wide
-
-
-def test_the_precision_is_chosen_anew_when_the_weight_has_changed():
-    layer = nn.Linear(1000, 1, bias=False)
-    nn.init.constant_(layer.weight, 127.0)
-    module = SimulatedLayer(layer, Grid(8, (1.0,), signed=False), UNIT, ToGrid(UNIT, "half_even"))
-    assert (module.wide, layer.weight.dtype) == (True, torch.float64)
-    nn.init.constant_(layer.weight, 1.0)
-    module.choose_precision()
-    assert (module.wide, layer.weight.dtype) == (False, torch.float32)
-
-
-def test_every_output_channel_has_its_step_in_ordinary_and_transposed_layers():
-    assert channel_steps(nn.Conv2d(4, 6, 3), QUARTERS).tolist() == [0.25] * 6
-    assert channel_steps(nn.ConvTranspose2d(4, 6, 3, groups=2), QUARTERS).tolist() == [0.25] * 6
-    assert channel_steps(nn.Linear(4, 2), Grid(8, (0.5, 2.0), axis=0)).tolist() == [0.5, 2.0]
+    grids = {"input": Grid(8, (0.25,), signed=False), "0.weight": Grid(16, (0.5,)), "0": Grid(16, (2.0**8,))}
+    found = simulated(nn.Sequential(layer), [torch.ones(2, 1)], grids)
+    quantized = found.simulation.quantized
+    assert quantized.layer(quantized.graph["0"]).wide is wide
 
 
 class Sum(nn.Module):
@@ -103,42 +92,48 @@ TIES = torch.tensor([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5]).unsqueeze(1)
     ],
 )
 def test_an_add_rounds_ties_as_its_engine_does(target, expected):
-    sums = simulated(Sum(), SUM_GRIDS, target)(TIES - 0.25, torch.full_like(TIES, 0.25))
+    sums = simulated(Sum(), [TIES, TIES], SUM_GRIDS, target)(TIES - 0.25, torch.full_like(TIES, 0.25))
     assert sums.squeeze(1).tolist() == expected
 
 
 def test_qnnpack_rounds_an_add_of_different_shapes_half_to_even():
-    sums = simulated(Sum(), SUM_GRIDS, "torch-qnnpack")(TIES - 0.25, torch.tensor([[0.25]]))
+    sums = simulated(Sum(), [TIES, torch.ones(1, 1)], SUM_GRIDS, "torch-qnnpack")(TIES - 0.25, torch.tensor([[0.25]]))
     assert sums.squeeze(1).tolist() == [-2, -2, 0, 0, 2, 2]
 
 
 def test_values_past_the_range_clip_to_it():
-    sums = simulated(Sum(), {**SUM_GRIDS, "add": Grid(3, (1.0,))})(torch.tensor([[20.0], [-20.0]]), torch.zeros(2, 1))
+    sums = simulated(Sum(), [TIES, TIES], {**SUM_GRIDS, "add": Grid(3, (1.0,))})(
+        torch.tensor([[20.0], [-20.0]]), torch.zeros(2, 1)
+    )
     assert sums.squeeze(1).tolist() == [3, -4]
 
 
+AVERAGED = {"x": QUARTERS, "fc.weight": UNIT, "fc": QUARTERS}
+
+
 @pytest.mark.parametrize(
-    ("function", "args"),
-    [
-        ("functional.avg_pool2d", ((1, 2), (1, 2), 0, False)),
-        ("torch.mean", ([-1], True)),
-    ],
+    ("name", "op"),
+    [("avg_pool2d", lambda x: F.avg_pool2d(x, (1, 2))), ("mean", lambda x: x.mean((-2, -1), keepdim=True))],
 )
-def test_averages_of_images_round_ties_to_even(function, args):
+def test_averages_of_images_round_ties_to_even(name, op):
     x = torch.tensor([[0.0, 1.0], [1.0, 2.0], [2.0, 3.0], [-1.0, 0.0], [-2.0, -1.0]]).reshape(5, 1, 1, 2) * 0.25
-    module = SimulatedAverage(function, QUARTERS)
-    assert (module(x, *args).flatten() / 0.25).tolist() == [0, 2, 2, 0, -2]
+    found = simulated(Passed(op), [x], {**AVERAGED, name: QUARTERS})
+    assert (found(x).flatten() / 0.25).tolist() == [0, 2, 2, 0, -2]
 
 
-@pytest.mark.parametrize("args", [((2,), (2,), (0,), False), (2, 2, 0, False)])
-def test_averages_of_signals_round_ties_to_even(args):
+@pytest.mark.parametrize("window", [(2,), 2])
+def test_averages_of_signals_round_ties_to_even(window):
     x = torch.tensor([[[0.0, 1.0, 1.0, 2.0, 2.0, 3.0]]])
-    assert SimulatedAverage("torch.avg_pool1d", UNIT)(x, *args).tolist() == [[[0.0, 2.0, 2.0]]]
+    grids = dict.fromkeys(("x", "avg_pool1d", "fc.weight", "fc"), UNIT)
+    found = simulated(Passed(lambda x: F.avg_pool1d(x, window), signals=True), [x], grids)
+    assert found(x).tolist() == [[[0.0, 2.0, 2.0]]]
 
 
 def test_padding_counts_in_an_average():
     x = torch.full((1, 1, 2, 2), 8.0)
-    assert SimulatedAverage("functional.avg_pool2d", UNIT)(x, 2, 2, 1, False).tolist() == [[[[2.0, 2.0], [2.0, 2.0]]]]
+    grids = dict.fromkeys(("x", "avg_pool2d", "fc.weight", "fc"), UNIT)
+    found = simulated(Passed(lambda x: F.avg_pool2d(x, 2, 2, 1)), [x], grids)
+    assert found(x).tolist() == [[[[2.0, 2.0], [2.0, 2.0]]]]
 
 
 @pytest.mark.parametrize("shift", [2, 3, 4, 5, 6])
@@ -150,8 +145,9 @@ def test_hardswish_of_every_code_is_the_nearest_code_of_the_exact_fraction(shift
         x = code * step
         exact = x * min(max(x + 3, Fraction(0)), Fraction(6)) / 6
         expected.append(min(max(round(exact / step), -128), 127))  # Python's round goes half to even
-    found = SimulatedHardswish(grid)(torch.tensor([float(c * step) for c in codes])) * 2.0**shift
-    assert found.tolist() == expected
+    x = torch.tensor([float(code * step) for code in codes]).reshape(256, 1, 1, 1)
+    grids = {"x": grid, "hardswish": grid, "fc.weight": UNIT, "fc": grid}
+    assert (simulated(Passed(F.hardswish), [x], grids)(x).flatten() * 2.0**shift).tolist() == expected
 
 
 @pytest.mark.filterwarnings("ignore:.*quantized tensor creation functions.*")
@@ -160,7 +156,10 @@ def test_an_input_is_rounded_with_its_zero_point_as_quantize_per_tensor_does():
     x = torch.linspace(-1, 2, 4001)
     zero_point = 255 - grid.high
     kernel = torch.quantize_per_tensor(x, grid.steps[0], zero_point, torch.quint8).dequantize()
-    assert torch.equal(SimulatedInput(grid)(x), kernel.clamp(0, grid.high * grid.steps[0]))
+    grids = {"x": grid, "add": grid, "fc.weight": UNIT, "fc": grid}
+    found = simulated(Passed(nn.Identity()), [x.reshape(-1, 1, 1, 1)], {**grids, "fc": grid})
+    entered = found.sites(x.reshape(-1, 1, 1, 1))["x"].flatten()
+    assert torch.equal(entered, kernel.clamp(0, grid.high * grid.steps[0]))
 
 
 def test_the_bounds_of_a_clamp_lie_on_the_grid_even_in_a_model_that_was_not_constrained():
@@ -169,16 +168,8 @@ def test_the_bounds_of_a_clamp_lie_on_the_grid_even_in_a_model_that_was_not_cons
         nn.init.ones_(layer.weight)
     coarse = Grid(2, (4.0,), signed=False)
     grids = {"input": UNIT, "0.weight": UNIT, "0": coarse, "2.weight": UNIT, "2": UNIT}
-    graph = simulated(model, grids)
-    assert [(m.low, m.high) for m in graph.modules() if isinstance(m, Clamp)] == [(0.0, 4.0)]
-    assert graph(torch.tensor([[7.0]])).item() == 4.0
-
-
-def test_every_site_without_a_grid_is_an_error_by_name():
-    for missing in SUM_GRIDS:
-        grids = {name: grid for name, grid in SUM_GRIDS.items() if name != missing}
-        with pytest.raises(RecipeMismatch, match=rf"no grid for site {missing}$"):
-            simulated(Sum(), grids)
+    x = torch.tensor([[7.0]])
+    assert simulated(model, [x], grids)(x).item() == 4.0
 
 
 def test_a_shared_layer_is_simulated_once_for_each_call():
@@ -191,9 +182,5 @@ def test_a_shared_layer_is_simulated_once_for_each_call():
             return self.fc(F.relu(self.fc(x)))
 
     grids = {"x": UNIT, "fc.weight": UNIT, "fc": UNIT, "fc__call1": QUARTERS}
-    graph = simulated(Twice(), grids)
-    assert [(n.meta["mpq_name"], g) for n, g in simulated_sites(graph)] == [
-        ("x", UNIT),
-        ("fc", UNIT),
-        ("fc__call1", QUARTERS),
-    ]
+    x = torch.tensor([[3.0]])
+    assert list(simulated(Twice(), [x], grids).sites(x)) == ["x", "fc", "fc__call1"]

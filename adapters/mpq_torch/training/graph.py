@@ -15,7 +15,7 @@ from mpq_plugins.errors import NonFiniteValues
 from mpq_plugins.histogram import Histogram
 from mpq_plugins.training.plan import TrainingPlan
 from mpq_plugins.training.slot import Slot
-from mpq_torch.layer_matrix import TRANSPOSED
+from mpq_torch.training.float_layers import TRANSPOSED
 from mpq_torch.training.trained_layer import BatchNorms, TrainedLayer
 from mpq_torch.training.written import WrittenModel, norm_of
 

@@ -21,10 +21,10 @@ from mpq_plugins.training.method import Progress, TrainingMethod
 from mpq_plugins.training.plan import TrainingPlan, own_choices
 from mpq_plugins.training.slot import Slot
 from mpq_torch.batches import arguments_of, as_batch, as_batches
-from mpq_torch.constrained import accumulator_steps, set_bias, set_weight
 from mpq_torch.fake_quantize import PO2FakeQuantize
 from mpq_torch.ops import TORCH
 from mpq_torch.tracing_check import check_traced
+from mpq_torch.training.float_layers import accumulator_steps, set_bias, set_weight
 from mpq_torch.training.graph import build, first_not_finite, observe, observed_by_slot
 from mpq_torch.training.learned_grid import LearnedGrid
 from mpq_torch.training.slot_quantizer import SlotQuantizer

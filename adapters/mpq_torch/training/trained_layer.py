@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mpq_plugins.bias_correction import INT32_LIMIT
-from mpq_torch.layer_matrix import TRANSPOSED
 from mpq_torch.ops import TORCH
+from mpq_torch.training.float_layers import TRANSPOSED
 
 BatchNorms = Literal["fold", "freeze", "keep"]
 """fold: the weight is quantized with its batch norm folded in, by running statistics; batches are

@@ -1,47 +1,30 @@
+"""Reading a torch model: what stays float, what is refused, and what things are called."""
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from mpq_plugins.errors import ModelError, UnsupportedOp
-from mpq_torch.canonical import canonicalize
 from mpq_torch.tests.networks import NETWORKS, Branches, Residual, Shared, network
-
-
-@pytest.mark.parametrize("kind", NETWORKS)
-def test_the_canonical_graph_computes_what_the_model_computes(kind):
-    model, x = network(kind)
-    with torch.no_grad():
-        torch.testing.assert_close(canonicalize(model).graph(x), model(x), atol=1e-5, rtol=1e-4)
-
-
-@pytest.mark.parametrize("kind", NETWORKS)
-def test_canonicalizing_a_canonical_graph_changes_nothing(kind):
-    model, x = network(kind)
-    once = canonicalize(model)
-    twice = canonicalize(once.graph)
-    assert [n.target for n in once.graph.graph.nodes] == [n.target for n in twice.graph.graph.nodes]
-    assert [n.meta["mpq_name"] for n, m in once.nodes() if not isinstance(m, nn.ReLU)] == [
-        n.meta["mpq_name"] for n, m in twice.nodes() if not isinstance(m, nn.ReLU)
-    ]
-    torch.testing.assert_close(once.graph(x), twice.graph(x), rtol=0, atol=0)
+from mpq_torch.tests.written import graph_of, written
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_no_batch_norm_is_left(kind):
-    graph = canonicalize(network(kind)[0]).graph
+    graph = written(*network(kind))
     assert not [m for m in graph.modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]
 
 
 def test_the_model_itself_is_left_untouched():
-    model, _ = network(Residual)
+    model, x = network(Residual)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    canonicalize(model)
+    written(model, x)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 def test_an_op_after_the_last_weight_stays_float_and_is_named():
-    assert canonicalize(network(Branches)[0]).float_ops == ("log_softmax",)
+    assert graph_of(*network(Branches)).float_ops == ("log_softmax",)
 
 
 def test_an_op_without_an_integer_kernel_before_a_weight_is_refused_by_name():
@@ -56,8 +39,8 @@ def test_an_op_without_an_integer_kernel_before_a_weight_is_refused_by_name():
             return self.last(torch.sigmoid(self.gelu(self.first(x))))
 
     with pytest.raises(UnsupportedOp, match=r"gelu: no integer kernel for GELU; sigmoid: .* keep_float"):
-        canonicalize(Net())
-    assert canonicalize(Net(), keep_float=["gelu", "sigmoid"]).float_ops == ("gelu", "sigmoid")
+        graph_of(Net(), torch.randn(2, 3))
+    assert graph_of(Net(), torch.randn(2, 3), ["gelu", "sigmoid"]).float_ops == ("gelu", "sigmoid")
 
 
 def test_a_model_with_data_dependent_control_flow_is_refused_with_torch_fx_s_reason():
@@ -66,27 +49,27 @@ def test_a_model_with_data_dependent_control_flow_is_refused_with_torch_fx_s_rea
             return x if x.sum() > 0 else -x
 
     with pytest.raises(ModelError, match=r"cannot trace Net: .*control flow"):
-        canonicalize(Net())
+        graph_of(Net(), torch.randn(2, 3))
 
 
 def test_a_model_without_a_weight_is_refused():
     with pytest.raises(ModelError, match="no convolution or linear"):
-        canonicalize(nn.Sequential(nn.ReLU(), nn.MaxPool2d(2)))
+        graph_of(nn.Sequential(nn.ReLU(), nn.MaxPool2d(2)), torch.randn(2, 3, 4, 4))
 
 
 def test_something_that_is_no_module_is_refused():
     with pytest.raises(ModelError, match=r"torch\.nn\.Module is needed, got int"):
-        canonicalize(3)
+        graph_of(3, torch.randn(2, 3))
 
 
 def test_a_batch_norm_without_statistics_is_refused_by_name():
     model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2, track_running_stats=False))
     with pytest.raises(ModelError, match="batch norm 1 keeps no running statistics"):
-        canonicalize(model)
+        graph_of(model, torch.randn(2, 1, 3, 3))
 
 
 def test_a_layer_called_twice_keeps_one_weight():
-    graph = canonicalize(network(Shared)[0]).graph
+    graph = written(*network(Shared))
     assert [n.target for n in graph.graph.nodes if n.op == "call_module"].count("conv") == 2
 
 
@@ -100,7 +83,7 @@ def test_a_relu6_that_is_shared_and_a_functional_scope_get_names_of_their_own():
             y = self.add(x)
             return F.relu6(y + x) + y
 
-    names = [n.meta["mpq_name"] for n, _ in canonicalize(Net()).nodes()]
+    names = [node.name for node in graph_of(Net(), torch.randn(2, 2)).nodes]
     assert "add" in names
     assert "add_op" in names
     assert "add_op_1" in names

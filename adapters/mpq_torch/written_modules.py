@@ -1,4 +1,4 @@
-"""The small named modules that a canonical graph is made of, beside torch's own layers.
+"""The small named modules that a written model is made of, beside torch's own layers.
 
 Each stands at the path of its site, so that a torch.ao QConfigMapping can address a functional op
 by name. torch.ao's tracer traces through them (they are not torch.nn classes); ours does not.
