@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from mpq_plugins.ops import Array, Ops
 from mpq_plugins.surrogates import DELTA, STRAIGHT_THROUGH, check_rounding, gradient_factor
 from mpq_tfmot.keras import tf
@@ -42,6 +44,21 @@ class TensorflowOps:
     reshape: Any = staticmethod(tf.reshape)
     stop_gradient: Any = staticmethod(tf.stop_gradient)
 
+    bit_and: Any = staticmethod(lambda a, b: tf.bitwise.bitwise_and(a, tf.cast(b, a.dtype)))
+    bit_xor: Any = staticmethod(lambda a, b: tf.bitwise.bitwise_xor(a, tf.cast(b, a.dtype)))
+    shift_right: Any = staticmethod(lambda a, by: tf.bitwise.right_shift(a, tf.cast(by, a.dtype)))
+
+    def integers(self, values: Any, like: Array) -> Array:
+        return tf.cast(tf.convert_to_tensor(values), tf.int64)
+
+    def float32(self, x: Array) -> Array:
+        return tf.cast(x, tf.float32)
+
+    def move_axis(self, x: Array, axis: int, to: int) -> Array:
+        order = list(range(len(x.shape)))
+        order.insert(to % len(order), order.pop(axis % len(order)))
+        return tf.transpose(x, order)
+
     def array(self, values: Any, like: Array) -> Array:
         return tf.cast(tf.convert_to_tensor(values), _dtype(like))
 
@@ -63,8 +80,19 @@ class TensorflowOps:
         whole = tf.stop_gradient(tf.floor(x))
         return _power_of_two(whole) * tf.exp((x - whole) * _LN2)
 
-    def take(self, x: Array, indices: Sequence[int]) -> Array:
-        return tf.gather(x, list(indices))
+    def gather(self, x: Array, index: Array) -> Array:
+        return tf.gather(x, index)
+
+    def repeat(self, x: Array, counts: Array, total: int) -> Array:
+        return tf.gather(x, _places(counts, total))
+
+    def segment_sum(self, x: Array, counts: Array) -> Array:
+        places = _places(counts, int(x.shape[0]))
+        wide = tf.cast(x, tf.float64)
+        return tf.cast(tf.math.unsorted_segment_sum(wide, places, int(counts.shape[0])), x.dtype)
+
+    def concat(self, parts: Sequence[Array]) -> Array:
+        return tf.concat(list(parts), 0)
 
     def one_hot(self, index: Array, size: int, like: Array) -> Array:
         return tf.one_hot(index, size, dtype=_dtype(like))
@@ -160,6 +188,15 @@ def _with_gradient(forward: Callable[[Array], Array], backward: Callable[[Array,
         return forward(x), lambda g: backward(x, g)
 
     return made(tf.convert_to_tensor(x))
+
+
+def _places(counts: Array, total: int) -> Array:
+    """For each of ``total`` rows, the place of the count that it belongs to."""
+    known = tf.get_static_value(counts)
+    if known is not None:
+        return tf.constant(np.repeat(np.arange(len(known), dtype=np.int64), known))
+    ends = tf.cumsum(counts)
+    return tf.searchsorted(ends, tf.range(total, dtype=counts.dtype), side="right")
 
 
 def _power_of_two(exponent: Array) -> Array:

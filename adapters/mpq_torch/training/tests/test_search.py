@@ -43,6 +43,15 @@ def convert(trained_search, recipe):
         return fx.verify(int8, simulated, images), digits.accuracy(int8)
 
 
+def on_grids(trained, values):
+    """Tensors of all slots on the grids of the moment."""
+    return {
+        slot.name: bank.put(index, values[slot.name], row)
+        for bank in trained._training.banks
+        for index, (slot, row) in enumerate(zip(bank.plain.slots, bank(None), strict=True))
+    }
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains_hardens_and_converts_exactly(method):
     trained = search(method)
@@ -98,10 +107,10 @@ def test_evaluation_is_on_the_grids_that_harden_returns(method):
     values = {name: 3 * torch.randn(2, *slot.shape) for name, slot in trained.plan.slots.items()}
     values |= {n: v[0] for n, v in values.items() if trained.plan.slots[n].kind == "weight"}
     with torch.no_grad():
-        before = {name: quantizer(values[name]) for name, quantizer in trained._slots.items()}
-        again = {name: quantizer(values[name]) for name, quantizer in trained._slots.items()}
-    own = {name: quantizer.harden() for name, quantizer in trained._slots.items()}
+        before, again = on_grids(trained, values), on_grids(trained, values)
+    own = {name: quantizer.grid() for name, quantizer in trained._training.quantizers.items()}
     recipe = trained.harden()
+    after = on_grids(trained, values)
     kept = [name for name in own if recipe[name] == own[name]]
     assert len(kept) > len(own) / 2
     for name in own:
@@ -109,7 +118,7 @@ def test_evaluation_is_on_the_grids_that_harden_returns(method):
     for name in kept:
         project = recipe[name].project(values[name].numpy())
         np.testing.assert_array_equal(before[name], project)
-        np.testing.assert_array_equal(trained._slots[name](values[name]), project)
+        np.testing.assert_array_equal(after[name], project)
 
 
 def test_biases_are_rounded_like_the_converted_models_from_the_moment_the_grids_are_fixed(tmp_path):
@@ -248,12 +257,13 @@ def test_parameter_groups_hold_every_parameter_once():
 
 
 def test_a_diverging_training_is_stopped_with_site_and_step():
-    trained = search("msqe")
-    digits.run(trained, 1)
+    trained = search("msqe", record_every=3)
+    optimizer = digits.run(trained, 1)
     with torch.no_grad():
         next(p for n, p in trained.model.named_parameters() if n.endswith("4.layer.weight")).fill_(float("nan"))
-    with pytest.raises(NonFiniteValues, match=r"step 1: the model's output is not finite, first at 4"):
-        trained.model(digits.train_images()[0][:8])
+    digits.run(trained, 2, optimizer, first=1)
+    with pytest.raises(NonFiniteValues, match=r"step 1: the model's output is not finite, first at"):
+        digits.run(trained, 1, optimizer, first=3)
 
 
 def test_hardening_before_any_step_is_refused():
