@@ -50,6 +50,10 @@ class _Mixed(torch.autograd.Function):
         return dx, None, None, None, *found, *([None] * len(rows))
 
 
+def _on_cpu(x: Tensor) -> bool:
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
 def _forward(
     x: Tensor,
     shares: list[Tensor],
@@ -60,7 +64,7 @@ def _forward(
 ) -> Tensor:
     total: Tensor | None = None
     for index, share in enumerate(shares):
-        y = rounding_passes.forward_on_cpu if x.device.type == "cpu" else rounding_passes.forward
+        y = rounding_passes.forward_on_cpu if _on_cpu(x) else rounding_passes.forward
         part = y(x, *rows[3 * index : 3 * index + 3], step_shape, low_shape, high_shape, []).float()
         part = part.mul_(share.view(step_shape))
         total = part if total is None else total.add_(part)
@@ -80,7 +84,7 @@ def _backward(
     delta: float,
     strict: bool,
 ) -> list[Tensor]:
-    on_cpu = x.device.type == "cpu"
+    on_cpu = _on_cpu(x)
     forward = rounding_passes.forward_on_cpu if on_cpu else rounding_passes.forward
     backward = rounding_passes.backward_on_cpu if on_cpu else rounding_passes.backward
     g, wide = gradient.float(), x.float()

@@ -89,13 +89,16 @@ class _Quantized(torch.autograd.Function):
             y = rounding_passes.forward(x, step, low, high, *flat, list(numbers))
         else:
             y = torch.ops.mpq.fake_quantize(x, step, low, high, *flat, list(numbers))
-        ctx.save_for_backward(x, y, step, low, high)
+        # an output is kept only where it is read: it costs two operations to keep
+        reads_output = rounding.name != STRAIGHT_THROUGH or any(ctx.needs_input_grad[1:2])
+        ctx.save_for_backward(x, y if reads_output else None, step, low, high)
         ctx.shapes, ctx.numbers, ctx.rounding = flat, list(numbers), rounding
         return y
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, y, *rows = ctx.saved_tensors
+        y = x if y is None else y
         rounding, wanted = ctx.rounding, list(ctx.needs_input_grad[1:4])
         run = rounding_passes.backward if torch.compiler.is_compiling() else torch.ops.mpq.fake_quantize_backward
         dx, *found = run(

@@ -36,7 +36,7 @@ def forward(
     if step is None:
         first, *limits = numbers
         return torch.div(wide, first).round_().clamp_(*limits).mul_(first).to(x.dtype)
-    step = step.view(step_shape)
+    step = _shaped(step, step_shape)
     limits = _codes(low, high, low_shape, high_shape, numbers)
     return torch.div(wide, step).round_().clamp_(*limits).mul_(step).to(x.dtype)
 
@@ -78,7 +78,7 @@ def backward(
     if step is None:
         return _by_numbers(gradient, x, y, numbers, rounding, delta, strict, wanted, ([1], [1], [1]))
     rows = step.shape
-    step = step.view(step_shape)
+    step = _shaped(step, step_shape)
     first, last = _codes(low, high, low_shape, high_shape, numbers)
     g, wide = gradient.float(), x.float()
     scaled = torch.div(wide, step)
@@ -175,7 +175,12 @@ def _codes(
     """Lowest and highest code, as numbers or as arrays that broadcast."""
     if low is None or high is None:
         return numbers[0], numbers[1]
-    return low.view(low_shape), high.view(high_shape)
+    return _shaped(low, low_shape), _shaped(high, high_shape)
+
+
+def _shaped(row: Tensor, shape: Shape) -> Tensor:
+    """A row in the shape in which it broadcasts; one element does as it is, if not into fewer axes than it has."""
+    return row if row.numel() == 1 and row.dim() <= 1 else row.view(shape)
 
 
 def _multiply_by_factor(
@@ -209,7 +214,7 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _summed_to(x: Tensor, shape: torch.Size) -> Tensor:
-    return x.sum_to_size(shape) if len(shape) else x.sum()
+    return x.sum() if math.prod(shape) == 1 else x.sum_to_size(shape)
 
 
 def _ops() -> Any:

@@ -48,7 +48,7 @@ from mpq_plugins.grid import Grid
 from mpq_plugins.histogram import Histogram
 from mpq_plugins.hookspecs import hookimpl
 from mpq_plugins.methods.fdqmp_start import start_range
-from mpq_plugins.methods.slices import codes_of, held_by, nearest
+from mpq_plugins.methods.slices import codes_of, constants_of, held_by, nearest
 from mpq_plugins.methods.total_activations import TotalActivationBytes
 from mpq_plugins.ops import NUMPY, Array, Ops
 from mpq_plugins.surrogates import DELTA, check_rounding
@@ -147,7 +147,8 @@ class Fdqmp(TrainingMethod):
             "fewest": [slot.bits[0] for slot in bank.slots],
             "sign": [slot.signed for slot in bank.slots],
         }
-        return {name: np.repeat(np.asarray(values, np.float32), channels) for name, values in by_group.items()}
+        by_slice = {name: np.repeat(np.asarray(v, np.float32), channels) for name, v in by_group.items()}
+        return by_slice | constants_of(bank)
 
     def controls(self, bank: Bank, progress: Progress) -> Mapping[str, float]:
         """update: 1.0 where steps and ranges may move; frozen: 1.0 in finetuning; rho, rise: of the penalty; rate."""
@@ -205,7 +206,7 @@ class Fdqmp(TrainingMethod):
         if len(bank.bits) == 1:
             return super().expected_bits(ops, bank, parameters, state)
         bits = self.slice_bits(ops, bank, parameters, state)
-        chosen = nearest(ops, bank, held_by(ops, bank, bits))
+        chosen = nearest(ops, bank, held_by(ops, bank, bits, state), state)
         moving = bank.mean(ops, bits - ops.stop_gradient(bits), "channel", "group")
         return chosen + (1.0 - state["frozen"]) * moving
 
@@ -245,8 +246,8 @@ class Fdqmp(TrainingMethod):
         if len(slot.bits) == 1:
             return {slot.bits[0]: 0.0}
         bank, parameters, state = alone(self, slot, parameters, state)
-        held = held_by(NUMPY, bank, self.slice_bits(NUMPY, bank, parameters, state))
-        own, bits = int(nearest(NUMPY, bank, held)[0]), float(np.mean(held))
+        held = held_by(NUMPY, bank, self.slice_bits(NUMPY, bank, parameters, state), state)
+        own, bits = int(nearest(NUMPY, bank, held, state)[0]), float(np.mean(held))
         return {b: 0.0 if b == own else max(abs(b - bits), 1e-6) for b in slot.bits}
 
     def harden(self, slot: Slot, parameters: Numbers, state: Numbers, bits: int | None = None) -> Grid:
@@ -269,7 +270,7 @@ class Fdqmp(TrainingMethod):
     ) -> tuple[Array, Array]:
         """Steps, and the one bit-width of each group on the hardware's grid, without gradient."""
         own = ops.stop_gradient(self.slice_bits(ops, bank, parameters, state))
-        chosen = nearest(ops, bank, held_by(ops, bank, own))
+        chosen = nearest(ops, bank, held_by(ops, bank, own, state), state)
         if bits is not None:
             chosen = chosen * 0.0 + float(bits)
         step = ops.stop_gradient(self.step_in_use(ops, parameters["step"], state))

@@ -156,16 +156,15 @@ class FoldedNorms(HeldTensors):
 
     def _joined(self, which: str) -> Tensor | None:
         """gamma, beta or the layers' own biases, [channels]; None where no layer has a bias."""
-        parts = []
+        found = []
         for layer in self.layers:
             norm = layer.norm
-            value = {"gamma": norm.weight, "beta": norm.bias, "bias": layer.layer.bias}[which]
-            like = norm.running_mean
-            parts.append((value, torch.ones_like(like) if which == "gamma" else None, like))
-        if which == "bias" and all(value is None for value, _, _ in parts):
+            found.append({"gamma": norm.weight, "beta": norm.bias, "bias": layer.layer.bias}[which])
+        if which == "bias" and all(value is None for value in found):
             return None
-        given = [v if v is not None else o if o is not None else torch.zeros_like(like) for v, o, like in parts]
-        return torch.cat(given)
+        empty = torch.ones_like if which == "gamma" else torch.zeros_like
+        norms = self._norms()
+        return torch.cat([empty(n.running_mean) if v is None else v for v, n in zip(found, norms, strict=True)])
 
     def _norms(self) -> list[nn.Module]:
         return [layer.norm for layer in self.layers]

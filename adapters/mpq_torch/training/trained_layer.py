@@ -56,7 +56,7 @@ class TrainedLayer(nn.Module):
             out, mean, inverse = torch.native_batch_norm(
                 y, folded.gamma, folded.beta, None, None, True, 0.0, self.norm.eps
             )
-            return out, Statistics(mean.detach(), inverse.detach(), y.numel() // y.shape[1])
+            return out, Statistics(mean, inverse, y.numel() // y.shape[1])
         return self._computed(x, weight, folded.bias), None
 
     def weight_to_quantize(self, folded: Folded | None) -> Tensor:
