@@ -217,9 +217,8 @@ class Sdq(TrainingMethod):
             return None
         bits = bank.bits[0]
         if self.quantizer == "grid":
-            slot = bank.slots[0]
             step = bank.spread(ops, state["steps"][:, 0], "channel", "element")
-            return self.bin_weight * bin_regularization(ops, x, step, slot.low(bits), slot.high(bits), bank)
+            return self.bin_weight * bin_regularization(ops, x, step, *bank.layout.codes[0], bank)
         total: Array = 0.0
         for index in range(len(bank.slots)):
             unit = self._unit(ops, x[bank.layout.rows("element", index)], float(bits))
@@ -293,8 +292,7 @@ class Sdq(TrainingMethod):
         grids = [Grids(step, low, high, code_extent="group", more={"bits": bank.most_bits})]
         if not training or not self.follows_weights(bank):
             return grids, {}
-        choices, slot = Choices(ops, bank, "group"), bank.slots[0]
-        codes = slot.low(bank.bits[0]), slot.high(bank.bits[0])
+        choices, codes = Choices(ops, bank, "group"), bank.layout.codes[0]
         outcome = ops.fake_quantize(x, choices.by_element(step, "channel"), *codes)
         step = better_step(choices, x, outcome, step, codes, state["probe"])
         return grids, {"steps": ops.reshape(step, [-1, 1]), "probe": -state["probe"]}

@@ -46,8 +46,7 @@ class Weights:
     @property
     def codes(self) -> tuple[int, int]:
         """Lowest and highest code."""
-        slot = self.bank.slots[0]
-        return slot.low(self.bank.bits[-1]), slot.high(self.bank.bits[-1])
+        return self.bank.layout.codes[-1]
 
     def quantized(self, step: Array) -> Array:
         """x by a step for each element."""

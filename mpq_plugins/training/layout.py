@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -35,6 +35,12 @@ class Layout:
     """
 
     slots: tuple[Slot, ...]
+    codes: tuple[tuple[int, int], ...] = field(init=False, repr=False, compare=False)
+    """Lowest and highest code of each candidate, of the first group."""
+
+    def __post_init__(self) -> None:
+        first = self.slots[0]
+        object.__setattr__(self, "codes", tuple((first.low(b), first.high(b)) for b in first.bits))
 
     def counts(self, extent: Extent) -> tuple[int, ...]:
         """Rows of each group."""

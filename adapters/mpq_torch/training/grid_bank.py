@@ -56,6 +56,7 @@ class GridBank(HeldTensors):
         if drawn is not None:
             self.hold(COUNTERS, noise.counters(bank, *drawn, self.seed))
             self.hold(NOISE, np.full(self.held[COUNTERS].shape, 0.5, np.float32))
+        self._probe()
 
     @property
     def started(self) -> bool:
@@ -92,8 +93,6 @@ class GridBank(HeldTensors):
             self._store(updates)
         probe = None
         if self.training and self.method.needs_gradient and x is not None and torch.is_grad_enabled():
-            if PROBE not in self.held:
-                self.hold(PROBE, torch.zeros_like(x).requires_grad_())
             self.held[WEIGHTS] = x
             probe = self.held[PROBE]
         return rows_of(self.plain, grids, self.held, probe)
@@ -225,7 +224,9 @@ class GridBank(HeldTensors):
     def set_extra_state(self, state: Tensor) -> None:
         """Take over fixed grids, or go back to learning."""
         read = _read(state)
-        self.fixed = None
+        if self.fixed is not None:
+            self.fixed = None
+            self._probe()
         if read["grids"] is not None:
             self.freeze([Grid(**grid) for grid in read["grids"]])
         self._seen = {}
@@ -267,6 +268,12 @@ class GridBank(HeldTensors):
             "bits": list(self.plain.bits),
             "sites": [[slot.name, list(slot.shape), slot.signed] for slot in slots],
         }
+
+    def _probe(self) -> None:
+        """Hold what gets the gradients of the quantized weights, where the method wants to see them."""
+        if self.method.needs_gradient and self.method.follows_weights(self.plain):
+            elements = self.plain.layout.total("element")
+            self.hold(PROBE, torch.zeros(elements, device=self.held["most_bits"].device).requires_grad_())
 
     def _draw(self, step: int) -> None:
         self.drawn_step = step

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mpq_plugins.errors import MPQError
 from mpq_torch.training.bank_rows import Row
 from mpq_torch.training.batch_norms import Folded, FoldedNorms, Statistics
 from mpq_torch.training.grid_bank import GridBank
@@ -70,6 +71,7 @@ class Preparation(nn.Module):
         return [term for term in terms if term is not None]
 
     def forward(self) -> tuple[Any, ...]:
+        check_whole([*self.parameters(), *(layer.layer.weight for layer in self.layers.values())])
         weights = self.weights()
         rows: dict[str, Row] = {}
         for bank in self.banks:
@@ -84,6 +86,15 @@ class Preparation(nn.Module):
 
     def _open(self) -> list[Any]:
         return [bank for bank in self.banks if bank.fixed is None and bank.plain.kind == "weight"]
+
+
+def check_whole(parameters: Sequence[Tensor]) -> None:
+    """Raise MPQError where a parameter is only a part of itself, as after fully_shard."""
+    if any(type(parameter).__name__ == "DTensor" for parameter in parameters):
+        raise MPQError(
+            "fully_shard (FSDP2) has split the parameters of this search's model, and steps of grids are found on "
+            "whole weights; train with DistributedDataParallel instead"
+        )
 
 
 class Completion(HeldTensors):

@@ -32,7 +32,7 @@ from mpq_torch.training.expected_bits import ExpectedBits
 from mpq_torch.training.graph import PREPARATION, build, observe, observed_by_slot
 from mpq_torch.training.grid_bank import GridBank
 from mpq_torch.training.last_inputs import LastInputs
-from mpq_torch.training.preparation import CLOCK
+from mpq_torch.training.preparation import CLOCK, check_whole
 
 
 class Search:
@@ -54,10 +54,12 @@ class Search:
     batch_norms: see mpq_torch.training.trained_layer. seed: of the method's draws, the same on every
     replica. Other arguments as for fx.search.
 
-    ``search.model`` can be moved to a device, run under autocast, or be wrapped in DistributedDataParallel
-    (with find_unused_parameters=True, since not every method uses all its parameters in every step); it has
-    no dropout, and torch.compile cannot take it as a whole. ``history`` keeps a record every ``record_every`` steps.
-    Raises what fx.search raises, and NonFiniteValues, naming the site and the step, when training diverges.
+    ``search.model`` can be moved to a device, run under autocast with a GradScaler, be checkpointed, compiled as a
+    whole (torch.compile(search.model, fullgraph=True)), copied (AveragedModel), and wrapped in
+    DistributedDataParallel, before and after harden(); fully_shard is refused. It has no dropout.
+    ``history`` keeps a record every ``record_every`` steps; nothing waits for the device in between.
+    Raises what fx.search raises, and NonFiniteValues, naming the site and the step, when training diverges: at
+    the next record.
     """
 
     def __init__(
@@ -146,6 +148,7 @@ class Search:
 
         Every ``record_every`` steps it looks whether all has been finite, which waits for the device.
         """
+        check_whole(list(self.model.parameters()))
         if self.steps_done % self.record_every == 0:
             self.check_finite()
         if self._recipe is None:

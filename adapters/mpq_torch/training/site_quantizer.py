@@ -38,8 +38,16 @@ class SiteQuantizer(FakeQuantizeBase):
         return self.bank.plain.slots[self.index]
 
     def forward(self, x: Tensor, row: Row) -> Tensor:
-        """x on the grid of its row, which its bank gave for this forward pass."""
-        return self.bank.put(self.index, x, row) if self.enabled else x
+        """x on the grid of its row, which its bank gave for this forward pass.
+
+        An overflow of half precision becomes not a number, which reaches the output and is found there; as
+        infinity it would saturate, and nobody would hear of it.
+        """
+        if not self.enabled:
+            return x
+        if x.dtype == torch.float16 and self.training:
+            x = x + (x - x).detach()
+        return self.bank.put(self.index, x, row)
 
     def grid(self) -> Grid:
         """The grid at which the group stands."""

@@ -305,29 +305,32 @@ def test_hyper_parameters_come_with_the_method_as_a_value():
     assert trained.method.outlier_sigma is None
 
 
-def _replica(rank, folder):
+def _replica(rank, folder, method):
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = "127.0.0.1", "29511"
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    trained = search("hmq")
-    replica = nn.parallel.DistributedDataParallel(trained.model, find_unused_parameters=True)
+    trained = search(method)
+    replica = nn.parallel.DistributedDataParallel(trained.model)
     optimizer = torch.optim.SGD(trained.parameter_groups(lr=0.005), momentum=0.9)
-    for x, y in digits.batches(rank)[:4]:
+    for step, (x, y) in enumerate(digits.batches(rank)[:6]):
+        if step == 4:
+            learned = {k: v.clone() for k, v in trained.model.state_dict().items() if "learned_" in k}
+            recipe = trained.harden()
         loss = nn.functional.cross_entropy(replica(x), y) + trained.penalty()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         trained.step()
-    learned = {k: v for k, v in trained.model.state_dict().items() if "learned_" in k or k.endswith(".weight")}
-    recipe = trained.harden()
+    learned |= {k: v for k, v in trained.model.state_dict().items() if k.endswith(".weight")}
     torch.save(learned, f"{folder}/learned{rank}.pt")
     with open(f"{folder}/recipe{rank}.json", "w") as file:
         file.write(recipe.to_json())
     torch.distributed.destroy_process_group()
 
 
-def test_two_replicas_have_the_same_grids_and_weights(tmp_path):
-    multiprocessing.spawn(_replica, (str(tmp_path),), nprocs=2)
+@pytest.mark.parametrize("method", METHODS)
+def test_two_replicas_have_the_same_grids_and_weights_before_and_after_hardening(tmp_path, method):
+    multiprocessing.spawn(_replica, (str(tmp_path), method), nprocs=2)
     first, second = (json.loads((tmp_path / f"recipe{rank}.json").read_text()) for rank in (0, 1))
     assert first == second
     a, b = (torch.load(tmp_path / f"learned{rank}.pt", weights_only=True) for rank in (0, 1))
