@@ -32,6 +32,7 @@ from mpq_plugins.training.exponents import (
     within_range,
 )
 from mpq_plugins.training.grids import Grids
+from mpq_plugins.training.hyper_parameters import check_ranges
 from mpq_plugins.training.layout import Extent
 from mpq_plugins.training.method import Arrays, Numbers, Progress, Start, TrainingMethod
 from mpq_plugins.training.slot import Observed, Slot
@@ -46,6 +47,7 @@ class Po2Gradient(TrainingMethod):
 
     rounding: "msqe" (Round-to-Lower-MSQE), "ceil" (TQT's) or "round". outlier_mask: weights outside the
     range of the codes do not count for it. second_moments: nor count all alike the rest.
+    rate: octaves that an exponent moves at most in a step, whatever gradient comes.
     stable_from: share of the training from which the exponent is frozen; None for never. Which the
     paper used is not known; ours is a half.
     """
@@ -54,6 +56,7 @@ class Po2Gradient(TrainingMethod):
     outlier_mask: bool = True
     second_moments: bool = True
     stable_from: float | None = 0.5
+    rate: float = 0.25
 
     name: ClassVar[str] = "po2_gradient"
     summary: ClassVar[str] = "fixed bits; exponents of the thresholds learned by gradient"
@@ -62,6 +65,7 @@ class Po2Gradient(TrainingMethod):
     def __post_init__(self) -> None:
         if self.rounding not in ROUNDINGS:
             raise MPQError(f"no rounding {self.rounding!r} of exponents; there are {', '.join(ROUNDINGS)}")
+        check_ranges("po2_gradient", {"rate": (self.rate, 1e-6, 10.0)})
 
     @property
     def needs_gradient(self) -> bool:  # type: ignore[override]
@@ -130,6 +134,16 @@ class Po2Gradient(TrainingMethod):
         if "moments" not in state:
             return {}
         return {"moments": moved_moments(Weights(ops, bank, x), gradient, state["moments"], state["rounded"])}
+
+    def after_step(
+        self, ops: Ops, bank: Bank, parameters: Arrays, previous: Arrays, state: Arrays
+    ) -> tuple[Arrays, Arrays]:
+        """Exponents no further than ``rate`` from where they were, and where they were by no number."""
+        moved, before = parameters["exponent"], previous["exponent"]
+        change = moved - before
+        nearest = ops.where(change > 0, before + self.rate, ops.where(change < 0, before - self.rate, before))
+        kept = ops.where(ops.abs(change) <= self.rate, moved, nearest)
+        return {"exponent": ops.minimum(ops.maximum(kept, float(SMALLEST)), float(-SMALLEST))}, {}
 
     def harden(self, slot: Slot, parameters: Numbers, state: Numbers, bits: int | None = None) -> Grid:
         """The grid of the last step."""

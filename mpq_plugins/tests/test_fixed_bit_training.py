@@ -129,3 +129,12 @@ def test_hyper_parameters_that_mean_nothing_are_refused():
         Po2Gradient(rounding="floor")
     with pytest.raises(MPQError, match="outlier_sigma"):
         MsqeTraining(outlier_sigma=-1)
+
+
+@pytest.mark.parametrize(("push", "moved"), [(0.1, 0.1), (-0.2, -0.2), (7.0, 0.25), (-1e9, -0.25), (np.nan, 0.0)])
+def test_an_exponent_moves_no_further_than_its_rate_and_not_at_all_by_no_number(push, moved):
+    parameters, state = begin(Po2Gradient())
+    before = {"exponent": np.float32(parameters["exponent"])}
+    pushed = {"exponent": before["exponent"] + np.float32(push)}
+    kept, _ = OneGroup(Po2Gradient(), LAYER).after_step(pushed, before, state)
+    assert kept["exponent"] - before["exponent"] == pytest.approx(moved, abs=1e-6)

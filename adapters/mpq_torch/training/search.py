@@ -28,6 +28,7 @@ from mpq_torch.inventory import take_inventory
 from mpq_torch.ops import TORCH
 from mpq_torch.tracing_check import check_traced
 from mpq_torch.training.batch_norms import BatchNorms
+from mpq_torch.training.calibration import start
 from mpq_torch.training.expected_bits import ExpectedBits
 from mpq_torch.training.graph import PREPARATION, build, observe, observed_by_slot
 from mpq_torch.training.grid_bank import GridBank
@@ -47,7 +48,8 @@ class Search:
         int8 = fx.quantize(search.float_model(), recipe, example_inputs)
 
     model: the float model, which is copied. example_inputs: a batch; calibration: batches from which
-    activations take their first thresholds, by default the example.
+    activations take their first thresholds, by default the example; where running statistics do not describe
+    them (an untrained model), with batches normalized by their own.
     method: a training method, by name or as a value with hyper-parameters of its own.
     recipe: grids' bits from another search, for methods that train at fixed bits.
     steps: optimizer steps of the search, for schedules; epoch_steps: of one pass over the data.
@@ -105,10 +107,8 @@ class Search:
         self._float_ops = canonical.float_ops
         self._training = build(model, canonical, sites, self.plan, batch_norms, seed)
         self.model: fx.GraphModule = self._training.graph
-        observed = observed_by_slot(self._training, self.plan, histograms)
-        for bank in self._banks:
-            bank.start([observed[slot.name] for slot in bank.plain.slots])
-            bank.remember_parameters()
+        self.model.train()
+        start(self._training, observed_by_slot(self._training, self.plan, histograms), batches)
         self.steps, self.epoch_steps = steps, epoch_steps or steps
         self.steps_done = 0
         self.record_every = record_every
@@ -118,7 +118,6 @@ class Search:
         self._last_inputs: LastInputs = LastInputs()
         self._advance()
         self.model.register_forward_pre_hook(self._last_inputs.keep)
-        self.model.train()
 
     @property
     def method(self) -> TrainingMethod:

@@ -8,7 +8,11 @@ import torch.nn.functional as F
 from torch.distributed.device_mesh import init_device_mesh
 from torch.utils.checkpoint import checkpoint
 
+import mpq_plugins as mpq
 from mpq_plugins.errors import MPQError, NonFiniteValues
+from mpq_plugins.training.starting_grid import saturating
+from mpq_torch import fx
+from mpq_torch.training.calibration import observe_in_training
 from mpq_torch.training.tests import digits
 from mpq_torch.training.tests.test_search import METHODS, search
 
@@ -193,3 +197,31 @@ def test_a_copy_of_a_model_in_training_goes_on_by_itself():
     twin = copy.deepcopy(trained.model)
     x = digits.batches(0)[2][0]
     assert torch.equal(twin(x), trained.model(x))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_network_whose_statistics_describe_no_batch_starts_on_grids_that_hold_its_activations(method):
+    torch.manual_seed(0)
+    untrained = digits.network()
+    with torch.no_grad():
+        untrained[0].weight.mul_(0.01)  # as good as nothing by running statistics, and one deviation by a batch's own
+    images = digits.train_images()[0][:256]
+    shared = {"target": "torch-x86", "method": method, "activation_bits": 8, "steps": 60, "calibration": [images]}
+    if method in ("msqe", "po2_gradient"):
+        trained = fx.Search(untrained, images[:8], weight_bits=4, **shared)
+    else:
+        trained = fx.Search(untrained, images[:8], budget=mpq.Budget(average_weight_bits=4), **shared)
+    seen = observe_in_training(trained._training, [(images,)])
+    grids = {name: quantizer.grid() for name, quantizer in trained._training.quantizers.items()}
+    assert not saturating(grids, seen)
+    losses = []
+    optimizer = torch.optim.SGD(trained.parameter_groups(lr=0.05), momentum=0.9)
+    for x, y in [batch for seed in range(3) for batch in digits.batches(seed)][:50]:
+        loss = F.cross_entropy(trained.model(x), y)
+        losses.append(float(loss.detach()))
+        (loss + trained.penalty()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        trained.step()
+    trained.check_finite()
+    assert sum(losses[-5:]) / 5 < 0.9 * losses[0]
