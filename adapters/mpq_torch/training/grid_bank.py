@@ -191,6 +191,9 @@ class GridBank(HeldTensors):
         """
         if self.fixed is not None:
             return self.fixed
+        if not self.started:
+            first = self.plain.slots[0].name
+            raise MPQError(f"site {first!r} has no grid before any batch; run one through the model first")
         found = []
         for index, (slot, (parameters, state)) in enumerate(zip(self.plain.slots, self.numbers(), strict=True)):
             for name, value in parameters.items():
