@@ -115,6 +115,9 @@ class _Layout(tfmot.quantization.keras.QuantizeLayoutTransform):  # type: ignore
         for op in canonical.inputs:
             configs[f"{op.name}{INPUT_SUFFIX}"] = config_of(op).of_output()
         built = rebuild(trained, model.name, _quantized_input)
+        frozen = {layer.name for layer in model.layers if not layer.trainable}
+        for name in frozen & {op.name for op in trained.layers}:
+            built.get_layer(name).trainable = False
 
         def wrapped(layer: Any) -> Any:
             config = configs.get(layer.name)

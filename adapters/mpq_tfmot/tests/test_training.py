@@ -340,3 +340,18 @@ def test_two_methods_in_one_model_are_refused():
         model = tfmot.quantization.keras.quantize_apply(annotated, QuantizeScheme(method="hmq", weight_bits=BITS))
     with pytest.raises(MPQError, match="hmq, sdq"):
         fit(compiled(model), 1, SearchCallback(Budget(average_weight_bits=4)))
+
+
+def test_a_layer_that_is_frozen_stays_frozen_and_its_grid_is_found_all_the_same(halving):
+    model = network()
+    model.get_layer("fc").trainable = False
+    with quantize_scope():
+        annotated = tfmot.quantization.keras.quantize_annotate_model(model)
+        scheme = QuantizeScheme(method=halving.name, weight_bits=BITS, budget=Budget(average_weight_bits=4))
+        quantized_model = tfmot.quantization.keras.quantize_apply(annotated, scheme)
+    own = [v.name for v in quantized_model.trainable_variables if "move_" not in v.name]
+    assert own
+    assert not any(name.startswith("fc/") for name in own)
+    before = {v.name: v.numpy() for v in quantized_model.get_layer("quant_fc").layer.weights}
+    fit(compiled(quantized_model), 2, SearchCallback(Budget(average_weight_bits=4)))
+    assert all(np.array_equal(v.numpy(), before[v.name]) for v in quantized_model.get_layer("quant_fc").layer.weights)
