@@ -137,11 +137,12 @@ class TensorflowOps:
         @tf.custom_gradient  # type: ignore[untyped-decorator]
         def quantized(x: Array, step: Array, low: Array, high: Array) -> tuple[Array, Callable[[Array], Any]]:
             r = tf.round(x / step)
+            code = tf.clip_by_value(r, low, high)
 
             def backward(g: Array) -> tuple[Array, ...]:
-                return _gradients(x, step, low, high, g, rounding, delta, strict)
+                return _gradients(x, step, low, high, r, code, g, rounding, delta, strict)
 
-            return step * tf.clip_by_value(r, low, high), backward
+            return step * code, backward
 
         wide_arrays = (tf.cast(tf.convert_to_tensor(a, dtype_hint=wide), wide) for a in (x, step, low, high))
         return tf.cast(quantized(*wide_arrays), kept)
@@ -152,23 +153,29 @@ OPS: Ops = TensorflowOps()
 
 
 def _gradients(
-    x: Array, step: Array, low: Array, high: Array, g: Array, rounding: str, delta: float, strict: bool
+    x: Array,
+    step: Array,
+    low: Array,
+    high: Array,
+    r: Array,
+    code: Array,
+    g: Array,
+    rounding: str,
+    delta: float,
+    strict: bool,
 ) -> tuple[Array, ...]:
-    """The closed form of mpq_plugins.ops.fake_quantize_gradients."""
-    u = x / step
-    r = tf.round(u)
+    """The closed form of mpq_plugins.ops.fake_quantize_gradients. r: x / step, rounded; code: r, clipped."""
     above, below = (r >= high, r <= low) if strict else (r > high, r < low)
-    factor = gradient_factor(OPS, rounding, u - r, g, delta)
-    zero = tf.zeros_like(g)
-    inside = tf.logical_not(tf.logical_or(above, below))
-    up, down = tf.where(above, g, zero), tf.where(below, g, zero)
-    passed = tf.where(inside, g, zero)
-    by_step = passed * (r - u * factor) + up * high + down * low
+    zero = tf.zeros((), g.dtype)
+    passed = tf.where(tf.logical_or(above, below), zero, g)
+    if rounding != STRAIGHT_THROUGH and delta:
+        passed = passed * gradient_factor(OPS, rounding, x / step - r, g, delta)
     return (
-        passed * factor,
-        _summed_to(by_step, step),
-        _summed_to(down * step, low),
-        _summed_to(up * step, high),
+        passed,
+        # inside: g (r - u f), outside: g times the code clipped to
+        _summed_to(g * code - passed * (x / step), step),
+        _summed_to(tf.where(below, g, zero) * step, low),
+        _summed_to(tf.where(above, g, zero) * step, high),
     )
 
 

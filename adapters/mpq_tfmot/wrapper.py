@@ -51,7 +51,14 @@ class QuantizeGridWrapper(QuantizeWrapperV2):  # type: ignore[misc]
                 "method, or with fixed grids (build the model as the checkpoint's was, and harden it if that was)"
             )
         for variable in self.weights:
-            variable.assign(store[_short(variable)])
+            value = store[_short(variable)]
+            if tuple(value.shape) != tuple(variable.shape):
+                raise MPQError(
+                    f"layer {self.name!r}: {_short(variable)} has the shape {tuple(value.shape)} in the checkpoint and "
+                    f"{tuple(variable.shape)} here; it is of another model, or of a version before banks of grids, "
+                    "whose searches cannot go on (harden it with that version, and start from the recipe)"
+                )
+            variable.assign(value)
 
 
 def _short(variable: Any) -> str:

@@ -355,3 +355,13 @@ def test_a_layer_that_is_frozen_stays_frozen_and_its_grid_is_found_all_the_same(
     before = {v.name: v.numpy() for v in quantized_model.get_layer("quant_fc").layer.weights}
     fit(compiled(quantized_model), 2, SearchCallback(Budget(average_weight_bits=4)))
     assert all(np.array_equal(v.numpy(), before[v.name]) for v in quantized_model.get_layer("quant_fc").layer.weights)
+
+
+def test_variables_of_another_layout_are_refused_with_their_layer(halving):
+    wrapper = quantized(halving.name, BITS).get_layer("quant_fc")
+    store = {}
+    wrapper.save_own_variables(store)
+    wrapper.load_own_variables(store)
+    name = next(key for key in store if "parameter_wish" in key and "kernel" in key)
+    with pytest.raises(MPQError, match=r"layer 'quant_fc': .*parameter_wish has the shape \(\) .* and \(1,\) here"):
+        wrapper.load_own_variables({**store, name: np.float32(8)})
