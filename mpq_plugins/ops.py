@@ -25,6 +25,9 @@ class Ops(Protocol):
     def array(self, values: Any, like: Array) -> Array:
         """A constant with the element type (and device) of ``like``."""
 
+    def integers(self, values: Any, like: Array) -> Array:
+        """Constant whole numbers of 64 bits, on the device of ``like``."""
+
     def exp(self, x: Array) -> Array: ...
     def log(self, x: Array) -> Array: ...
     def log2(self, x: Array) -> Array: ...
@@ -55,13 +58,34 @@ class Ops(Protocol):
         """``[..., size]``, floats of ``like``'s type."""
 
     def stack(self, parts: Sequence[Array], axis: int = 0) -> Array: ...
-    def take(self, x: Array, indices: Sequence[int]) -> Array:
-        """Rows of x: ``[len(indices), ...]``."""
+    def concat(self, parts: Sequence[Array], axis: int = 0) -> Array:
+        """Tensors one behind the other along an axis."""
+
+    def gather(self, x: Array, index: Array) -> Array:
+        """Rows of x, ``[len(index), ...]``; index: whole numbers of an integer type."""
+
+    def repeat(self, x: Array, counts: Array, total: int) -> Array:
+        """Each row of x as often as ``counts`` says, ``[total, ...]``; total: the sum of the counts."""
+
+    def segment_sum(self, x: Array, counts: Array) -> Array:
+        """The inverse of ``repeat``: sums of as many successive rows as ``counts`` says, ``[len(counts), ...]``.
+
+        Added in float64, so that the order of the rows has no say, and returned in x's type.
+        """
 
     def reshape(self, x: Array, shape: Sequence[int]) -> Array: ...
+    def move_axis(self, x: Array, axis: int, to: int) -> Array: ...
     def stop_gradient(self, x: Array) -> Array: ...
     def cast(self, condition: Array, like: Array) -> Array:
         """Booleans or integers as floats of ``like``'s type."""
+
+    def bit_and(self, a: Array, b: int) -> Array:
+        """Of 64-bit integers, as the two that follow."""
+
+    def bit_xor(self, a: Array, b: Array) -> Array: ...
+    def shift_right(self, a: Array, by: int) -> Array: ...
+    def float32(self, x: Array) -> Array:
+        """Integers as float32."""
 
     def uniform_like(self, x: Array) -> Array:
         """Uniform draws from [0, 1), of x's shape; no gradient."""
@@ -127,13 +151,21 @@ class NumpyOps:
     mean: Any = staticmethod(np.mean)
     max: Any = staticmethod(np.max)
     stack: Any = staticmethod(np.stack)
+    concat: Any = staticmethod(np.concatenate)
     reshape: Any = staticmethod(np.reshape)
+    move_axis: Any = staticmethod(np.moveaxis)
+    bit_and: Any = staticmethod(np.bitwise_and)
+    bit_xor: Any = staticmethod(np.bitwise_xor)
+    shift_right: Any = staticmethod(np.right_shift)
 
     def __init__(self, seed: int = 0) -> None:
         self._generator = np.random.default_rng(seed)
 
     def array(self, values: Any, like: Array) -> Array:
         return np.asarray(values, dtype=np.asarray(like).dtype)
+
+    def integers(self, values: Any, like: Array) -> Array:
+        return np.asarray(values, dtype=np.int64)
 
     def sigmoid(self, x: Array) -> Array:
         return 0.5 * (1.0 + np.tanh(0.5 * x))
@@ -148,8 +180,19 @@ class NumpyOps:
     def argmax(self, x: Array, axis: int = -1) -> Array:
         return np.argmax(x, axis=axis)
 
-    def take(self, x: Array, indices: Sequence[int]) -> Array:
-        return np.asarray(x)[list(indices)]
+    def gather(self, x: Array, index: Array) -> Array:
+        return np.asarray(x)[index]
+
+    def repeat(self, x: Array, counts: Array, total: int) -> Array:
+        return np.repeat(x, counts, axis=0)
+
+    def segment_sum(self, x: Array, counts: Array) -> Array:
+        x = np.asarray(x)
+        parts = np.split(x, np.cumsum(counts)[:-1])
+        return np.stack([part.sum(axis=0, dtype=np.float64) for part in parts]).astype(x.dtype)
+
+    def float32(self, x: Array) -> Array:
+        return np.asarray(x).astype(np.float32)
 
     def one_hot(self, index: Array, size: int, like: Array) -> Array:
         return np.eye(size, dtype=np.asarray(like).dtype)[np.asarray(index)]

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from mpq_plugins.errors import MPQError
 from mpq_plugins.ops import Array, Ops
+from mpq_plugins.training.bank import Bank
 
 ENTROPY_AWARE = 0.1
 """Best weight of bin_regularization beside distillation, by SDQ's table 4."""
 
 
-def bin_regularization(ops: Ops, x: Array, step: Array, low: int, high: int) -> Array:
+def bin_regularization(ops: Ops, x: Array, step: Array, low: int, high: int, bank: Bank | None = None) -> Array:
     """Sum over bins of (mean - level)**2 + variance; 0 where every weight lies on its level.
 
     A bin holds the weights whose code is one of low .. high; for each, (mean - level)**2 + population
     variance is the mean squared error, so that sparse bins count as much as full ones. Empty bins add 0.
     step: a number, or an array that broadcasts against x. Gradient: 2 (w - level) / n of the bin.
+    bank: where x holds the elements of its groups, each of which has bins of its own.
     Takes one pass over x for each code: meant for few bits.
 
     >>> from mpq_plugins.ops import NUMPY
@@ -28,12 +30,18 @@ def bin_regularization(ops: Ops, x: Array, step: Array, low: int, high: int) -> 
     >>> round(float(bin_regularization(NUMPY, x, 1.0, -1, 1)), 8)
     0.05916667
     """
+
+    def members(member: Array) -> Array:
+        if bank is None:
+            return ops.sum(member)
+        return bank.spread(ops, bank.total(ops, member, "element", "group"), "group", "element")
+
     quantized = ops.stop_gradient(ops.fake_quantize(x, step, low, high))
     codes = ops.stop_gradient(quantized / step)
     shares: Array = 0.0
     for code in range(low, high + 1):
         member = ops.cast(ops.abs(codes - code) < 0.5, like=x)
-        shares = shares + member / ops.maximum(ops.sum(member), ops.array(1.0, x))
+        shares = shares + member / ops.maximum(members(member), 1.0)
     error = x - quantized
     return ops.sum(ops.stop_gradient(shares) * error * error)
 

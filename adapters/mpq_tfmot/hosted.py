@@ -15,20 +15,12 @@ from mpq_plugins.graph.node import INPUT, Graph
 from mpq_plugins.graph.sites import GraphSites, take_sites
 from mpq_plugins.grid import Grid
 from mpq_plugins.inventory import Inventory
+from mpq_plugins.training.alone import parted
 from mpq_plugins.training.method import Start
 from mpq_tfmot.observation import SMALLEST, observed
-from mpq_tfmot.quantizers import (
-    FROZEN,
-    MOVE,
-    OBSERVING,
-    PARAMETER,
-    PHASES,
-    STATE,
-    TRAINING,
-    GridQuantizer,
-    method_number,
-)
+from mpq_tfmot.quantizers import FROZEN, OBSERVING, PHASES, TRAINING, GridQuantizer, method_number
 from mpq_tfmot.reader.reading import read_model
+from mpq_tfmot.tensor_bank import MOVE, PARAMETER, STATE
 
 Numbers = dict[str, NDArray[Any]]
 
@@ -60,16 +52,20 @@ class Hosted:
 
     def numbers(self) -> tuple[Numbers, Numbers]:
         """Parameters and state as NumPy arrays; of an activation that is still observed, those it would start with."""
+        method, bank = self.quantizer.method, self.quantizer.bank
+        assert method is not None
         if self.phase == OBSERVING:
             start = self.quantizer.start(observed(self.variables, self.site))
-            return dict(start.parameters), dict(start.state)
-        own = {key: value.numpy() for key, value in self.variables.items()}
-        parameters = {
-            key.removeprefix(PARAMETER): value + own[MOVE + key.removeprefix(PARAMETER)]
-            for key, value in own.items()
-            if key.startswith(PARAMETER)
-        }
-        return parameters, {key.removeprefix(STATE): v for key, v in own.items() if key.startswith(STATE)}
+            parameters, state = dict(start.parameters), dict(start.state)
+        else:
+            own = {key: value.numpy() for key, value in self.variables.items()}
+            parameters = {
+                key.removeprefix(PARAMETER): value + own[MOVE + key.removeprefix(PARAMETER)]
+                for key, value in own.items()
+                if key.startswith(PARAMETER)
+            }
+            state = {key.removeprefix(STATE): v for key, v in own.items() if key.startswith(STATE)}
+        return parted(method, bank, parameters, 0), parted(method, bank, state, 0)
 
     def restart(self, start: Start) -> None:
         """Begin to train at this start."""

@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from mpq_plugins.ops import Array, Ops
 from mpq_plugins.surrogates import DELTA, STRAIGHT_THROUGH, check_rounding, gradient_factor
 from mpq_tfmot.keras import tf
@@ -42,6 +44,21 @@ class TensorflowOps:
     reshape: Any = staticmethod(tf.reshape)
     stop_gradient: Any = staticmethod(tf.stop_gradient)
 
+    bit_and: Any = staticmethod(lambda a, b: tf.bitwise.bitwise_and(a, tf.cast(b, a.dtype)))
+    bit_xor: Any = staticmethod(lambda a, b: tf.bitwise.bitwise_xor(a, tf.cast(b, a.dtype)))
+    shift_right: Any = staticmethod(lambda a, by: tf.bitwise.right_shift(a, tf.cast(by, a.dtype)))
+
+    def integers(self, values: Any, like: Array) -> Array:
+        return tf.cast(tf.convert_to_tensor(values), tf.int64)
+
+    def float32(self, x: Array) -> Array:
+        return tf.cast(x, tf.float32)
+
+    def move_axis(self, x: Array, axis: int, to: int) -> Array:
+        order = list(range(len(x.shape)))
+        order.insert(to % len(order), order.pop(axis % len(order)))
+        return tf.transpose(x, order)
+
     def array(self, values: Any, like: Array) -> Array:
         return tf.cast(tf.convert_to_tensor(values), _dtype(like))
 
@@ -63,8 +80,19 @@ class TensorflowOps:
         whole = tf.stop_gradient(tf.floor(x))
         return _power_of_two(whole) * tf.exp((x - whole) * _LN2)
 
-    def take(self, x: Array, indices: Sequence[int]) -> Array:
-        return tf.gather(x, list(indices))
+    def gather(self, x: Array, index: Array) -> Array:
+        return tf.gather(x, index)
+
+    def repeat(self, x: Array, counts: Array, total: int) -> Array:
+        return tf.gather(x, _places(counts, total))
+
+    def segment_sum(self, x: Array, counts: Array) -> Array:
+        places = _places(counts, int(x.shape[0]))
+        wide = tf.cast(x, tf.float64)
+        return tf.cast(tf.math.unsorted_segment_sum(wide, places, int(counts.shape[0])), x.dtype)
+
+    def concat(self, parts: Sequence[Array], axis: int = 0) -> Array:
+        return tf.concat(list(parts), axis)
 
     def one_hot(self, index: Array, size: int, like: Array) -> Array:
         return tf.one_hot(index, size, dtype=_dtype(like))
@@ -109,11 +137,12 @@ class TensorflowOps:
         @tf.custom_gradient  # type: ignore[untyped-decorator]
         def quantized(x: Array, step: Array, low: Array, high: Array) -> tuple[Array, Callable[[Array], Any]]:
             r = tf.round(x / step)
+            code = tf.clip_by_value(r, low, high)
 
             def backward(g: Array) -> tuple[Array, ...]:
-                return _gradients(x, step, low, high, g, rounding, delta, strict)
+                return _gradients(x, step, low, high, r, code, g, rounding, delta, strict)
 
-            return step * tf.clip_by_value(r, low, high), backward
+            return step * code, backward
 
         wide_arrays = (tf.cast(tf.convert_to_tensor(a, dtype_hint=wide), wide) for a in (x, step, low, high))
         return tf.cast(quantized(*wide_arrays), kept)
@@ -124,23 +153,29 @@ OPS: Ops = TensorflowOps()
 
 
 def _gradients(
-    x: Array, step: Array, low: Array, high: Array, g: Array, rounding: str, delta: float, strict: bool
+    x: Array,
+    step: Array,
+    low: Array,
+    high: Array,
+    r: Array,
+    code: Array,
+    g: Array,
+    rounding: str,
+    delta: float,
+    strict: bool,
 ) -> tuple[Array, ...]:
-    """The closed form of mpq_plugins.ops.fake_quantize_gradients."""
-    u = x / step
-    r = tf.round(u)
+    """The closed form of mpq_plugins.ops.fake_quantize_gradients. r: x / step, rounded; code: r, clipped."""
     above, below = (r >= high, r <= low) if strict else (r > high, r < low)
-    factor = gradient_factor(OPS, rounding, u - r, g, delta)
-    zero = tf.zeros_like(g)
-    inside = tf.logical_not(tf.logical_or(above, below))
-    up, down = tf.where(above, g, zero), tf.where(below, g, zero)
-    passed = tf.where(inside, g, zero)
-    by_step = passed * (r - u * factor) + up * high + down * low
+    zero = tf.zeros((), g.dtype)
+    passed = tf.where(tf.logical_or(above, below), zero, g)
+    if rounding != STRAIGHT_THROUGH and delta:
+        passed = passed * gradient_factor(OPS, rounding, x / step - r, g, delta)
     return (
-        passed * factor,
-        _summed_to(by_step, step),
-        _summed_to(down * step, low),
-        _summed_to(up * step, high),
+        passed,
+        # inside: g (r - u f), outside: g times the code clipped to
+        _summed_to(g * code - passed * (x / step), step),
+        _summed_to(tf.where(below, g, zero) * step, low),
+        _summed_to(tf.where(above, g, zero) * step, high),
     )
 
 
@@ -160,6 +195,15 @@ def _with_gradient(forward: Callable[[Array], Array], backward: Callable[[Array,
         return forward(x), lambda g: backward(x, g)
 
     return made(tf.convert_to_tensor(x))
+
+
+def _places(counts: Array, total: int) -> Array:
+    """For each of ``total`` rows, the place of the count that it belongs to."""
+    known = tf.get_static_value(counts)
+    if known is not None:
+        return tf.constant(np.repeat(np.arange(len(known), dtype=np.int64), known))
+    ends = tf.cumsum(counts)
+    return tf.searchsorted(ends, tf.range(total, dtype=counts.dtype), side="right")
 
 
 def _power_of_two(exponent: Array) -> Array:

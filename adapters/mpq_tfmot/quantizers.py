@@ -14,13 +14,17 @@ from tf_keras.src.mixed_precision.autocast_variable import AutoCastVariable
 from mpq_plugins.capabilities import Candidate
 from mpq_plugins.errors import ModelError
 from mpq_plugins.grid import Grid
-from mpq_plugins.training.method import NOISE, Progress, Start, TrainingMethod
+from mpq_plugins.training.alone import joined
+from mpq_plugins.training.bank import Bank
+from mpq_plugins.training.grids import on_grids
+from mpq_plugins.training.method import Progress, Start, TrainingMethod
 from mpq_plugins.training.slot import Slot
 from mpq_tfmot.emission import emit_activation, emit_weight
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.method_config import Described, describe, method_of
 from mpq_tfmot.observation import observe, placeholder, sample_shape
 from mpq_tfmot.ops import OPS
+from mpq_tfmot.tensor_bank import MOVE, PARAMETER, STATE, TensorBank
 
 Base = tfmot.quantization.keras.quantizers.Quantizer
 Variables = dict[str, Any]
@@ -30,7 +34,6 @@ PHASES = (OBSERVING, TRAINING, FROZEN)
 """Looking at an activation before its method starts; training the grid; a grid that stays."""
 INPUT_AXES = {"Conv1D": 1, "Conv2D": 2, "Dense": 0, "Conv2DTranspose": 3}
 """The axis of the input channels of a kernel; a depthwise one has none."""
-PARAMETER, MOVE, STATE = "parameter_", "move_", "state_"
 
 
 class GridQuantizer(Base):  # type: ignore[misc]
@@ -126,12 +129,18 @@ class GridQuantizer(Base):  # type: ignore[misc]
         made |= {STATE + k: add(STATE + k, v, False, mean) for k, v in start.state.items()}
         return made
 
+    @property
+    def bank(self) -> Bank:
+        """The bank of this quantizer's group alone, over NumPy."""
+        return Bank.of([self.slot])
+
     def start(self, observed: Any, progress: Progress | None = None) -> Start:
-        """Where the method starts on what was observed, with the controls of the schedule among the state."""
+        """Where the method starts on what was observed, as rows of a bank of one, controls among the state."""
         assert self.method is not None
-        start = self.method.start(self.slot, observed)
-        controls = self.method.controls(self.slot, progress or Progress(0, 1, 1))
-        return Start(start.parameters, {**start.state, **controls})
+        start, bank = self.method.start(self.slot, observed), self.bank
+        controls = self.method.controls(bank, progress or Progress(0, 1, 1))
+        parameters, state = (joined(self.method, bank, [part]) for part in (start.parameters, start.state))
+        return Start(parameters, {**state, **controls})  # type: ignore[arg-type]
 
     @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
     def __call__(self, inputs: Any, training: Any, weights: Variables, **kwargs: Any) -> Any:
@@ -144,27 +153,13 @@ class GridQuantizer(Base):  # type: ignore[misc]
         wide = tf.cast(x, tf.float32)
         if self.phase == TRAINING:
             assert self.method is not None
-            return tf.cast(self.method.quantize(OPS, self.slot, wide, *self.arrays(weights), False)[0], kept)
+            host = TensorBank(self.method, [self.slot], self.seed)
+            grids, _ = self.method.grids(OPS, host.bank, None, *host.arrays([weights]), False)
+            return tf.cast(on_grids(OPS, self.method, host.bank, 0, grids, wide), kept)
         grid = (weights["steps"], weights["low"], weights["high"])
         if self.weight:
             return tf.cast(emit_weight(wide, *grid, self.axis), kept)
         return tf.cast(emit_activation(wide, *grid, self.signed, self.bits[0] < 8), kept)
-
-    def arrays(self, variables: Variables) -> tuple[Variables, Variables]:
-        """Parameters and state as the method takes them, the noise of this step among the state."""
-        assert self.method is not None
-        parameters = {
-            key.removeprefix(PARAMETER): tf.stop_gradient(tf.convert_to_tensor(value))
-            + tf.convert_to_tensor(variables[MOVE + key.removeprefix(PARAMETER)])
-            for key, value in variables.items()
-            if key.startswith(PARAMETER)
-        }
-        state = {k.removeprefix(STATE): tf.convert_to_tensor(v) for k, v in variables.items() if k.startswith(STATE)}
-        shape = self.method.noise_shape(self.slot)
-        if shape is not None:
-            seeds = tf.stack([zlib.crc32(self.slot.name.encode()) ^ self.seed, tf.cast(variables["clock"], tf.int64)])
-            state[NOISE] = tf.random.stateless_uniform(shape, seeds)
-        return parameters, state
 
     def grid(self, variables: Variables) -> Grid:
         """The grid of the phases OBSERVING and FROZEN as the variables have it now."""
@@ -216,30 +211,29 @@ class GridQuantizer(Base):  # type: ignore[misc]
 
     def _by_method(self, x: Any, variables: Variables) -> Any:
         assert self.method is not None
-        method, slot = self.method, self.slot
-        parameters, state = self.arrays(variables)
-        y, updates = method.quantize(OPS, slot, x, parameters, state, True)
-        self.assign(variables, updates)
-        if not method.needs_gradient:
+        method, host = self.method, TensorBank(self.method, [self.slot], self.seed)
+        bank, seen = host.bank, tf.stop_gradient(x)
+        parameters, state = host.arrays([variables])
+        follows = method.follows_weights(bank)
+        weights = bank.layout.flat(OPS, 0, seen) if follows else None
+        grids, updates = method.grids(OPS, bank, weights, parameters, state, True)
+        host.assign([variables], updates)
+        y = on_grids(OPS, method, bank, 0, grids, x)
+        if not (method.needs_gradient and follows):
             return y
-        seen, kept = tf.stop_gradient(x), {k: tf.stop_gradient(v) for k, v in parameters.items()}
+        kept = {k: tf.stop_gradient(v) for k, v in parameters.items()}
         state = {k: tf.stop_gradient(v) for k, v in (state | dict(updates)).items()}
 
         @tf.custom_gradient  # type: ignore[untyped-decorator]
         def watched(y: Any) -> tuple[Any, Any]:
             def backward(gradient: Any) -> Any:
-                self.assign(variables, method.after_backward(OPS, slot, seen, gradient, kept, state))
+                flat = bank.layout.flat(OPS, 0, gradient)
+                host.assign([variables], method.after_backward(OPS, bank, weights, flat, kept, state))
                 return gradient
 
             return tf.identity(y), backward
 
         return watched(y)
-
-    @staticmethod
-    def assign(variables: Variables, updates: Any) -> None:
-        """Store updates of the state."""
-        for key, value in updates.items():
-            variables[STATE + key].assign(tf.cast(tf.reshape(value, variables[STATE + key].shape), tf.float32))
 
 
 def method_number(method: TrainingMethod) -> int:

@@ -116,9 +116,6 @@ class TensorflowRunner(TensorflowOps):
     def sum_over(self, x: Any, axes: Sizes, keepdims: bool) -> Any:
         return tf.reduce_sum(x, axes, keepdims)
 
-    def concat(self, parts: Sequence[Any], axis: int) -> Any:
-        return tf.concat(list(parts), axis)
-
     def pad(self, x: Any, pads: Sides) -> Any:
         return tf.pad(x, pads)
 
@@ -128,7 +125,7 @@ class TensorflowRunner(TensorflowOps):
     def subsample(self, x: Any, steps: Sizes) -> Any:
         return x[tuple(slice(None, None, step) for step in steps)]
 
-    def repeat(self, x: Any, times: Sizes) -> Any:
+    def upsample(self, x: Any, times: Sizes) -> Any:
         for axis, count in enumerate(times):
             x = x if count == 1 else tf.repeat(x, count, axis)
         return x

@@ -90,7 +90,7 @@ class _Layout(tfmot.quantization.keras.QuantizeLayoutTransform):  # type: ignore
         self.scheme = scheme
 
     def apply(self, model: Any, layer_quantize_map: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """The model in canonical form, and the config of each of its layers."""
+        """The model with its batch norms folded, and the config of each of its layers."""
         graph = read_model(model).graph
         check_called_once(graph)
         entering = [node for node in graph.nodes if node.op == INPUT]
@@ -118,6 +118,9 @@ class _Layout(tfmot.quantization.keras.QuantizeLayoutTransform):  # type: ignore
         for node in entering:
             configs[f"{node.site}{INPUT_SUFFIX}"] = config_of(node).of_output()
         built = write_model(trained, model.name, _quantized_input)
+        frozen = {layer.name for layer in model.layers if not layer.trainable}
+        for name in frozen & {layer.name for layer in built.layers}:
+            built.get_layer(name).trainable = False
 
         def wrapped(layer: Any) -> Any:
             config = configs.get(layer.name)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from mpq_plugins.training.bank import Bank, banks_of
 from mpq_plugins.training.history import Record
-from mpq_plugins.training.method import Progress
+from mpq_plugins.training.method import Progress, TrainingMethod
 from mpq_plugins.training.plan import TrainingPlan
 from mpq_tfmot.hosted import Hosted, HostedModel
 from mpq_tfmot.keras import tf
 from mpq_tfmot.ops import OPS
-from mpq_tfmot.quantizers import MOVE, OBSERVING, PARAMETER, STATE, TRAINING
+from mpq_tfmot.quantizers import OBSERVING, TRAINING
+from mpq_tfmot.tensor_bank import MOVE, PARAMETER, STATE, TensorBank
 
 
 class SearchSession:
@@ -27,8 +30,12 @@ class SearchSession:
         self.plan = plan
         self.groups = hosted.by_site()
         self.searched = [h for h in hosted.hosted if h.quantizer.method is not None]
-        self._trained = [h for h in self.searched if h.quantizer.phase == TRAINING]
-        self._leading = next((h for h in self._trained if h.weight is not None), self._trained[0])
+        trained = [h for h in self.searched if h.quantizer.phase == TRAINING]
+        places = {id(h.quantizer.slot): h for h in trained}
+        members = [[places[id(slot)] for slot in bank.slots] for bank in banks_of([h.quantizer.slot for h in trained])]
+        self._banks = [_Members.of(plan.method, own) for own in members]
+        self._leading = next((bank for bank in self._banks if bank.hosted[0].weight is not None), self._banks[0])
+        self._controls = self._controlled()
         self._after, self._measure = self._after_step, self._measured
         if not hosted.model.run_eagerly:
             self._after = tf.function(self._after_step, autograph=False)
@@ -38,12 +45,9 @@ class SearchSession:
     def penalty(self) -> Any:
         """The loss terms of the budget and of the weights: a scalar with gradient to the methods' parameters."""
         _, _, total = self._terms()
-        method = self.plan.method
-        for one in self._trained:
-            if one.weight is not None:
-                weight = tf.cast(tf.convert_to_tensor(one.weight), tf.float32)
-                term = method.regularization(OPS, one.quantizer.slot, weight, *one.quantizer.arrays(one.variables))
-                total = total if term is None else total + term
+        for bank in self._banks:
+            term = bank.regularization()
+            total = total if term is None else total + term
         # what does not train yet gets a gradient of zero, which Keras does not warn of
         waiting = [
             tf.convert_to_tensor(variable)
@@ -56,81 +60,138 @@ class SearchSession:
 
     def prepare(self, progress: Progress) -> None:
         """Set what the schedule prescribes at this point."""
-        for one in self.searched:
-            for key, value in self._controls(one, progress).items():
-                one.variables[STATE + key].assign(value)
+        self._set_controls(self._prescribed(progress))
 
     def after_step(self, progress: Progress) -> list[str]:
         """After an optimizer step: projections and transitions, and the schedule at ``progress``, which comes next.
 
         Returns the sites that were not finite in the step, in the order of execution.
         """
-        values = [v for one in self.searched for v in self._controls(one, progress).values()]
-        finite = self._after(tf.constant(values, tf.float32)).numpy()
+        finite = self._after(self._prescribed(progress)).numpy()
         return [one.site for one, good in zip(self.searched, finite, strict=True) if good < 1.0]
 
     def record(self, step: int) -> Record:
         """Where the search stands, as plain numbers."""
         bits, costs, penalty = self._measure()
-        controls = {
-            key: float(self._leading.variables[STATE + key].numpy())
-            for key in self._controls(self._leading, Progress(0, 1, 1))
-        }
+        leading = self._leading.hosted[0]
+        names = self.plan.method.controls(leading.quantizer.bank, Progress(0, 1, 1))
         return Record(
             step,
             float(penalty.numpy()),
-            {name: float(value.numpy()) for name, value in bits.items()},
+            dict(zip(self.plan.costs.slots, bits.numpy().tolist(), strict=True)),
             {name: _threshold(group[0]) for name, group in self.groups.items()},
-            controls,
+            {key: float(leading.variables[STATE + key].numpy()) for key in names},
             {name: float(value.numpy()) for name, value in costs.items()},
         )
 
-    def _controls(self, one: Hosted, progress: Progress) -> Mapping[str, float]:
-        return self.plan.method.controls(one.quantizer.slot, progress)
+    def _controlled(self) -> list[tuple[Bank, list[Any]]]:
+        """One quantizer's bank for every structure, and the variables of all such quantizers, trained or not."""
+        found: dict[Any, tuple[Bank, list[Any]]] = {}
+        for one in self.searched:
+            slot = one.quantizer.slot
+            found.setdefault((slot.kind, slot.bits), (one.quantizer.bank, []))[1].append(one.variables)
+        return list(found.values())
 
-    def _terms(self) -> tuple[dict[str, Any], tuple[Any, ...], Any]:
-        """Expected bits by slot, what they cost, and the penalty of the budget."""
-        bits = {name: self._expected_bits(name) for name in self.plan.slots}
-        spent = self.plan.spent(OPS, bits)
-        _, state = self._leading.quantizer.arrays(self._leading.variables)
+    def _prescribed(self, progress: Progress) -> Any:
+        """The controls of every structure, one behind the other."""
+        values = [v for bank, _ in self._controls for v in self.plan.method.controls(bank, progress).values()]
+        return tf.constant(values, tf.float32)
+
+    def _set_controls(self, values: Any) -> None:
+        taken = 0
+        for bank, quantizers in self._controls:
+            for key in self.plan.method.controls(bank, Progress(0, 1, 1)):
+                for variables in quantizers:
+                    variables[STATE + key].assign(values[taken])
+                taken += 1
+
+    def _terms(self) -> tuple[Any, tuple[Any, ...], Any]:
+        """Expected bits, [slots], what they cost, and the penalty of the budget."""
+        bits = self._expected_bits()
+        tables = {
+            name: tf.constant(values, tf.int64 if values.dtype.kind == "i" else tf.float32)
+            for name, values in self.plan.costs.tables().items()
+        }
+        spent = self.plan.costs.spent(OPS, bits, tables)
+        state = self._leading.tensors.state(self._leading.variables)
         penalty = tf.cast(tf.convert_to_tensor(self.plan.method.penalty(OPS, spent, state)), tf.float32)
         return bits, spent, penalty
 
-    def _expected_bits(self, slot: str) -> Any:
+    def _expected_bits(self) -> Any:
         """The mean over the quantizers that share the grid; the largest candidate where nothing trains."""
-        method = self.plan.method
-        parts = [
-            OPS.mean(tf.cast(method.expected_bits(OPS, q.slot, *q.arrays(h.variables)), tf.float32))
-            for h in self.groups.get(slot, ())
-            if (q := h.quantizer).method is not None and q.phase == TRAINING
-        ]
-        return tf.add_n(parts) / len(parts) if parts else tf.constant(float(self.plan.slots[slot].bits[-1]))
+        order = [h for bank in self._banks for h in bank.hosted]
+        place = {id(h): at for at, h in enumerate(order)}
+        names = self.plan.costs.slots
+        shares, rest = np.zeros((len(names), len(order)), np.float32), np.zeros(len(names), np.float32)
+        for row, name in enumerate(names):
+            own = [place[id(h)] for h in self.groups.get(name, ()) if id(h) in place]
+            if own:
+                shares[row, own] = 1.0 / len(own)
+            else:
+                rest[row] = self.plan.slots[name].bits[-1]
+        bits = tf.concat([bank.expected_bits() for bank in self._banks], 0)
+        return tf.reduce_sum(shares * bits, 1) + rest
 
-    def _measured(self) -> tuple[dict[str, Any], dict[str, Any], Any]:
+    def _measured(self) -> tuple[Any, dict[str, Any], Any]:
         bits, spent, penalty = self._terms()
         return bits, {s.resource: s.cost for s in spent}, penalty
 
     def _after_step(self, controls: Any) -> Any:
-        method, taken = self.plan.method, 0
         finite = tf.stack([tf.convert_to_tensor(one.variables["finite"]) for one in self.searched])
+        for bank in self._banks:
+            bank.after_step()
+        self._set_controls(controls)
         for one in self.searched:
-            variables, slot = one.variables, one.quantizer.slot
-            if one.quantizer.phase == TRAINING:
-                scale = method.gradient_scale(slot)
-                names = [key.removeprefix(PARAMETER) for key in variables if key.startswith(PARAMETER)]
-                before = {n: tf.identity(variables[PARAMETER + n]) for n in names}
-                now = {n: before[n] + scale * tf.convert_to_tensor(variables[MOVE + n]) for n in names}
-                _, state = one.quantizer.arrays(variables)
-                moved, updates = method.after_step(OPS, slot, now, before, state)
-                for name, value in {**now, **moved}.items():
-                    variables[PARAMETER + name].assign(tf.cast(value, tf.float32))
-                    variables[MOVE + name].assign(tf.zeros_like(before[name]))
-                one.quantizer.assign(variables, updates)
-            for key in self._controls(one, Progress(0, 1, 1)):
-                variables[STATE + key].assign(controls[taken])
-                taken += 1
-            variables["clock"].assign_add(1.0)
+            one.variables["clock"].assign_add(1.0)
         return finite
+
+
+@dataclass(frozen=True)
+class _Members:
+    """Quantizers of one structure that train, and their bank."""
+
+    method: TrainingMethod
+    hosted: tuple[Hosted, ...]
+    tensors: TensorBank
+
+    @classmethod
+    def of(cls, method: TrainingMethod, hosted: Sequence[Hosted]) -> _Members:
+        slots = [h.quantizer.slot for h in hosted]
+        return cls(method, tuple(hosted), TensorBank(method, slots, hosted[0].quantizer.seed))
+
+    @property
+    def variables(self) -> list[Any]:
+        """Of every quantizer."""
+        return [h.variables for h in self.hosted]
+
+    def expected_bits(self) -> Any:
+        """[groups]"""
+        return tf.cast(
+            self.method.expected_bits(OPS, self.tensors.bank, *self.tensors.arrays(self.variables)), tf.float32
+        )
+
+    def regularization(self) -> Any:
+        """The loss term of the weights; None where there is none."""
+        bank = self.tensors.bank
+        if bank.kind != "weight":
+            return None
+        x = None
+        if self.method.regularizes_weights(bank):
+            weights = [tf.cast(tf.convert_to_tensor(h.weight), tf.float32) for h in self.hosted]
+            x = tf.concat([bank.layout.flat(OPS, index, w) for index, w in enumerate(weights)], 0)
+        return self.method.regularization(OPS, bank, x, *self.tensors.arrays(self.variables))
+
+    def after_step(self) -> None:
+        """Projections and transitions, after the optimizer's step."""
+        variables, bank = self.variables, self.tensors.bank
+        parameters, state = self.tensors.arrays(variables)
+        before = {name: self.tensors.rows(variables, PARAMETER + name) for name in parameters}
+        scale = self.method.gradient_scale(bank)
+        now = {name: value + scale * self.tensors.rows(variables, MOVE + name) for name, value in before.items()}
+        moved, updates = self.method.after_step(OPS, bank, now, before, state)
+        self.tensors.assign(variables, {**now, **moved}, PARAMETER)
+        self.tensors.assign(variables, {name: tf.zeros_like(value) for name, value in before.items()}, MOVE)
+        self.tensors.assign(variables, updates)
 
 
 def _threshold(one: Hosted) -> float:

@@ -19,6 +19,24 @@ class QuantizeGridWrapper(QuantizeWrapperV2):  # type: ignore[misc]
     .keras format refuses to load what it saved.
     """
 
+    @property
+    def trainable_weights(self) -> list[Any]:
+        """TF-MOT's, without the weight of a layer that its user froze: only its grid is trained."""
+        frozen = self._frozen()
+        return [variable for variable in super().trainable_weights if id(variable) not in frozen]
+
+    @property
+    def non_trainable_weights(self) -> list[Any]:
+        """The others."""
+        known = {id(variable) for variable in super().non_trainable_weights}
+        frozen = [v for key, v in self._frozen().items() if key not in known]
+        return [*super().non_trainable_weights, *frozen]
+
+    def _frozen(self) -> dict[int, Any]:
+        if self.layer.trainable:
+            return {}
+        return {id(weight): weight for weight, _, _ in getattr(self, "_weight_vars", ())}
+
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
         """Store every variable of wrapper and layer under its own name."""
         for variable in self.weights:
@@ -33,7 +51,14 @@ class QuantizeGridWrapper(QuantizeWrapperV2):  # type: ignore[misc]
                 "method, or with fixed grids (build the model as the checkpoint's was, and harden it if that was)"
             )
         for variable in self.weights:
-            variable.assign(store[_short(variable)])
+            value = store[_short(variable)]
+            if tuple(value.shape) != tuple(variable.shape):
+                raise MPQError(
+                    f"layer {self.name!r}: {_short(variable)} has the shape {tuple(value.shape)} in the checkpoint and "
+                    f"{tuple(variable.shape)} here; it is of another model, or of a version before banks of grids, "
+                    "whose searches cannot go on (harden it with that version, and start from the recipe)"
+                )
+            variable.assign(value)
 
 
 def _short(variable: Any) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mpq_plugins.surrogates import DELTA, STRAIGHT_THROUGH, check_rounding, gradient_factor
-from mpq_torch.rounding_function import fake_quantize
+from mpq_torch.rounding_function import Rounding, fake_quantize
 
 
 class _Round(torch.autograd.Function):
@@ -55,18 +55,31 @@ class TorchOps:
     sqrt, abs, sign, sin = (staticmethod(f) for f in (torch.sqrt, torch.abs, torch.sign, torch.sin))
     tanh, sigmoid, relu = (staticmethod(f) for f in (torch.tanh, torch.sigmoid, torch.relu))
     reshape = staticmethod(torch.reshape)
+    move_axis = staticmethod(torch.movedim)
+    bit_and, bit_xor = staticmethod(torch.bitwise_and), staticmethod(torch.bitwise_xor)
+    shift_right = staticmethod(torch.bitwise_right_shift)
 
     def array(self, values: Any, like: Tensor) -> Tensor:
         return torch.as_tensor(values, dtype=like.dtype, device=like.device)
+
+    def integers(self, values: Any, like: Tensor) -> Tensor:
+        return torch.as_tensor(values, dtype=torch.int64, device=like.device)
+
+    def float32(self, x: Tensor) -> Tensor:
+        return x.float()
 
     def floor(self, x: Tensor) -> Tensor:
         return torch.floor(x.detach())
 
     def minimum(self, a: Any, b: Any) -> Tensor:
-        return torch.minimum(*_alike(a, b))
+        if isinstance(a, Tensor) and isinstance(b, Tensor):
+            return torch.minimum(a, b)
+        return torch.clamp(a, max=b) if isinstance(a, Tensor) else torch.clamp(b, max=a)
 
     def maximum(self, a: Any, b: Any) -> Tensor:
-        return torch.maximum(*_alike(a, b))
+        if isinstance(a, Tensor) and isinstance(b, Tensor):
+            return torch.maximum(a, b)
+        return torch.clamp(a, min=b) if isinstance(a, Tensor) else torch.clamp(b, min=a)
 
     def where(self, condition: Tensor, a: Any, b: Any) -> Tensor:
         return torch.where(condition, a, b)
@@ -86,11 +99,21 @@ class TorchOps:
     def argmax(self, x: Tensor, axis: int = -1) -> Tensor:
         return torch.argmax(x, dim=axis)
 
-    def take(self, x: Tensor, indices: Sequence[int]) -> Tensor:
-        return x[list(indices)]
+    def gather(self, x: Tensor, index: Tensor) -> Tensor:
+        return torch.index_select(x, 0, index)
+
+    def repeat(self, x: Tensor, counts: Tensor, total: int) -> Tensor:
+        return torch.repeat_interleave(x, counts, dim=0, output_size=total)
+
+    def segment_sum(self, x: Tensor, counts: Tensor) -> Tensor:
+        return torch.segment_reduce(x.double(), "sum", lengths=counts, unsafe=True).to(x.dtype)
 
     def one_hot(self, index: Tensor, size: int, like: Tensor) -> Tensor:
-        return torch.nn.functional.one_hot(index, size).to(like.dtype)
+        # torch's own looks at the values of the index
+        return (index.unsqueeze(-1) == torch.arange(size, device=index.device)).to(like.dtype)
+
+    def concat(self, parts: Sequence[Tensor], axis: int = 0) -> Tensor:
+        return torch.cat(list(parts), dim=axis)
 
     def stack(self, parts: Sequence[Tensor], axis: int = 0) -> Tensor:
         return torch.stack(list(parts), dim=axis)
@@ -113,7 +136,7 @@ class TorchOps:
     def ceil(self, x: Tensor) -> Tensor:
         return _Ceil.apply(x)
 
-    def limit_gradient(self, x: Tensor, bound: Tensor) -> Tensor:
+    def limit_gradient(self, x: Tensor, bound: Any) -> Tensor:
         return _LimitGradient.apply(x, torch.as_tensor(bound, dtype=x.dtype, device=x.device).detach())
 
     def fake_quantize(
@@ -126,12 +149,7 @@ class TorchOps:
         delta: float = DELTA,
         strict: bool = False,
     ) -> Tensor:
-        return fake_quantize(x, step, low, high, check_rounding(rounding), delta, strict)
-
-
-def _alike(a: Any, b: Any) -> tuple[Tensor, Tensor]:
-    like = a if isinstance(a, Tensor) else b
-    return tuple(torch.as_tensor(v, dtype=like.dtype, device=like.device) for v in (a, b))  # type: ignore[return-value]
+        return fake_quantize(x, step, low, high, Rounding(check_rounding(rounding), delta, strict))
 
 
 TORCH = TorchOps()

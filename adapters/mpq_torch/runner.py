@@ -104,9 +104,6 @@ class TorchRunner(TorchOps):
     def sum_over(self, x: Tensor, axes: Sizes, keepdims: bool) -> Tensor:
         return x.sum(tuple(axes), keepdims)
 
-    def concat(self, parts: Sequence[Tensor], axis: int) -> Tensor:
-        return torch.cat(list(parts), axis)
-
     def pad(self, x: Tensor, pads: Sides) -> Tensor:
         return F.pad(x, _flat(pads))
 
@@ -116,7 +113,7 @@ class TorchRunner(TorchOps):
     def subsample(self, x: Tensor, steps: Sizes) -> Tensor:
         return x[tuple(slice(None, None, step) for step in steps)]
 
-    def repeat(self, x: Tensor, times: Sizes) -> Tensor:
+    def upsample(self, x: Tensor, times: Sizes) -> Tensor:
         for axis, count in enumerate(times):
             x = x if count == 1 else x.repeat_interleave(count, axis)
         return x

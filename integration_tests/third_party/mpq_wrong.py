@@ -9,6 +9,7 @@ import numpy as np
 from mpq_plugins import CostRow, CostTerm, Target, hookimpl
 from mpq_plugins.errors import NonFiniteValues
 from mpq_plugins.methods.msqe import Msqe
+from mpq_plugins.training.grids import Grids
 from mpq_plugins.training.method import Start, TrainingMethod
 
 
@@ -26,9 +27,11 @@ class Right(TrainingMethod):
         exponent = np.ceil(np.log2(max(magnitude, 1e-12))) - (slot.bits[-1] - slot.signed)
         return Start(state={"exponent": np.full(slot.step_shape, exponent)})
 
-    def quantize(self, ops, slot, x, parameters, state, training):
-        step = slot.spread(ops, ops.exp2(state["exponent"]))
-        return ops.fake_quantize(x, step, slot.low(slot.bits[-1]), slot.high(slot.bits[-1])), {}
+    def extents(self, bank):
+        return {"exponent": "channel"}
+
+    def grids(self, ops, bank, x, parameters, state, training):
+        return [Grids(ops.exp2(state["exponent"]), bank.low[:, -1], bank.high[:, -1], code_extent="group")], {}
 
     def harden(self, slot, parameters, state, bits=None):
         return slot.grid(slot.bits[-1], np.exp2(np.asarray(state["exponent"], np.float64)))
@@ -44,8 +47,8 @@ class OffGrid(Right):
 class AnyStep(Right):
     """Returns steps that are no powers of two where only those are offered."""
 
-    def quantize(self, ops, slot, x, parameters, state, training):
-        return super().quantize(ops, slot, x, parameters, {"exponent": state["exponent"] + 0.25}, training)
+    def grids(self, ops, bank, x, parameters, state, training):
+        return super().grids(ops, bank, x, parameters, {"exponent": state["exponent"] + 0.25}, training)
 
     def harden(self, slot, parameters, state, bits=None):
         return super().harden(slot, parameters, {"exponent": state["exponent"] + np.float32(0.25)})
@@ -61,17 +64,17 @@ class Penal(Right):
 class Dice(Right):
     """Draws at random by itself."""
 
-    def quantize(self, ops, slot, x, parameters, state, training):
-        noise = 0.1 * (ops.uniform_like(x) - 0.5) if training else 0.0
-        return super().quantize(ops, slot, x + noise, parameters, state, training)
+    def grids(self, ops, bank, x, parameters, state, training):
+        noise = 0.1 * (ops.uniform_like(state["exponent"]) - 0.5) if training else 0.0
+        return super().grids(ops, bank, x, parameters, {"exponent": state["exponent"] + noise}, training)
 
 
 class Growing(Right):
     """Keeps a list of what it saw in a state whose shape grows."""
 
-    def quantize(self, ops, slot, x, parameters, state, training):
-        y, _ = super().quantize(ops, slot, x, parameters, state, training)
-        return y, {"exponent": ops.stack([state["exponent"], state["exponent"]])} if training else {}
+    def grids(self, ops, bank, x, parameters, state, training):
+        grids, _ = super().grids(ops, bank, x, parameters, state, training)
+        return grids, {"exponent": ops.stack([state["exponent"], state["exponent"]])} if training else {}
 
 
 class Swallowing(Right):

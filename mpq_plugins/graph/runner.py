@@ -80,7 +80,6 @@ class Runner(Ops, Protocol):
         """The sum of each window, zeros outside."""
 
     def sum_over(self, x: Tensor, axes: Sizes, keepdims: bool) -> Tensor: ...
-    def concat(self, parts: Sequence[Tensor], axis: int) -> Tensor: ...
     def pad(self, x: Tensor, pads: Sides) -> Tensor:
         """Zeros around a tensor; pads for every axis, batch included."""
 
@@ -88,7 +87,7 @@ class Runner(Ops, Protocol):
     def subsample(self, x: Tensor, steps: Sizes) -> Tensor:
         """Every so manyth element along each axis, batch included."""
 
-    def repeat(self, x: Tensor, times: Sizes) -> Tensor:
+    def upsample(self, x: Tensor, times: Sizes) -> Tensor:
         """Each element so many times along each axis, batch included."""
 
     def take(self, x: Tensor, indices: Sequence[int]) -> Tensor:

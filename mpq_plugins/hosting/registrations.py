@@ -9,6 +9,7 @@ from typing import Any
 
 from mpq_plugins.errors import PluginError
 from mpq_plugins.targets import Target
+from mpq_plugins.training.method import TrainingMethod, check_contract
 
 METHOD_KINDS = ("post-training", "training")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -41,7 +42,8 @@ def _check_method(item: Any) -> str | None:
         return f"its kind must be one of {', '.join(METHOD_KINDS)}, and is {kind!r}"
     if not (isinstance(summary, str) and summary.strip()):
         return f"it needs a summary of one line, and has {summary!r}"
-    return None
+    trained = getattr(item, "training", item)
+    return check_contract(trained) if isinstance(trained, TrainingMethod) else None
 
 
 def _check_cost_model(item: Any) -> str | None:

@@ -48,12 +48,16 @@ from mpq_plugins.grid import Grid
 from mpq_plugins.histogram import Histogram
 from mpq_plugins.hookspecs import hookimpl
 from mpq_plugins.methods.fdqmp_start import start_range
-from mpq_plugins.methods.slices import codes_of, held_by, nearest
+from mpq_plugins.methods.slices import codes_of, constants_of, held_by, nearest
 from mpq_plugins.methods.total_activations import TotalActivationBytes
 from mpq_plugins.ops import NUMPY, Array, Ops
 from mpq_plugins.surrogates import DELTA, check_rounding
 from mpq_plugins.thresholds import search_threshold
+from mpq_plugins.training.alone import alone
+from mpq_plugins.training.bank import Bank
+from mpq_plugins.training.grids import Grids
 from mpq_plugins.training.hyper_parameters import check_ranges
+from mpq_plugins.training.layout import Extent
 from mpq_plugins.training.method import Arrays, Numbers, Progress, Spent, Start, TrainingMethod
 from mpq_plugins.training.pace import AUDIBLE, paced
 from mpq_plugins.training.slot import Observed, Slot
@@ -107,7 +111,10 @@ class Fdqmp(TrainingMethod):
         )
 
     def start(self, slot: Slot, observed: Observed) -> Start:
-        """step, range: [] or [channels]. State: exponent, log2 of the step in use; anchor, the first step; moments."""
+        """step and, of several candidates, range: [] or [channels].
+
+        State: exponent, log2 of the step in use; anchor, the first step; moments.
+        """
         bits = min(max(self.initial_bits or slot.bits[-1], slot.bits[0]), slot.bits[-1])
         largest = start_range(slot, observed, bits)
         if len(slot.bits) == 1:
@@ -121,12 +128,29 @@ class Fdqmp(TrainingMethod):
             step = np.ldexp(1.0, exponent - (mantissa == 0.5))
         step = np.asarray(step, dtype=np.float32)
         zeros = np.zeros_like(step)
-        return Start(
-            {"step": step, "range": np.asarray(largest, dtype=np.float32)},
-            {"exponent": np.rint(np.log2(step)), "anchor": step, "step_moment": zeros, "range_moment": zeros},
-        )
+        state = {"exponent": np.rint(np.log2(step)), "anchor": step, "step_moment": zeros}
+        if len(slot.bits) == 1:
+            return Start({"step": step}, state)
+        return Start({"step": step, "range": np.asarray(largest, dtype=np.float32)}, state | {"range_moment": zeros})
 
-    def controls(self, slot: Slot, progress: Progress) -> Mapping[str, float]:
+    def extents(self, bank: Bank) -> Mapping[str, Extent]:
+        """Everything belongs to a slice."""
+        names = ("step", "range", "exponent", "anchor", "step_moment", "range_moment")
+        return dict.fromkeys(names, "channel")
+
+    def constants(self, bank: Bank) -> Numbers:
+        """By slice: the highest code, and of what the range is at least a share; fewest bits; 1 with signed codes."""
+        channels = bank.layout.counts("channel")
+        by_group = {
+            "top": [slot.high(slot.bits[-1]) for slot in bank.slots],
+            "bound": [max(slot.high(slot.bits[-1]), 1) for slot in bank.slots],
+            "fewest": [slot.bits[0] for slot in bank.slots],
+            "sign": [slot.signed for slot in bank.slots],
+        }
+        by_slice = {name: np.repeat(np.asarray(v, np.float32), channels) for name, v in by_group.items()}
+        return by_slice | constants_of(bank)
+
+    def controls(self, bank: Bank, progress: Progress) -> Mapping[str, float]:
         """update: 1.0 where steps and ranges may move; frozen: 1.0 in finetuning; rho, rise: of the penalty; rate."""
         searching = schedules.share_is_done(progress, self.pretrain)
         frozen = schedules.share_is_done(progress, self.pretrain + self.search)
@@ -134,33 +158,31 @@ class Fdqmp(TrainingMethod):
         update = searching and not frozen and (progress.step + 1) % every == 0
         searched = schedules.share_of(progress, self.search, begin=self.pretrain)
         rho = schedules.linear(searched, 0.01, 1.0, until=0.5) if searching and not frozen else 0.0
-        way = _WAY if len(slot.bits) > 1 else 0.0
+        way = _WAY if len(bank.bits) > 1 else 0.0
         rate = schedules.brisk_rate(progress, 0.5 * self.search / every, self.rate, way, 0.15)
         rise = min(1.0, 2.0 * searched)
         return {"update": float(update), "rho": rho, "rise": rise, "frozen": float(frozen), "rate": rate}
 
-    def quantize(
-        self, ops: Ops, slot: Slot, x: Array, parameters: Arrays, state: Arrays, training: bool
-    ) -> tuple[Array, Arrays]:
-        """x on its slices' steps, up to their ranges; on the grid of harden, if frozen or not training."""
+    def grids(
+        self, ops: Ops, bank: Bank, x: Array, parameters: Arrays, state: Arrays, training: bool
+    ) -> tuple[Sequence[Grids], Arrays]:
+        """The slices' steps, up to their ranges; the grid of harden, if frozen or not training."""
         step = self.step_in_use(ops, parameters["step"], state)
-        rounding = self.weight_rounding if slot.kind == "weight" else self.activation_rounding
-        if len(slot.bits) == 1:
-            low, high = slot.low(slot.bits[0]), slot.high(slot.bits[0])
-            return ops.fake_quantize(x, slot.spread(ops, step), low, high, rounding, self.delta), {}
-        coarse, bits = self._hardware(ops, slot, parameters, state)
-        low, high = codes_of(ops, slot, bits)
+        rounding = self.weight_rounding if bank.kind == "weight" else self.activation_rounding
+        if len(bank.bits) == 1:
+            low, high = bank.low[:, 0], bank.high[:, 0]
+            return [Grids(step, low, high, "channel", "group", rounding=rounding, delta=self.delta)], {}
+        coarse, bits = self._hardware(ops, bank, parameters, state)
+        low, high = (bank.spread(ops, code, "group", "channel") for code in codes_of(ops, bank, bits))
         if training:
-            top = ops.round(parameters["range"] / step)
-            top = ops.minimum(top, ops.array(float(slot.high(slot.bits[-1])), top))
+            top = ops.minimum(ops.round(parameters["range"] / step), state["top"])
             frozen = state["frozen"]
-            low = frozen * low - (1.0 - frozen) * (top if slot.signed else 0.0)
+            low = frozen * low - (1.0 - frozen) * (state["sign"] * top)
             high = frozen * high + (1.0 - frozen) * top
             step = frozen * coarse + (1.0 - frozen) * step
         else:
             step = coarse
-        step, low, high = (slot.spread(ops, v) for v in (step, low, high))
-        return ops.fake_quantize(x, step, low, high, rounding, self.delta), {}
+        return [Grids(step, low, high, rounding=rounding, delta=self.delta)], {}
 
     def step_in_use(self, ops: Ops, step: Array, state: Arrays) -> Array:
         """2**exponent, with the gradient of 2**round(log2 step), straight-through; or the step itself."""
@@ -169,24 +191,24 @@ class Fdqmp(TrainingMethod):
         value = ops.exp2(state["exponent"])
         return value + (step - ops.stop_gradient(step)) * ops.stop_gradient(value / step)
 
-    def slice_bits(self, ops: Ops, slot: Slot, parameters: Arrays, state: Arrays) -> Array:
+    def slice_bits(self, ops: Ops, bank: Bank, parameters: Arrays, state: Arrays) -> Array:
         """ceil(log2(r + 1)) + signed, at least the smallest candidate; gradients as if there were no ceil."""
         ratio = parameters["range"] / self.step_in_use(ops, parameters["step"], state)
-        top = ops.round(ratio)
-        top = ops.minimum(top, ops.array(float(slot.high(slot.bits[-1])), top))
+        top = ops.minimum(ops.round(ratio), state["top"])
         smooth = ops.log2(top + 1.0)
         # r + 1/2 instead of r + 1: the same ceil, and no hair above a whole number by rounding of the logarithm
         whole = ops.stop_gradient(ops.ceil(ops.log2(top + 0.5)))
-        bits = whole + (smooth - ops.stop_gradient(smooth)) + float(slot.signed)
-        return ops.maximum(bits, ops.array(float(slot.bits[0]), bits))
+        bits = whole + (smooth - ops.stop_gradient(smooth)) + state["sign"]
+        return ops.maximum(bits, state["fewest"])
 
-    def expected_bits(self, ops: Ops, slot: Slot, parameters: Arrays, state: Arrays) -> Array:
-        """What hardware would hold the slices in, [] or [channels] alike, with the gradient of each slice's bits."""
-        if len(slot.bits) == 1:
-            return super().expected_bits(ops, slot, parameters, state)
-        bits = self.slice_bits(ops, slot, parameters, state)
-        chosen = nearest(ops, slot, held_by(ops, slot, bits))
-        return chosen + (1.0 - state["frozen"]) * (bits - ops.stop_gradient(bits))
+    def expected_bits(self, ops: Ops, bank: Bank, parameters: Arrays, state: Arrays) -> Array:
+        """What hardware would hold the slices in, with the mean gradient of the slices' bits."""
+        if len(bank.bits) == 1:
+            return super().expected_bits(ops, bank, parameters, state)
+        bits = self.slice_bits(ops, bank, parameters, state)
+        chosen = nearest(ops, bank, held_by(ops, bank, bits, state), state)
+        moving = bank.mean(ops, bits - ops.stop_gradient(bits), "channel", "group")
+        return chosen + (1.0 - state["frozen"]) * moving
 
     def penalty(self, ops: Ops, spent: Sequence[Spent], state: Arrays) -> Array:
         """strength * rho * relu(cost / target - 1)**2 for each resource; or the paper's, in kB squared."""
@@ -201,19 +223,18 @@ class Fdqmp(TrainingMethod):
         return total
 
     def after_step(
-        self, ops: Ops, slot: Slot, parameters: Arrays, previous: Arrays, state: Arrays
+        self, ops: Ops, bank: Bank, parameters: Arrays, previous: Arrays, state: Arrays
     ) -> tuple[Arrays, Arrays]:
         """On an update, step and range at their pace, step <= range; on other steps exactly what they were."""
         update = state["update"] > 0.5
         moved, updates = {}, {}
-        for name in ("step", "range"):
+        for name in parameters:
             change = (parameters[name] - previous[name]) / previous["step"]
             steps, moment = paced(ops, change, change * 0.0, state[f"{name}_moment"], state["rate"])
             moved[name] = previous[name] + steps * previous["step"]
             updates[f"{name}_moment"] = ops.where(update, moment, state[f"{name}_moment"])
-        if len(slot.bits) > 1:
-            bound = float(max(slot.high(slot.bits[-1]), 1))
-            moved["step"] = ops.minimum(ops.maximum(moved["step"], moved["range"] / bound), moved["range"])
+        if len(bank.bits) > 1:
+            moved["step"] = ops.minimum(ops.maximum(moved["step"], moved["range"] / state["bound"]), moved["range"])
         else:
             moved["step"] = ops.minimum(ops.maximum(moved["step"], state["anchor"] / 2.0), state["anchor"] * 2.0)
         kept = {name: ops.where(update, moved[name], previous[name]) for name in moved}
@@ -222,38 +243,42 @@ class Fdqmp(TrainingMethod):
 
     def preferences(self, slot: Slot, parameters: Numbers, state: Numbers) -> Mapping[int, float]:
         """Bits away from the mean of the slices."""
-        bits = float(np.mean(held_by(NUMPY, slot, self.slice_bits(NUMPY, slot, parameters, state))))
-        own = self._own(slot, parameters, state)
+        if len(slot.bits) == 1:
+            return {slot.bits[0]: 0.0}
+        bank, parameters, state = alone(self, slot, parameters, state)
+        held = held_by(NUMPY, bank, self.slice_bits(NUMPY, bank, parameters, state), state)
+        own, bits = int(nearest(NUMPY, bank, held, state)[0]), float(np.mean(held))
         return {b: 0.0 if b == own else max(abs(b - bits), 1e-6) for b in slot.bits}
 
     def harden(self, slot: Slot, parameters: Numbers, state: Numbers, bits: int | None = None) -> Grid:
         """The grid of the candidate nearest to the slices' mean, or of ``bits``; see the module for slices of more."""
         if bits is not None and bits not in slot.bits:
             raise MPQError(f"site {slot.name!r} has the candidates {slot.bits}, not {bits} bits")
-        chosen = self._own(slot, parameters, state) if bits is None else bits
+        bank, parameters, state = alone(self, slot, parameters, state)
         if len(slot.bits) == 1:
-            return slot.grid(chosen, self.step_in_use(NUMPY, parameters["step"], state))
-        step, _ = self._hardware(NUMPY, slot, parameters, state, chosen)
-        return slot.grid(chosen, step)
+            step, chosen = self.step_in_use(NUMPY, parameters["step"], state), slot.bits
+        else:
+            step, chosen = self._hardware(NUMPY, bank, parameters, state, bits)
+        return slot.grid(int(chosen[0]), np.reshape(step, slot.step_shape))
 
-    def gradient_scale(self, slot: Slot) -> float:
+    def gradient_scale(self, bank: Bank) -> float:
         """Any that is heard: the pace is the method's own."""
         return AUDIBLE
 
-    def _own(self, slot: Slot, parameters: Numbers, state: Numbers) -> int:
-        return int(nearest(NUMPY, slot, held_by(NUMPY, slot, self.slice_bits(NUMPY, slot, parameters, state))))
-
     def _hardware(
-        self, ops: Ops, slot: Slot, parameters: Arrays, state: Arrays, bits: float | None = None
+        self, ops: Ops, bank: Bank, parameters: Arrays, state: Arrays, bits: float | None = None
     ) -> tuple[Array, Array]:
-        """Steps and the one bit-width of the hardware's grid, without gradient."""
-        own = ops.stop_gradient(self.slice_bits(ops, slot, parameters, state))
-        chosen = nearest(ops, slot, held_by(ops, slot, own)) if bits is None else ops.array(float(bits), own)
+        """Steps, and the one bit-width of each group on the hardware's grid, without gradient."""
+        own = ops.stop_gradient(self.slice_bits(ops, bank, parameters, state))
+        chosen = nearest(ops, bank, held_by(ops, bank, own, state), state)
+        if bits is not None:
+            chosen = chosen * 0.0 + float(bits)
         step = ops.stop_gradient(self.step_in_use(ops, parameters["step"], state))
-        coarser = ops.stop_gradient(parameters["range"]) / ops.exp2(chosen - float(slot.signed))
+        by_slice = bank.spread(ops, chosen, "group", "channel")
+        coarser = ops.stop_gradient(parameters["range"]) / ops.exp2(by_slice - state["sign"])
         if self.power_of_two:
             coarser = ops.exp2(ops.stop_gradient(ops.round(ops.log2(coarser))))
-        return ops.where(own > chosen + 0.5, ops.maximum(step, coarser), step), chosen
+        return ops.where(own > by_slice + 0.5, ops.maximum(step, coarser), step), chosen
 
 
 @hookimpl

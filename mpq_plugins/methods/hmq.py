@@ -45,7 +45,10 @@ from mpq_plugins.hookspecs import hookimpl
 from mpq_plugins.methods.activation_rule import activation_bits
 from mpq_plugins.methods.hmq_start import largest_thresholds, logits_by_error, logits_of_the_paper
 from mpq_plugins.ops import NUMPY, Array, Ops
+from mpq_plugins.training.bank import Bank
+from mpq_plugins.training.grids import Grids
 from mpq_plugins.training.hyper_parameters import check_ranges
+from mpq_plugins.training.layout import Extent
 from mpq_plugins.training.method import NOISE, Arrays, Numbers, Progress, Spent, Start, TrainingMethod
 from mpq_plugins.training.pace import AUDIBLE, paced
 from mpq_plugins.training.slot import Observed, Slot
@@ -125,12 +128,22 @@ class Hmq(TrainingMethod):
         sizes = {slot.name: slot.elements for slot in activations}
         return activation_bits(sizes, self.activation_rate, {slot.name: slot.bits for slot in activations})
 
-    def noise_shape(self, slot: Slot) -> tuple[int, ...]:
-        """One draw per input channel of a weight, where the slot knows the axis; else one."""
-        size = len(slot.bits) * self.thresholds
-        return (size,) if slot.input_axis is None else (slot.shape[slot.input_axis], size)
+    def extents(self, bank: Bank) -> Mapping[str, Extent]:
+        """One set of logits a group; a largest threshold for each channel."""
+        return {"logits": "group", "base": "channel", "moment": "group"}
 
-    def controls(self, slot: Slot, progress: Progress) -> Mapping[str, float]:
+    def constants(self, bank: Bank) -> Numbers:
+        """Step and threshold of every pair, as multiples of the largest threshold, and its bits."""
+        thresholds = np.tile(2.0 ** -np.arange(self.thresholds), len(bank.bits))
+        bits = np.repeat(np.asarray(bank.bits[::-1], dtype=float), self.thresholds)
+        steps = thresholds * 2.0 ** (np.array([[float(slot.signed)] for slot in bank.slots]) - bits)
+        return {"steps": steps, "thresholds": thresholds, "bits": bits}
+
+    def noise(self, bank: Bank) -> tuple[Extent, tuple[int, ...]]:
+        """One set of draws per input channel of a weight, where the group knows the axis; else one."""
+        return "input_channel", (len(bank.bits) * self.thresholds,)
+
+    def controls(self, bank: Bank, progress: Progress) -> Mapping[str, float]:
         """temperature of the softmax; rise of the target, 0 .. 1; frozen, 1.0 once the choice is made; rate."""
         cycle = max(1.0, self.search_share * progress.steps / self.cycles)
         if self.cycle_epochs is not None:
@@ -140,32 +153,32 @@ class Hmq(TrainingMethod):
             "rise": schedules.staircase(int(progress.step / cycle), self.stages),
             "frozen": float(schedules.share_is_done(progress, self.search_share)),
             "rate": schedules.brisk_rate(
-                progress, self.search_share, self.rate, _WAY if len(slot.bits) > 1 else 0.0, 1.0
+                progress, self.search_share, self.rate, _WAY if len(bank.bits) > 1 else 0.0, 1.0
             ),
         }
 
-    def quantize(
-        self, ops: Ops, slot: Slot, x: Array, parameters: Arrays, state: Arrays, training: bool
-    ) -> tuple[Array, Arrays]:
-        """x on the grid of the expected step and threshold; of the choice, when frozen or not training."""
-        logits = parameters["logits"]
-        p = self._choice(ops, slot, logits)
+    def grids(
+        self, ops: Ops, bank: Bank, x: Array, parameters: Arrays, state: Arrays, training: bool
+    ) -> tuple[Sequence[Grids], Arrays]:
+        """The grid of the expected step and threshold; of the choice, when frozen or not training."""
+        rows: Extent = "input_channel" if training else "group"
+        logits = bank.spread(ops, parameters["logits"], "group", rows)
+        p = bank.spread(ops, self._choice(ops, bank, parameters["logits"]), "group", rows)
         if training:
             gumbel = -ops.log(-ops.log(state[NOISE] + _EPSILON) + _EPSILON)
             drawn = ops.softmax((logits + gumbel) / state["temperature"])
             p = state["frozen"] * p + (1.0 - state["frozen"]) * drawn
-        steps, thresholds = self._grids(slot)
-        step = self._spread(ops, slot, ops.sum(p * ops.array(steps, p), axis=-1), p)
-        low, high = self._codes(ops, slot, p, step, thresholds, self.mirrored and training)
-        return ops.fake_quantize(x, slot.spread(ops, state["base"]) * step, low, high, strict=self.strict), {}
+        step = ops.sum(p * bank.spread(ops, state["steps"], "group", rows), axis=-1)
+        low, high = self._codes(ops, bank, p, step, state, rows, self.mirrored and training)
+        to: Extent = "kernel" if training else "channel"
+        step = bank.spread(ops, state["base"], "channel", to) * bank.spread(ops, step, rows, to)
+        return [Grids(step, low, high, to, rows, strict=self.strict)], {}
 
-    def expected_bits(self, ops: Ops, slot: Slot, parameters: Arrays, state: Arrays) -> Array:
+    def expected_bits(self, ops: Ops, bank: Bank, parameters: Arrays, state: Arrays) -> Array:
         """Free of noise: sum of b_j P_jk; the chosen bits, without gradient, once frozen."""
-        logits = parameters["logits"]
-        bits = ops.array(np.repeat(_bits(slot), self.thresholds), logits)
-        chosen = ops.sum(self._choice(ops, slot, logits) * bits)
-        frozen = state["frozen"]
-        return frozen * chosen + (1.0 - frozen) * ops.sum(ops.softmax(logits) * bits)
+        logits, bits, frozen = parameters["logits"], state["bits"], state["frozen"]
+        chosen = ops.sum(self._choice(ops, bank, logits) * bits, axis=-1)
+        return frozen * chosen + (1.0 - frozen) * ops.sum(ops.softmax(logits) * bits, axis=-1)
 
     def penalty(self, ops: Ops, spent: Sequence[Spent], state: Arrays) -> Array:
         """strength * relu((Rw - R) / Rw)**2 for each resource; R its compression rate, Rw the target of the moment."""
@@ -177,7 +190,7 @@ class Hmq(TrainingMethod):
         return total
 
     def after_step(
-        self, ops: Ops, slot: Slot, parameters: Arrays, previous: Arrays, state: Arrays
+        self, ops: Ops, bank: Bank, parameters: Arrays, previous: Arrays, state: Arrays
     ) -> tuple[Arrays, Arrays]:
         """Logits at their own pace; unmoved once frozen."""
         logits, moment = paced(ops, parameters["logits"], previous["logits"], state["moment"], state["rate"])
@@ -202,7 +215,7 @@ class Hmq(TrainingMethod):
         step = np.asarray(state["base"], dtype=np.float64) * 2.0 ** (int(slot.signed) - chosen - shift)
         return slot.grid(chosen, step)
 
-    def gradient_scale(self, slot: Slot) -> float:
+    def gradient_scale(self, bank: Bank) -> float:
         """Any that is heard: the pace is the method's own."""
         return AUDIBLE
 
@@ -210,41 +223,26 @@ class Hmq(TrainingMethod):
         p = NUMPY.softmax(np.asarray(logits, dtype=np.float64))
         return np.asarray(p.reshape(len(slot.bits), self.thresholds))
 
-    def _choice(self, ops: Ops, slot: Slot, logits: Array) -> Array:
+    def _choice(self, ops: Ops, bank: Bank, logits: Array) -> Array:
         """One-hot, without gradient: marginal over thresholds first, then the threshold of those bits."""
-        p = ops.reshape(ops.softmax(ops.stop_gradient(logits)), [len(slot.bits), self.thresholds])
-        row = ops.one_hot(ops.argmax(ops.sum(p, axis=1)), len(slot.bits), p)
-        row = ops.reshape(row, [-1, 1])
-        column = ops.one_hot(ops.argmax(ops.sum(row * p, axis=0)), self.thresholds, p)
-        return ops.reshape(row * column, [-1])
-
-    def _grids(self, slot: Slot) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Step and threshold of every pair, as multiples of the largest threshold."""
-        thresholds = np.tile(2.0 ** -np.arange(self.thresholds), len(slot.bits))
-        bits = np.repeat(np.asarray(_bits(slot), dtype=float), self.thresholds)
-        return thresholds * 2.0 ** (float(slot.signed) - bits), thresholds
+        sizes = len(bank.bits), self.thresholds
+        p = ops.reshape(ops.softmax(ops.stop_gradient(logits)), [-1, *sizes])
+        row = ops.reshape(ops.one_hot(ops.argmax(ops.sum(p, axis=2)), sizes[0], p), [-1, sizes[0], 1])
+        column = ops.one_hot(ops.argmax(ops.sum(row * p, axis=1)), sizes[1], p)
+        return ops.reshape(row * ops.reshape(column, [-1, 1, sizes[1]]), [-1, sizes[0] * sizes[1]])
 
     def _codes(
-        self, ops: Ops, slot: Slot, p: Array, step: Array, thresholds: NDArray[np.float64], mirrored: bool
+        self, ops: Ops, bank: Bank, p: Array, step: Array, state: Arrays, rows: Extent, mirrored: bool
     ) -> tuple[Array, Array]:
-        """Lowest and highest code; whole numbers where the bits are fixed."""
-        if len(slot.bits) == 1:
-            n: Array = 2 ** (slot.bits[0] - int(slot.signed))
+        """Lowest and highest code, rows; whole numbers without gradient where the bits are fixed."""
+        signed, narrow = (bank.spread(ops, v, "group", rows) for v in (bank.signed, bank.narrow))
+        if len(bank.bits) == 1:
+            n = bank.spread(ops, bank.high[:, 0] + 1.0, "group", rows)
         else:
-            n = self._spread(ops, slot, ops.sum(p * ops.array(thresholds, p), axis=-1), p) / step
+            n = ops.sum(p * state["thresholds"], axis=-1) / step
         if mirrored:
-            return (1 - n if slot.signed else 0), n
-        if not slot.signed:
-            return 0, n - 1
-        return (1 - n if slot.narrow else -n), n - 1
-
-    def _spread(self, ops: Ops, slot: Slot, values: Array, p: Array) -> Array:
-        """Values of shape [] or [input channels], reshaped to broadcast against the tensor."""
-        if slot.input_axis is None or len(p.shape) < 2:
-            return values
-        shape = [1] * len(slot.shape)
-        shape[slot.input_axis] = -1
-        return ops.reshape(values, shape)
+            return signed * (1.0 - n) + 0.0, n
+        return signed * (narrow - n) + 0.0, n - 1.0
 
 
 def _bits(slot: Slot) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ second gradient moment, outliers left out, and a stable exponent for the end of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,14 +17,18 @@ from mpq_plugins.errors import MPQError, NonFiniteValues
 from mpq_plugins.grid import Grid
 from mpq_plugins.ops import Array, Ops
 from mpq_plugins.thresholds import search_threshold
+from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.exponents import (
     DECAY_STABLE,
+    Weights,
     exponent_of,
     largest,
     least_squares,
     moved_moments,
     within_deviations,
 )
+from mpq_plugins.training.grids import Grids
+from mpq_plugins.training.layout import Extent
 from mpq_plugins.training.method import Arrays, Numbers, Progress, Start, TrainingMethod
 from mpq_plugins.training.slot import Observed, Slot
 
@@ -76,50 +80,55 @@ class MsqeTraining(TrainingMethod):
             state["moments"] = np.ones(weight.shape)
         return Start(state=state)
 
-    def controls(self, slot: Slot, progress: Progress) -> Mapping[str, float]:
+    def extents(self, bank: Bank) -> Mapping[str, Extent]:
+        """Exponents of channels, moments of elements."""
+        return {"exponent": "channel", "stable": "channel", "seen": "group", "moments": "element"}
+
+    def follows_weights(self, bank: Bank) -> bool:
+        """Steps of weights do."""
+        return bank.kind == "weight"
+
+    def controls(self, bank: Bank, progress: Progress) -> Mapping[str, float]:
         """Whether the exponent is frozen."""
-        if slot.kind == "activation":
+        if bank.kind == "activation":
             return {}
         return {"frozen": float(self.stable_from is not None and progress.fraction >= self.stable_from)}
 
-    def quantize(
-        self, ops: Ops, slot: Slot, x: Array, parameters: Arrays, state: Arrays, training: bool
-    ) -> tuple[Array, Arrays]:
-        """x by its step; in training a weight's step is found anew."""
-        bits = slot.bits[-1]
+    def grids(
+        self, ops: Ops, bank: Bank, x: Array, parameters: Arrays, state: Arrays, training: bool
+    ) -> tuple[Sequence[Grids], Arrays]:
+        """The step; in training a weight's is found anew."""
         exponent = state["exponent"]
         updates: Arrays = {}
-        if training and slot.kind == "weight":
-            exponent, updates = self._follow(ops, slot, ops.stop_gradient(x), state)
-        step = slot.spread(ops, ops.exp2(exponent))
-        return ops.fake_quantize(x, step, slot.low(bits), slot.high(bits)), updates
+        if training and bank.kind == "weight":
+            exponent, updates = self._follow(ops, bank, x, state)
+        return [Grids(ops.exp2(exponent), bank.low[:, -1], bank.high[:, -1], code_extent="group")], updates
 
     def after_backward(
-        self, ops: Ops, slot: Slot, x: Array, gradient: Array, parameters: Arrays, state: Arrays
+        self, ops: Ops, bank: Bank, x: Array, gradient: Array, parameters: Arrays, state: Arrays
     ) -> Arrays:
-        """The second moments of the weight's gradient."""
+        """The second moments of the weights' gradients."""
         if "moments" not in state:
             return {}
-        bits, exponent = slot.bits[-1], state["exponent"]
-        return {"moments": moved_moments(ops, slot, x, gradient, state["moments"], exponent, bits)}
+        return {"moments": moved_moments(Weights(ops, bank, x), gradient, state["moments"], state["exponent"])}
 
     def harden(self, slot: Slot, parameters: Numbers, state: Numbers, bits: int | None = None) -> Grid:
         """The grid of the last step."""
         return slot.grid(slot.bits[-1], np.exp2(np.asarray(state["exponent"], dtype=np.float64)))
 
-    def _follow(self, ops: Ops, slot: Slot, x: Array, state: Arrays) -> tuple[Array, dict[str, Array]]:
+    def _follow(self, ops: Ops, bank: Bank, x: Array, state: Arrays) -> tuple[Array, dict[str, Array]]:
         """The exponent of this step, and what to keep."""
+        weights = Weights(ops, bank, x)
         importance = ops.sqrt(state["moments"]) if self.second_moments else None
         if self.outlier_sigma is not None:
-            kept = within_deviations(ops, slot, x, self.outlier_sigma)
+            kept = within_deviations(weights, self.outlier_sigma)
             importance = kept if importance is None else importance * kept
-        found = least_squares(
-            ops, slot, x, state["exponent"], slot.bits[-1], importance, self.iterations, self.line_range
-        )
-        live = ops.max(ops.abs(x), slot.other_axes) > 0
+        found = least_squares(weights, state["exponent"], importance, self.iterations, self.line_range)
+        live = weights.total(ops.cast(ops.abs(x) > 0, x)) > 0
         found = ops.where(live, found, state["exponent"])
         moved = DECAY_STABLE * state["stable"] + (1.0 - DECAY_STABLE) * found
-        stable = ops.where(state["seen"] > 0, moved, found)
+        seen = bank.spread(ops, state["seen"], "group", "channel")
+        stable = ops.where(seen > 0, moved, found)
         frozen = state["frozen"] > 0
         exponent = ops.where(frozen, ops.round(state["stable"]), found)
         return exponent, {

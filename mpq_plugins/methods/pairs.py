@@ -3,24 +3,81 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mpq_plugins.methods.dorefa import quantize_unit
 from mpq_plugins.ops import Array, Ops
+from mpq_plugins.training.bank import Bank
+from mpq_plugins.training.layout import Extent
 from mpq_plugins.training.method import Arrays
-from mpq_plugins.training.slot import Slot
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Who chooses in a bank: its groups, or their channels. Constants: [choices, candidates]."""
+
+    ops: Ops
+    bank: Bank
+    extent: Extent
+
+    def end(self, state: Arrays, index: Array) -> End:
+        """The candidates at ``index``, whole numbers as floats, [choices]."""
+        ops = self.ops
+        mask = ops.cast(ops.abs(state["places"] - ops.reshape(index, [-1, 1])) < 0.5, index)
+        bits, low, high = (ops.sum(mask * state[name], axis=-1) for name in ("candidates", "lows", "highs"))
+        mask = self.by_channel(mask)
+        return End(mask, bits, low, high, ops.sum(mask * state["steps"], axis=-1))
+
+    def pair(self, state: Arrays) -> tuple[End, End]:
+        """Both ends of every choice; at the lowest candidate both are one."""
+        ops, pair = self.ops, state["pair"]
+        return self.end(state, pair), self.end(state, ops.maximum(pair - 1.0, pair * 0.0))
+
+    def widest(self, state: Arrays, index: Array) -> tuple[Array, Array, Array]:
+        """Low, high and bits, [groups], of the largest candidate that any choice of a group is at."""
+        ops, bank = self.ops, self.bank
+        reached = ops.cast(ops.reshape(index, [-1, 1]) > state["places"] - 0.5, index)
+        reached = ops.cast(bank.total(ops, reached, self.extent, "group") > 0.5, index)
+        largest = ops.sum(reached, axis=-1) - 1.0
+        mask = ops.cast(ops.abs(state["places"] - ops.reshape(largest, [-1, 1])) < 0.5, index)
+        low, high, bits = (ops.sum(mask * values, axis=-1) for values in (bank.low, bank.high, state["bits"]))
+        return low, high, bits
+
+    def by_channel(self, values: Array) -> Array:
+        """[choices] for every channel."""
+        return self.bank.spread(self.ops, values, self.extent, "channel")
+
+    def error(self, x: Array, quantized: Array, by: Extent) -> Array:
+        """Mean squared error of elements."""
+        difference = x - quantized
+        return self.bank.mean(self.ops, difference * difference, "element", by)
+
+    def by_element(self, values: Array, extent: Extent) -> Array:
+        """Rows for every element."""
+        return self.bank.spread(self.ops, values, extent, "element")
+
+    def unit_error(self, x: Array, end: End, unit_of: Callable[[Ops, Array, Array], Array]) -> Array:
+        """The error of a quantizer in [0, 1] that looks at a whole tensor: of one group after the other."""
+        ops, parts, quantized = self.ops, [], []
+        bits = self.by_element(end.bits, self.extent)
+        for index in range(len(self.bank.slots)):
+            rows = self.bank.layout.rows("element", index)
+            unit = unit_of(ops, x[rows], bits[rows])
+            parts.append(2.0 * unit - 1.0)
+            quantized.append(quantize_unit(ops, unit, bits[rows]))
+        return self.error(ops.concat(parts), ops.concat(quantized), self.extent)
 
 
 @dataclass(frozen=True)
 class End:
-    """One candidate of each choice: of the tensor ([]), or of each channel ([channels]).
+    """One candidate of each choice. mask: one-hot, [channels, candidates]. bits, low, high: [choices].
 
-    mask: one-hot over candidates, [candidates] or [candidates, channels]. bits, low, high: of the choice's
-    shape. step: [] or [channels]. Free of gradients.
+    step: [channels]. Free of gradients.
     """
 
     mask: Array
@@ -29,73 +86,64 @@ class End:
     high: Array
     step: Array
 
-    @classmethod
-    def of(cls, ops: Ops, slot: Slot, index: Array, steps: Array) -> End:
-        """The candidates at ``index``, whole numbers as floats, [] or [channels]; steps: of all candidates."""
-        count = len(slot.bits)
 
-        def column(values: list[int]) -> Array:
-            return ops.reshape(ops.array(values, index), [count] + [1] * len(index.shape))
-
-        mask = ops.cast(ops.abs(column(list(range(count))) - index) < 0.5, like=index)
-        bits, low, high = (
-            ops.sum(mask * column([of(b) for b in slot.bits]), axis=0) for of in (int, slot.low, slot.high)
-        )
-        return cls(mask, bits, low, high, ops.sum(over_steps(ops, mask, steps) * steps, axis=0))
-
-
-def over_steps(ops: Ops, mask: Array, steps: Array) -> Array:
-    """A mask that broadcasts against the steps of all candidates, where only those have channels."""
-    return ops.reshape(mask, [-1, 1]) if len(mask.shape) < len(steps.shape) else mask
-
-
-def squared_error(ops: Ops, slot: Slot, x: Array, quantized: Array, by_channel: bool) -> Array:
-    """Mean squared error, [] or [channels]."""
-    difference = x - quantized
-    return ops.mean(difference * difference, axis=slot.other_axes if by_channel else None)
+def constants_of(bank: Bank, extent: Extent) -> dict[str, NDArray[Any]]:
+    """Place, bits and codes of every candidate, for each choice."""
+    counts = bank.layout.counts(extent)
+    rows = {
+        "candidates": [slot.bits for slot in bank.slots],
+        "lows": [[slot.low(b) for b in slot.bits] for slot in bank.slots],
+        "highs": [[slot.high(b) for b in slot.bits] for slot in bank.slots],
+    }
+    found = {name: np.repeat(np.asarray(values, np.float32), counts, axis=0) for name, values in rows.items()}
+    alike = {"places": np.arange(len(bank.bits)), "bits": np.asarray(bank.bits)}
+    return found | {name: values.astype(np.float32) for name, values in alike.items()}
 
 
 def better_step(
-    ops: Ops, slot: Slot, x: Array, quantized: Array, step: Array, codes: tuple[Array, Array], probe: Array
+    choices: Choices, x: Array, quantized: Array, step: Array, codes: tuple[Array, Array], probe: Array
 ) -> Array:
     """Twice the step (probe 1) or half of it (probe -1) where that has the lower squared error; else the step.
 
     One look at one neighbour a training step is enough to follow a weight, and costs one quantization.
-    x, quantized: without gradient. step: [] or [channels].
+    x, quantized: [elements], without gradient; codes: for each. step: [channels]. probe: [groups].
 
     >>> from mpq_plugins.capabilities import Candidate
     >>> from mpq_plugins.ops import NUMPY
+    >>> from mpq_plugins.training.slot import Slot
     >>> import numpy as np
     >>> x = np.array([-2.0, 2.0, 4.0])
-    >>> slot = Slot("w", "weight", (3,), (Candidate(3, True, False),))
-    >>> float(better_step(NUMPY, slot, x, np.clip(x, -4, 3), np.float64(1), (-4, 3), np.float64(1)))
-    2.0
+    >>> bank = Bank.of([Slot("w", "weight", (3,), (Candidate(3, True, False),))])
+    >>> choices = Choices(NUMPY, bank, "group")
+    >>> better_step(choices, x, np.clip(x, -4, 3), np.ones(1), (-4, 3), np.ones(1)).tolist()
+    [2.0]
     """
-    by_channel = slot.axis is not None
-    other = step * (1.25 + 0.75 * probe)
-    tried = ops.fake_quantize(x, slot.spread(ops, other), *codes)
-    lower = squared_error(ops, slot, x, tried, by_channel) < squared_error(ops, slot, x, quantized, by_channel)
+    ops = choices.ops
+    other = step * (1.25 + 0.75 * choices.bank.spread(ops, probe, "group", "channel"))
+    tried = ops.fake_quantize(x, choices.by_element(other, "channel"), *codes)
+    lower = choices.error(x, tried, "channel") < choices.error(x, quantized, "channel")
     return ops.where(lower, other, step)
 
 
 def follow(
-    ops: Ops, slot: Slot, x: Array, state: Arrays, ends: tuple[End, End], outcomes: Sequence[Array]
+    choices: Choices, x: Array, state: Arrays, ends: tuple[End, End], outcomes: Sequence[Array]
 ) -> dict[str, Array]:
     """The squared errors of both ends relative to the mean square, and their steps after ``better_step``.
 
-    x, outcomes (x at each end): without gradient.
+    x, outcomes (x at each end): [elements], without gradient.
     """
-    by_channel = len(state["pair"].shape) > 0
-    size = ops.maximum(squared_error(ops, slot, x, 0.0, by_channel), ops.array(1e-30, x))
-    errors = [squared_error(ops, slot, x, outcome, by_channel) / size for outcome in outcomes]
+    ops = choices.ops
+    size = choices.error(x, 0.0, choices.extent)
+    size = ops.maximum(size, 1e-30)
+    errors = [choices.error(x, outcome, choices.extent) / size for outcome in outcomes]
     steps, taken = state["steps"], 0.0
     for end, outcome in zip(ends, outcomes, strict=True):
-        codes = slot.spread(ops, end.low), slot.spread(ops, end.high)
-        better = better_step(ops, slot, x, outcome, end.step, codes, state["probe"])
-        mask = over_steps(ops, end.mask, steps) * (1.0 - taken)  # at the lowest candidate both ends are one
-        steps = steps + mask * (better - end.step)
+        codes = choices.by_element(end.low, choices.extent), choices.by_element(end.high, choices.extent)
+        better = better_step(choices, x, outcome, end.step, codes, state["probe"])
+        mask = end.mask * (1.0 - taken)  # at the lowest candidate both ends are one
+        steps = steps + mask * ops.reshape(better - end.step, [-1, 1])
         taken = taken + mask
-    return {"errors": ops.stack(errors), "steps": steps, "probe": -state["probe"]}
+    return {"errors": ops.stack(errors, axis=1), "steps": steps, "probe": -state["probe"]}
 
 
 def distances(

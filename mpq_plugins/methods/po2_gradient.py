@@ -9,8 +9,7 @@ average for the end of the training. Ours: the exponent's gradient is divided by
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -22,14 +21,19 @@ from mpq_plugins.grid import Grid
 from mpq_plugins.hookspecs import hookimpl
 from mpq_plugins.ops import Array, Ops
 from mpq_plugins.thresholds import search_threshold
+from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.exponents import (
     DECAY_STABLE,
     SMALLEST,
+    Weights,
     exponent_of,
     lower_error_of_two,
     moved_moments,
     within_range,
 )
+from mpq_plugins.training.grids import Grids
+from mpq_plugins.training.hyper_parameters import check_ranges
+from mpq_plugins.training.layout import Extent
 from mpq_plugins.training.method import Arrays, Numbers, Progress, Start, TrainingMethod
 from mpq_plugins.training.slot import Observed, Slot
 
@@ -43,6 +47,7 @@ class Po2Gradient(TrainingMethod):
 
     rounding: "msqe" (Round-to-Lower-MSQE), "ceil" (TQT's) or "round". outlier_mask: weights outside the
     range of the codes do not count for it. second_moments: nor count all alike the rest.
+    rate: octaves that an exponent moves at most in a step, whatever gradient comes.
     stable_from: share of the training from which the exponent is frozen; None for never. Which the
     paper used is not known; ours is a half.
     """
@@ -51,6 +56,7 @@ class Po2Gradient(TrainingMethod):
     outlier_mask: bool = True
     second_moments: bool = True
     stable_from: float | None = 0.5
+    rate: float = 0.25
 
     name: ClassVar[str] = "po2_gradient"
     summary: ClassVar[str] = "fixed bits; exponents of the thresholds learned by gradient"
@@ -59,6 +65,7 @@ class Po2Gradient(TrainingMethod):
     def __post_init__(self) -> None:
         if self.rounding not in ROUNDINGS:
             raise MPQError(f"no rounding {self.rounding!r} of exponents; there are {', '.join(ROUNDINGS)}")
+        check_ranges("po2_gradient", {"rate": (self.rate, 1e-6, 10.0)})
 
     @property
     def needs_gradient(self) -> bool:  # type: ignore[override]
@@ -81,60 +88,79 @@ class Po2Gradient(TrainingMethod):
             state["moments"] = np.ones(weight.shape)
         return Start({"exponent": first}, state)
 
-    def controls(self, slot: Slot, progress: Progress) -> Mapping[str, float]:
+    def extents(self, bank: Bank) -> Mapping[str, Extent]:
+        """Exponents of channels, moments of elements."""
+        return {"exponent": "channel", "rounded": "channel", "stable": "channel", "seen": "group", "moments": "element"}
+
+    def constants(self, bank: Bank) -> Numbers:
+        """The root of elements times codes, by channel."""
+        sizes = [max(1, slot.elements // max(1, slot.channels or 1)) * slot.high(slot.bits[-1]) for slot in bank.slots]
+        return {"root": np.repeat(np.sqrt(np.asarray(sizes, np.float64)), bank.layout.counts("channel"))}
+
+    def follows_weights(self, bank: Bank) -> bool:
+        """Only Round-to-Lower-MSQE does."""
+        return bank.kind == "weight" and self.rounding == "msqe"
+
+    def controls(self, bank: Bank, progress: Progress) -> Mapping[str, float]:
         """Whether the exponent is frozen."""
         return {"frozen": float(self.stable_from is not None and progress.fraction >= self.stable_from)}
 
-    def quantize(
-        self, ops: Ops, slot: Slot, x: Array, parameters: Arrays, state: Arrays, training: bool
-    ) -> tuple[Array, Arrays]:
-        """x by the rounded exponent, with a straight-through gradient to the real one."""
-        bits = slot.bits[-1]
-        low, high = slot.low(bits), slot.high(bits)
+    def grids(
+        self, ops: Ops, bank: Bank, x: Array, parameters: Arrays, state: Arrays, training: bool
+    ) -> tuple[Sequence[Grids], Arrays]:
+        """The rounded exponent's, with a straight-through gradient to the real one."""
+        low, high = bank.low[:, -1], bank.high[:, -1]
         if not training:
-            return ops.fake_quantize(x, slot.spread(ops, ops.exp2(state["rounded"])), low, high), {}
+            return [Grids(ops.exp2(state["rounded"]), low, high, code_extent="group")], {}
         real = parameters["exponent"]
-        rounded = self._rounded(ops, slot, ops.stop_gradient(x), ops.stop_gradient(real), state)
+        rounded = self._rounded(ops, bank, x, ops.stop_gradient(real), state)
         moved = DECAY_STABLE * state["stable"] + (1.0 - DECAY_STABLE) * rounded
         frozen = state["frozen"] > 0
         used = ops.where(frozen, ops.round(state["stable"]), rounded)
         # forward 2 ** used; backward to the real exponent, scaled, and nothing once it is frozen
-        share = ops.where(frozen, 0.0 * state["seen"], 0.0 * state["seen"] + 1.0)
-        scale = share / math.sqrt(max(1, slot.elements // max(1, slot.channels or 1)) * high)
+        scale = ops.where(frozen, 0.0, 1.0) / state["root"]
         learned = scale * real - ops.stop_gradient(scale * real) + used
-        y = ops.fake_quantize(x, slot.spread(ops, ops.exp2(learned)), low, high)
-        kept = ops.where(state["seen"] > 0, moved, rounded)
-        return y, {
+        kept = ops.where(bank.spread(ops, state["seen"], "group", "channel") > 0, moved, rounded)
+        return [Grids(ops.exp2(learned), low, high, code_extent="group")], {
             "rounded": used,
             "stable": ops.where(frozen, state["stable"], kept),
             "seen": state["seen"] + 1.0,
         }
 
     def after_backward(
-        self, ops: Ops, slot: Slot, x: Array, gradient: Array, parameters: Arrays, state: Arrays
+        self, ops: Ops, bank: Bank, x: Array, gradient: Array, parameters: Arrays, state: Arrays
     ) -> Arrays:
-        """The second moments of the weight's gradient."""
+        """The second moments of the weights' gradients."""
         if "moments" not in state:
             return {}
-        bits = slot.bits[-1]
-        return {"moments": moved_moments(ops, slot, x, gradient, state["moments"], state["rounded"], bits)}
+        return {"moments": moved_moments(Weights(ops, bank, x), gradient, state["moments"], state["rounded"])}
+
+    def after_step(
+        self, ops: Ops, bank: Bank, parameters: Arrays, previous: Arrays, state: Arrays
+    ) -> tuple[Arrays, Arrays]:
+        """Exponents no further than ``rate`` from where they were, and where they were by no number."""
+        moved, before = parameters["exponent"], previous["exponent"]
+        change = moved - before
+        nearest = ops.where(change > 0, before + self.rate, ops.where(change < 0, before - self.rate, before))
+        kept = ops.where(ops.abs(change) <= self.rate, moved, nearest)
+        return {"exponent": ops.minimum(ops.maximum(kept, float(SMALLEST)), float(-SMALLEST))}, {}
 
     def harden(self, slot: Slot, parameters: Numbers, state: Numbers, bits: int | None = None) -> Grid:
         """The grid of the last step."""
         return slot.grid(slot.bits[-1], np.exp2(np.asarray(state["rounded"], dtype=np.float64)))
 
-    def _rounded(self, ops: Ops, slot: Slot, x: Array, exponent: Array, state: Arrays) -> Array:
+    def _rounded(self, ops: Ops, bank: Bank, x: Array, exponent: Array, state: Arrays) -> Array:
         exponent = ops.maximum(exponent, float(SMALLEST))
-        if slot.kind == "activation" or self.rounding == "ceil":
+        if bank.kind == "activation" or self.rounding == "ceil":
             return -ops.floor(-exponent)
         if self.rounding == "round":
             return ops.round(exponent)
-        bits = slot.bits[-1]
+        weights = Weights(ops, bank, x)
         importance = ops.sqrt(state["moments"]) if "moments" in state else None
         if self.outlier_mask:
-            kept = within_range(ops, slot, x, exponent, bits)
+            kept = within_range(weights, exponent)
             importance = kept if importance is None else importance * kept
-        return lower_error_of_two(ops, slot, x, exponent, bits, importance)
+        return lower_error_of_two(weights, exponent, importance)
 
 
 def _state(exponent: NDArray[Any]) -> dict[str, NDArray[Any]]:

@@ -44,11 +44,14 @@ from mpq_plugins.grid import Grid
 from mpq_plugins.histogram import Histogram
 from mpq_plugins.hookspecs import hookimpl
 from mpq_plugins.methods.dorefa import prescaled_unit_weight, quantize_unit, unit_weight
-from mpq_plugins.methods.pairs import End, better_step, distances, follow, squared_error
+from mpq_plugins.methods.pairs import Choices, End, better_step, constants_of, distances, follow
 from mpq_plugins.ops import Array, Ops
 from mpq_plugins.regularizers import bin_regularization
 from mpq_plugins.thresholds import search_threshold
+from mpq_plugins.training.bank import Bank
+from mpq_plugins.training.grids import Grids
 from mpq_plugins.training.hyper_parameters import check_ranges
+from mpq_plugins.training.layout import Extent
 from mpq_plugins.training.method import NOISE, Arrays, Numbers, Progress, Spent, Start, TrainingMethod
 from mpq_plugins.training.pace import AUDIBLE, paced
 from mpq_plugins.training.slot import Observed, Slot
@@ -102,90 +105,125 @@ class Sdq(TrainingMethod):
         )
 
     def start(self, slot: Slot, observed: Observed) -> Start:
-        """share: [] or, by kernel, [channels]. State: pair (index of its upper candidate), steps by candidate."""
+        """share: [] or, by kernel, [channels]. State: pair (index of its upper candidate), steps by candidate.
+
+        With one candidate there is nothing to learn, and the step alone is kept.
+        """
         if isinstance(observed, Histogram):
             grids = [search_threshold(observed, b, slot.signed, narrow=slot.narrow) for b in slot.bits]
         else:
             grids = [search_threshold(observed, b, slot.signed, "mse", slot.axis, slot.narrow) for b in slot.bits]
-        steps = np.array([np.reshape(grid.steps, slot.step_shape) for grid in grids], dtype=np.float32)
-        shape = self._shape(slot)
+        steps = np.stack([np.reshape(grid.steps, slot.step_shape) for grid in grids], axis=-1).astype(np.float32)
+        if len(slot.bits) == 1:
+            return Start(state={"steps": steps, "probe": np.float32(1.0)})
+        shape = slot.step_shape if self.granularity == "kernel" else ()
         state = {
             "pair": np.full(shape, len(slot.bits) - 1, dtype=np.float32),
             "steps": steps,
-            "errors": np.zeros((2, *shape), dtype=np.float32),
+            "errors": np.zeros((*shape, 2), dtype=np.float32),
             "probe": np.float32(1.0),
             "moment": np.zeros(shape, dtype=np.float32),
         }
         return Start({"share": np.full(shape, self.initial_share, dtype=np.float32)}, state)
 
-    def noise_shape(self, slot: Slot) -> tuple[int, ...] | None:
-        """One draw for each share; the difference of two Gumbel draws is logistic."""
-        return None if len(slot.bits) == 1 else self._shape(slot)
+    def extents(self, bank: Bank) -> Mapping[str, Extent]:
+        """Steps belong to channels, and so, by kernel, does all that chooses."""
+        choosing = dict.fromkeys(("share", "pair", "errors", "moment"), self._extent)
+        return {**choosing, "steps": "channel", "probe": "group"}
 
-    def controls(self, slot: Slot, progress: Progress) -> Mapping[str, float]:
+    def constants(self, bank: Bank) -> Numbers:
+        """What the candidates of every choice are."""
+        return constants_of(bank, self._extent) if len(bank.bits) > 1 else {}
+
+    def noise(self, bank: Bank) -> tuple[Extent, tuple[int, ...]] | None:
+        """One draw for each share; the difference of two Gumbel draws is logistic."""
+        return None if len(bank.bits) == 1 else (self._extent, ())
+
+    def follows_weights(self, bank: Bank) -> bool:
+        """Errors and steps of weights do."""
+        return bank.kind == "weight" and (len(bank.bits) > 1 or self.quantizer == "grid")
+
+    def regularizes_weights(self, bank: Bank) -> bool:
+        """With one candidate, their bins."""
+        few = len(bank.bits) == 1 and bank.bits[0] <= _BIN_BITS
+        return bank.kind == "weight" and few and self.bin_weight > 0
+
+    def has_own_quantizer(self, bank: Bank) -> bool:
+        """DoReFa's and the one with an entropy pre-scale."""
+        return bank.kind == "weight" and self.quantizer != "grid"
+
+    def controls(self, bank: Bank, progress: Progress) -> Mapping[str, float]:
         """temperature of the choice; rise of the rate to reach, 0 .. 1; frozen, 1.0 once bits stay; rate."""
         searched = schedules.share_of(progress, self.search_share)
         return {
             "temperature": schedules.geometric(searched, self.temperature_start, self.temperature_end),
             "rise": schedules.share_of(progress, self.ramp),
             "frozen": float(schedules.share_is_done(progress, self.search_share)),
-            "rate": schedules.brisk_rate(progress, self.ramp, self.rate, 1.5 * (len(slot.bits) - 1), 0.1),
+            "rate": schedules.brisk_rate(progress, self.ramp, self.rate, 1.5 * (len(bank.bits) - 1), 0.1),
         }
 
-    def quantize(
-        self, ops: Ops, slot: Slot, x: Array, parameters: Arrays, state: Arrays, training: bool
-    ) -> tuple[Array, Arrays]:
-        """x at one of the two bit-widths of the moment; at the likelier, if frozen or not training."""
-        if len(slot.bits) == 1:
-            return self._fixed(ops, slot, x, state, training)
+    def grids(
+        self, ops: Ops, bank: Bank, x: Array, parameters: Arrays, state: Arrays, training: bool
+    ) -> tuple[Sequence[Grids], Arrays]:
+        """The grids of the two bit-widths of the moment; that of the likelier, if frozen or not training."""
+        if len(bank.bits) == 1:
+            return self._fixed(ops, bank, x, state, training)
+        choices = Choices(ops, bank, self._extent)
         share = parameters["share"]
         unlikely = ops.cast(share < 0.5, like=share)
         own = ops.maximum(state["pair"] - unlikely, state["pair"] * 0.0)
-        widest = End.of(ops, slot, ops.max(own), state["steps"])
+        low, high, bits = (bank.spread(ops, v, "group", "channel") for v in choices.widest(state, own))
         if not training:
-            step = End.of(ops, slot, own, state["steps"]).step
-            return self._at(ops, slot, x, step, widest.low, widest.high, widest.bits), {}
+            return [Grids(choices.end(state, own).step, low, high, more={"bits": bits})], {}
         frozen = state["frozen"]
         logistic = ops.log(state[NOISE] + 1e-6) - ops.log(1.0 - state[NOISE] + 1e-6)
         z = ops.sigmoid((ops.log(share) - ops.log(1.0 - share) + logistic) / state["temperature"])
         drawn = ops.cast(z > 0.5, like=z) + (z - ops.stop_gradient(z))
-        upper = slot.spread(ops, frozen * (1.0 - unlikely) + (1.0 - frozen) * drawn)
-        ends, outcomes = self._ends(ops, slot, state), []
-        for end in ends:
-            low, high = (  # a frozen choice trains between the codes that evaluation has
-                slot.spread(ops, frozen * last + (1.0 - frozen) * now)
-                for last, now in ((widest.low, end.low), (widest.high, end.high))
-            )
-            outcomes.append(self._at(ops, slot, x, end.step, low, high, slot.spread(ops, end.bits)))
-        updates = self._watch(ops, slot, x, state, ends, outcomes) if slot.kind == "weight" else {}
-        return upper * outcomes[0] + (1.0 - upper) * outcomes[1], updates
+        upper = choices.by_channel(frozen * (1.0 - unlikely) + (1.0 - frozen) * drawn)
+        ends, grids = choices.pair(state), []
+        for end, part in zip(ends, (upper, 1.0 - upper), strict=True):
+            now = choices.by_channel(end.low), choices.by_channel(end.high)
+            # a frozen choice trains between the codes that evaluation has
+            first, last = (frozen * own + (1.0 - frozen) * code for own, code in zip((low, high), now, strict=True))
+            grids.append(Grids(end.step, first, last, share=part, more={"bits": choices.by_channel(end.bits)}))
+        return grids, self._watch(choices, x, state, ends, grids) if bank.kind == "weight" else {}
 
-    def expected_bits(self, ops: Ops, slot: Slot, parameters: Arrays, state: Arrays) -> Array:
-        """beta b_i + (1 - beta) b_(i-1), [] or [channels]; the likelier of both, without gradient, once frozen."""
-        if len(slot.bits) == 1:
-            return super().expected_bits(ops, slot, parameters, state)
+    def quantize_tensor(self, ops: Ops, x: Array, grid: Grids) -> Array:
+        """Levels from -1 to 1, 2**b of them."""
+        return quantize_unit(ops, self._unit(ops, x, grid.more["bits"]), grid.more["bits"])
+
+    def expected_bits(self, ops: Ops, bank: Bank, parameters: Arrays, state: Arrays) -> Array:
+        """beta b_i + (1 - beta) b_(i-1), its mean by group; the likelier of both, without gradient, once frozen."""
+        if len(bank.bits) == 1:
+            return super().expected_bits(ops, bank, parameters, state)
         share = parameters["share"]
-        above, below = self._ends(ops, slot, state)
+        above, below = Choices(ops, bank, self._extent).pair(state)
         frozen = state["frozen"]
         upper = frozen * ops.cast(share >= 0.5, like=share) + (1.0 - frozen) * share
-        return upper * above.bits + (1.0 - upper) * below.bits
+        return bank.mean(ops, upper * above.bits + (1.0 - upper) * below.bits, self._extent, "group")
 
-    def regularization(self, ops: Ops, slot: Slot, x: Array, parameters: Arrays, state: Arrays) -> Array | None:
+    def regularization(self, ops: Ops, bank: Bank, x: Array, parameters: Arrays, state: Arrays) -> Array | None:
         """QER, from the errors that the last forward pass measured; with one candidate, of its bins."""
-        if len(slot.bits) > 1:
+        if bank.kind == "activation":
+            return None
+        if len(bank.bits) > 1:
             if not self.error_weight:
                 return None
-            upper, lower = ops.stop_gradient(state["errors"][0]), ops.stop_gradient(state["errors"][1])
+            errors = ops.stop_gradient(state["errors"])
             share = parameters["share"]
-            return self.error_weight * ops.mean(share * upper + (1.0 - share) * lower)
-        if not self.bin_weight or slot.bits[0] > _BIN_BITS:
+            error = share * errors[:, 0] + (1.0 - share) * errors[:, 1]
+            return self.error_weight * ops.sum(bank.mean(ops, error, self._extent, "group"))
+        if not self.regularizes_weights(bank):
             return None
-        bits = slot.bits[0]
+        bits = bank.bits[0]
         if self.quantizer == "grid":
-            step = slot.spread(ops, state["steps"][0])
-            return self.bin_weight * bin_regularization(ops, x, step, slot.low(bits), slot.high(bits))
-        unit = self._unit(ops, x, bits)
-        return self.bin_weight * 4.0 * bin_regularization(ops, unit, 1.0 / (2**bits - 1), 0, 2**bits - 1)
+            step = bank.spread(ops, state["steps"][:, 0], "channel", "element")
+            return self.bin_weight * bin_regularization(ops, x, step, *bank.layout.codes[0], bank)
+        total: Array = 0.0
+        for index in range(len(bank.slots)):
+            unit = self._unit(ops, x[bank.layout.rows("element", index)], float(bits))
+            total = total + bin_regularization(ops, unit, 1.0 / (2**bits - 1), 0, 2**bits - 1)
+        return self.bin_weight * 4.0 * total
 
     def penalty(self, ops: Ops, spent: Sequence[Spent], state: Arrays) -> Array:
         """cost_weight * relu(cost / target - 1) for each resource; the target falls to the limit."""
@@ -196,13 +234,13 @@ class Sdq(TrainingMethod):
         return total
 
     def after_step(
-        self, ops: Ops, slot: Slot, parameters: Arrays, previous: Arrays, state: Arrays
+        self, ops: Ops, bank: Bank, parameters: Arrays, previous: Arrays, state: Arrays
     ) -> tuple[Arrays, Arrays]:
         """share at its own pace, within (0, 1); below ``decay_below`` the pair moves one candidate down."""
-        if len(slot.bits) == 1:
-            return {"share": previous["share"]}, {}
+        if len(bank.bits) == 1:
+            return {}, {}
         share, moment = paced(ops, parameters["share"], previous["share"], state["moment"], state["rate"])
-        share = ops.minimum(ops.maximum(share, ops.array(_EDGE, share)), ops.array(1.0 - _EDGE, share))
+        share = ops.minimum(ops.maximum(share, _EDGE), 1.0 - _EDGE)
         falls = ops.cast(share < self.decay_below, like=share) * ops.cast(state["pair"] > 0.5, like=share)
         share = falls * self.initial_share + (1.0 - falls) * share
         frozen = state["frozen"]
@@ -213,6 +251,8 @@ class Sdq(TrainingMethod):
 
     def preferences(self, slot: Slot, parameters: Numbers, state: Numbers) -> Mapping[int, float]:
         """Odds within the pair, and for candidates outside it as many decays as lie between; mean over channels."""
+        if len(slot.bits) == 1:
+            return {slot.bits[0]: 0.0}
         share = np.asarray(parameters["share"], dtype=np.float64)
         own = int(self._own(parameters, state).max())
         away = distances(share, np.asarray(state["pair"]), len(slot.bits), self.initial_share, self.decay_below)
@@ -222,20 +262,21 @@ class Sdq(TrainingMethod):
         """b_i where beta is at least 1/2, else b_(i-1); by kernel the largest of the channels' bits."""
         if bits is not None and bits not in slot.bits:
             raise MPQError(f"site {slot.name!r} has the candidates {slot.bits}, not {bits} bits")
-        own = self._own(parameters, state)
+        own = np.zeros((), dtype=int) if len(slot.bits) == 1 else self._own(parameters, state)
         index = own if bits is None or own.ndim else np.asarray(slot.bits.index(bits))
         if bits is not None:
             index = np.minimum(index, slot.bits.index(bits))
         steps = np.asarray(state["steps"], dtype=np.float64)
-        step = np.take_along_axis(steps, np.broadcast_to(index, (1, *slot.step_shape)), axis=0)[0]
+        step = np.take_along_axis(steps, np.broadcast_to(index, slot.step_shape)[..., None], axis=-1)[..., 0]
         return slot.grid(slot.bits[int(index.max())] if bits is None else bits, step)
 
-    def gradient_scale(self, slot: Slot) -> float:
+    def gradient_scale(self, bank: Bank) -> float:
         """Any that is heard: the pace is the method's own."""
         return AUDIBLE
 
-    def _shape(self, slot: Slot) -> tuple[int, ...]:
-        return slot.step_shape if self.granularity == "kernel" else ()
+    @property
+    def _extent(self) -> Extent:
+        return "channel" if self.granularity == "kernel" else "group"
 
     def _own(self, parameters: Numbers, state: Numbers) -> Any:
         below = np.asarray(parameters["share"]) < 0.5
@@ -244,40 +285,31 @@ class Sdq(TrainingMethod):
     def _unit(self, ops: Ops, x: Array, bits: Array) -> Array:
         return unit_weight(ops, x) if self.quantizer == "dorefa" else prescaled_unit_weight(ops, x, bits)
 
-    def _at(self, ops: Ops, slot: Slot, x: Array, step: Array, low: Array, high: Array, bits: Array) -> Array:
-        if self.quantizer == "grid" or slot.kind == "activation":
-            return ops.fake_quantize(x, slot.spread(ops, step), low, high)
-        return quantize_unit(ops, self._unit(ops, x, bits), bits)
-
-    def _ends(self, ops: Ops, slot: Slot, state: Arrays) -> tuple[End, End]:
-        pair, steps = state["pair"], state["steps"]
-        return End.of(ops, slot, pair, steps), End.of(ops, slot, ops.maximum(pair - 1.0, pair * 0.0), steps)
-
-    def _fixed(self, ops: Ops, slot: Slot, x: Array, state: Arrays, training: bool) -> tuple[Array, Arrays]:
+    def _fixed(self, ops: Ops, bank: Bank, x: Array, state: Arrays, training: bool) -> tuple[Sequence[Grids], Arrays]:
         """With one candidate: whole-number codes, and nothing to choose but the step."""
-        bits, step = slot.bits[0], state["steps"][0]
-        codes = slot.low(bits), slot.high(bits)
-        quantized = self._at(ops, slot, x, step, *codes, float(bits))
-        if not training or slot.kind == "activation" or self.quantizer != "grid":
-            return quantized, {}
-        still, outcome = ops.stop_gradient(x), ops.stop_gradient(quantized)
-        step = better_step(ops, slot, still, outcome, step, codes, state["probe"])
-        return quantized, {"steps": ops.stack([step]), "probe": -state["probe"]}
+        step = state["steps"][:, 0]
+        low, high = bank.low[:, 0], bank.high[:, 0]
+        grids = [Grids(step, low, high, code_extent="group", more={"bits": bank.most_bits})]
+        if not training or not self.follows_weights(bank):
+            return grids, {}
+        choices, codes = Choices(ops, bank, "group"), bank.layout.codes[0]
+        outcome = ops.fake_quantize(x, choices.by_element(step, "channel"), *codes)
+        step = better_step(choices, x, outcome, step, codes, state["probe"])
+        return grids, {"steps": ops.reshape(step, [-1, 1]), "probe": -state["probe"]}
 
     def _watch(
-        self, ops: Ops, slot: Slot, x: Array, state: Arrays, ends: tuple[End, End], outcomes: Sequence[Array]
+        self, choices: Choices, x: Array, state: Arrays, ends: tuple[End, End], grids: Sequence[Grids]
     ) -> Arrays:
         """The relative errors of both candidates, and their steps after a look at a neighbour of each."""
-        outcomes = [ops.stop_gradient(outcome) for outcome in outcomes]
-        still = ops.stop_gradient(x)
-        by_channel = len(state["pair"].shape) > 0
+        ops, bank = choices.ops, choices.bank
         if self.quantizer != "grid":
-            errors = [
-                squared_error(ops, slot, 2.0 * self._unit(ops, still, slot.spread(ops, end.bits)) - 1.0, q, by_channel)
-                for end, q in zip(ends, outcomes, strict=True)
-            ]
-            return {"errors": ops.stack(errors)}
-        return follow(ops, slot, still, state, ends, outcomes)
+            errors = [choices.unit_error(x, end, self._unit) for end in ends]
+            return {"errors": ops.stack(errors, axis=1)}
+        outcomes = [
+            ops.fake_quantize(x, *(bank.spread(ops, v, "channel", "element") for v in (g.step, g.low, g.high)))
+            for g in grids
+        ]
+        return follow(choices, x, state, ends, outcomes)
 
 
 @hookimpl

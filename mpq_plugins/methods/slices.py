@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
 from mpq_plugins.ops import Array, Ops
-from mpq_plugins.training.slot import Slot
+from mpq_plugins.training.bank import Bank
+from mpq_plugins.training.method import Arrays
 
 
-def held_by(ops: Ops, slot: Slot, bits: Array) -> Array:
+def constants_of(bank: Bank) -> dict[str, NDArray[Any]]:
+    """Of neighbouring candidates: up to what bits the lower holds, the middle of both, and their distance."""
+    bits = np.asarray(bank.bits, np.float32)
+    return {"holds": bits[:-1] + 0.5, "middles": (bits[:-1] + bits[1:]) / 2, "gaps": np.diff(bits)}
+
+
+def held_by(ops: Ops, bank: Bank, bits: Array, state: Arrays) -> Array:
     """The smallest candidate of at least these bits, the largest where there is none; without gradient."""
-    bits = ops.stop_gradient(bits)
-    held = bits * 0.0 + float(slot.bits[-1])
-    for candidate in reversed(slot.bits[:-1]):
-        held = ops.where(bits <= candidate + 0.5, ops.array(float(candidate), bits), held)
-    return held
+    bits = ops.reshape(ops.stop_gradient(bits), [-1, 1])
+    return ops.sum(ops.cast(bits > state["holds"], bits) * state["gaps"], axis=-1) + float(bank.bits[0])
 
 
-def nearest(ops: Ops, slot: Slot, bits: Array) -> Array:
-    """The candidate nearest to the mean of the slices' bits; the larger of two that are as near."""
-    mean = ops.mean(bits)
-    chosen = ops.array(float(slot.bits[0]), mean)
-    for lower, upper in zip(slot.bits, slot.bits[1:], strict=False):
-        chosen = ops.where(mean >= (lower + upper) / 2, ops.array(float(upper), mean), chosen)
-    return chosen
+def nearest(ops: Ops, bank: Bank, bits: Array, state: Arrays) -> Array:
+    """[groups]: the candidate nearest to the mean of the slices' bits; the larger of two that are as near."""
+    mean = ops.reshape(bank.mean(ops, bits, "channel", "group"), [-1, 1])
+    return ops.sum(ops.cast(mean >= state["middles"], mean) * state["gaps"], axis=-1) + float(bank.bits[0])
 
 
-def codes_of(ops: Ops, slot: Slot, bits: Array) -> tuple[Array, Array]:
-    """Lowest and highest code of a grid of these bits, as arrays."""
-    if not slot.signed:
-        return bits * 0.0, ops.exp2(bits) - 1.0
-    half = ops.exp2(bits - 1.0)
-    return (1.0 - half if slot.narrow else -half), half - 1.0
+def codes_of(ops: Ops, bank: Bank, bits: Array) -> tuple[Array, Array]:
+    """Lowest and highest code of grids of these bits, [groups]."""
+    half = ops.exp2(bits - bank.signed)
+    return bank.signed * (bank.narrow - half) + 0.0, half - 1.0

@@ -12,6 +12,7 @@ from mpq_plugins.ops import NUMPY, Array, Ops
 from mpq_plugins.testing.framework_arrays import Arrays, Numbers
 from mpq_plugins.testing.method_checks import FLOAT_COST, LIMIT, spent
 from mpq_plugins.testing.nonconforming import Nonconforming, require, require_close, require_equal
+from mpq_plugins.testing.one_group import OneGroup
 from mpq_plugins.testing.sample_slots import EPOCH, STEPS, Case, Moment, at, begin, train
 from mpq_plugins.training.method import Progress, TrainingMethod
 
@@ -92,14 +93,14 @@ def _results(
     method: TrainingMethod, case: Case, moment: Moment, ops: Ops, x: Array, parameters: Arrays, state: Arrays
 ) -> tuple[Array, dict[str, Array]]:
     """A scalar of all that training differentiates, and its parts."""
-    slot = case.slot
-    y, updates = method.quantize(ops, slot, x, parameters, state, True)
-    evaluation, _ = method.quantize(ops, slot, x, parameters, state, False)
-    bits = method.expected_bits(ops, slot, parameters, state)
+    one = OneGroup(method, case.slot, ops, like=x)
+    y, updates = one.quantize(x, parameters, state, True)
+    evaluation, _ = one.quantize(x, parameters, state, False)
+    bits = one.expected_bits(parameters, state)
     found = {"quantize": y, "evaluation": evaluation, "expected_bits": bits}
     found.update({f"the update of {name!r}": value for name, value in updates.items()})
     total = ops.sum(y * ops.array(_upstream(case), y)) + ops.sum(bits * 1.0)
-    loss = method.regularization(ops, slot, x, parameters, state) if slot.kind == "weight" else None
+    loss = one.regularization(x, parameters, state)
     if loss is not None:
         found["regularization"] = loss
         total = total + loss

@@ -10,7 +10,9 @@ import numpy as np
 from mpq_plugins.errors import MPQError
 from mpq_plugins.ops import NUMPY
 from mpq_plugins.testing.nonconforming import Nonconforming, require, require_equal
+from mpq_plugins.testing.one_group import OneGroup
 from mpq_plugins.testing.sample_slots import EPOCH, STEPS, Case, Moment, at, begin, train
+from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.method import Progress, Spent, TrainingMethod
 
 LIMIT, FLOAT_COST = 3.0, 32.0
@@ -19,14 +21,15 @@ LIMIT, FLOAT_COST = 3.0, 32.0
 
 def check_evaluation(method: TrainingMethod, case: Case) -> None:
     """At the start, on the way and at the end, evaluation lies exactly on the grid that harden returns, and stays."""
+    one = OneGroup(method, case.slot)
     for moment in _moments(method, case):
         word = _who(method, case, moment)
         grid = method.harden(case.slot, moment.parameters, moment.state)
         check_grid(method, case, grid, word)
-        y, updates = method.quantize(NUMPY, case.slot, case.x, moment.parameters, moment.state, False)
-        require(not updates, f"{word}: quantize updates {', '.join(updates)} with training=False")
+        y, updates = one.quantize(case.x, moment.parameters, moment.state, False)
+        require(not updates, f"{word}: grids updates {', '.join(updates)} with training=False")
         require_equal(y, grid.project(case.x), f"{word}: evaluation is off the grid of harden ({grid})")
-        again, _ = method.quantize(NUMPY, case.slot, y, moment.parameters, moment.state, False)
+        again, _ = one.quantize(y, moment.parameters, moment.state, False)
         require_equal(again, y, f"{word}: hardening is not idempotent; values on the grid move when quantized again")
         require(
             method.harden(case.slot, moment.parameters, moment.state) == grid,
@@ -70,11 +73,9 @@ def check_choice(method: TrainingMethod, case: Case) -> None:
             grid = method.harden(slot, *held, bits)
             require(grid.bits == bits, f"{word}: harden(bits={bits}) gives {grid.bits} bits")
             check_grid(method, case, grid, word)
-        expected = np.asarray(method.expected_bits(NUMPY, slot, *held))
-        require(
-            expected.shape in ((), slot.step_shape),
-            f"{word}: expected_bits has the shape {expected.shape}, neither () nor {slot.step_shape}",
-        )
+        one = OneGroup(method, slot)
+        expected = np.asarray(one.ask(method.expected_bits, *held))
+        require(expected.shape == (1,), f"{word}: expected_bits of one group has the shape {expected.shape}, not (1,)")
         require(
             np.all((expected >= slot.bits[0] - 1e-3) & (expected <= slot.bits[-1] + 1e-3)),
             f"{word}: expected_bits is {expected}, outside {slot.bits[0]} .. {slot.bits[-1]}",
@@ -92,8 +93,9 @@ def check_determinism(method: TrainingMethod, case: Case) -> None:
                 value,
                 f"{word}: {name!r} differs between two trainings with equal draws; take noise from state['noise']",
             )
-    one, other = (method.quantize(NUMPY, case.slot, case.x, first.parameters, first.state, True)[0] for _ in range(2))
-    require_equal(other, one, f"{word}: quantize gives other numbers the second time")
+    one = OneGroup(method, case.slot)
+    once, again = (one.quantize(case.x, first.parameters, first.state, True)[0] for _ in range(2))
+    require_equal(again, once, f"{word}: grids gives other numbers the second time")
 
 
 def check_saving(method: TrainingMethod, case: Case) -> None:
@@ -107,10 +109,11 @@ def check_saving(method: TrainingMethod, case: Case) -> None:
     file.seek(0)
     with np.load(file, allow_pickle=False) as loaded:
         parameters, state = ({n[2:]: loaded[n] for n in loaded.files if n.startswith(k)} for k in ("p.", "s."))
+    one = OneGroup(method, case.slot)
     for training in (True, False):
-        before, _ = method.quantize(NUMPY, case.slot, case.x, moment.parameters, moment.state, training)
-        after, _ = method.quantize(NUMPY, case.slot, case.x, parameters, state, training)
-        require_equal(after, before, f"{word}: quantize(training={training}) gives other numbers after loading")
+        before, _ = one.quantize(case.x, moment.parameters, moment.state, training)
+        after, _ = one.quantize(case.x, parameters, state, training)
+        require_equal(after, before, f"{word}: grids(training={training}) gives other numbers after loading")
     same = method.harden(case.slot, parameters, state) == method.harden(case.slot, moment.parameters, moment.state)
     require(same, f"{word}: harden gives another grid after loading")
 
@@ -119,7 +122,7 @@ def check_schedule(method: TrainingMethod, case: Case) -> None:
     """Controls are finite numbers, under the same names from the first step to the last."""
     names = None
     for step in range(STEPS + 1):
-        controls = dict(method.controls(case.slot, Progress(step, STEPS, EPOCH)))
+        controls = dict(method.controls(Bank.of([case.slot]), Progress(step, STEPS, EPOCH)))
         word = f"method {method.name!r} on the {case.name}, step {step} of {STEPS}"
         require(
             all(np.ndim(v) == 0 and np.isfinite(v) for v in controls.values()),

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from mpq_plugins.capabilities import Candidate
 from mpq_plugins.histogram import Histogram
-from mpq_plugins.ops import NUMPY
 from mpq_plugins.testing.nonconforming import Nonconforming, require
+from mpq_plugins.testing.one_group import OneGroup
+from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.method import NOISE, Progress, TrainingMethod
 from mpq_plugins.training.slot import Observed, Slot
 
@@ -97,9 +98,9 @@ def begin(method: TrainingMethod, case: Case) -> Moment:
 
 def at(method: TrainingMethod, case: Case, moment: Moment) -> Moment:
     """The moment with its schedule's controls, and all noise at one half."""
-    controls = _floats(method.controls(case.slot, moment.progress))
+    controls = _floats(method.controls(Bank.of([case.slot]), moment.progress))
     state = {**moment.state, **controls}
-    shape = method.noise_shape(case.slot)
+    shape = OneGroup(method, case.slot).noise_shape()
     if shape is not None:
         state[NOISE] = np.full(shape, 0.5, np.float32)
     return replace(moment, state=state)
@@ -112,25 +113,25 @@ def train(method: TrainingMethod, case: Case, steps: int, seed: int = 0) -> Mome
     """
     random = np.random.default_rng(seed)
     moment = begin(method, case)
-    first = moment
+    first, one = moment, OneGroup(method, case.slot)
     drift = {name: random.standard_normal(value.shape) for name, value in moment.parameters.items()}
     for step in range(steps):
         moment = at(method, case, replace(moment, progress=Progress(step, STEPS, EPOCH)))
         if NOISE in moment.state:
             draws = random.random(moment.state[NOISE].shape).astype(np.float32)
             moment = replace(moment, state={**moment.state, NOISE: draws})
-        slot, state = case.slot, dict(moment.state)
-        _, updates = method.quantize(NUMPY, slot, case.x, moment.parameters, state, True)
-        state.update(_kept(method, case, "quantize", first.state, updates))
-        if method.needs_gradient and slot.kind == "weight":
+        state = dict(moment.state)
+        _, updates = one.quantize(case.x, moment.parameters, state, True)
+        state.update(_kept(method, case, "grids", first.state, updates))
+        if method.needs_gradient and case.slot.kind == "weight":
             gradient = random.standard_normal(case.x.shape).astype(np.float32)
-            updates = method.after_backward(NUMPY, slot, case.x, gradient, moment.parameters, state)
+            updates = one.after_backward(case.x, gradient, moment.parameters, state)
             state.update(_kept(method, case, "after_backward", first.state, updates))
         moved = {
             name: np.asarray(v + 0.01 * (drift[name] + random.standard_normal(v.shape)), np.float32)
             for name, v in moment.parameters.items()
         }
-        changed, updates = method.after_step(NUMPY, slot, moved, moment.parameters, state)
+        changed, updates = one.after_step(moved, moment.parameters, state)
         moved.update(_kept(method, case, "after_step", first.parameters, changed))
         state.update(_kept(method, case, "after_step", first.state, updates))
         moment = Moment(moved, state, Progress(step + 1, STEPS, EPOCH))

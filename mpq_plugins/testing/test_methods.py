@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mpq_plugins.testing import agreement_checks, framework_arrays, method_checks, search_checks
+from mpq_plugins.testing import agreement_checks, bank_checks, framework_arrays, method_checks, search_checks
 from mpq_plugins.testing.sample_slots import Case, cases
 from mpq_plugins.testing.selection import chosen, find
 from mpq_plugins.training.method import TrainingMethod
@@ -58,6 +58,10 @@ def test_it_chooses_among_the_candidates(method: TrainingMethod, case: Case) -> 
 
 def test_equal_draws_give_equal_numbers(method: TrainingMethod, case: Case) -> None:
     method_checks.check_determinism(method, case)
+
+
+def test_a_bank_of_three_groups_gives_what_three_banks_of_one_do(method: TrainingMethod, case: Case) -> None:
+    bank_checks.check_bank(method, case)
 
 
 def test_its_state_survives_saving(method: TrainingMethod, case: Case) -> None:

@@ -12,7 +12,9 @@ from mpq_plugins.methods.fdqmp import Fdqmp
 from mpq_plugins.methods.fdqmp_start import magnitude_quantile, start_range
 from mpq_plugins.methods.total_activations import TotalActivationBytes
 from mpq_plugins.ops import NUMPY
+from mpq_plugins.testing.one_group import OneGroup
 from mpq_plugins.tests.training_cases import CASES, at, begin, slot
+from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.method import Progress, Spent
 
 WIDE = tuple(range(1, 17))
@@ -24,6 +26,10 @@ def held(step, largest, case, power_of_two=True):
     return parameters, {"exponent": exponent, "frozen": np.float64(0), "update": np.float64(1)}
 
 
+def slice_bits(method, case, parameters, state):
+    return OneGroup(method, case).ask(method.slice_bits, parameters, state).reshape(case.step_shape)
+
+
 @pytest.mark.parametrize(
     ("largest", "step", "signed_bits"), [(1.75, 0.25, 4), (2.0, 0.25, 5), (15, 1, 5), (16, 1, 6), (0.2, 0.25, 2)]
 )
@@ -31,7 +37,7 @@ def test_bits_follow_from_range_and_step(largest, step, signed_bits):
     for signed in (True, False):
         kind = "weight" if signed else "activation"
         case = slot(kind, WIDE, shape=(5,), signed=signed)
-        bits = Fdqmp().slice_bits(NUMPY, case, *held(step, largest, case))
+        bits = slice_bits(Fdqmp(), case, *held(step, largest, case))
         assert bits == signed_bits - (not signed)
 
 
@@ -40,7 +46,7 @@ def test_bits_rise_with_the_range_fall_with_the_step_and_ignore_the_scale(expone
     case, method = slot(bits=WIDE), Fdqmp()
 
     def bits(step, largest):
-        return float(method.slice_bits(NUMPY, case, *held(step, largest, case)))
+        return float(slice_bits(method, case, *held(step, largest, case)))
 
     step = 2.0**exponent
     base = bits(step, ratio * step)
@@ -50,7 +56,7 @@ def test_bits_rise_with_the_range_fall_with_the_step_and_ignore_the_scale(expone
 
 def test_values_within_the_range_are_rounded_and_others_clipped():
     case = slot(bits=(2, 4, 8), shape=(5,))
-    y, _ = Fdqmp().quantize(NUMPY, case, np.array([-2, -0.3, 0.1, 0.4, 1.9]), *held(0.25, 1.75, case), True)
+    y, _ = OneGroup(Fdqmp(), case).quantize(np.array([-2, -0.3, 0.1, 0.4, 1.9]), *held(0.25, 1.75, case), True)
     np.testing.assert_array_equal(y, [-1.75, -0.25, 0, 0.5, 1.75])
 
 
@@ -58,11 +64,11 @@ def test_values_within_the_range_are_rounded_and_others_clipped():
 def test_training_values_are_multiples_of_the_step_up_to_the_top_code_and_stay(exponent, ratio, seed):
     case, step = slot(bits=(2, 4, 8), shape=(64,)), 2.0**exponent
     x = np.random.default_rng(seed).standard_normal(64) * ratio * step
-    y, _ = Fdqmp().quantize(NUMPY, case, x, *held(step, ratio * step, case), True)
+    y, _ = OneGroup(Fdqmp(), case).quantize(x, *held(step, ratio * step, case), True)
     codes = y / step
     assert np.all(codes == np.rint(codes))
     assert np.abs(codes).max() <= np.rint(ratio)
-    again, _ = Fdqmp().quantize(NUMPY, case, y, *held(step, ratio * step, case), True)
+    again, _ = OneGroup(Fdqmp(), case).quantize(y, *held(step, ratio * step, case), True)
     np.testing.assert_array_equal(again, y)
 
 
@@ -98,7 +104,7 @@ def test_a_search_starts_at_its_initial_bits(initial, expected):
     case, x = slot(bits=tuple(range(2, 9))), CASES["tensor"][1]
     method = Fdqmp(initial_bits=initial)
     parameters, state = begin(method, case, x)
-    assert method.expected_bits(NUMPY, case, parameters, state) == expected
+    assert OneGroup(method, case).expected_bits(parameters, state) == expected
 
 
 def test_the_penalty_in_kilobytes_is_the_papers():
@@ -112,13 +118,13 @@ def test_the_penalty_in_kilobytes_is_the_papers():
 
 def test_the_penalty_rises_over_the_first_half_of_the_search():
     method, case = Fdqmp(pretrain=0.0, search=1.0, update_every=20), CASES["tensor"][0]
-    logged = [method.controls(case, Progress(step, 62550, 1251))["rho"] for step in range(256)]
+    logged = [method.controls(Bank.of([case]), Progress(step, 62550, 1251))["rho"] for step in range(256)]
     assert np.mean(logged) == pytest.approx(0.0140360, abs=5e-8)
 
 
 def test_phases_follow_one_another():
     method, case = Fdqmp(pretrain=0.2, search=0.5, update_every=10), CASES["tensor"][0]
-    controls = [method.controls(case, Progress(step, 2000, 100)) for step in range(2000)]
+    controls = [method.controls(Bank.of([case]), Progress(step, 2000, 100)) for step in range(2000)]
     updates = [step for step, c in enumerate(controls) if c["update"]]
     assert updates == list(range(409, 1400, 10))
     assert [c["frozen"] for c in controls] == [0.0] * 1400 + [1.0] * 600
@@ -126,7 +132,7 @@ def test_phases_follow_one_another():
 
 
 def test_a_short_search_updates_more_often():
-    updates = [Fdqmp().controls(CASES["tensor"][0], Progress(step, 60, 60))["update"] for step in range(60)]
+    updates = [Fdqmp().controls(Bank.of([CASES["tensor"][0]]), Progress(step, 60, 60))["update"] for step in range(60)]
     assert updates == [0.0] * 6 + [1.0] * 30 + [0.0] * 24
 
 
@@ -136,11 +142,11 @@ def test_steps_and_ranges_stay_bit_for_bit_between_updates():
     parameters, state = begin(method, case, x, Progress(300, 1000, 100))
     assert state["update"] == 0
     moved = {name: value * np.float32(1.1) for name, value in parameters.items()}
-    kept, updates = method.after_step(NUMPY, case, moved, parameters, state)
+    kept, updates = OneGroup(method, case).after_step(moved, parameters, state)
     assert all(np.array_equal(kept[name], parameters[name]) for name in parameters)
     assert all(np.array_equal(value, state[name]) for name, value in updates.items())
     state = at(method, case, state, Progress(303, 1000, 100))
-    kept, _ = method.after_step(NUMPY, case, moved, parameters, state)
+    kept, _ = OneGroup(method, case).after_step(moved, parameters, state)
     assert all(np.all(kept[name] != parameters[name]) for name in parameters)
 
 
@@ -151,10 +157,10 @@ def test_the_step_never_exceeds_the_range_nor_the_bits_the_largest_candidate(pus
     parameters, state = begin(method, case, x, Progress(303, 1000, 100))
     for step, largest in pushes:
         moved = {"step": parameters["step"] + np.float32(step), "range": parameters["range"] + np.float32(largest)}
-        parameters, updates = method.after_step(NUMPY, case, moved, parameters, state)
+        parameters, updates = OneGroup(method, case).after_step(moved, parameters, state)
         state |= updates
         assert 0 < parameters["step"] <= parameters["range"]
-        assert np.all(method.slice_bits(NUMPY, case, parameters, state) <= 8)
+        assert np.all(slice_bits(method, case, parameters, state) <= 8)
         assert state["exponent"] == np.rint(np.log2(parameters["step"]))
 
 
@@ -162,10 +168,10 @@ def test_slices_of_other_bits_share_the_bits_nearest_to_their_mean():
     case = slot(bits=(2, 3, 4), axis=0, shape=(2, 4))
     parameters, state = held([1.0, 0.25], [1.0, 1.75], case)  # 2 and 4 bits
     method = Fdqmp()
-    bits = method.slice_bits(NUMPY, case, parameters, state)
+    bits = slice_bits(method, case, parameters, state)
     np.testing.assert_array_equal(bits, [2, 4])
     assert case.elements * bits.mean() == 24
-    np.testing.assert_array_equal(method.expected_bits(NUMPY, case, parameters, state), [3, 3])
+    np.testing.assert_array_equal(OneGroup(method, case).expected_bits(parameters, state), 3)
     grid = method.harden(case, parameters, state)
     assert grid.bits == 3
     assert grid.steps == (1.0, 0.5)  # the second keeps its threshold of 2
@@ -174,7 +180,7 @@ def test_slices_of_other_bits_share_the_bits_nearest_to_their_mean():
 def test_bits_between_candidates_count_as_the_candidate_that_holds_them():
     case = slot(bits=(2, 4, 8), shape=(4,))
     parameters, state = held(0.25, 2.0, case)  # 5 bits
-    assert Fdqmp().expected_bits(NUMPY, case, parameters, state) == 8
+    assert OneGroup(Fdqmp(), case).expected_bits(parameters, state) == 8
     assert Fdqmp().harden(case, parameters, state).bits == 8
 
 
@@ -184,7 +190,7 @@ def test_a_fixed_width_learns_its_step_within_an_octave():
     parameters, state = begin(method, case, x, Progress(303, 1000, 100))
     for _ in range(200):
         moved = {name: value * np.float32(1.5) for name, value in parameters.items()}
-        parameters, updates = method.after_step(NUMPY, case, moved, parameters, state)
+        parameters, updates = OneGroup(method, case).after_step(moved, parameters, state)
         state |= updates
     assert parameters["step"] == 2 * state["anchor"]
     assert method.harden(case, parameters, state).bits == 4

@@ -10,7 +10,8 @@ from mpq_plugins.errors import MPQError, NonFiniteValues
 from mpq_plugins.histogram import Histogram
 from mpq_plugins.methods.msqe_training import MsqeTraining
 from mpq_plugins.methods.po2_gradient import Po2Gradient
-from mpq_plugins.ops import NUMPY
+from mpq_plugins.testing.one_group import OneGroup
+from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.method import Progress
 from mpq_plugins.training.slot import Slot
 
@@ -25,12 +26,12 @@ IDS = ["msqe", "po2_gradient", "po2_gradient-ceil", "po2_gradient-round"]
 
 def begin(method, slot=LAYER, observed=X, progress=None):
     made = method.start(slot, observed)
-    controls = method.controls(slot, progress or Progress(0, 100, 100))
+    controls = method.controls(Bank.of([slot]), progress or Progress(0, 100, 100))
     return dict(made.parameters), dict(made.state) | {k: np.asarray(v) for k, v in controls.items()}
 
 
 def step(method, slot, x, parameters, state):
-    y, updates = method.quantize(NUMPY, slot, x, parameters, state, True)
+    y, updates = OneGroup(method, slot).quantize(x, parameters, state, True)
     return y, state | dict(updates)
 
 
@@ -53,7 +54,7 @@ def test_po2_gradient_starts_at_three_standard_deviations():
 def test_evaluation_is_on_the_hardened_grid_and_that_of_the_last_step(method, slot):
     parameters, state = begin(method, slot)
     y, state = step(method, slot, X, parameters, state)
-    evaluated, updates = method.quantize(NUMPY, slot, X, parameters, state, False)
+    evaluated, updates = OneGroup(method, slot).quantize(X, parameters, state, False)
     grid = method.harden(slot, parameters, state)
     assert not updates
     assert grid.is_power_of_two
@@ -94,7 +95,7 @@ def test_an_exponent_is_frozen_at_its_moving_average_for_the_end_of_the_training
     for scale in (1.0, 2.0, 2.0, 2.0):
         _, state = step(method, LAYER, X * scale, parameters, state)
     stable = float(state["stable"])
-    late = {k: np.asarray(v) for k, v in method.controls(LAYER, Progress(80, 100, 100)).items()}
+    late = {k: np.asarray(v) for k, v in method.controls(Bank.of([LAYER]), Progress(80, 100, 100)).items()}
     _, state = step(method, LAYER, X * 64, parameters, state | late)
     assert method.harden(LAYER, parameters, state).step == 2.0 ** np.rint(stable)
     assert float(state["stable"]) == stable
@@ -128,3 +129,12 @@ def test_hyper_parameters_that_mean_nothing_are_refused():
         Po2Gradient(rounding="floor")
     with pytest.raises(MPQError, match="outlier_sigma"):
         MsqeTraining(outlier_sigma=-1)
+
+
+@pytest.mark.parametrize(("push", "moved"), [(0.1, 0.1), (-0.2, -0.2), (7.0, 0.25), (-1e9, -0.25), (np.nan, 0.0)])
+def test_an_exponent_moves_no_further_than_its_rate_and_not_at_all_by_no_number(push, moved):
+    parameters, state = begin(Po2Gradient())
+    before = {"exponent": np.float32(parameters["exponent"])}
+    pushed = {"exponent": before["exponent"] + np.float32(push)}
+    kept, _ = OneGroup(Po2Gradient(), LAYER).after_step(pushed, before, state)
+    assert kept["exponent"] - before["exponent"] == pytest.approx(moved, abs=1e-6)

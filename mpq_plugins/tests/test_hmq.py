@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 from mpq_plugins.methods.activation_rule import activation_bits
 from mpq_plugins.methods.hmq import Hmq
 from mpq_plugins.ops import NUMPY
+from mpq_plugins.surrogates import STRAIGHT_THROUGH
+from mpq_plugins.testing.one_group import OneGroup
 from mpq_plugins.tests.training_cases import CASES, WEIGHT, at, begin, slot
+from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.method import Progress, Spent
 from mpq_plugins.training.slot import Slot
 
@@ -28,11 +31,11 @@ def recorded(method, case, x, logits, state, training):
     seen = {}
 
     class Recording(type(NUMPY)):
-        def fake_quantize(self, x, step, low, high, *more, **options):
-            seen.update(step=step, low=low, high=high, options=options)
-            return super().fake_quantize(x, step, low, high, *more, **options)
+        def fake_quantize(self, x, step, low, high, rounding, delta, strict):
+            seen.update(step=step, low=low, high=high, rounding=rounding, strict=strict)
+            return super().fake_quantize(x, step, low, high, rounding, delta, strict)
 
-    y, _ = method.quantize(Recording(), case, x, {"logits": logits}, state, training)
+    y, _ = OneGroup(method, case).quantize(x, {"logits": logits}, state, training, Recording())
     return y, seen
 
 
@@ -49,7 +52,8 @@ def test_expected_step_and_threshold_of_the_digest():
     assert seen["high"] + 1 == pytest.approx(15.8832, rel=1e-4)
     assert seen["step"] * (seen["high"] + 1) == pytest.approx(1.7, rel=1e-4)
     assert seen["low"] == -(seen["high"] + 1)
-    assert seen["options"] == {"strict": True}
+    assert seen["strict"]
+    assert seen["rounding"] == STRAIGHT_THROUGH
 
 
 @pytest.mark.parametrize(
@@ -125,14 +129,14 @@ def test_expectations_stay_within_the_candidates(logits, noise):
     _, seen = recorded(method, case, np.zeros(3), np.array(logits), state, True)
     assert 1 / 128 * (1 - 1e-9) <= seen["step"] <= 1 / 4 * (1 + 1e-9)
     assert 1 - 1e-9 <= seen["step"] * (seen["high"] + 1) <= 2 + 1e-9
-    assert 4 <= method.expected_bits(NUMPY, case, {"logits": np.array(logits)}, state) <= 8
+    assert 4 <= OneGroup(method, case).expected_bits({"logits": np.array(logits)}, state) <= 8
 
 
 def test_each_input_channel_has_a_draw_of_its_own():
     method = Hmq()
     torch_like, keras_like = CASES["tensor-inputs"][0], CASES["keras-channels"][0]
-    assert method.noise_shape(torch_like) == (4, 40)
-    assert method.noise_shape(CASES["tensor"][0]) == (40,)
+    assert OneGroup(method, torch_like).noise_shape() == (4, 40)
+    assert OneGroup(method, CASES["tensor"][0]).noise_shape() == (40,)
     x = CASES["tensor-inputs"][1]
     parameters, state = begin(method, torch_like, x)
     state["noise"] = np.random.default_rng(0).random((4, 40))
@@ -164,7 +168,7 @@ def test_the_temperature_falls_within_each_cycle_and_never_below_its_floor():
     case = CASES["tensor"][0]
 
     def temperature(step):
-        return PAPER.controls(case, Progress(step, 50 * 5005, 5005))["temperature"]
+        return PAPER.controls(Bank.of([case]), Progress(step, 50 * 5005, 5005))["temperature"]
 
     assert [round(temperature(e * 5005), 4) for e in range(7)] == [1, 0.7788, 0.6065, 0.5, 0.5, 1, 0.7788]
     assert temperature(13899) > 0.5
@@ -175,14 +179,19 @@ def test_the_temperature_falls_within_each_cycle_and_never_below_its_floor():
 
 def test_the_choice_is_frozen_for_the_last_two_fifths():
     case = CASES["tensor"][0]
-    assert [Hmq().controls(case, Progress(s, 1000, 100))["frozen"] for s in (0, 599, 600, 1000)] == [0, 0, 1, 1]
+    assert [Hmq().controls(Bank.of([case]), Progress(s, 1000, 100))["frozen"] for s in (0, 599, 600, 1000)] == [
+        0,
+        0,
+        1,
+        1,
+    ]
 
 
 def test_pushing_probability_to_fewer_bits_lowers_the_expected_bits():
     method, case = small()
     state = state_of(1.0)
     bits = [
-        method.expected_bits(NUMPY, case, {"logits": np.array([0.0, 0.0, shift, shift])}, state)
+        OneGroup(method, case).expected_bits({"logits": np.array([0.0, 0.0, shift, shift])}, state)
         for shift in (0, 1, 3, 50)
     ]
     assert bits == sorted(bits, reverse=True)

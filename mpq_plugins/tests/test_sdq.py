@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from mpq_plugins.methods.dorefa import quantize_unit, unit_weight
 from mpq_plugins.methods.sdq import Sdq
 from mpq_plugins.ops import NUMPY
+from mpq_plugins.testing.one_group import OneGroup
 from mpq_plugins.tests.training_cases import CASES, WEIGHT, at, begin, slot
 from mpq_plugins.thresholds import search_threshold
 from mpq_plugins.training.method import Progress, Spent
@@ -18,7 +19,7 @@ LATE = Progress(1, 10**6, 10**6)
 def candidates(case, state, x):
     """x on the grid of every candidate at the steps of the moment."""
     return {
-        b: case.grid(b, step).project(x) for b, step in zip(case.bits, np.asarray(state["steps"], float), strict=True)
+        b: case.grid(b, step).project(x) for b, step in zip(case.bits, np.asarray(state["steps"], float).T, strict=True)
     }
 
 
@@ -29,7 +30,7 @@ def test_a_training_pass_holds_exactly_one_of_the_two(share, noise, pair):
     parameters, state = begin(method, case, x)
     parameters["share"], state["pair"], state["noise"] = np.float32(share), np.float32(pair), np.float32(noise)
     outcomes = candidates(case, state, x)
-    y, _ = method.quantize(NUMPY, case, x, parameters, state, True)
+    y, _ = OneGroup(method, case).quantize(x, parameters, state, True)
     ends = case.bits[pair], case.bits[max(pair - 1, 0)]
     assert any(np.array_equal(y, outcomes[b]) for b in ends)
 
@@ -43,7 +44,7 @@ def test_the_frequency_of_the_upper_candidate_is_its_share(share):
     draws = (np.arange(400) + 0.5) / 400  # evenly over all draws
     upper = 0
     for draw in draws:
-        y, _ = method.quantize(NUMPY, case, x, parameters, state | {"noise": draw}, True)
+        y, _ = OneGroup(method, case).quantize(x, parameters, state | {"noise": draw}, True)
         upper += np.array_equal(y, candidates(case, state, x)[8])
     assert upper / 400 == pytest.approx(share, abs=0.005)
 
@@ -61,7 +62,7 @@ def test_the_relaxed_choice_without_noise(temperature, expected):
     parameters, state = begin(Sdq(), case, x)
     parameters["share"] = np.float64(0.7)
     state |= {"temperature": np.float64(temperature), "noise": np.float64(0.5)}
-    Sdq().quantize(Recording(), case, x, parameters, state, True)
+    OneGroup(Sdq(), case).quantize(x, parameters, state, True, Recording())
     assert seen[0] == pytest.approx(expected, abs=1e-6)
 
 
@@ -84,10 +85,10 @@ def test_the_papers_quantizers_have_two_to_the_bits_levels_and_none_at_zero(quan
     method, case = Sdq(quantizer=quantizer), slot(bits=(1, 2, 4))
     parameters, state = begin(method, case, WEIGHT)
     state["pair"] = np.float32(1.0)
-    y, updates = method.quantize(NUMPY, case, WEIGHT, parameters, state, True)
+    y, updates = OneGroup(method, case).quantize(WEIGHT, parameters, state, True)
     np.testing.assert_allclose(np.unique(y), [-1, -1 / 3, 1 / 3, 1], atol=1e-6)
     assert updates["errors"].shape == (2,)
-    y, _ = method.quantize(NUMPY, case, np.zeros_like(WEIGHT), parameters, state, True)
+    y, _ = OneGroup(method, case).quantize(np.zeros_like(WEIGHT), parameters, state, True)
     assert np.all(np.isfinite(y))
 
 
@@ -99,7 +100,7 @@ def test_quantization_error_is_weighed_by_the_share():
     assert sums == {2: pytest.approx(0.21), 3: pytest.approx(0.0322222)}
     state = {"errors": np.array([sums[3], sums[2]])}
     case = slot(bits=(2, 3), shape=(3,))
-    loss = Sdq(error_weight=1.0).regularization(NUMPY, case, x, {"share": np.float64(0.7)}, state)
+    loss = OneGroup(Sdq(error_weight=1.0), case).regularization(x, {"share": np.float64(0.7)}, state)
     assert loss == pytest.approx(0.0855556, abs=1e-7)
 
 
@@ -108,7 +109,7 @@ def test_errors_of_both_ends_are_measured_relative_to_the_weight():
     parameters, state = begin(Sdq(), case, x)
     state["pair"] = np.float32(1.0)
     outcomes = candidates(case, state, x)
-    _, updates = Sdq().quantize(NUMPY, case, x, parameters, state, True)
+    _, updates = OneGroup(Sdq(), case).quantize(x, parameters, state, True)
     expected = [np.mean((outcomes[b] - x) ** 2) / np.mean(x**2) for b in (3, 2)]
     np.testing.assert_allclose(updates["errors"], expected, rtol=1e-5)
 
@@ -120,10 +121,10 @@ def test_a_share_that_sinks_moves_the_pair_down_for_good_and_stops_at_the_last()
     bits, shares = [], []
     for step in range(400):
         state = at(method, case, state, Progress(step, 1000, 1000))
-        bits.append(float(method.expected_bits(NUMPY, case, parameters, state)))
+        bits.append(float(OneGroup(method, case).expected_bits(parameters, state)))
         shares += [float(parameters["share"])] if state["pair"] > 0 else []
         moved = {"share": parameters["share"] - np.float32(1e-3)}
-        parameters, updates = method.after_step(NUMPY, case, moved, parameters, state)
+        parameters, updates = OneGroup(method, case).after_step(moved, parameters, state)
         state |= updates
     assert state["pair"] == 0
     assert bits[-1] == 2
@@ -139,7 +140,7 @@ def test_a_share_stays_within_zero_and_one(direction):
     state["pair"] = np.float32(0)
     for _ in range(300):
         moved = {"share": parameters["share"] + np.float32(direction * 100)}
-        parameters, updates = Sdq().after_step(NUMPY, case, moved, parameters, state)
+        parameters, updates = OneGroup(Sdq(), case).after_step(moved, parameters, state)
         state |= updates
         assert 0 < parameters["share"] < 1
 
@@ -151,9 +152,9 @@ def test_steps_follow_a_weight_that_grows_or_shrinks(seed, scale):
     for case in (slot(bits=(2, 4), shape=x.shape), slot(bits=(4,), shape=x.shape, axis=0)):
         parameters, state = begin(Sdq(), case, x)
         for _ in range(12):
-            _, updates = Sdq().quantize(NUMPY, case, (x * scale).astype(np.float32), parameters, state, True)
+            _, updates = OneGroup(Sdq(), case).quantize((x * scale).astype(np.float32), parameters, state, True)
             state |= updates
-        for b, steps in zip(case.bits, np.asarray(state["steps"], float), strict=True):
+        for b, steps in zip(case.bits, np.asarray(state["steps"], float).T, strict=True):
             best = search_threshold(x * scale, b, axis=case.axis)
             for got, wanted in zip(case.grid(b, steps).exponents, best.exponents, strict=True):
                 assert abs(got - wanted) <= 1  # a neighbour of nearly equal error
@@ -168,12 +169,12 @@ def test_by_kernel_each_channel_has_its_own_bits_and_the_grid_the_largest():
     own = np.array([3, 3, 2, 0, 0, 1])
     grid = method.harden(case, parameters, state)
     assert grid.bits == case.bits[3]
-    np.testing.assert_array_equal(grid.steps, state["steps"][own, np.arange(6)])
+    np.testing.assert_array_equal(grid.steps, state["steps"][np.arange(6), own])
     state["frozen"] = np.float32(1)
-    bits = method.expected_bits(NUMPY, case, parameters, state)
-    np.testing.assert_array_equal(bits, np.array(case.bits)[own])
-    assert method.noise_shape(case) == (6,)
-    assert Sdq().noise_shape(case) == ()
+    bits = OneGroup(method, case).expected_bits(parameters, state)
+    assert bits == np.array(case.bits)[own].mean(dtype=np.float32)
+    assert OneGroup(method, case).noise_shape() == (6,)
+    assert OneGroup(Sdq(), case).noise_shape() == ()
 
 
 def test_average_bits_are_weighed_by_elements():
@@ -186,10 +187,10 @@ def test_average_bits_are_weighed_by_elements():
 def test_bins_are_regularized_at_fixed_bits_only():
     fixed, x = CASES["one-candidate"]
     parameters, state = begin(Sdq(bin_weight=0.1), fixed, x)
-    loss = Sdq(bin_weight=0.1).regularization(NUMPY, fixed, x, parameters, state)
+    loss = OneGroup(Sdq(bin_weight=0.1), fixed).regularization(x, parameters, state)
     on_grid = Sdq().harden(fixed, parameters, state).project(x)
     assert loss > 0
-    assert Sdq(bin_weight=0.1).regularization(NUMPY, fixed, on_grid, parameters, state) == 0
-    assert Sdq().regularization(NUMPY, fixed, x, parameters, state) is None
+    assert OneGroup(Sdq(bin_weight=0.1), fixed).regularization(on_grid, parameters, state) == 0
+    assert OneGroup(Sdq(), fixed).regularization(x, parameters, state) is None
     for quantizer in ("dorefa", "entropy"):
-        assert Sdq(bin_weight=0.1, quantizer=quantizer).regularization(NUMPY, fixed, x, parameters, state) > 0
+        assert OneGroup(Sdq(bin_weight=0.1, quantizer=quantizer), fixed).regularization(x, parameters, state) > 0

@@ -8,7 +8,8 @@ import numpy as np
 
 from mpq_plugins.capabilities import Candidate
 from mpq_plugins.histogram import Histogram
-from mpq_plugins.ops import NUMPY
+from mpq_plugins.testing.one_group import OneGroup
+from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.method import NOISE, Progress, TrainingMethod
 from mpq_plugins.training.slot import Slot
 
@@ -50,7 +51,7 @@ def begin(method: TrainingMethod, case: Slot, x: np.ndarray, progress: Progress 
     """Parameters and state at the start, with controls and noise of one half."""
     start = method.start(case, of_activation(x) if case.kind == "activation" else x)
     state: dict[str, Any] = {name: np.asarray(value) for name, value in start.state.items()}
-    shape = method.noise_shape(case)
+    shape = OneGroup(method, case).noise_shape()
     if shape is not None:
         state[NOISE] = np.full(shape, 0.5, np.float32)
     parameters = {name: np.asarray(value) for name, value in start.parameters.items()}
@@ -59,26 +60,27 @@ def begin(method: TrainingMethod, case: Slot, x: np.ndarray, progress: Progress 
 
 def at(method: TrainingMethod, case: Slot, state: dict, progress: Progress) -> dict:
     """The state at another point of the schedule."""
-    controls = method.controls(case, progress)
+    controls = method.controls(Bank.of([case]), progress)
     return state | {name: np.asarray(value, dtype=np.float32) for name, value in controls.items()}
 
 
 def wander(method: TrainingMethod, case: Slot, x: np.ndarray, steps: int, seed: int) -> tuple[dict, dict]:
     """Parameters and state after an optimizer that moves everything at random."""
     random = np.random.default_rng(seed)
+    one = OneGroup(method, case)
     parameters, state = begin(method, case, x)
     drift = {name: random.standard_normal(np.shape(value)) for name, value in parameters.items()}
     for step in range(steps):
         state = at(method, case, state, Progress(step, steps, steps))
         if NOISE in state:
             state[NOISE] = random.random(state[NOISE].shape).astype(np.float32)
-        _, updates = method.quantize(NUMPY, case, x, parameters, state, True)
+        _, updates = one.quantize(x, parameters, state, True)
         state |= updates
         previous = parameters
         moved = {
             name: (v + 0.01 * (drift[name] + random.standard_normal(np.shape(v)))).astype(np.float32)
             for name, v in previous.items()
         }
-        new, updates = method.after_step(NUMPY, case, moved, previous, state)
+        new, updates = one.after_step(moved, previous, state)
         parameters, state = moved | dict(new), state | dict(updates)
     return parameters, at(method, case, state, Progress(steps, steps, steps))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,38 +80,53 @@ class ExpectedCosts:
             ),
         )
 
-    def spent(self, ops: Ops, expected: Mapping[str, Array]) -> tuple[Spent, ...]:
-        """What every limited resource costs. expected: the bits of every slot, scalars with gradient."""
+    def tables(self) -> dict[str, NDArray[Any]]:
+        """The constants that ``spent`` takes, which a host keeps where its model is."""
+        found: dict[str, NDArray[Any]] = {"bits": self.bits, "below": self.gaps[0], "above": self.gaps[1]}
+        for table in self.resources:
+            found |= {f"constant {table.name}": table.constant, f"single {table.name}": table.single}
+            if table.pair_rows:
+                ends = np.asarray(table.pair_slots, np.int64)
+                found |= {f"first {table.name}": ends[:, 0], f"second {table.name}": ends[:, 1]}
+                found[f"pairs {table.name}"] = table.pair_costs
+                found[f"in row {table.name}"] = np.eye(len(table.constant))[list(table.pair_rows)]
+        return found
+
+    def spent(self, ops: Ops, expected: Array, tables: Mapping[str, Array]) -> tuple[Spent, ...]:
+        """What every limited resource costs. expected: the bits of every slot, [slots], with gradient.
+
+        tables: of ``tables()``, floats in the type of expected.
+        """
         if not self.resources:
             return ()
-        now = ops.stack([expected[name] for name in self.slots])
-        shares = self._shares(ops, now)
+        shares = self._shares(ops, expected, tables)
         return tuple(
-            Spent(table.name, self._cost(ops, table, shares), table.limit, table.float_cost) for table in self.resources
+            Spent(table.name, _cost(ops, table, shares, tables), table.limit, table.float_cost)
+            for table in self.resources
         )
 
-    def _shares(self, ops: Ops, now: Array) -> Array:
+    def _shares(self, ops: Ops, now: Array, tables: Mapping[str, Array]) -> Array:
         """How much of each candidate the expected bits hold, [slots, candidates]; rows sum to one.
 
         At a candidate, where the cost has a corner, the gradient is that of the interval below.
         """
-        left = self._shares_at(ops, now - BESIDE_CORNER)
-        return ops.stop_gradient(self._shares_at(ops, now)) + (left - ops.stop_gradient(left))
+        left = _shares_at(ops, now - BESIDE_CORNER, tables)
+        return ops.stop_gradient(_shares_at(ops, now, tables)) + (left - ops.stop_gradient(left))
 
-    def _shares_at(self, ops: Ops, now: Array) -> Array:
-        below, above = (ops.array(gap, now) for gap in self.gaps)
-        distance = now[:, None] - ops.array(self.bits, now)
-        return ops.relu(1.0 - ops.relu(distance) / above - ops.relu(-distance) / below)
 
-    def _cost(self, ops: Ops, table: ResourceTable, shares: Array) -> Array:
-        rows = ops.array(table.constant, shares) + ops.sum(ops.array(table.single, shares) * shares[None], (1, 2))
-        if table.pair_rows:
-            first = ops.take(shares, [a for a, _ in table.pair_slots])
-            second = ops.take(shares, [b for _, b in table.pair_slots])
-            products = first[:, :, None] * second[:, None, :] * ops.array(table.pair_costs, shares)
-            in_row = np.eye(len(table.constant))[list(table.pair_rows)]
-            rows = rows + ops.sum(ops.sum(products, (1, 2))[:, None] * ops.array(in_row, shares), 0)
-        return ops.max(rows)
+def _shares_at(ops: Ops, now: Array, tables: Mapping[str, Array]) -> Array:
+    distance = ops.reshape(now, [-1, 1]) - tables["bits"]
+    return ops.relu(1.0 - ops.relu(distance) / tables["above"] - ops.relu(-distance) / tables["below"])
+
+
+def _cost(ops: Ops, table: ResourceTable, shares: Array, tables: Mapping[str, Array]) -> Array:
+    rows = tables[f"constant {table.name}"] + ops.sum(tables[f"single {table.name}"] * shares[None], (1, 2))
+    if table.pair_rows:
+        first = ops.gather(shares, tables[f"first {table.name}"])
+        second = ops.gather(shares, tables[f"second {table.name}"])
+        products = first[:, :, None] * second[:, None, :] * tables[f"pairs {table.name}"]
+        rows = rows + ops.sum(ops.sum(products, (1, 2))[:, None] * tables[f"in row {table.name}"], 0)
+    return ops.max(rows)
 
 
 def _gaps(bits: Numbers, sizes: Sequence[int]) -> tuple[Numbers, Numbers]:

@@ -6,12 +6,14 @@ published quantizers these functions restate. Exponents here are those of the ST
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins.ops import Array, Ops
+from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.slot import Slot
 
 EPSILON = 1e-7
@@ -21,76 +23,107 @@ SMALLEST = -40
 """Exponent of an all-zero tensor, and the least that any gets."""
 
 
-def squared_error(ops: Ops, slot: Slot, x: Array, exponent: Array, bits: int, importance: Array | None) -> Array:
-    """Sum of squared rounding error, weighted by importance (of x's shape), [] or [channels]."""
-    step = slot.spread(ops, ops.exp2(exponent))
-    error = x - ops.fake_quantize(x, step, slot.low(bits), slot.high(bits))
+@dataclass(frozen=True)
+class Weights:
+    """The weights of a bank at its fixed bits. x: [elements]. Exponents are [channels]; so is what is added up."""
+
+    ops: Ops
+    bank: Bank
+    x: Array
+
+    def by_element(self, values: Array) -> Array:
+        """[channels] for every element."""
+        return self.bank.spread(self.ops, values, "channel", "element")
+
+    def total(self, values: Array) -> Array:
+        """[elements] added up by channel."""
+        return self.bank.total(self.ops, values, "element", "channel")
+
+    def mean(self, values: Array) -> Array:
+        """[elements], their mean by channel."""
+        return self.bank.mean(self.ops, values, "element", "channel")
+
+    @property
+    def codes(self) -> tuple[int, int]:
+        """Lowest and highest code."""
+        return self.bank.layout.codes[-1]
+
+    def quantized(self, step: Array) -> Array:
+        """x by a step for each element."""
+        return self.ops.fake_quantize(self.x, step, *self.codes)
+
+
+def squared_error(weights: Weights, exponent: Array, importance: Array | None) -> Array:
+    """Sum of squared rounding error, weighted by importance ([elements])."""
+    error = weights.x - weights.quantized(weights.by_element(weights.ops.exp2(exponent)))
     squares = error * error if importance is None else importance * error * error
-    return ops.sum(squares, slot.other_axes)
+    return weights.total(squares)
 
 
-def lower_error_of_two(ops: Ops, slot: Slot, x: Array, exponent: Array, bits: int, importance: Array | None) -> Array:
+def lower_error_of_two(weights: Weights, exponent: Array, importance: Array | None) -> Array:
     """Round-to-Lower-MSQE: floor or ceiling of a real exponent, whichever has the lower error; a tie goes up."""
+    ops = weights.ops
     low, high = ops.floor(exponent), -ops.floor(-exponent)
-    below = squared_error(ops, slot, x, low, bits, importance) < squared_error(ops, slot, x, high, bits, importance)
+    below = squared_error(weights, low, importance) < squared_error(weights, high, importance)
     return ops.where(below, low, high)
 
 
 def least_squares(
-    ops: Ops,
-    slot: Slot,
-    x: Array,
-    exponent: Array,
-    bits: int,
-    importance: Array | None,
-    iterations: int = 3,
-    line_range: int = 6,
+    weights: Weights, exponent: Array, importance: Array | None, iterations: int = 3, line_range: int = 6
 ) -> Array:
     """The exponent of least squared error near ``exponent``: alternating least squares, then a line search.
 
     iterations: of the alternation between codes and step, which the projection to powers of two may
     leave at a wrong one. line_range: exponents tried around the best, half on either side.
     """
+    ops, x = weights.ops, weights.x
     best = exponent
-    least = squared_error(ops, slot, x, best, bits, importance)
+    least = squared_error(weights, best, importance)
     now = best
     for _ in range(iterations):
-        step = slot.spread(ops, ops.exp2(now))
-        codes = ops.fake_quantize(x, step, slot.low(bits), slot.high(bits)) / step
+        step = weights.by_element(ops.exp2(now))
+        codes = weights.quantized(step) / step
         weighted = codes if importance is None else importance * codes
-        ratio = ops.mean(weighted * x, slot.other_axes) / (ops.mean(weighted * codes, slot.other_axes) + EPSILON)
+        ratio = weights.mean(weighted * x) / (weights.mean(weighted * codes) + EPSILON)
         now = ops.maximum(ops.round(ops.log2(ops.maximum(ratio, 0.0) + EPSILON)), float(SMALLEST))
-        error = squared_error(ops, slot, x, now, bits, importance)
+        error = squared_error(weights, now, importance)
         better = error < least
         best, least = ops.where(better, now, best), ops.where(better, error, least)
     centre = best
     reach = line_range // 2
     for offset in (o for o in range(-reach, reach + 1) if o):
         tried = ops.maximum(centre + float(offset), float(SMALLEST))
-        error = squared_error(ops, slot, x, tried, bits, importance)
+        error = squared_error(weights, tried, importance)
         better = error < least
         best, least = ops.where(better, tried, best), ops.where(better, error, least)
     return best
 
 
-def within_deviations(ops: Ops, slot: Slot, x: Array, sigma: float) -> Array:
+def within_deviations(weights: Weights, sigma: float) -> Array:
     """1 where |x| is at most sigma standard deviations of its tensor or channel, else 0."""
-    mean = slot.spread(ops, ops.mean(x, slot.other_axes))
-    deviation = ops.sqrt(ops.mean((x - mean) * (x - mean), slot.other_axes))
-    return ops.cast(ops.abs(x) <= sigma * slot.spread(ops, deviation), x)
+    ops, x = weights.ops, weights.x
+    centred = x - weights.by_element(weights.mean(x))
+    deviation = ops.sqrt(weights.mean(centred * centred))
+    return ops.cast(ops.abs(x) <= weights.by_element(sigma * deviation), x)
 
 
-def within_range(ops: Ops, slot: Slot, x: Array, exponent: Array, bits: int) -> Array:
+def within_range(weights: Weights, exponent: Array) -> Array:
     """1 where x lies within the range of codes at the (real) exponent, else 0."""
-    limit = ops.exp2(exponent) * (slot.high(bits) + 0.5)
-    return ops.cast(ops.abs(x) <= slot.spread(ops, limit), x)
+    limit = weights.ops.exp2(exponent) * (weights.codes[1] + 0.5)
+    return weights.ops.cast(weights.ops.abs(weights.x) <= weights.by_element(limit), weights.x)
 
 
-def moved_moments(ops: Ops, slot: Slot, x: Array, gradient: Array, moments: Array, exponent: Array, bits: int) -> Array:
-    """The moving average of squared upstream gradients, those of clipped elements counted as 0."""
-    codes = ops.round(x / slot.spread(ops, ops.exp2(exponent)))
-    inside = ops.cast((codes >= slot.low(bits)) & (codes <= slot.high(bits)), x)
-    return DECAY_MOMENTS * moments + (1.0 - DECAY_MOMENTS) * inside * gradient * gradient
+def moved_moments(weights: Weights, gradient: Array, moments: Array, exponent: Array) -> Array:
+    """The moving average of squared upstream gradients, those of clipped elements counted as 0.
+
+    An overflow, as a scaled loss in half precision has it now and then, moves nothing.
+    """
+    ops = weights.ops
+    low, high = weights.codes
+    codes = ops.round(weights.x / weights.by_element(ops.exp2(exponent)))
+    inside = ops.cast((codes >= low) & (codes <= high), weights.x)
+    moved = DECAY_MOMENTS * moments + (1.0 - DECAY_MOMENTS) * inside * gradient * gradient
+    return ops.where(moved < float("inf"), moved, moments)
 
 
 def largest(slot: Slot, x: NDArray[Any]) -> NDArray[np.float64]:

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins.grid import Grid
 from mpq_plugins.ops import Array, Ops
+from mpq_plugins.training.bank import Bank
+from mpq_plugins.training.grids import Grids
+from mpq_plugins.training.layout import Extent
 from mpq_plugins.training.slot import Observed, Slot
 
 Arrays = Mapping[str, Array]
@@ -70,6 +72,11 @@ class TrainingMethod:
     Subclass it as a frozen dataclass whose fields are hyper-parameters, give ``name``, ``summary`` and
     ``paper``, and override what the paper changes. What is here trains at fixed bits and does nothing else.
 
+    What is asked once is asked of each group, in NumPy: start, settled_bits, preferences, harden. What is
+    asked at every step is asked of a bank: every array has the rows of all its groups along its first axis,
+    and what a row stands for is its extent (layout.Extent), which ``extents`` names for each parameter and
+    each piece of state. A bank of three groups gives what three banks of one do, in any order.
+
     parameters and state are mappings from names to arrays of the framework; functions that return
     ``updates`` return new values of some of the state, and the adapter stores them.
     Everything in ``controls`` becomes state too, as scalars, before the first step and after each.
@@ -82,10 +89,12 @@ class TrainingMethod:
     searches_bits: ClassVar[bool] = False
     """Whether it chooses among several candidate bit-widths."""
     needs_gradient: ClassVar[bool] = False
-    """Whether ``after_backward`` wants the upstream gradient of the quantized tensor."""
+    """Whether ``after_backward`` wants the upstream gradients of the quantized weights."""
+
+    # of one group, once
 
     def start(self, slot: Slot, observed: Observed) -> Start:
-        """Parameters and state before the first step.
+        """Parameters and state before the first step, each of the group's own shape for its extent.
 
         observed: the weight itself, or a Histogram of the activation. Raises NonFiniteValues; an
         all-zero tensor is legal.
@@ -99,57 +108,6 @@ class TrainingMethod:
         """
         return {}
 
-    def noise_shape(self, slot: Slot) -> tuple[int, ...] | None:
-        """Shape of the uniform [0, 1) draws that ``quantize`` finds in ``state["noise"]``; None for none.
-
-        The adapter draws them once for each step, the same on every replica.
-        """
-        return None
-
-    def controls(self, slot: Slot, progress: Progress) -> Mapping[str, float]:
-        """What the schedule prescribes at this point, by name."""
-        return {}
-
-    def quantize(
-        self, ops: Ops, slot: Slot, x: Array, parameters: Arrays, state: Arrays, training: bool
-    ) -> tuple[Array, Arrays]:
-        """The tensor on its grid of the moment, and updates of the state (training only).
-
-        training False: deterministic, and exactly the grid that ``harden`` returns.
-        """
-        raise NotImplementedError
-
-    def expected_bits(self, ops: Ops, slot: Slot, parameters: Arrays, state: Arrays) -> Array:
-        """Bits of the moment, with gradient: a scalar, or [channels] where channels differ."""
-        like = next(iter(parameters.values()), next(iter(state.values()), np.float32(0)))
-        return ops.array(float(slot.bits[-1]), like)
-
-    def regularization(self, ops: Ops, slot: Slot, x: Array, parameters: Arrays, state: Arrays) -> Array | None:
-        """A loss term of one weight; None for none."""
-        return None
-
-    def penalty(self, ops: Ops, spent: Sequence[Spent], state: Arrays) -> Array:
-        """The loss term of the budget: zero, with zero gradient, while every cost is within its limit.
-
-        state: the controls of the moment.
-        """
-        return 0.0
-
-    def after_backward(
-        self, ops: Ops, slot: Slot, x: Array, gradient: Array, parameters: Arrays, state: Arrays
-    ) -> Arrays:
-        """Updates of the state from the gradient at the quantized tensor (needs_gradient)."""
-        return {}
-
-    def after_step(
-        self, ops: Ops, slot: Slot, parameters: Arrays, previous: Arrays, state: Arrays
-    ) -> tuple[Arrays, Arrays]:
-        """New parameters and updates of the state after the optimizer's step: projections, transitions.
-
-        previous: the parameters as they were after the last call. Only what changes is returned.
-        """
-        return {}, {}
-
     def preferences(self, slot: Slot, parameters: Numbers, state: Numbers) -> Mapping[int, float]:
         """For each candidate, what one element would lose by it beside the method's own choice, which costs 0.
 
@@ -161,6 +119,107 @@ class TrainingMethod:
         """The grid at which training stands; ``bits`` to ask for another width than the method's own choice."""
         raise NotImplementedError
 
-    def gradient_scale(self, slot: Slot) -> float:
-        """Learning rate of this slot's parameters, as a multiple of the network's."""
+    def gradient_scale(self, bank: Bank) -> float:
+        """Learning rate of this bank's parameters, as a multiple of the network's."""
         return 1.0
+
+    # of a bank, once
+
+    def extents(self, bank: Bank) -> Mapping[str, Extent]:
+        """What the rows of each parameter and of each piece of state stand for, by name.
+
+        Beyond its extent an array may have further axes, as long in every group of the bank.
+        """
+        return {}
+
+    def constants(self, bank: Bank) -> Numbers:
+        """Arrays that the functions below find among the state, and that nobody changes or saves."""
+        return {}
+
+    def noise(self, bank: Bank) -> tuple[Extent, tuple[int, ...]] | None:
+        """Extent and further axes of the uniform [0, 1) draws in ``state["noise"]``; None for none.
+
+        They are a function of seed, group, row and step (training.noise), so the same on every replica.
+        """
+        return None
+
+    def follows_weights(self, bank: Bank) -> bool:
+        """Whether ``grids`` and ``after_backward`` read the weights of a bank in training."""
+        return False
+
+    def regularizes_weights(self, bank: Bank) -> bool:
+        """Whether ``regularization`` reads the weights of a bank."""
+        return False
+
+    def has_own_quantizer(self, bank: Bank) -> bool:
+        """Whether ``quantize_tensor`` stands in for the one primitive, ops.fake_quantize."""
+        return False
+
+    # of a bank, at every step
+
+    def controls(self, bank: Bank, progress: Progress) -> Mapping[str, float]:
+        """What the schedule prescribes at this point, by name."""
+        return {}
+
+    def grids(
+        self, ops: Ops, bank: Bank, x: Array, parameters: Arrays, state: Arrays, training: bool
+    ) -> tuple[Sequence[Grids], Arrays]:
+        """The grids of the moment, and updates of the state (training only).
+
+        x: the weights, [elements], without gradient, where ``follows_weights`` and training; else None.
+        Several grids: a tensor is the sum of what each makes of it, times its share.
+        training False: deterministic, one grid, and exactly the one that ``harden`` returns.
+        """
+        raise NotImplementedError
+
+    def quantize_tensor(self, ops: Ops, x: Array, grid: Grids) -> Array:
+        """One tensor on one grid, whose arrays broadcast against it (has_own_quantizer)."""
+        raise NotImplementedError
+
+    def expected_bits(self, ops: Ops, bank: Bank, parameters: Arrays, state: Arrays) -> Array:
+        """Bits of the moment, with gradient, [groups]: the mean where channels differ."""
+        return bank.most_bits
+
+    def regularization(self, ops: Ops, bank: Bank, x: Array, parameters: Arrays, state: Arrays) -> Array | None:
+        """A loss term of the weights of a bank; None for none. x: the weights, [elements] (regularizes_weights)."""
+        return None
+
+    def penalty(self, ops: Ops, spent: Sequence[Spent], state: Arrays) -> Array:
+        """The loss term of the budget: zero, with zero gradient, while every cost is within its limit.
+
+        state: the controls of the moment.
+        """
+        return 0.0
+
+    def after_backward(
+        self, ops: Ops, bank: Bank, x: Array, gradient: Array, parameters: Arrays, state: Arrays
+    ) -> Arrays:
+        """Updates of the state from the gradients at the quantized weights, [elements] (needs_gradient)."""
+        return {}
+
+    def after_step(
+        self, ops: Ops, bank: Bank, parameters: Arrays, previous: Arrays, state: Arrays
+    ) -> tuple[Arrays, Arrays]:
+        """New parameters and updates of the state after the optimizer's step: projections, transitions.
+
+        previous: the parameters as they were after the last call. Only what changes is returned.
+        """
+        return {}, {}
+
+
+def check_contract(method: TrainingMethod) -> str | None:
+    """What in a method is of a contract that no longer is, in words; None where nothing is.
+
+    >>> class Old(TrainingMethod):
+    ...     def quantize(self, ops, slot, x, parameters, state, training): ...
+    >>> check_contract(Old())
+    "its quantize() is no longer called: return the bank's grids from grids() (docs/writing-a-method.md)"
+    """
+    old = {
+        "quantize": "return the bank's grids from grids()",
+        "noise_shape": "return extent and further axes from noise()",
+    }
+    for name, instead in old.items():
+        if callable(getattr(type(method), name, None)):
+            return f"its {name}() is no longer called: {instead} (docs/writing-a-method.md)"
+    return None

@@ -14,12 +14,11 @@ from mpq_plugins.errors import MPQError
 from mpq_plugins.grid import Grid
 from mpq_plugins.inventory import Inventory, Site
 from mpq_plugins.latency_table import LatencyTable
-from mpq_plugins.ops import Array, Ops
 from mpq_plugins.problem import Bits, candidates_for
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.targets import Target
 from mpq_plugins.training.expected_costs import ExpectedCosts
-from mpq_plugins.training.method import Numbers, Spent, TrainingMethod
+from mpq_plugins.training.method import Numbers, TrainingMethod, check_contract
 from mpq_plugins.training.slot import Slot
 
 WEIGHTS_ONLY = frozenset({"weight_bytes", "average_weight_bits"})
@@ -94,10 +93,6 @@ class TrainingPlan:
         plan.choose({name: dict.fromkeys(slot.bits, 0.0) for name, slot in slots.items()})
         return plan
 
-    def spent(self, ops: Ops, expected_bits: Mapping[str, Array]) -> tuple[Spent, ...]:
-        """Every limited resource at the bits of the moment, by slot: scalars, or [channels]."""
-        return self.costs.spent(ops, {name: ops.mean(bits) for name, bits in expected_bits.items()})
-
     def choose(self, preferences: Mapping[str, Mapping[int, float]]) -> tuple[dict[str, int], dict[str, str], Any]:
         """The bits of every slot, reasons, and the allocation (None without a budget).
 
@@ -142,6 +137,9 @@ def trainable(method: str | TrainingMethod) -> TrainingMethod:
     if not isinstance(found, TrainingMethod):
         known = [name for name, m in plugins.methods().items() if isinstance(getattr(m, "training", m), TrainingMethod)]
         raise MPQError(f"method {getattr(found, 'name', found)!r} does not train; those that do are {', '.join(known)}")
+    wrong = check_contract(found)
+    if wrong:
+        raise MPQError(f"method {found.name!r}: {wrong}")
     return found
 
 

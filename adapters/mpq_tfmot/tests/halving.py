@@ -10,6 +10,7 @@ import numpy as np
 
 from mpq_plugins.hookspecs import hookimpl
 from mpq_plugins.thresholds import search_threshold
+from mpq_plugins.training.grids import Grids
 from mpq_plugins.training.method import NOISE, Start, TrainingMethod
 
 
@@ -32,27 +33,40 @@ class Halving(TrainingMethod):
         state = {"steps": np.array(steps), "forwards": 0.0, "backwards": 0.0, "noises": 0.0, "frozen": 0.0}
         return Start({"wish": np.float32(slot.bits[-1])}, state)
 
-    def noise_shape(self, slot):
-        return (3,)
+    def extents(self, bank):
+        return dict.fromkeys(("wish", "steps", "forwards", "backwards", "noises", "frozen"), "group")
 
-    def controls(self, slot, progress) -> Mapping[str, float]:
+    def noise(self, bank):
+        return "group", (3,)
+
+    def follows_weights(self, bank):
+        return bank.kind == "weight"
+
+    def regularizes_weights(self, bank):
+        return bank.kind == "weight"
+
+    def controls(self, bank, progress) -> Mapping[str, float]:
         return {"fraction": progress.fraction}
 
-    def quantize(self, ops, slot, x, parameters, state, training):
-        chosen = self._chosen(ops, slot, parameters["wish"])
-        step = ops.sum(chosen * state["steps"])
-        high = ops.sum(chosen * ops.array([float(slot.high(b)) for b in slot.bits], chosen))
-        low = ops.sum(chosen * ops.array([float(slot.low(b)) for b in slot.bits], chosen))
-        updates = {"forwards": state["forwards"] + 1.0}
-        if training:
-            updates["noises"] = state["noises"] + ops.sum(state[NOISE])
-        return ops.fake_quantize(x, step, low, high), updates if training else {}
+    def grids(self, ops, bank, x, parameters, state, training):
+        distance = ops.abs(
+            ops.reshape(parameters["wish"], [-1, 1]) - ops.array([float(b) for b in bank.bits], bank.low)
+        )
+        chosen = ops.one_hot(ops.argmax(-ops.stop_gradient(distance)), len(bank.bits), bank.low)
+        step, low, high = (ops.sum(chosen * values, axis=-1) for values in (state["steps"], bank.low, bank.high))
+        grids = [Grids(step, low, high, "group", "group")]
+        if not training:
+            return grids, {}
+        return grids, {
+            "forwards": state["forwards"] + 1.0,
+            "noises": state["noises"] + ops.sum(state[NOISE], axis=-1),
+        }
 
-    def expected_bits(self, ops, slot, parameters, state):
+    def expected_bits(self, ops, bank, parameters, state):
         return parameters["wish"]
 
-    def regularization(self, ops, slot, x, parameters, state):
-        return 1e-3 * ops.mean(x * x)
+    def regularization(self, ops, bank, x, parameters, state):
+        return None if x is None else 1e-3 * ops.sum(bank.mean(ops, x * x, "element", "group"))
 
     def penalty(self, ops, spent, state):
         total = 0.0
@@ -60,11 +74,11 @@ class Halving(TrainingMethod):
             total = total + ops.relu(resource.cost / resource.limit - 1.0)
         return total
 
-    def after_backward(self, ops, slot, x, gradient, parameters, state):
+    def after_backward(self, ops, bank, x, gradient, parameters, state):
         return {"backwards": state["backwards"] + 1.0}
 
-    def after_step(self, ops, slot, parameters, previous, state):
-        wish = ops.minimum(ops.maximum(parameters["wish"] - self.push, float(slot.bits[0])), float(slot.bits[-1]))
+    def after_step(self, ops, bank, parameters, previous, state):
+        wish = ops.minimum(ops.maximum(parameters["wish"] - self.push, float(bank.bits[0])), float(bank.bits[-1]))
         return {"wish": wish}, {}
 
     def preferences(self, slot, parameters, state):
@@ -75,12 +89,8 @@ class Halving(TrainingMethod):
         bits = bits or min(slot.bits, key=lambda b: abs(b - float(parameters["wish"])))
         return slot.grid(bits, float(np.asarray(state["steps"])[slot.bits.index(bits)]))
 
-    def gradient_scale(self, slot):
+    def gradient_scale(self, bank):
         return 10.0
-
-    def _chosen(self, ops, slot, wish):
-        distance = ops.abs(wish - ops.array([float(b) for b in slot.bits], wish))
-        return ops.one_hot(ops.argmax(-ops.stop_gradient(distance)), len(slot.bits), wish)
 
 
 @hookimpl

@@ -127,7 +127,13 @@ def test_every_other_function_is_numpys():
     np.testing.assert_array_equal(OPS.one_hot(OPS.argmax(tf.constant(x)), 4, x), NUMPY.one_hot(x.argmax(-1), 4, x))
     np.testing.assert_array_equal(OPS.sum(tf.constant(x), (0, 1)), tf.reduce_sum(x))
     assert OPS.array([1, 2], tf.constant(0.5)).dtype == OPS.cast(tf.constant([True]), x).dtype == tf.float32
-    np.testing.assert_array_equal(OPS.take(tf.constant(x), [2, 0]), x[[2, 0]])
+    np.testing.assert_array_equal(OPS.gather(tf.constant(x), tf.constant([2, 0])), x[[2, 0]])
+    counts = np.array([2, 1, 3])
+    repeated = NUMPY.repeat(x, counts, 6)
+    np.testing.assert_array_equal(OPS.repeat(tf.constant(x), tf.constant(counts), 6), repeated)
+    sums = NUMPY.segment_sum(repeated, counts)
+    np.testing.assert_array_equal(OPS.segment_sum(tf.constant(repeated), tf.constant(counts)), sums)
+    np.testing.assert_array_equal(OPS.move_axis(tf.constant(x), 1, 0), NUMPY.move_axis(x, 1, 0))
     assert OPS.uniform_like(tf.constant(x)).shape == (3, 4)
 
 

@@ -6,6 +6,8 @@ import tensorflow_model_optimization as tfmot
 
 from mpq_plugins import Budget
 from mpq_plugins.errors import InfeasibleBudget, ModelError, MPQError, NonFiniteValues, PluginError
+from mpq_plugins.ops import NUMPY
+from mpq_plugins.training import noise
 from mpq_tfmot import (
     QuantizeConfig,
     QuantizeScheme,
@@ -19,6 +21,7 @@ from mpq_tfmot import (
 from mpq_tfmot.hosted import hosted_model
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.quantizers import GridQuantizer
+from mpq_tfmot.tensor_bank import TensorBank
 from mpq_tfmot.tests.training import BATCH, FOLLOWS, SEARCHES, compiled, data, fit, network, quantized
 
 BITS = (2, 4, 8)
@@ -29,7 +32,7 @@ def by_site(model):
 
 
 def state(one, name):
-    return float(one.variables[f"state_{name}"].numpy())
+    return float(np.sum(one.variables[f"state_{name}"].numpy()))
 
 
 def wrapping(name):
@@ -46,8 +49,8 @@ def test_the_host_does_all_that_a_method_asks_for(halving):
     for site, one in by_site(model).items():
         trained = 4 if site.endswith("weight") else 2  # an activation starts after two steps
         assert state(one, "forwards") == trained
-        # nothing in front of the image learns, so that no gradient arrives there
-        assert state(one, "backwards") == (0 if site == "image" else trained)
+        # gradients of weights alone are shown to a method
+        assert state(one, "backwards") == (trained if site.endswith("weight") else 0)
         assert one.clock == 4
         assert state(one, "fraction") == 1.0
         assert 0.1 * trained < state(one, "noises") < 2.9 * trained
@@ -66,7 +69,11 @@ def test_the_draws_of_a_step_are_those_of_the_seed_the_site_and_the_step(halving
         quantizer = GridQuantizer((2, 4, 8), method=halving, seed=seed)
         variables = quantizer.build((None, 5), "output", wrapping(site))
         variables["clock"].assign(step)
-        return quantizer.arrays(variables)[1]["noise"].numpy().tolist()
+        host = TensorBank(halving, [quantizer.slot], seed)
+        (found,) = host.state([variables])["noise"].numpy().tolist()
+        own = noise.draws(NUMPY, noise.counters(host.plain, "group", (3,), seed), noise.step_key(step))
+        assert found == own[0].tolist()
+        return found
 
     first = draws(0, "relu", 3)
     assert draws(0, "relu", 3) == first
@@ -212,8 +219,8 @@ def test_the_history_goes_to_tensorboard(tmp_path, halving):
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_and_xla(dtype, halving):
-    quantizer = GridQuantizer((2, 4, 8), weight=False, method=halving, phase="training")
-    variables = quantizer.build((None, 5), "output", wrapping("relu"))
+    quantizer = GridQuantizer((2, 4, 8), weight=True, method=halving)
+    variables = quantizer.build((2, 5), "kernel", wrapping("fc"))
 
     @tf.function(jit_compile=True)
     def run(x):
@@ -225,11 +232,11 @@ def test_half_precision_and_xla(dtype, halving):
     x = tf.cast(np.linspace(-1, 1, 10).reshape(2, 5), dtype)
     y, gradient = run(x)
     assert y.dtype == gradient.dtype == tf.as_dtype(dtype)
-    step = float(variables["state_steps"][-1])
+    step = float(variables["state_steps"][0, -1])
     np.testing.assert_array_equal(
         tf.cast(y, tf.float32) / step, np.clip(np.rint(tf.cast(x, tf.float32) / step), -128, 127)
     )
-    assert float(variables["state_backwards"]) == 1
+    assert float(variables["state_backwards"][0]) == 1
 
 
 def test_a_model_of_mixed_precision_is_searched_and_converts_exactly(halving):
@@ -333,3 +340,28 @@ def test_two_methods_in_one_model_are_refused():
         model = tfmot.quantization.keras.quantize_apply(annotated, QuantizeScheme(method="hmq", weight_bits=BITS))
     with pytest.raises(MPQError, match="hmq, sdq"):
         fit(compiled(model), 1, SearchCallback(Budget(average_weight_bits=4)))
+
+
+def test_a_layer_that_is_frozen_stays_frozen_and_its_grid_is_found_all_the_same(halving):
+    model = network()
+    model.get_layer("fc").trainable = False
+    with quantize_scope():
+        annotated = tfmot.quantization.keras.quantize_annotate_model(model)
+        scheme = QuantizeScheme(method=halving.name, weight_bits=BITS, budget=Budget(average_weight_bits=4))
+        quantized_model = tfmot.quantization.keras.quantize_apply(annotated, scheme)
+    own = [v.name for v in quantized_model.trainable_variables if "move_" not in v.name]
+    assert own
+    assert not any(name.startswith("fc/") for name in own)
+    before = {v.name: v.numpy() for v in quantized_model.get_layer("quant_fc").layer.weights}
+    fit(compiled(quantized_model), 2, SearchCallback(Budget(average_weight_bits=4)))
+    assert all(np.array_equal(v.numpy(), before[v.name]) for v in quantized_model.get_layer("quant_fc").layer.weights)
+
+
+def test_variables_of_another_layout_are_refused_with_their_layer(halving):
+    wrapper = quantized(halving.name, BITS).get_layer("quant_fc")
+    store = {}
+    wrapper.save_own_variables(store)
+    wrapper.load_own_variables(store)
+    name = next(key for key in store if "parameter_wish" in key and "kernel" in key)
+    with pytest.raises(MPQError, match=r"layer 'quant_fc': .*parameter_wish has the shape \(\) .* and \(1,\) here"):
+        wrapper.load_own_variables({**store, name: np.float32(8)})

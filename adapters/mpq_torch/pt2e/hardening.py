@@ -40,5 +40,5 @@ def harden(prepared: fx.GraphModule) -> Recipe:
     sites = [replace(entry, grid=learned.get(entry.group or entry.site, entry.grid)) for entry in recipe.sites]
     for each in grids:
         assert each.quantizer is not None
-        each.quantizer.freeze(each.grid())
+        each.quantizer.freeze([each.grid()])
     return replace(recipe, sites=tuple(sites), method=grids[0].method.name)

@@ -14,12 +14,13 @@ from torchao.quantization.pt2e.quantizer import DerivedQuantizationSpec, Quantiz
 from mpq_plugins.capabilities import Candidate
 from mpq_plugins.grid import Grid
 from mpq_plugins.site_grid import SiteGrid
+from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.method import TrainingMethod
 from mpq_plugins.training.slot import Slot
 from mpq_torch.fake_quantize import PO2FakeQuantize
 from mpq_torch.grid_observers import GridObserver, GridPerChannelObserver, GridWeightObserver, OnGrid, zero_point_of
+from mpq_torch.training.grid_bank import GridBank
 from mpq_torch.training.learned_grid import LearnedGrid
-from mpq_torch.training.slot_quantizer import SlotQuantizer
 
 # torchao asks isinstance() of bases of its own; ours stand on torch.ao's, and do the same
 ObserverBase.register(OnGrid)
@@ -113,7 +114,7 @@ class TrainedGrid:
         kind = Candidate(grid.bits, grid.signed, grid.axis is not None, grid.narrow)
         slot = Slot(entry.site, entry.kind, entry.shape, (kind,), grid.axis)
         made = ShiftedInput if self.shifted else PO2FakeQuantize
-        return made.hosting(LearnedGrid.of(SlotQuantizer(self.method, slot)))
+        return made.hosting(LearnedGrid.of(GridBank(self.method, Bank.of([slot]))))
 
 
 def activation_spec(maker: FixedGrid | TrainedGrid) -> QuantizationSpec:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -19,25 +21,26 @@ TORCH = {"torch": conformance}
 class ByDeviation(MsqeTraining):
     """Scales by the arrays' own standard deviation, which torch divides by n - 1 and NumPy by n."""
 
-    def quantize(self, ops, slot, x, parameters, state, training):
-        y, updates = super().quantize(ops, slot, x, parameters, state, training)
-        return (y / (x.std() + 1.0) if training else y), updates
+    def grids(self, ops, bank, x, parameters, state, training):
+        (grid,), updates = super().grids(ops, bank, x, parameters, state, training)
+        return [replace(grid, step=grid.step / (x.std() + 1.0)) if training else grid], updates
 
 
 class OffInEvaluation(MsqeTraining):
     """Evaluates off the grid by a hair, on torch alone: less than rounding allows elsewhere."""
 
-    def quantize(self, ops, slot, x, parameters, state, training):
-        y, updates = super().quantize(ops, slot, x, parameters, state, training)
-        return y if training or isinstance(x, np.ndarray) else y * (1 + 1e-6), updates
+    def grids(self, ops, bank, x, parameters, state, training):
+        (grid,), updates = super().grids(ops, bank, x, parameters, state, training)
+        off = not training and not isinstance(grid.step, np.ndarray)
+        return [replace(grid, step=grid.step * (1 + 1e-6)) if off else grid], updates
 
 
-class Plain(MsqeTraining):
+class Plain(Hmq):
     """Calls NumPy on what may be a tensor."""
 
-    def quantize(self, ops, slot, x, parameters, state, training):
-        y, updates = super().quantize(ops, slot, x, parameters, state, training)
-        return np.clip(y, -1e9, 1e9), updates
+    def grids(self, ops, bank, x, parameters, state, training):
+        (grid,), updates = super().grids(ops, bank, x, parameters, state, training)
+        return [replace(grid, step=np.clip(grid.step, -1e9, 1e9))], updates
 
 
 class Numb(Hmq):

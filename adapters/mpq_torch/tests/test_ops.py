@@ -9,8 +9,8 @@ import torch
 from mpq_plugins.errors import MPQError
 from mpq_plugins.ops import NUMPY, fake_quantize_gradients
 from mpq_plugins.testing.gradient_cases import NOISY, gradient_cases
+from mpq_torch import rounding_passes
 from mpq_torch.ops import TORCH
-from mpq_torch.rounding_function import _AnyShape
 
 CASES = gradient_cases()
 
@@ -39,12 +39,13 @@ def test_the_primitive_has_the_values_and_gradients_of_the_reference(case):
 def test_the_way_for_any_shape_gives_what_the_way_for_one_step_gives():
     for case in CASES:
         if case.step.size == 1:
-            check(
-                case,
-                *value_and_gradients(
-                    case, lambda *a, rounding, delta, strict: _AnyShape.apply(*a, rounding, delta, strict)
-                ),
-            )
+            arrays = [torch.tensor(a) for a in (case.x, case.step, case.low, case.high)]
+            shapes = [list(a.shape) for a in arrays[1:]]
+            y = rounding_passes.forward(*arrays, *shapes, [])
+            options = (case.rounding, case.delta, case.strict)
+            upstream = torch.tensor(case.upstream)
+            found = rounding_passes.backward(upstream, arrays[0], y, *arrays[1:], *shapes, [], *options, [True] * 3)
+            check(case, y, found)
 
 
 def test_so_it_has_when_compiled():
@@ -192,7 +193,16 @@ def test_functions_over_axes_are_those_of_numpy():
     np.testing.assert_allclose(TORCH.softmax(t, 0), NUMPY.softmax(x, 0), rtol=1e-5)
     np.testing.assert_array_equal(TORCH.argmax(t), NUMPY.argmax(x, -1))
     np.testing.assert_array_equal(TORCH.one_hot(TORCH.argmax(t), 4, t), NUMPY.one_hot(np.argmax(x, -1), 4, x))
-    np.testing.assert_array_equal(TORCH.take(t, [2, 0]), NUMPY.take(x, [2, 0]))
+    rows = np.array([2, 0])
+    np.testing.assert_array_equal(TORCH.gather(t, torch.tensor(rows)), NUMPY.gather(x, rows))
+    counts = np.array([2, 1, 3])
+    repeated = NUMPY.repeat(x, counts, 6)
+    np.testing.assert_array_equal(TORCH.repeat(t, torch.tensor(counts), 6), repeated)
+    sums = NUMPY.segment_sum(repeated, counts)
+    np.testing.assert_allclose(sums, x * counts[:, None], rtol=1e-6)
+    np.testing.assert_array_equal(TORCH.segment_sum(torch.tensor(repeated), torch.tensor(counts)), sums)
+    np.testing.assert_array_equal(TORCH.concat([t, t]), NUMPY.concat([x, x]))
+    np.testing.assert_array_equal(TORCH.move_axis(t, 1, 0), NUMPY.move_axis(x, 1, 0))
     np.testing.assert_array_equal(TORCH.stack([t, t], 1), NUMPY.stack([x, x], 1))
     np.testing.assert_array_equal(TORCH.maximum(t, 0.5), NUMPY.maximum(x, 0.5))
     np.testing.assert_array_equal(TORCH.minimum(0.5, t), NUMPY.minimum(0.5, x))

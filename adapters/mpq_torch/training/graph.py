@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import getitem
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,15 @@ from torch import Tensor, fx, nn
 
 from mpq_plugins.errors import NonFiniteValues
 from mpq_plugins.histogram import Histogram
+from mpq_plugins.training.bank import banks_of
 from mpq_plugins.training.plan import TrainingPlan
-from mpq_plugins.training.slot import Slot
+from mpq_torch.training.batch_norms import BatchNorms
 from mpq_torch.training.float_layers import TRANSPOSED
-from mpq_torch.training.trained_layer import BatchNorms, TrainedLayer
+from mpq_torch.training.grid_bank import GridBank
+from mpq_torch.training.preparation import Completion, Preparation
+from mpq_torch.training.replay import repeating
+from mpq_torch.training.site_quantizer import SiteQuantizer
+from mpq_torch.training.trained_layer import TrainedLayer
 from mpq_torch.training.written import WrittenModel, norm_of
 
 KEEPS_VALUES = ("relu", "relu6", "clamp", "concat", "max_pool", "pad", "reshape")
@@ -24,9 +30,12 @@ KEEPS_VALUES = ("relu", "relu6", "clamp", "concat", "max_pool", "pad", "reshape"
 QUANTIZER_PREFIX = "mpq_quantizer_"
 
 
+PREPARATION, COMPLETION = "mpq_preparation", "mpq_completion"
+
+
 @dataclass(frozen=True)
 class TrainingGraph:
-    """graph: the module to train. layers: by path. quantizers: by slot.
+    """graph: the module to train. layers: by path. quantizers, banks: by slot, and all of them.
 
     float_model: the copy of the user's model whose parameters the layers share; None where a layer of
     the graph is none of its modules, so that the graph alone holds what is trained.
@@ -34,7 +43,10 @@ class TrainingGraph:
 
     graph: fx.GraphModule
     layers: Mapping[str, TrainedLayer]
-    quantizers: Mapping[str, nn.Module]
+    quantizers: Mapping[str, SiteQuantizer]
+    banks: Sequence[GridBank]
+    preparation: Preparation
+    completion: Completion
     float_model: nn.Module | None
 
 
@@ -42,12 +54,56 @@ def build(
     model: nn.Module,
     written: WrittenModel,
     plan: TrainingPlan,
-    new_quantizer: Callable[[Slot], nn.Module],
     batch_norms: BatchNorms,
+    seed: int,
 ) -> TrainingGraph:
-    """The graph of ``written``, which is changed in place; model: the user's, which is copied."""
+    """The graph of ``written``, which is changed in place; model: the user's, which is copied.
+
+    Its first node prepares the step (training.preparation) and hands every layer its weight and every
+    quantizer its grid; its last completes it with the statistics that the layers give beside their outputs.
+    """
     graph, own = written.graph, copy.deepcopy(model)
-    quantizers = {name: new_quantizer(slot) for name, slot in plan.slots.items()}
+    banks = [GridBank(plan.method, bank, seed) for bank in banks_of(list(plan.slots.values()))]
+    quantizers = {s.name: SiteQuantizer(bank, i) for bank in banks for i, s in enumerate(bank.plain.slots)}
+    layers, shared = _trained_layers(own, written, plan, quantizers, batch_norms)
+    by_slot = {plan.slot_of[f"{path}.weight"]: layer for path, layer in layers.items()}
+    owners = {site: node for site, node in written.owner_nodes.items() if plan.inventory[site].op not in KEEPS_VALUES}
+    active = {plan.slot_of[site]: quantizers[plan.slot_of[site]] for site in owners}
+    preparation = Preparation(banks, by_slot, active)
+    graph.add_submodule(PREPARATION, preparation)
+    nodes = graph.graph
+    first = next(node for node in nodes.nodes if node.op != "placeholder")
+    with nodes.inserting_before(first):
+        prepared = nodes.call_module(PREPARATION, ())
+        found = {name: nodes.call_function(getitem, (prepared, at)) for at, name in enumerate((*by_slot, *active))}
+    calls = _call_layers(graph, layers, {p: found[plan.slot_of[f"{p}.weight"]] for p in layers})
+    for site, node in owners.items():
+        slot = plan.slot_of[site]
+        path = QUANTIZER_PREFIX + slot.replace(".", "_")
+        graph.add_submodule(path, quantizers[slot])
+        node = calls.get(node, (node, None))[0]
+        with nodes.inserting_after(node):
+            call = nodes.call_module(path, (node, found[slot]))
+        node.replace_all_uses_with(call, delete_user_cb=lambda user, call=call: user is not call)
+    completion = Completion(preparation, [layers[str(node.target)] for node in calls])
+    graph.add_submodule(COMPLETION, completion)
+    output = next(node for node in nodes.nodes if node.op == "output")
+    with nodes.inserting_before(output):
+        completed = nodes.call_module(COMPLETION, (output.args[0], *(statistics for _, statistics in calls.values())))
+    output.args = (completed,)
+    nodes.lint()
+    graph.recompile()
+    return TrainingGraph(graph, layers, quantizers, banks, preparation, completion, own if shared else None)
+
+
+def _trained_layers(
+    own: nn.Module,
+    written: WrittenModel,
+    plan: TrainingPlan,
+    quantizers: Mapping[str, nn.Module],
+    batch_norms: BatchNorms,
+) -> tuple[dict[str, TrainedLayer], bool]:
+    """Trained layers by path, put into the graph, and whether all of them are the user's own modules."""
     layers: dict[str, TrainedLayer] = {}
     shared = True
     modules = dict(own.named_modules())
@@ -59,19 +115,25 @@ def build(
     if shared:
         written.share(own)
     for path, trained in layers.items():
-        graph.add_submodule(path, trained)
-    for site, node in written.owner_nodes.items():
-        if plan.inventory[site].op in KEEPS_VALUES:
-            continue
-        slot = plan.slot_of[site]
-        path = QUANTIZER_PREFIX + slot.replace(".", "_")
-        graph.add_submodule(path, quantizers[slot])
+        written.graph.add_submodule(path, trained)
+    return layers, shared
+
+
+def _call_layers(
+    graph: fx.GraphModule,
+    layers: Mapping[str, TrainedLayer],
+    prepared: Mapping[str, fx.Node],
+) -> dict[fx.Node, tuple[fx.Node, fx.Node]]:
+    """Let every call of a layer take what is prepared; by call, the nodes of its output and of its statistics."""
+    calls: dict[fx.Node, tuple[fx.Node, fx.Node]] = {}
+    for node in [node for node in graph.graph.nodes if node.op == "call_module" and str(node.target) in layers]:
+        node.args = (*node.args, prepared[str(node.target)])
         with graph.graph.inserting_after(node):
-            call = graph.graph.call_module(path, (node,))
-        node.replace_all_uses_with(call, delete_user_cb=lambda user, call=call: user is not call)
-    graph.graph.lint()
-    graph.recompile()
-    return TrainingGraph(graph, layers, quantizers, own if shared else None)
+            statistics = graph.graph.call_function(getitem, (node, 1))
+            y = graph.graph.call_function(getitem, (node, 0))
+        node.replace_all_uses_with(y, delete_user_cb=lambda user, own=(y, statistics): user not in own)
+        calls[node] = y, statistics
+    return calls
 
 
 def observe(written: WrittenModel, batches: Sequence[tuple[Any, ...]]) -> dict[str, Histogram]:
@@ -131,10 +193,11 @@ def first_not_finite(graph: fx.GraphModule, inputs: tuple[Any, ...]) -> str | No
     class Checker(fx.Interpreter):
         def run_node(self, n: fx.Node) -> Any:
             result = super().run_node(n)
-            if not found and isinstance(result, Tensor) and not torch.isfinite(result).all():
+            value = result[0] if n.op == "call_module" and isinstance(result, tuple) else result
+            if not found and isinstance(value, Tensor) and not torch.isfinite(value).all():
                 found.append(str(n.target))
             return result
 
-    with torch.no_grad():
+    with torch.no_grad(), repeating():
         Checker(graph).run(*inputs)
     return found[0] if found else None

@@ -13,15 +13,16 @@ from mpq_plugins.capabilities import Candidate
 from mpq_plugins.errors import MPQError
 from mpq_plugins.grid import Grid
 from mpq_plugins.histogram import Histogram
+from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.method import Progress, TrainingMethod
 from mpq_plugins.training.plan import trainable
 from mpq_plugins.training.slot import Observed, Slot
 from mpq_torch.grid_observers import OnGrid, zero_point_of
-from mpq_torch.training.slot_quantizer import SlotQuantizer
+from mpq_torch.training.grid_bank import GridBank
 
 
 class LearnedGrid(OnGrid):
-    """What torch.ao reads (scale, zero point, codes) of the grid at which a SlotQuantizer stands.
+    """What torch.ao reads (scale, zero point, codes) of the grid at which a bank of one group stands.
 
     method: name or value of a training method. bits: one width, or candidates for a method that
     searches them. signed: of an activation; None takes an unsigned grid if the first tensor has no value
@@ -51,12 +52,12 @@ class LearnedGrid(OnGrid):
         self.widths = widths
         self.weight, self.name, self.seed = weight, name, seed
         self.method = trainable(method)
-        self.quantizer: SlotQuantizer | None = None
+        self.quantizer: GridBank | None = None
 
     @classmethod
-    def of(cls, quantizer: SlotQuantizer) -> LearnedGrid:
-        """The observer around a slot's quantizer."""
-        slot = quantizer.slot
+    def of(cls, quantizer: GridBank) -> LearnedGrid:
+        """The observer around a bank of one group."""
+        (slot,) = quantizer.plain.slots
         made = cls(quantizer.method, slot.bits, slot.signed, slot.kind == "weight", slot.axis, slot.name)
         made.quantizer = quantizer
         return made
@@ -70,9 +71,12 @@ class LearnedGrid(OnGrid):
             if quantizer is None:
                 signed = bool((x < 0).any()) if self.signed is None else self.signed
                 quantizer = self._make(tuple(x.shape) if self.weight else tuple(x.shape[1:]), signed)
-            quantizer.start(self._observed(x.detach()))
+            quantizer.start([self._observed(x.detach())])
             quantizer.to(x.device).train(self.training)
-        return quantizer(x) if quantize else x
+        if not quantize:
+            return x
+        (row,) = quantizer([x] if self.weight else None)
+        return quantizer.put(0, x, row)
 
     def advance(self, progress: Progress) -> None:
         """Follow the schedule."""
@@ -86,7 +90,7 @@ class LearnedGrid(OnGrid):
     def grid(self) -> Grid:
         if self.quantizer is None:
             raise MPQError(f"site {self.name!r} has no grid before any batch; run one through the model first")
-        return self.quantizer.harden()
+        return self.quantizer.harden()[0]
 
     def codes(self) -> tuple[int, int]:
         kind = self._kind()
@@ -104,12 +108,12 @@ class LearnedGrid(OnGrid):
             return self.grid()
         return Grid.power_of_two(self.widths[-1], 0, self.signed is not False)
 
-    def _make(self, shape: tuple[int, ...], signed: bool) -> SlotQuantizer:
+    def _make(self, shape: tuple[int, ...], signed: bool) -> GridBank:
         per_channel = self.is_per_channel
         kinds = tuple(Candidate(b, signed, per_channel) for b in self.widths)
         axis = self.ch_axis if per_channel else None
         slot = Slot(self.name, "weight" if self.weight else "activation", shape, kinds, axis)
-        self.quantizer = SlotQuantizer(self.method, slot, seed=self.seed)
+        self.quantizer = GridBank(self.method, Bank.of([slot]), self.seed)
         return self.quantizer
 
     @property
@@ -128,6 +132,7 @@ class LearnedGrid(OnGrid):
         extra = state_dict.get(f"{prefix}quantizer._extra_state")
         if extra is not None and self.quantizer is None:
             described = json.loads(bytes(extra.to("cpu", torch.uint8).tolist()))
-            made = self._make(tuple(described["shape"]), described["signed"])
+            (_, shape, signed) = described["sites"][0]
+            made = self._make(tuple(shape), signed)
             made._load_from_state_dict(state_dict, f"{prefix}quantizer.", *rest)
         super()._load_from_state_dict(state_dict, prefix, *rest)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
 from mpq_plugins.budget import Budget
 from mpq_plugins.errors import MPQError, NonFiniteValues
+from mpq_plugins.grid import Grid
 from mpq_plugins.latency_table import LatencyTable
 from mpq_plugins.problem import Bits
 from mpq_plugins.recipe import Recipe
@@ -19,16 +21,17 @@ from mpq_plugins.targets import Target
 from mpq_plugins.training.history import History, Record
 from mpq_plugins.training.method import Progress, TrainingMethod
 from mpq_plugins.training.plan import TrainingPlan, own_choices
-from mpq_plugins.training.slot import Slot
 from mpq_torch.batches import arguments_of, as_batch, as_batches
-from mpq_torch.fake_quantize import PO2FakeQuantize
 from mpq_torch.ops import TORCH
 from mpq_torch.tracing_check import check_traced
+from mpq_torch.training.batch_norms import BatchNorms
+from mpq_torch.training.calibration import start
+from mpq_torch.training.expected_bits import ExpectedBits
 from mpq_torch.training.float_layers import accumulator_steps, set_bias, set_weight
-from mpq_torch.training.graph import build, first_not_finite, observe, observed_by_slot
-from mpq_torch.training.learned_grid import LearnedGrid
-from mpq_torch.training.slot_quantizer import SlotQuantizer
-from mpq_torch.training.trained_layer import BatchNorms
+from mpq_torch.training.graph import PREPARATION, build, observe, observed_by_slot
+from mpq_torch.training.grid_bank import GridBank
+from mpq_torch.training.last_inputs import LastInputs
+from mpq_torch.training.preparation import CLOCK, check_whole
 from mpq_torch.training.written import read_written
 
 
@@ -44,17 +47,20 @@ class Search:
         int8 = fx.quantize(search.float_model(), recipe, example_inputs)
 
     model: the float model, which is copied. example_inputs: a batch; calibration: batches from which
-    activations take their first thresholds, by default the example.
+    activations take their first thresholds, by default the example; where running statistics do not describe
+    them (an untrained model), with batches normalized by their own.
     method: a training method, by name or as a value with hyper-parameters of its own.
     recipe: grids' bits from another search, for methods that train at fixed bits.
     steps: optimizer steps of the search, for schedules; epoch_steps: of one pass over the data.
     batch_norms: see mpq_torch.training.trained_layer. seed: of the method's draws, the same on every
     replica. Other arguments as for fx.search.
 
-    ``search.model`` can be moved to a device, run under autocast, or be wrapped in DistributedDataParallel
-    (with find_unused_parameters=True, since not every method uses all its parameters in every step); it has
-    no dropout, and torch.compile cannot take it as a whole. ``history`` keeps a record every ``record_every`` steps.
-    Raises what fx.search raises, and NonFiniteValues, naming the site and the step, when training diverges.
+    ``search.model`` can be moved to a device, run under autocast with a GradScaler, be checkpointed, compiled as a
+    whole (torch.compile(search.model, fullgraph=True)), copied (AveragedModel), and wrapped in
+    DistributedDataParallel, before and after harden(); fully_shard is refused. It has no dropout.
+    ``history`` keeps a record every ``record_every`` steps; nothing waits for the device in between.
+    Raises what fx.search raises, and NonFiniteValues, naming the site and the step, when training diverges: at
+    the next record.
     """
 
     def __init__(
@@ -97,22 +103,19 @@ class Search:
         histograms = observe(written, batches)
         self._written = copy.deepcopy(written.graph)
         self._float_ops = written.float_ops
-        self._training = build(model, written, self.plan, lambda slot: self._quantizer(slot, seed), batch_norms)
+        self._training = build(model, written, self.plan, batch_norms, seed)
         self.model: fx.GraphModule = self._training.graph
-        self._slots: dict[str, SlotQuantizer] = {
-            name: fake.activation_post_process.quantizer for name, fake in self._training.quantizers.items()
-        }
-        for slot, observed in observed_by_slot(self._training, self.plan, histograms).items():
-            self._slots[slot].start(observed)
+        self.model.train()
+        start(self._training, observed_by_slot(self._training, self.plan, histograms), batches)
         self.steps, self.epoch_steps = steps, epoch_steps or steps
         self.steps_done = 0
         self.record_every = record_every
         self.history = History()
         self._recipe: Recipe | None = None
+        self._costs = ExpectedBits(self.plan, self._banks)
+        self._last_inputs: LastInputs = LastInputs()
         self._advance()
-        self._previous = self._copied_parameters()
-        self.model.register_forward_hook(self._check_finite)
-        self.model.train()
+        self.model.register_forward_pre_hook(self._last_inputs.keep)
 
     @property
     def method(self) -> TrainingMethod:
@@ -128,34 +131,43 @@ class Search:
         """What the loop adds to its loss: the method's terms of the budget and of the weights.
 
         A scalar with gradient, after a forward pass in train(); zero once the search is hardened.
-        Raises NonFiniteValues when it is not finite.
         """
         if self._recipe is not None:
             return self._zero()
-        expected = self._expected_bits()
-        controls = self._controls()
-        total = self._zero() + self.method.penalty(TORCH, self.plan.spent(TORCH, expected), controls)
-        for name, quantizer in self._slots.items():
-            if quantizer.regularization is not None:
-                if not torch.isfinite(quantizer.regularization):
-                    raise NonFiniteValues(f"step {self.steps_done}: the regularization of {name} is not finite")
-                total = total + quantizer.regularization
-        if not torch.isfinite(total):
-            raise NonFiniteValues(f"step {self.steps_done}: the penalty of the budget is {float(total)}")
+        spent = self._costs.spent(self._costs.now())
+        total = self._zero() + self.method.penalty(TORCH, spent, self._controls())
+        for term in self._training.preparation.regularization():
+            total = total + term
         return total
 
     def step(self) -> None:
-        """To be called after every optimizer.step(): projections, transitions, schedules, the next draws."""
+        """To be called after every optimizer.step(): projections, transitions, schedules, the next draws.
+
+        Every ``record_every`` steps it looks whether all has been finite, which waits for the device.
+        """
+        check_whole(list(self.model.parameters()))
+        if self.steps_done % self.record_every == 0:
+            self.check_finite()
         if self._recipe is None:
-            previous = self._previous
-            for name, quantizer in self._slots.items():
-                quantizer.after_step(previous[name])
+            for bank in self._banks:
+                bank.after_step()
             if self.steps_done % self.record_every == 0:
                 self.history.add(self._record())
         self.steps_done += 1
+        self._training.completion.held[CLOCK].fill_(self.steps_done)
         if self._recipe is None:
             self._advance()
-            self._previous = self._copied_parameters()
+
+    def check_finite(self) -> None:
+        """Raise NonFiniteValues, naming the first step whose output was not finite, and a site, if there was one."""
+        first = self._training.completion.first_bad_step()
+        if first is None:
+            return
+        where = self._last_inputs.first_not_finite(self.model) or "the output"
+        raise NonFiniteValues(
+            f"step {first}: the model's output is not finite, first at {where}; lower the learning rate, or, in half "
+            "precision, the scale of the loss"
+        )
 
     def harden(self) -> Recipe:
         """Choose the grid of every site within the budget; from here on the model trains at these grids.
@@ -166,16 +178,20 @@ class Search:
             return self._recipe
         if self.steps_done == 0:
             raise MPQError("nothing has been learned yet: train at least one step, and call step(), before harden()")
-        numbers = {name: quantizer.numbers() for name, quantizer in self._slots.items()}
+        numbers = {s.name: n for bank in self._banks for s, n in zip(bank.plain.slots, bank.numbers(), strict=True)}
         preferences = own_choices(
             self.plan, {n: p for n, (p, _) in numbers.items()}, {n: s for n, (_, s) in numbers.items()}
         )
         bits, reasons, _ = self.plan.choose(preferences)
         weights = observed_by_slot(self._training, self.plan, {})
-        grids = {name: quantizer.harden(bits[name], weights.get(name)) for name, quantizer in self._slots.items()}
+        grids: dict[str, Grid] = {}
+        for bank in self._banks:
+            names = [slot.name for slot in bank.plain.slots]
+            own = bank.harden([bits[name] for name in names], [weights.get(name) for name in names])
+            grids |= dict(zip(names, own, strict=True))
         self._recipe = self.plan.recipe(grids, reasons, self._meta())
-        for name, quantizer in self._slots.items():
-            quantizer.freeze(grids[name])
+        for bank in self._banks:
+            bank.freeze([grids[slot.name] for slot in bank.plain.slots])
         self._round_biases(self._recipe)
         return self._recipe
 
@@ -200,9 +216,9 @@ class Search:
         """
         learned: dict[float, list[nn.Parameter]] = {}
         owned = set()
-        for name, quantizer in self._slots.items():
-            factor = self.method.gradient_scale(self.plan.slots[name])
-            for parameter in quantizer.parameters():
+        for bank in self._banks:
+            factor = self.method.gradient_scale(bank.plain)
+            for parameter in bank.parameters():
                 owned.add(id(parameter))
                 learned.setdefault(factor, []).append(parameter)
         rest = [p for p in self.model.parameters() if id(p) not in owned]
@@ -243,13 +259,18 @@ class Search:
                 f"the checkpoint is of method {state['method']!r}, and this search trains with {self.method.name!r}; "
                 "build the search with the checkpoint's method"
             )
+        if not any(name.startswith(f"{PREPARATION}.") for name in state["model"]):
+            raise MPQError(
+                "this checkpoint keeps every site's grid by itself, as versions before banks of grids did; train "
+                "again, or harden it with the version that wrote it and start from its recipe"
+            )
         self.model.load_state_dict(state["model"])
         self.steps_done, self.steps = int(state["steps_done"]), int(state["steps"])
+        self._training.completion.held[CLOCK].fill_(self.steps_done)
         self.history = History.from_json(state["history"])
         for path, mode in state["batch_norms"].items():
             self._training.layers[path].mode = mode
         self._recipe = None if state["recipe"] is None else Recipe.from_json(state["recipe"])
-        self._previous = self._copied_parameters()
 
     def _round_biases(self, recipe: Recipe) -> None:
         """Put biases on the accumulators' steps, which are known once all grids are fixed."""
@@ -258,66 +279,43 @@ class Search:
             weight, grids = recipe[f"{path}.weight"], [recipe[name] for name in inputs]
             layer.bias_steps = accumulator_steps(layer.layer, weight, grids).to(layer.layer.weight)
 
-    def _quantizer(self, slot: Slot, seed: int) -> PO2FakeQuantize:
-        return PO2FakeQuantize.hosting(LearnedGrid.of(SlotQuantizer(self.plan.method, slot, seed=seed)))
-
     def _meta(self) -> dict[str, str]:
         meta = {"framework": f"torch {torch.__version__}", "trained_steps": str(self.steps_done)}
         return meta | ({FLOAT_OPS: ", ".join(self._float_ops)} if self._float_ops else {})
 
+    @property
+    def _banks(self) -> Sequence[GridBank]:
+        return self._training.banks
+
     def _advance(self) -> None:
         progress = self.progress
-        for quantizer in self._slots.values():
-            quantizer.advance(progress)
-
-    def _copied_parameters(self) -> dict[str, dict[str, Tensor]]:
-        return {
-            name: {k: v.detach().clone() for k, v in quantizer.parameters_now().items()}
-            for name, quantizer in self._slots.items()
-        }
-
-    def _expected_bits(self) -> dict[str, Tensor]:
-        return {name: quantizer.expected_bits() for name, quantizer in self._slots.items()}
+        for bank in self._banks:
+            bank.advance(progress)
 
     def _controls(self) -> dict[str, Tensor]:
-        return self._slots[self._leading.name].state_now()
+        """Those of the first weight's bank speak for the whole."""
+        return next(bank for bank in self._banks if bank.plain.kind == "weight").controls_now()
 
     def _zero(self) -> Tensor:
         return torch.zeros((), device=next(self.model.parameters()).device)
 
     def _record(self) -> Record:
+        leading = next(bank for bank in self._banks if bank.plain.kind == "weight")
+        names = self.method.controls(leading.plain, self.progress)
         with torch.no_grad():
-            expected = self._expected_bits()
-            controls = {n: float(v) for n, v in self._controls().items() if v.dim() == 0 and n in self._control_names()}
-            spent = self.plan.spent(TORCH, expected)
+            expected = self._costs.now()
+            spent = self._costs.spent(expected)
             penalty = float(self._zero() + self.method.penalty(TORCH, spent, self._controls()))
-            thresholds = {name: _threshold(quantizer) for name, quantizer in self._slots.items()}
+            thresholds = {
+                slot.name: float(np.max(grid.threshold))
+                for bank in self._banks
+                for slot, grid in zip(bank.plain.slots, bank.harden(), strict=True)
+            }
         return Record(
             self.steps_done,
             penalty,
-            {name: float(bits.mean()) for name, bits in expected.items()},
-            thresholds,
-            controls,
+            dict(zip(self.plan.costs.slots, expected.tolist(), strict=True)),
+            {name: thresholds[name] for name in self.plan.slots},
+            {name: float(self._controls()[name]) for name in names},
             {s.resource: float(s.cost) for s in spent},
         )
-
-    def _control_names(self) -> set[str]:
-        return set(self.method.controls(self._leading, self.progress))
-
-    @property
-    def _leading(self) -> Slot:
-        """The slot whose controls speak for the whole: the first weight."""
-        return next(slot for slot in self.plan.slots.values() if slot.kind == "weight")
-
-    def _check_finite(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        if isinstance(output, Tensor) and not torch.compiler.is_compiling() and not torch.isfinite(output).all():
-            where = first_not_finite(self.model, inputs) or "the output"
-            raise NonFiniteValues(
-                f"step {self.steps_done}: the model's output is not finite, first at {where}; lower the learning rate"
-            )
-
-
-def _threshold(quantizer: SlotQuantizer) -> float:
-    """The largest threshold of the slot's grid of the moment."""
-    grid = quantizer.harden()
-    return max(grid.steps) * 2.0 ** (grid.bits - grid.signed)

@@ -5,7 +5,7 @@ from mpq_plugins.graph.op import Op
 OPS = (
     Op(
         "upsample",
-        lambda run, node, x: run.repeat(x, node.attrs["times"]),
+        lambda run, node, x: run.upsample(x, node.attrs["times"]),
         grid="input",
         target="reshape",
         passes_scales=True,

@@ -37,8 +37,12 @@ def everything():
     return plan(weight_bytes=1e6, activation_bytes=1e6, average_weight_bits=8, bops=1e12)
 
 
+def spent_by(costs, bits):
+    return costs.spent(NUMPY, np.array([float(bits[name]) for name in costs.slots]), costs.tables())
+
+
 def costs(made, bits):
-    spent = made.spent(NUMPY, {name: np.asarray(float(b)) for name, b in bits.items()})
+    spent = spent_by(made.costs, bits)
     return {s.resource: float(s.cost) for s in spent}
 
 
@@ -65,22 +69,15 @@ def test_a_measured_resource_is_interpolated_between_its_candidates():
     made = everything()
     table = ExpectedCosts.of(INVENTORY, list(made.slots.values()), made.slot_of, {"ms": 5.0}, {"ms": Lookup()})
     bits = {name: np.asarray(8.0) for name in made.slots} | {"a.weight": np.asarray(2.5)}
-    (spent,) = table.spent(NUMPY, bits)
+    (spent,) = spent_by(table, bits)
     assert float(spent.cost) == pytest.approx(1.25 + 4.0)
     assert spent.float_cost == pytest.approx(8.0 * 32 / 8)
 
 
 def test_a_float_model_costs_32_bits_everywhere():
-    spent = {s.resource: s for s in everything().spent(NUMPY, {n: np.asarray(8.0) for n in everything().slots})}
+    spent = {s.resource: s for s in spent_by(everything().costs, dict.fromkeys(everything().slots, 8.0))}
     assert spent["weight_bytes"].float_cost == (216 + 1280) * 4
     assert spent["bops"].float_cost == (3456 + 1280) * 32 * 32
-
-
-def test_channels_of_different_bits_count_by_their_mean():
-    made = plan(weight_bytes=1e6)
-    bits = {name: np.asarray(8.0) for name in made.slots} | {"a.weight": np.array([2.0, 8, 8, 8, 8, 8, 8, 8])}
-    (spent,) = made.spent(NUMPY, bits)
-    assert float(spent.cost) == pytest.approx((216 * 7.25 + 1280 * 8) / 8)
 
 
 def test_activations_keep_their_most_bits_where_no_limit_counts_them():

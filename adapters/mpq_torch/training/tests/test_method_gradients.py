@@ -11,9 +11,10 @@ from mpq_plugins.inventory import Inventory, Site
 from mpq_plugins.methods.fdqmp import Fdqmp
 from mpq_plugins.methods.hmq import Hmq
 from mpq_plugins.methods.sdq import Sdq
-from mpq_plugins.ops import NUMPY
 from mpq_plugins.regularizers import bin_regularization, distillation
+from mpq_plugins.testing.one_group import OneGroup
 from mpq_plugins.tests.training_cases import CASES, at, slot, wander
+from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.expected_costs import ExpectedCosts
 from mpq_plugins.training.method import Progress, Spent
 from mpq_torch.ops import TORCH
@@ -32,14 +33,16 @@ def test_torch_agrees_with_numpy(method, case, training):
     case, x = CASES[case]
     parameters, state = wander(method, case, x, 20, 2)
     state = at(method, case, state, Progress(300, 1000, 100))
-    expected, _ = method.quantize(NUMPY, case, x, parameters, state, training)
-    got, updates = method.quantize(TORCH, case, torch.tensor(x), tensors(parameters), tensors(state), training)
+    expected, _ = OneGroup(method, case).quantize(x, parameters, state, training)
+    got, updates = OneGroup(method, case, TORCH, like=torch.zeros(())).quantize(
+        torch.tensor(x), tensors(parameters), tensors(state), training
+    )
     if training:  # expectations are sums of floats, in an order of each framework's own
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
     else:
         np.testing.assert_array_equal(got, expected)
-    bits = method.expected_bits(TORCH, case, tensors(parameters), tensors(state))
-    np.testing.assert_allclose(bits.numpy(), method.expected_bits(NUMPY, case, parameters, state), rtol=1e-5)
+    bits = OneGroup(method, case, TORCH, like=torch.zeros(())).expected_bits(tensors(parameters), tensors(state))
+    np.testing.assert_allclose(bits.numpy(), OneGroup(method, case).expected_bits(parameters, state), rtol=1e-5)
     assert bool(updates) == (training and isinstance(method, Sdq) and case.kind == "weight")
 
 
@@ -49,7 +52,8 @@ def test_bits_of_fdqmp_have_the_papers_gradients():
     state = {"exponent": torch.tensor(-2.0), "frozen": torch.tensor(0.0)}
     for function in (Fdqmp().slice_bits, Fdqmp().expected_bits):
         by_step, by_range = torch.autograd.grad(
-            function(TORCH, case, parameters, state), [parameters["step"], parameters["range"]]
+            OneGroup(Fdqmp(), case, TORCH, like=torch.zeros(())).ask(function, parameters, state),
+            [parameters["step"], parameters["range"]],
         )
         assert by_range == pytest.approx(0.72135, abs=1e-5)
         assert by_step == pytest.approx(-5.04943, abs=1e-4)
@@ -61,7 +65,7 @@ def test_values_beyond_the_range_move_it_in_their_direction():
     state = {"exponent": torch.tensor(-2.0), "frozen": torch.tensor(0.0)}
     x = torch.tensor([2.5, -2.5, 0.3])
     for upstream, expected in (([1.0, 0, 0], 1.0), ([0, 1.0, 0], -1.0), ([0, 0, 1.0], 0.0)):
-        y, _ = Fdqmp(delta=0.0).quantize(TORCH, case, x, parameters, state, True)
+        y, _ = OneGroup(Fdqmp(delta=0.0), case, TORCH, like=torch.zeros(())).quantize(x, parameters, state, True)
         (by_range,) = torch.autograd.grad((y * torch.tensor(upstream)).sum(), [parameters["range"]], retain_graph=True)
         assert by_range == expected
 
@@ -71,7 +75,7 @@ def test_the_share_of_sdq_learns_what_the_two_candidates_differ_by():
     state = tensors({"pair": 1.0, "steps": [1.0, 0.125], "noise": 0.5, "temperature": 1.0, "frozen": 0.0, "probe": 1})
     share = torch.tensor(0.7, requires_grad=True)
     upstream = torch.tensor([1.0, 2.0, -1.0])
-    y, _ = Sdq().quantize(TORCH, case, x, {"share": share}, state, True)
+    y, _ = OneGroup(Sdq(), case, TORCH, like=torch.zeros(())).quantize(x, {"share": share}, state, True)
     (y * upstream).sum().backward()
     two, four = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.875, -0.375, 0.25])
     # without noise and at temperature 1 z is the share itself, so its slope is 1
@@ -85,7 +89,9 @@ def test_a_clipped_value_moves_the_threshold_of_hmq(value, slopes):
     p = torch.tensor([0.4, 0.1, 0.3, 0.2])
     logits = torch.log(p).requires_grad_()
     state = tensors({"base": 2.0, "noise": np.full(4, math.exp(-1)), "temperature": 1.0, "frozen": 0.0})
-    y, _ = method.quantize(TORCH, case, torch.tensor([value]), {"logits": logits}, state, True)
+    y, _ = OneGroup(method, case, TORCH, like=torch.zeros(())).quantize(
+        torch.tensor([value]), {"logits": logits}, state, True
+    )
     (got,) = torch.autograd.grad(y.sum(), [logits])
     thresholds = torch.tensor([2.0, 1.0, 2.0, 1.0])
     steps = thresholds / torch.tensor([128.0, 128.0, 8.0, 8.0])
@@ -95,7 +101,7 @@ def test_a_clipped_value_moves_the_threshold_of_hmq(value, slopes):
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_within_the_budget_the_penalty_has_no_gradient(method):
-    state = tensors(method.controls(CASES["tensor"][0], Progress(580, 1000, 100)))
+    state = tensors(method.controls(Bank.of([CASES["tensor"][0]]), Progress(580, 1000, 100)))
     for value in (2.9, 3.0, 3.5):
         cost = torch.tensor(value, requires_grad=True)
         penalty = method.penalty(TORCH, [Spent("average_weight_bits", cost, 3.0, 32.0)], state)
@@ -125,7 +131,8 @@ def test_a_cost_at_a_candidate_has_the_gradient_of_fewer_bits(bits, slope):
         inventory, [case], {"site": "site"}, {"weight_bytes": 50.0}, {"weight_bytes": WeightBytes()}
     )
     expected = torch.tensor(bits, requires_grad=True)
-    (spent,) = costs.spent(TORCH, {"site": expected})
+    tables = {name: torch.as_tensor(values) for name, values in costs.tables().items()}
+    (spent,) = costs.spent(TORCH, expected.reshape(1), tables)
     spent.cost.backward()
     assert float(spent.cost.detach()) == pytest.approx(20.0 * bits)
     assert expected.grad == pytest.approx(slope)

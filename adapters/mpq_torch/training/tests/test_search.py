@@ -43,6 +43,15 @@ def convert(trained_search, recipe):
         return fx.verify(int8, simulated, images), digits.accuracy(int8)
 
 
+def on_grids(trained, values):
+    """Tensors of all slots on the grids of the moment."""
+    return {
+        slot.name: bank.put(index, values[slot.name], row)
+        for bank in trained._training.banks
+        for index, (slot, row) in enumerate(zip(bank.plain.slots, bank(None), strict=True))
+    }
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains_hardens_and_converts_exactly(method):
     trained = search(method)
@@ -98,10 +107,10 @@ def test_evaluation_is_on_the_grids_that_harden_returns(method):
     values = {name: 3 * torch.randn(2, *slot.shape) for name, slot in trained.plan.slots.items()}
     values |= {n: v[0] for n, v in values.items() if trained.plan.slots[n].kind == "weight"}
     with torch.no_grad():
-        before = {name: quantizer(values[name]) for name, quantizer in trained._slots.items()}
-        again = {name: quantizer(values[name]) for name, quantizer in trained._slots.items()}
-    own = {name: quantizer.harden() for name, quantizer in trained._slots.items()}
+        before, again = on_grids(trained, values), on_grids(trained, values)
+    own = {name: quantizer.grid() for name, quantizer in trained._training.quantizers.items()}
     recipe = trained.harden()
+    after = on_grids(trained, values)
     kept = [name for name in own if recipe[name] == own[name]]
     assert len(kept) > len(own) / 2
     for name in own:
@@ -109,7 +118,7 @@ def test_evaluation_is_on_the_grids_that_harden_returns(method):
     for name in kept:
         project = recipe[name].project(values[name].numpy())
         np.testing.assert_array_equal(before[name], project)
-        np.testing.assert_array_equal(trained._slots[name](values[name]), project)
+        np.testing.assert_array_equal(after[name], project)
 
 
 def test_biases_are_rounded_like_the_converted_models_from_the_moment_the_grids_are_fixed(tmp_path):
@@ -248,12 +257,13 @@ def test_parameter_groups_hold_every_parameter_once():
 
 
 def test_a_diverging_training_is_stopped_with_site_and_step():
-    trained = search("msqe")
-    digits.run(trained, 1)
+    trained = search("msqe", record_every=3)
+    optimizer = digits.run(trained, 1)
     with torch.no_grad():
         next(p for n, p in trained.model.named_parameters() if n.endswith("4.layer.weight")).fill_(float("nan"))
-    with pytest.raises(NonFiniteValues, match=r"step 1: the model's output is not finite, first at 4"):
-        trained.model(digits.train_images()[0][:8])
+    digits.run(trained, 2, optimizer, first=1)
+    with pytest.raises(NonFiniteValues, match=r"step 1: the model's output is not finite, first at"):
+        digits.run(trained, 1, optimizer, first=3)
 
 
 def test_hardening_before_any_step_is_refused():
@@ -295,29 +305,32 @@ def test_hyper_parameters_come_with_the_method_as_a_value():
     assert trained.method.outlier_sigma is None
 
 
-def _replica(rank, folder):
+def _replica(rank, folder, method):
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = "127.0.0.1", "29511"
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    trained = search("hmq")
-    replica = nn.parallel.DistributedDataParallel(trained.model, find_unused_parameters=True)
+    trained = search(method)
+    replica = nn.parallel.DistributedDataParallel(trained.model)
     optimizer = torch.optim.SGD(trained.parameter_groups(lr=0.005), momentum=0.9)
-    for x, y in digits.batches(rank)[:4]:
+    for step, (x, y) in enumerate(digits.batches(rank)[:6]):
+        if step == 4:
+            learned = {k: v.clone() for k, v in trained.model.state_dict().items() if "learned_" in k}
+            recipe = trained.harden()
         loss = nn.functional.cross_entropy(replica(x), y) + trained.penalty()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         trained.step()
-    learned = {k: v for k, v in trained.model.state_dict().items() if "learned_" in k or k.endswith(".weight")}
-    recipe = trained.harden()
+    learned |= {k: v for k, v in trained.model.state_dict().items() if k.endswith(".weight")}
     torch.save(learned, f"{folder}/learned{rank}.pt")
     with open(f"{folder}/recipe{rank}.json", "w") as file:
         file.write(recipe.to_json())
     torch.distributed.destroy_process_group()
 
 
-def test_two_replicas_have_the_same_grids_and_weights(tmp_path):
-    multiprocessing.spawn(_replica, (str(tmp_path),), nprocs=2)
+@pytest.mark.parametrize("method", METHODS)
+def test_two_replicas_have_the_same_grids_and_weights_before_and_after_hardening(tmp_path, method):
+    multiprocessing.spawn(_replica, (str(tmp_path), method), nprocs=2)
     first, second = (json.loads((tmp_path / f"recipe{rank}.json").read_text()) for rank in (0, 1))
     assert first == second
     a, b = (torch.load(tmp_path / f"learned{rank}.pt", weights_only=True) for rank in (0, 1))

@@ -1,0 +1,223 @@
+"""The passes over memory that the primitive makes (mpq_torch.rounding_function): forward, backward, on a CPU.
+
+Rows are step, low and high, [rows], and the shapes in which they broadcast against x. Where all are None,
+``numbers`` has the three; where the codes alone are, it has these two.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mpq_plugins.surrogates import STRAIGHT_THROUGH, gradient_factor
+
+_PIECE = 1 << 16  # elements
+
+Shape = list[int]
+Gradients = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def forward(
+    x: Tensor,
+    step: Tensor | None,
+    low: Tensor | None,
+    high: Tensor | None,
+    step_shape: Shape,
+    low_shape: Shape,
+    high_shape: Shape,
+    numbers: list[float],
+) -> Tensor:
+    """On any device, by rows or by numbers."""
+    wide = x if x.dtype == torch.float32 else x.float()
+    if step is None:
+        first, *limits = numbers
+        return torch.div(wide, first).round_().clamp_(*limits).mul_(first).to(x.dtype)
+    step = _shaped(step, step_shape)
+    limits = _codes(low, high, low_shape, high_shape, numbers)
+    return torch.div(wide, step).round_().clamp_(*limits).mul_(step).to(x.dtype)
+
+
+def forward_on_cpu(
+    x: Tensor,
+    step: Tensor | None,
+    low: Tensor | None,
+    high: Tensor | None,
+    step_shape: Shape,
+    low_shape: Shape,
+    high_shape: Shape,
+    numbers: list[float],
+) -> Tensor:
+    """The same; a single step by numbers."""
+    plain = _plain(step, low, high, numbers)
+    if plain is None:
+        return forward(x, step, low, high, step_shape, low_shape, high_shape, numbers)
+    return forward(x, None, None, None, [], [], [], plain)
+
+
+def backward(
+    gradient: Tensor,
+    x: Tensor,
+    y: Tensor,
+    step: Tensor | None,
+    low: Tensor | None,
+    high: Tensor | None,
+    step_shape: Shape,
+    low_shape: Shape,
+    high_shape: Shape,
+    numbers: list[float],
+    rounding: str,
+    delta: float,
+    strict: bool,
+    wanted: list[bool],
+) -> Gradients:
+    """On any device, by rows or by numbers: gradients to x and, where ``wanted``, to step, low and high."""
+    if step is None:
+        return _by_numbers(gradient, x, y, numbers, rounding, delta, strict, wanted, ([1], [1], [1]))
+    rows = step.shape
+    step = _shaped(step, step_shape)
+    first, last = _codes(low, high, low_shape, high_shape, numbers)
+    g, wide = gradient.float(), x.float()
+    scaled = torch.div(wide, step)
+    codes = torch.round(scaled)
+    above, below = (codes >= last, codes <= first) if strict else (codes > last, codes < first)
+    dx = g.masked_fill(above | below, 0.0)
+    if rounding != STRAIGHT_THROUGH:
+        dx = dx * gradient_factor(_ops(), rounding, scaled - codes, g, delta)
+    nothing = dx.new_empty(0)
+    dstep, dlow, dhigh = nothing, nothing, nothing
+    if wanted[0]:
+        # inside: g (r - u f), outside: g times the code clipped to; both, times step: g y - dx x
+        moved = _summed_to(g * y.float() - dx * wide, step.shape)
+        dstep = (moved / step).view(rows)
+    if wanted[1]:
+        assert low is not None
+        dlow = _summed_to(g * below * step, first.shape).view(low.shape)
+    if wanted[2]:
+        assert high is not None
+        dhigh = _summed_to(g * above * step, last.shape).view(high.shape)
+    return dx.to(x.dtype), dstep, dlow, dhigh
+
+
+def backward_on_cpu(
+    gradient: Tensor,
+    x: Tensor,
+    y: Tensor,
+    step: Tensor | None,
+    low: Tensor | None,
+    high: Tensor | None,
+    step_shape: Shape,
+    low_shape: Shape,
+    high_shape: Shape,
+    numbers: list[float],
+    rounding: str,
+    delta: float,
+    strict: bool,
+    wanted: list[bool],
+) -> Gradients:
+    """The same; a single step by numbers."""
+    options = rounding, delta, strict, wanted
+    plain = _plain(step, low, high, numbers)
+    if plain is None:
+        shapes = step_shape, low_shape, high_shape
+        return backward(gradient, x, y, step, low, high, *shapes, numbers, *options)
+    rows = [[1] if r is None else list(r.shape) for r in (step, low, high)]
+    return _by_numbers(gradient, x, y, plain, *options, (rows[0], rows[1], rows[2]))
+
+
+def _by_numbers(
+    gradient: Tensor,
+    x: Tensor,
+    y: Tensor,
+    numbers: list[float],
+    rounding: str,
+    delta: float,
+    strict: bool,
+    wanted: list[bool],
+    shapes: tuple[Shape, Shape, Shape],
+) -> Gradients:
+    step, low, high = numbers
+    first, last = _open_interval(step, low, high, strict)
+    kept = x.dtype
+    gradient, x, y = gradient.float(), x.float(), y.float()  # nothing, for single precision
+    # g between the bounds, 0 at and beyond them
+    dx = torch.ops.aten.hardtanh_backward(gradient, x, first, last)
+    if rounding != STRAIGHT_THROUGH:
+        _multiply_by_factor(dx, gradient, x, y, step, rounding, delta)
+    nothing = dx.new_empty(0)
+    dstep, dlow, dhigh = nothing, nothing, nothing
+    if wanted[0]:
+        dstep = ((_dot(gradient, y) - _dot(dx, x)) / step).reshape(shapes[0])
+    if wanted[1]:
+        dlow = (torch.where(x <= first, gradient, 0.0).sum() * step).reshape(shapes[1])
+    if wanted[2]:
+        dhigh = (torch.where(x >= last, gradient, 0.0).sum() * step).reshape(shapes[2])
+    return dx.to(kept), dstep, dlow, dhigh
+
+
+def _plain(step: Tensor | None, low: Tensor | None, high: Tensor | None, numbers: list[float]) -> list[float] | None:
+    """Step, low and high as numbers, if each is one; rows are in the host's memory."""
+    if step is None:
+        return numbers
+    if low is None or high is None:
+        return None if step.numel() > 1 else [float(np.ravel(step.detach().tolist())[0]), *numbers]
+    if not step.numel() == low.numel() == high.numel() == 1:
+        return None
+    return [float(np.ravel(row.detach().tolist())[0]) for row in (step, low, high)]
+
+
+def _codes(
+    low: Tensor | None, high: Tensor | None, low_shape: Shape, high_shape: Shape, numbers: list[float]
+) -> tuple[Any, Any]:
+    """Lowest and highest code, as numbers or as arrays that broadcast."""
+    if low is None or high is None:
+        return numbers[0], numbers[1]
+    return _shaped(low, low_shape), _shaped(high, high_shape)
+
+
+def _shaped(row: Tensor, shape: Shape) -> Tensor:
+    """A row in the shape in which it broadcasts; one element does as it is, if not into fewer axes than it has."""
+    return row if row.numel() == 1 and row.dim() <= 1 else row.view(shape)
+
+
+def _multiply_by_factor(
+    dx: Tensor, gradient: Tensor, x: Tensor, y: Tensor, step: float, rounding: str, delta: float
+) -> None:
+    """dx times the factor of the rounding gradient, in place; where it can be, in pieces that stay in the cache."""
+    tensors = dx, gradient, x, y
+    pieces = zip(*(t.reshape(-1).split(_PIECE) for t in tensors), strict=True) if dx.is_contiguous() else [tensors]
+    for part, upstream, values, rounded in pieces:
+        e = torch.sub(values, rounded).div_(step).clamp_(-0.5, 0.5)  # beyond the last codes dx is 0 already
+        part.mul_(gradient_factor(_ops(), rounding, e, upstream, delta))
+
+
+def _open_interval(step: float, low: float, high: float, strict: bool) -> tuple[float, float]:
+    """The float32 numbers strictly between which x rounds to a code that is not clipped."""
+    first = math.floor(low) + 1 if strict else math.ceil(low)
+    last = math.ceil(high) - 1 if strict else math.floor(high)
+    # a tie goes to the even code, so it belongs to the outermost code if that is even
+    lower, upper = np.float32((first - 0.5) * step), np.float32((last + 0.5) * step)
+    if first % 2 == 0:
+        lower = np.nextafter(lower, np.float32(-np.inf))
+    if last % 2 == 0:
+        upper = np.nextafter(upper, np.float32(np.inf))
+    return float(lower), float(upper)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    if a.is_contiguous() and b.is_contiguous():
+        return torch.dot(a.view(-1), b.view(-1))
+    return (a * b).sum()
+
+
+def _summed_to(x: Tensor, shape: torch.Size) -> Tensor:
+    return x.sum() if math.prod(shape) == 1 else x.sum_to_size(shape)
+
+
+def _ops() -> Any:
+    from mpq_torch.ops import TORCH  # that module stands on this one
+
+    return TORCH

@@ -1,0 +1,35 @@
+"""Whether a grid holds what an activation is when training begins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mpq_plugins.binning.weighted_points import Points
+from mpq_plugins.grid import Grid
+from mpq_plugins.histogram import Histogram
+
+MOST = 0.5
+"""Share of an activation's values, zeros aside, that may lie beyond its grid when training begins."""
+
+
+def share_beyond(grid: Grid, histogram: Histogram) -> float:
+    """Share of the values, zeros aside, that a grid of one step clips; 0 where there are only zeros.
+
+    >>> import numpy as np
+    >>> histogram = Histogram()
+    >>> histogram.update(np.array([0.0, 0.0, 1.0, 1.5, 7.0]))
+    >>> round(share_beyond(Grid.power_of_two(4, 1, signed=False), histogram), 2)
+    0.33
+    """
+    points = Points.of(histogram)
+    values = points.values[0]
+    live = points.weights[0] * (values != 0)
+    if not live.sum():
+        return 0.0
+    low, high = grid.step * (grid.low - 0.5), grid.step * (grid.high + 0.5)
+    return float((live * ((values < low) | (values > high))).sum() / live.sum())
+
+
+def saturating(grids: Mapping[str, Grid], histograms: Mapping[str, Histogram]) -> list[str]:
+    """Those of which more than MOST saturates, in the order of the histograms."""
+    return [name for name, histogram in histograms.items() if share_beyond(grids[name], histogram) > MOST]
