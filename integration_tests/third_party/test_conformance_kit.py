@@ -17,8 +17,8 @@ METHODS = {
     "offgrid": r"evaluation is off the grid of harden .* elements differ, the worst is",
     "anystep": r"harden gives steps that are no powers of two",
     "penal": r"the penalty within the budget \(1.2 of 3\) is 0.12, not zero",
-    "dice": r"quantize gives other numbers the second time",
-    "growing": r"quantize changes the shape of 'exponent' from \(\) to \(2,\)",
+    "dice": r"grids gives other numbers the second time",
+    "growing": r"grids changes the shape of 'exponent' from \(\) to \(2, 1\)",
     "swallowing": r"start takes a weight with NaN; raise NonFiniteValues, naming the site",
     "spendthrift": r"costs 8 of average_weight_bits, and the budget is 5",
 }

@@ -97,6 +97,8 @@ class OneGroup:
 
     def _as_own(self, name: str, value: Array) -> Array:
         layout, extent = self.bank.layout, self.extents[name]
+        if np.shape(value)[:1] != (layout.total(extent),):
+            return value  # of another shape than the extent says, which whoever asks will find
         if extent == "element":
             axis, shape = self.slot.axis or 0, self.slot.shape
             moved = (shape[axis], *shape[:axis], *shape[axis + 1 :])
