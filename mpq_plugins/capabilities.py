@@ -36,7 +36,8 @@ OPS = (
 )
 """The words for ops. ``reshape`` is every op that only moves elements (flatten, permute, nearest
 upsampling, slicing); a fused block (conv, batch norm, ReLU) has the word of the op that computes.
-A target may name further ops of its own."""
+A target may name further ops of its own, and functions of one element; ``lookup`` stands for
+those that it does not name."""
 
 WEIGHTED_OPS = tuple(op for op in OPS if "conv" in op or op == "linear")
 """The ops that own a weight."""
@@ -92,13 +93,18 @@ class WeightGrids(Schema):
 
 
 class ActivationGrids(Schema):
-    """The grids that an op's output may use: per tensor, signed, unsigned or both."""
+    """The grids that an op's output may use: per tensor, signed, unsigned or both.
+
+    exponent: that of the threshold, where the kernel fixes it (a sigmoid at 1/256); such a site takes its grid
+    whatever bits a user asks for.
+    """
 
     error: ClassVar[type[MPQError]] = TargetError
     bits: Bits = (2, 3, 4, 5, 6, 7, 8)
     signed: bool = True
     unsigned: bool = True
     power_of_two: bool = True
+    exponent: int | None = None
     container_bits: int = Field(default=8, ge=1, le=32)
 
     def objection(self, grid: Grid) -> str | None:
@@ -107,6 +113,8 @@ class ActivationGrids(Schema):
             return "activations have one step"
         if not (self.signed if grid.signed else self.unsigned):
             return f"activations are {'unsigned' if grid.signed else 'signed'}"
+        if self.exponent is not None and (not grid.is_power_of_two or grid.exponent != self.exponent):
+            return f"its kernel fixes the threshold at 2^{self.exponent}"
         return _common_objection(grid, self.bits, self.power_of_two)
 
 
@@ -138,7 +146,7 @@ class OpSupport(Schema):
 
 @dataclass(frozen=True)
 class Candidate:
-    """One kind of grid that a site may get; only the step is still open.
+    """One kind of grid that a site may get; only the step is open, unless ``exponent``, its threshold's, fixes it.
 
     >>> Candidate(bits=4, signed=True, per_channel=False).grid(0)
     Grid(bits=4, steps=(0.125,), signed=True, narrow=False, axis=None)
@@ -149,6 +157,7 @@ class Candidate:
     per_channel: bool
     narrow: bool = False
     power_of_two: bool = True
+    exponent: int | None = None
 
     def grid(self, exponent: int | Iterable[int], axis: int | None = None) -> Grid:
         """The power-of-two grid of this kind with threshold ``2**exponent`` (one, or one per channel).

@@ -12,6 +12,7 @@ from mpq_plugins.inventory import Inventory
 from mpq_plugins.moments import Array
 from mpq_plugins.problem import MeasuredModel
 from mpq_plugins.recipe import Recipe
+from mpq_plugins.targets import Target
 from mpq_plugins.verification import Verification
 
 
@@ -70,8 +71,10 @@ class FrameworkCommands(Protocol):
     def fingerprint(self, model: Any, batches: Sequence[Any], keep_float: Sequence[str] = ()) -> str:
         """A hash of the model's structure and weights and of the data."""
 
-    def inventory(self, model: Any, batches: Sequence[Any], keep_float: Sequence[str] = ()) -> Inventory:
-        """All sites of the model."""
+    def inventory(
+        self, model: Any, batches: Sequence[Any], keep_float: Sequence[str] = (), target: Target | None = None
+    ) -> Inventory:
+        """All sites of the model, as a target's kernels have it."""
 
     def measure(
         self,
@@ -80,8 +83,12 @@ class FrameworkCommands(Protocol):
         check: Callable[[Inventory], None],
         keep_float: Sequence[str] = (),
         progress: bool | None = None,
+        target: Target | None = None,
     ) -> Measured:
-        """Measure the float model. check: is asked about the inventory before anything takes long."""
+        """Measure the float model, as a target's kernels have it.
+
+        check: is asked about the inventory before anything takes long.
+        """
 
     def constrain(self, model: Any, recipe: Recipe, batches: Sequence[Any]) -> Any:
         """The float model on the recipe's grids."""

@@ -99,7 +99,7 @@ def candidates_for(
     for site in inventory:
         asked = _allowed(weight_bits if site.kind == "weight" else activation_bits, site.name)
         found = _offered(site, target, per_channel)
-        kept = tuple(c for c in found if asked is None or c.bits in asked)
+        kept = tuple(c for c in found if asked is None or c.bits in asked or c.exponent is not None)
         if not kept:
             raise TargetError(
                 f"site {site.name!r}: none of {_words(asked or ())} bits is to be had for the {site.kind} of {site.op} "
@@ -107,12 +107,30 @@ def candidates_for(
             )
         every[site.name] = kept
     for group in inventory.groups().values():
+        fixed = [site for site in group if every[site.name][0].exponent is not None]
+        if fixed:
+            _check_shareable(group, every, target, fixed[0])
+            every |= {site.name: every[fixed[0].name] for site in group}
         shared = set.intersection(*({c.bits for c in every[site.name]} for site in group))
         if not shared:
             raise TargetError(f"sites {', '.join(s.name for s in group)} must share one grid and have no common bits")
         for site in group:
             every[site.name] = tuple(c for c in every[site.name] if c.bits in shared)
     return every
+
+
+def _check_shareable(
+    group: Sequence[Site], every: Mapping[str, tuple[Candidate, ...]], target: Target, fixed: Site
+) -> None:
+    """Raise TargetError unless all of a group can have the grid that a kernel fixes for one of it."""
+    (candidate,) = every[fixed.name]
+    grid = candidate.grid(candidate.exponent or 0)
+    for site in group:
+        if not target.allows(site, grid) or (site.signed and not grid.signed):
+            raise TargetError(
+                f"sites {', '.join(s.name for s in group)} must share one grid, which the kernel of {fixed.op} "
+                f"({fixed.name}) fixes at {grid}, and {site.name} cannot have it"
+            )
 
 
 def check_budget(candidates: Mapping[str, tuple[Candidate, ...]], budget: Budget | None) -> None:

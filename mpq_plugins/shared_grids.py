@@ -30,6 +30,8 @@ def search_shared(histograms: Sequence[Histogram], importances: Sequence[float],
     thresholds that tie the smallest. Raises EmptyCalibration for an empty histogram.
     """
     bits, signed = candidate.bits, candidate.signed
+    if candidate.exponent is not None:
+        return candidate.grid(candidate.exponent)
     if len(histograms) == 1 or not any(importances):
         merged = histograms[0]
         for other in histograms[1:]:

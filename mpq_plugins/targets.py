@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from mpq_plugins.capabilities import ActivationGrids, Candidate, OpSupport, Rounding, WeightGrids, as_tuple
 from mpq_plugins.errors import MPQError, TargetError, UnsupportedOp
+from mpq_plugins.graph.ops import all_ops
 from mpq_plugins.grid import Grid
 from mpq_plugins.hosting import callable_module
 from mpq_plugins.inventory import Site
@@ -22,6 +23,8 @@ from mpq_plugins.stored.heading import Heading
 
 HEADING = Heading(None, 1, "target", TargetError)
 ANY_OP = "*"
+LOOKUP = "lookup"
+"""The word that stands for every function of one element that a target does not list by its own."""
 
 
 class Runtime(Schema):
@@ -85,14 +88,22 @@ class Target(Schema):
         """Write ``to_json`` to a file. Raises OutputError."""
         whole_file.write(path, self.to_json())
 
+    def runs(self, op: str) -> bool:
+        """Whether the target has the op: by its word, as a table of codes, or by ``"*"``."""
+        return self._listed(op) in self.ops or ANY_OP in self.ops
+
+    def _listed(self, op: str) -> str:
+        record = all_ops().get(op)
+        return LOOKUP if op not in self.ops and record is not None and record.table else op
+
     def support(self, op: str) -> OpSupport:
         """What the target says about an op, with the defaults of ``"*"`` filled in.
 
-        Raises UnsupportedOp when neither the op nor ``"*"`` is listed.
+        Raises UnsupportedOp when neither the op nor ``"*"`` is listed, nor "lookup" for a function of one element.
         """
-        if op not in self.ops and ANY_OP not in self.ops:
+        if not self.runs(op):
             raise UnsupportedOp(f"target {self.name!r} does not run {op}; it runs {', '.join(sorted(self.ops))}")
-        default, own = self.ops.get(ANY_OP, OpSupport()), self.ops.get(op, OpSupport())
+        default, own = self.ops.get(ANY_OP, OpSupport()), self.ops.get(self._listed(op), OpSupport())
         given = {name: getattr(own, name) for name in OpSupport.model_fields if getattr(own, name) is not None}
         return default.model_copy(update=given)
 
@@ -123,7 +134,7 @@ class Target(Schema):
                 f"target {self.name!r} has only unsigned grids for the output of {op}, and its values go below zero"
             )
         use_signed = signed or not grids.unsigned
-        return tuple(Candidate(b, use_signed, False, False, grids.power_of_two) for b in grids.bits)
+        return tuple(Candidate(b, use_signed, False, False, grids.power_of_two, grids.exponent) for b in grids.bits)
 
     def rounding(self, op: str) -> Rounding:
         """How the op rounds ties onto the grid of its output; half to even unless the target says."""

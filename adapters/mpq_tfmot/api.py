@@ -26,13 +26,14 @@ from mpq_tfmot.reader.writing import with_graph, write_model
 from mpq_tfmot.simulated import SimulatedModel
 
 
-def inventory(model: Any, keep_float: Iterable[str] = ()) -> Inventory:
+def inventory(model: Any, keep_float: Iterable[str] = (), target: str | Target | None = None) -> Inventory:
     """All sites of a built Sequential or Functional tf_keras model: what a recipe for it must give grids to.
 
     Weights are named ``<layer>.weight`` and have Keras' shapes; activations are named after their layer.
-    keep_float: as of ``search``.
+    keep_float, target: as of ``search``; a target may compute an op in several steps, each a site.
     """
-    return take_sites(read_model(model, keep_float).graph).inventory
+    found = None if target is None else plugins.target(target)
+    return take_sites(read_model(model, keep_float, target=found).graph).inventory
 
 
 def search(
@@ -66,7 +67,8 @@ def search(
     request = Request(
         target, method, budget, weight_bits, activation_bits, per_channel, latency=latency, progress=progress
     )
-    reading = read_model(model, keep_float)
+    assert isinstance(request.target, Target)
+    reading = read_model(model, keep_float, target=request.target)
     chunks = as_chunks(calibration, reading)
     sites = take_sites(reading.graph)
     request.check(sites.inventory)

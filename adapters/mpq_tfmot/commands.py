@@ -20,6 +20,7 @@ from mpq_plugins.integers.program import Program
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.search.measurement import Measurements
+from mpq_plugins.targets import Target
 from mpq_plugins.verification import Verification
 from mpq_tfmot import api
 from mpq_tfmot.batches import Batch, as_batches, as_chunks
@@ -76,9 +77,11 @@ def fingerprint(model: Any, batches: Sequence[Batch], keep_float: Sequence[str] 
     return digest.hexdigest()
 
 
-def inventory(model: Any, batches: Sequence[Batch], keep_float: Sequence[str] = ()) -> Inventory:
+def inventory(
+    model: Any, batches: Sequence[Batch], keep_float: Sequence[str] = (), target: Target | None = None
+) -> Inventory:
     """All sites of the model; signs of its inputs are those of the data."""
-    graph = read_model(model, keep_float).graph
+    graph = read_model(model, keep_float, target=target).graph
     lowest = {
         node.name: min(float(batch[index].min()) for batch in batches) for index, node in enumerate(graph.arguments)
     }
@@ -92,9 +95,10 @@ def measure(
     check: Callable[[Inventory], None],
     keep_float: Sequence[str] = (),
     progress: bool | None = None,
+    target: Target | None = None,
 ) -> Measured:
     """One forward and one backward pass of the float model."""
-    reading = read_model(model, keep_float)
+    reading = read_model(model, keep_float, target=target)
     sites = take_sites(reading.graph)
     check(sites.inventory)
     measured = Measurements(reading.graph, sites, reading.runner, as_chunks(list(batches), reading), progress)

@@ -47,7 +47,7 @@ def measure_latency(
     Raises CostError or PluginError where the device has no answer, and what ``search`` raises.
     """
     target = plugins.target(target)
-    graph = read_model(model).graph
+    graph = read_model(model, target=target).graph
     sites = take_sites(graph)
     candidates = candidates_for(sites.inventory, target, weight_bits, activation_bits, per_channel)
     by_channel = {site.name for site in sites.inventory.weights if candidates[site.name][0].per_channel}

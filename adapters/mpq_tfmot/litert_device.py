@@ -20,7 +20,7 @@ from mpq_plugins.exporters.litert.requirements import schema
 from mpq_plugins.exporters.litert.running import interpreter
 from mpq_plugins.exporters.litert.writer import write_litert
 from mpq_plugins.graph.node import ARGUMENT, INPUT, INPUT_SUFFIX, Batch, Graph, Node
-from mpq_plugins.graph.ops import op_of
+from mpq_plugins.graph.ops import all_ops, op_of
 from mpq_plugins.graph.placing import put_on_grids
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.weights import from_framework
@@ -31,7 +31,7 @@ from mpq_plugins.latency.device import Device, machine_facts
 from mpq_plugins.latency.rapl import joules_per_call
 from mpq_plugins.latency.workload import Shape, Workload
 from mpq_plugins.silence import silenced
-from mpq_plugins.targets import Target
+from mpq_plugins.targets import LOOKUP, Target
 
 CONTAINER_BITS = 8
 MOST_COPIES = 8
@@ -62,19 +62,25 @@ def as_run(workload: Workload, kernels: str) -> Workload | None:
         return workload.at(PACKED_BITS if few else CONTAINER_BITS, CONTAINER_BITS)
     if workload.op == "relu":
         return None  # part of the op before it, or of its grid
-    if workload.op == "hardswish":  # by a table, as every function of one element
-        return replace(workload.at(None, None), op="lookup")
+    if _is_function(workload.op):
+        return replace(workload.at(None, None), op=LOOKUP)
     if workload.op == "clamp":
         low, high = workload.option("low"), workload.option("high")
         return _clip(workload, int(high is not None) + int(low is not None and workload.option("signed")))
     if workload.op != "clip":
         return workload.at(None, None)
-    if workload.option("after") in ("lookup", "hardswish"):
+    if _is_function(workload.option("after")):
         return None  # the table clips
     few = (workload.activation_bits or CONTAINER_BITS) < CONTAINER_BITS
     if not few and not workload.option("own"):
         return None
     return _clip(workload, workload.option("bounds", 1) if few else 1)
+
+
+def _is_function(word: str) -> bool:
+    """Whether a word is that of a function of one element, all of which run as tables."""
+    record = all_ops().get(word)
+    return word == LOOKUP or (record is not None and record.table)
 
 
 def _clip(workload: Workload, bounds: int) -> Workload | None:
@@ -164,7 +170,7 @@ def _node(workload: Workload, name: str, inputs: tuple[str, ...]) -> Node:
             raise CostError(f"LiteRT has no kernel for {workload} that is known here")
         words = {"order": "transpose", "times": "upsample"}
         op = next((word for key, word in words.items() if key in attrs), workload.op)
-        return Node(name, "sigmoid" if op == "lookup" else op, inputs, shape, attrs=attrs)
+        return Node(name, "sigmoid" if op == LOOKUP else op, inputs, shape, attrs=attrs)
     weight = np.random.default_rng(len(name)).uniform(-1, 1, workload.weight)
     if workload.op == "linear":
         return Node(name, "linear", inputs, shape, weight, np.zeros(workload.channels))

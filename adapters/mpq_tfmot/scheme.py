@@ -150,6 +150,8 @@ def configs_of(scheme: QuantizeScheme, sites: GraphSites) -> Callable[[Node], Qu
 
     def of_method(node: Node) -> QuantizeConfig:
         output = kinds[sites.grid_of[node.name]]
+        if output[0].exponent is not None:  # a function's kernel fixes it
+            return QuantizeConfig("fixed", None, None, activation_grid=output[0].grid(output[0].exponent))
         weight = kinds[node.weight_site] if node.weighted else ()
         return QuantizeConfig(
             scheme.method,

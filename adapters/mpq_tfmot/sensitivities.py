@@ -34,10 +34,10 @@ def sensitivity(
         those of different measures have different units. The other arguments are those of ``search``;
         calibration may be made up (``synthetic_inputs``). Sites without a choice are left out.
     """
-    reading = read_model(model)
+    found = plugins.target(target)
+    reading = read_model(model, target=found)
     chunks = as_chunks(calibration, reading)
     measured = Measurements(reading.graph, take_sites(reading.graph), reading.runner, chunks, progress)
     measured.check_gradients()
-    found = plugins.target(target)
     candidates = candidates_for(measured.inventory, found, weight_bits, activation_bits, per_channel)
     return rate_all(Problem(measured, found, candidates, None, plugins.cost_models(), progress=progress), kinds)

@@ -23,6 +23,7 @@ from mpq_plugins.inventory import Inventory
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.search.signs import signed_inputs
+from mpq_plugins.targets import Target
 from mpq_plugins.verification import Verification
 from mpq_torch import fx
 from mpq_torch.batches import arguments_of, as_batches, in_chunks
@@ -87,9 +88,11 @@ def fingerprint(model: nn.Module, batches: Sequence[Batch], keep_float: Sequence
     return digest.hexdigest()
 
 
-def inventory(model: nn.Module, batches: Sequence[Batch], keep_float: Sequence[str] = ()) -> Inventory:
+def inventory(
+    model: nn.Module, batches: Sequence[Batch], keep_float: Sequence[str] = (), target: Target | None = None
+) -> Inventory:
     """All sites of the model."""
-    return fx.inventory(model, batches[0], keep_float)
+    return fx.inventory(model, batches[0], keep_float, target)
 
 
 def measure(
@@ -98,9 +101,10 @@ def measure(
     check: Callable[[Inventory], None],
     keep_float: Sequence[str] = (),
     progress: bool | None = None,
+    target: Target | None = None,
 ) -> Measured:
     """One forward and one backward pass of the float model."""
-    reading, given = read_with_data(model, batches, keep_float)
+    reading, given = read_with_data(model, batches, keep_float, target)
     sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, given[0]))
     check(sites.inventory)
     measured = Measurements(reading.graph, sites, reading.runner, in_chunks(given), progress)

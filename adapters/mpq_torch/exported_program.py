@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from mpq_plugins.errors import ModelError
+from mpq_plugins.graph.ops import all_ops
+from mpq_torch.aten_names import aten_names
 
 _LAYERS: dict[str, type[nn.Module]] = {
     "conv1d": nn.Conv1d,
@@ -27,7 +29,7 @@ _LAYERS: dict[str, type[nn.Module]] = {
 _OPTIONS = ("stride", "padding", "dilation", "groups")
 _TRANSPOSED_OPTIONS = ("stride", "padding", "output_padding", "groups", "dilation")
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "add": operator.add,
+    **{op.word: getattr(operator, op.word) for op in all_ops().values() if op.arity == 2},
     "cat": torch.cat,
     "clamp": torch.clamp,
     "flatten": torch.flatten,
@@ -39,8 +41,15 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "reshape": torch.reshape,
     **{
         name: getattr(F, name)
-        for name in ("relu", "relu6", "hardtanh", "hardswish", "pad", "max_pool2d", "max_pool1d", "avg_pool2d",
+        for name in ("relu", "relu6", "hardtanh", "pad", "max_pool2d", "max_pool1d", "avg_pool2d",
                      "avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool1d", "log_softmax")
+    },
+    **{
+        name: found
+        for op in all_ops().values()
+        if op.table
+        for name in aten_names(op)
+        if (found := getattr(F, name, None) or getattr(torch, name, None)) is not None
     },
 }  # fmt: skip
 _NOTHING = ("dropout", "feature_dropout", "contiguous", "clone", "alias", "detach")

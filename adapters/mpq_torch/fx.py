@@ -58,13 +58,16 @@ __all__ = [
 ]
 
 
-def inventory(model: nn.Module, example_inputs: Any, keep_float: Iterable[str] = ()) -> Inventory:
+def inventory(
+    model: nn.Module, example_inputs: Any, keep_float: Iterable[str] = (), target: str | Target | None = None
+) -> Inventory:
     """All sites of a model: what a recipe for it must give grids to.
 
-    example_inputs: a tensor, or a tuple of the model's arguments, with a batch axis.
+    example_inputs: a tensor, or a tuple of the model's arguments, with a batch axis. target: as of ``search``, since
+    one may compute an op in several steps (torch's engines SiLU); None for a site per op.
     """
     example = as_batch(example_inputs, arguments_of(model))
-    reading = read_model(model, example, keep_float)
+    reading = read_model(model, example, keep_float, target=None if target is None else plugins.target(target))
     return take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, example)).inventory
 
 
@@ -100,7 +103,8 @@ def search(
     request = Request(
         target, method, budget, weight_bits, activation_bits, per_channel, latency=latency, progress=progress
     )
-    reading, batches = read_with_data(model, calibration, keep_float)
+    assert isinstance(request.target, Target)
+    reading, batches = read_with_data(model, calibration, keep_float, request.target)
     sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, batches[0]))
     request.check(sites.inventory)
     measured = Measurements(reading.graph, sites, reading.runner, in_chunks(batches), progress)

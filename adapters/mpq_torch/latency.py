@@ -54,7 +54,7 @@ def measure_latency(
             "a torch model does not know the shape of its input; give example inputs (to mpq measure: --shape or "
             "--calibration)"
         )
-    graph = read_model(model, as_batch(example_inputs, arguments_of(model)), keep_float).graph
+    graph = read_model(model, as_batch(example_inputs, arguments_of(model)), keep_float, target=target).graph
     sites = take_sites(graph)
     candidates = candidates_for(sites.inventory, target, weight_bits, activation_bits, per_channel)
     by_channel = {site.name for site in sites.inventory.weights if candidates[site.name][0].per_channel}

@@ -102,10 +102,13 @@ def _without_weight(workload: Workload) -> Callable[..., Any]:
     op, option = workload.op, workload.option
     makers: dict[str, Callable[[], Callable[..., Any]]] = {
         "add": lambda: lambda a, b: torch.ops.quantized.add(a, b, 2 * STEP, ZERO_POINT),
+        "mul": lambda: lambda a, b: torch.ops.quantized.mul(a, b, 2 * STEP, ZERO_POINT),
         "clip": lambda: Clamp(0.0, 127 * STEP, option("images", False)),
         "clamp": lambda: Clamp(option("low"), option("high"), option("images", False)),
         "hardswish": lambda: lambda x: torch.ops.quantized.hardswish(x, STEP, ZERO_POINT),
         "relu": lambda: torch.relu,
+        "sigmoid": lambda: torch.sigmoid,
+        "hardsigmoid": lambda: torch.nn.functional.hardsigmoid,
         "concat": lambda: Concat(option("dim", 1)),
         "max_pool": lambda: _max_pool(workload),
         "avg_pool": lambda: _average_pool(workload),

@@ -16,6 +16,7 @@ from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.quantized import clamp_codes
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.verification import Verification
+from mpq_torch.aten_names import OF_TWO
 from mpq_torch.batches import as_batches
 from mpq_torch.engine import engine_of, quantized_engine
 from mpq_torch.simulated_model import SimulatedModel
@@ -130,7 +131,7 @@ def site_nodes(converted: fx.GraphModule, graph: Graph) -> dict[str, fx.Node]:
                 found[names[name.removesuffix(SAME_GRID_SUFFIX)]] = node
             elif entrance in names and graph[entrance].op == INPUT:
                 found[names[entrance]] = node
-        elif _is_sum(node):
+        elif _is_of_two(node):
             before = node.args[0]
             path = str(before.target).removesuffix(".identity")
             if path in names:
@@ -140,8 +141,10 @@ def site_nodes(converted: fx.GraphModule, graph: Graph) -> dict[str, fx.Node]:
     return found
 
 
-def _is_sum(node: fx.Node) -> bool:
-    return node.op == "call_function" and getattr(node.target, "__name__", "") in ("add", "add_relu")
+def _is_of_two(node: fx.Node) -> bool:
+    """Whether a kernel computes an op of two activations, with or without its ReLU."""
+    name = getattr(node.target, "__name__", "").removesuffix("_relu")
+    return node.op == "call_function" and name in OF_TWO
 
 
 def recorded(graph: fx.GraphModule, batch: Sequence[Any], nodes: set[fx.Node]) -> dict[fx.Node, Any]:

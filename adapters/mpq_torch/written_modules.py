@@ -31,18 +31,22 @@ class Input(nn.Module):
         return self.identity(x)
 
 
-class Add(nn.Module):
-    """Sum of two activations.
+class OfTwo(nn.Module):
+    """A function of two activations. function: its name in torch ("add", "mul").
 
-    The identity in front keeps its path through convert_fx, which makes a function without a name of the sum.
+    The identity in front keeps its path through convert_fx, which makes a function without a name of it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, function: str) -> None:
         super().__init__()
+        self.function = function
         self.identity = nn.Identity()
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        return torch.add(self.identity(a), b)
+        return getattr(torch, self.function)(self.identity(a), b)
+
+    def extra_repr(self) -> str:
+        return self.function
 
 
 class Concat(nn.Module):
@@ -189,4 +193,4 @@ class FloatPart(nn.Module):
 
 
 _NAMESPACES = {"functional": nn.functional, "torch": torch}
-LEAVES = (Input, Add, Concat, Pad, Subsample, Clamp, SameGrid, FloatPart)
+LEAVES = (Input, OfTwo, Concat, Pad, Subsample, Clamp, SameGrid, FloatPart)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from mpq_plugins import Grid, Recipe
+from mpq_plugins import Grid, Recipe, plugins
 from mpq_plugins.graph.evaluation import FloatModel, run_nodes
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.request import FLOAT_OPS
@@ -17,7 +17,8 @@ from mpq_torch.reader.reading import read_model
 
 def clipping_recipe(model, x, target, weight_bits, activation_bits, per_channel=False, keep_float=()):
     """A recipe whose thresholds lie at about half the largest value, so that every grid clips."""
-    reading = read_model(model, (x,), keep_float)
+    found = plugins.target(target)
+    reading = read_model(model, (x,), keep_float, target=found)
     graph = reading.graph
     sites = take_sites(graph, signed_inputs(graph, reading.runner, (x,)))
     largest = _largest_values(reading, sites, x)
@@ -27,7 +28,11 @@ def clipping_recipe(model, x, target, weight_bits, activation_bits, per_channel=
         if site.kind == "activation":
             group = [s.name for s in sites.inventory if s.group == site.group] if site.group else [site.name]
             exponent = _exponent(max(largest[name] for name in group))
-            grids[site.name] = Grid.power_of_two(activation_bits, exponent, signed=site.signed)
+            kind = found.activation_candidates(site.op, site.signed)[0]
+            if kind.exponent is None:
+                grids[site.name] = Grid.power_of_two(activation_bits, exponent, signed=site.signed)
+            else:
+                grids[site.name] = kind.grid(kind.exponent)
             continue
         weight = np.abs(weights[site.name])
         if per_channel and not site.op.startswith("conv_transpose"):

@@ -93,7 +93,7 @@ def test_a_target_without_a_grid_for_an_op_is_refused_by_site():
     model, x = network(Mobile)
     ops = {op: {"weight": {"bits": [8]}, "activation": {"bits": [8]}} for op in ("input", "conv2d", "linear", "add")}
     target = mpq.Target(name="narrow-npu", ops=ops)
-    with pytest.raises(mpq.UnsupportedOp, match=r"site 'stem\.2': target 'narrow-npu' does not run hardswish"):
+    with pytest.raises(mpq.UnsupportedOp, match=r"stem\.2: target 'narrow-npu' has no kernel for hardswish"):
         fx.search(model, [x], target, weight_bits=8, activation_bits=8)
 
 

@@ -200,7 +200,7 @@ def test_an_op_kept_in_float_between_integer_ops_is_exact_too():
 
     torch.manual_seed(0)
     model, x = Net().eval(), torch.randn(64, 6)
-    with pytest.raises(mpq.UnsupportedOp, match="act: no integer kernel for GELU"):
+    with pytest.raises(mpq.UnsupportedOp, match="act: target 'torch-x86' has no kernel for gelu"):
         fx.search(model, [x], "torch-x86", weight_bits=4, activation_bits=6)
     recipe = fx.search(model, [x], "torch-x86", weight_bits=4, activation_bits=6, keep_float=["act"])
     assert recipe.meta["float_ops"] == "act, softmax"

@@ -170,6 +170,33 @@ SUMS: dict[str, Sum] = {
 """The words of runtimes.Sum."""
 
 
+Product = Callable[[Runner, Any, NDArray[np.float64], Rounding], Any]
+"""Codes of a product, from the exact product of the operands' codes, float64, and of their steps over its own."""
+
+
+def multiply_exactly(run: Runner, product: Any, scale: NDArray[np.float64], rounding: Rounding) -> Any:
+    """The exact product, rounded by a rule."""
+    return rounded(run, product * float(scale), rounding)
+
+
+def multiply_in_float32(run: Runner, product: Any, scale: NDArray[np.float64], rounding: Rounding) -> Any:
+    """The codes' product times one float32 factor, rounded by a rule."""
+    return requantized(run, product, scale.astype(np.float32), rounding)
+
+
+def multiply_in_fixed_point(run: Runner, product: Any, scale: NDArray[np.float64], rounding: Rounding) -> Any:
+    """As LiteRT's built-in kernel requantizes an accumulator."""
+    return fixed_point_product(run, product, scale)
+
+
+PRODUCTS: dict[str, Product] = {
+    "exact": multiply_exactly,
+    "float32": multiply_in_float32,
+    "fixed_point": multiply_in_fixed_point,
+}
+"""The words of runtimes.Product."""
+
+
 def mean_of(run: Runner, sums: Any, count: int, how: str) -> Any:
     """Codes of a mean, from exact float64 sums of codes. how: a word of runtimes.Mean."""
     if how == "exact":

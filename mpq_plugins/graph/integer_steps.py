@@ -33,6 +33,9 @@ class IntegerSteps(Protocol):
     def add(self, node: Node) -> None:
         """The sum of both inputs, sizes of one repeated."""
 
+    def multiply(self, node: Node) -> None:
+        """The product of both inputs, sizes of one repeated."""
+
     def mean(self, node: Node, axes: Sizes) -> None:
         """The mean over whole axes."""
 

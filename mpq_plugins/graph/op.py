@@ -56,7 +56,7 @@ class Op:
     target: the word that targets know it by, where that is another. spellings: by framework or format, the names
         by which it is known there.
     integers: adds the op's step to an integer program; None for none, and for a table, which is looked up.
-    onnx: the attributes of ONNX's operator of that spelling, from the node's attrs.
+    onnx, litert: the attributes, or options, of the operator of that spelling there, from the node's attrs.
     """
 
     word: str
@@ -76,6 +76,7 @@ class Op:
     spellings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     integers: Callable[[IntegerSteps, Node], None] | None = None
     onnx: Callable[[Mapping[str, Any]], dict[str, Any]] = no_attributes
+    litert: Callable[[Mapping[str, Any]], dict[str, Any]] = no_attributes
 
     @property
     def target_word(self) -> str:

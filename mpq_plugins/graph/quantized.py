@@ -89,7 +89,14 @@ class QuantizedGraph:
 
     @classmethod
     def of(cls, graph: Graph, sites: GraphSites, grids: Mapping[str, Grid], target: Target) -> QuantizedGraph:
-        """With weights and biases rounded to the nearest value that they may take; raises as put_on_grids does."""
+        """With weights and biases rounded to the nearest value that they may take.
+
+        Raises as put_on_grids does, and TargetError for another grid than the one that an op's kernel fixes.
+        """
+        for site in sites.inventory.activations:
+            fixed = target.support(site.op).activation if target.runs(site.op) else None
+            if fixed is not None and fixed.exponent is not None:
+                target.check(site, grid_at(grids, site.name))
         return cls(put_on_grids(graph, sites.grid_of, grids), grids, sites.grid_of, target)
 
     @cached_property

@@ -147,6 +147,13 @@ class Simulation:
             rounding = self.quantized.runtime.broadcast_rounding or rounding
         return arithmetic.SUMS[self.quantized.runtime.sums](run, a, b, sources, grid, rounding)
 
+    def _product(self, node: Node, grid: Grid, inputs: Sequence[Any]) -> Any:
+        run, quantized = self.runner, self.quantized
+        a, b = (run.to_precision(x, "float64") for x in inputs)
+        first, second = (arithmetic.step_of(quantized.grid(name)) for name in node.inputs)
+        scale = np.asarray(float(first) * float(second) / float(arithmetic.step_of(grid)))
+        return arithmetic.PRODUCTS[quantized.runtime.products](run, a * b, scale, quantized.rounding(node))
+
     def _average(self, node: Node, grid: Grid, inputs: Sequence[Any]) -> Any:
         run, a = self.runner, node.attrs
         x = run.to_precision(inputs[0], "float64")
@@ -162,6 +169,7 @@ class Simulation:
 
 _RULES: Mapping[str, Any] = {
     "add": Simulation._sum,
+    "mul": Simulation._product,
     "avg_pool": Simulation._average,
     "global_avg_pool": Simulation._mean,
 }

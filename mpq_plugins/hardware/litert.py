@@ -11,12 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mpq_plugins.capabilities import WEIGHTED_OPS, ActivationGrids, OpSupport, Rounding, WeightGrids
+from mpq_plugins.graph.ops import all_ops
 from mpq_plugins.hardware.generic import SAME_GRID_OPS
 from mpq_plugins.hookspecs import hookimpl
 from mpq_plugins.targets import Runtime, Target
 
 FUNCTIONS = ("hardswish", "lookup")
 """Functions of one element, which run as tables of 256 codes."""
+OF_TWO = tuple(word for word, op in all_ops().items() if op.arity == 2 and "litert" in op.spellings)
+"""Ops of two activations, which round as an accumulator does but for the add."""
 
 
 def litert(name: str, engine: str, add: Rounding, power_of_two: bool, bits: tuple[int, ...]) -> Target:
@@ -30,7 +33,8 @@ def litert(name: str, engine: str, add: Rounding, power_of_two: bool, bits: tupl
     }
     for op in ("input", *FUNCTIONS):
         ops[op] = OpSupport(activation=activation, rounding="half_even")
-    ops["add"] = OpSupport(activation=activation, rounding=add)
+    for op in OF_TWO:
+        ops[op] = OpSupport(activation=activation, rounding=add if op == "add" else rounding)
     for op in SAME_GRID_OPS:
         ops[op] = OpSupport(activation=activation, rounding="half_even", keeps_input_grid=True)
     spread = f"{bits[0]} to {bits[-1]} bits" if len(bits) > 1 else f"{bits[0]} bits"

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mpq_plugins.capabilities import WEIGHTED_OPS, ActivationGrids, OpSupport, WeightGrids
+from mpq_plugins.graph.ops import all_ops
 from mpq_plugins.hardware.generic import SAME_GRID_OPS
 from mpq_plugins.hookspecs import hookimpl
 from mpq_plugins.saturation import PairSaturation
@@ -36,7 +37,8 @@ def onnxruntime() -> Target:
         )
         for op in WEIGHTED_OPS
     }
-    for op in ("input", "add", "hardswish", "lookup"):
+    of_two = [word for word, op in all_ops().items() if op.arity == 2 and "onnx" in op.spellings]
+    for op in ("input", *of_two, "hardswish", "lookup"):
         ops[op] = OpSupport(activation=activation, rounding="half_even")
     for op in SAME_GRID_OPS:
         ops[op] = OpSupport(activation=activation, rounding="half_even", keeps_input_grid=True)

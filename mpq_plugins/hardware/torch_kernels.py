@@ -2,7 +2,8 @@
 
 Measured on torch 2.13 against float64, on inputs with many exact ties: x86 and onednn round every op
 half to even and add biases as floats; qnnpack rounds biases to step_input * step_weight first, and
-its add rounds half away from zero. Concat, pooling and moving ops compute on their input's grid.
+its add rounds half away from zero. The step of a sigmoid's output is 1/256 in every kernel. Concat,
+pooling and moving ops compute on their input's grid.
 Activations are stored as quint8, signed ones with zero point 128; weights as qint8.
 
 torchao's PT2E flow (torchao 0.18) computes in float between quantize and dequantize ops, which round half
@@ -21,6 +22,8 @@ from mpq_plugins.hookspecs import hookimpl
 from mpq_plugins.saturation import PairSaturation
 from mpq_plugins.targets import Runtime, Target
 
+UNIT = ActivationGrids(bits=(8,), signed=False, exponent=0)
+"""What torch's kernels of sigmoids fix: 1/256 and zero point 0."""
 REFUSED = {
     "torch-fbgemm": (
         "fbgemm's depthwise convolutions add pairs of products in 16 bits on every processor, and saturate where "
@@ -49,6 +52,8 @@ def torch_engine(
     }
     for op in ("input", "mul", "hardswish"):
         ops[op] = OpSupport(activation=activation, rounding="half_even")
+    for op in ("sigmoid", "hardsigmoid"):
+        ops[op] = OpSupport(activation=UNIT, rounding="half_even")
     ops["add"] = OpSupport(activation=activation, rounding=add_rounding)
     for op in SAME_GRID_OPS:
         ops[op] = OpSupport(activation=activation, rounding="half_even", keeps_input_grid=True)
@@ -63,8 +68,11 @@ def torch_engine(
 
 def torchao_flow(name: str, description: str, saturation: PairSaturation | None) -> Target:
     """A target of torchao's PT2E flow: as the onednn engine, but inputs are rounded before the zero point is added."""
-    update = {"name": name, "description": f"{description}; weights per tensor or per channel, 2 to 8 bits"}
-    return torch_engine("pt2e", "float", "half_even", saturation).model_copy(update=update)
+    engine = torch_engine("pt2e", "float", "half_even", saturation)
+    functions = OpSupport(activation=ActivationGrids(), rounding="half_even")
+    ops = {op: support for op, support in engine.ops.items() if support.activation != UNIT} | {"lookup": functions}
+    described = f"{description}; weights per tensor or per channel, 2 to 8 bits"
+    return engine.model_copy(update={"name": name, "description": described, "ops": ops})
 
 
 @hookimpl

@@ -22,6 +22,7 @@ from mpq_plugins.integers.steps import (
     Mean,
     Move,
     Multiply,
+    Product,
     Shift,
     Significant,
     Stage,
@@ -82,15 +83,27 @@ def _linear(program: Program, step: Linear, at: Any, symbol: Any) -> list[str]:
 
 def _add(program: Program, step: Add, at: Any, symbol: Any) -> list[str]:
     size = _four(program.tensor(step.output).shape)
-    operands = []
-    for name, left in zip(step.inputs, step.left, strict=True):
-        shape = _four(program.tensor(name).shape)
-        steps = [0 if n == 1 else s for n, s in zip(shape, _strides(shape), strict=True)]
-        operands.append(f"{at(name)}, {_list(steps)}, {left}")
+    operands = [f"{_repeated(program, name, at)}, {left}" for name, left in zip(step.inputs, step.left, strict=True)]
     return [
         f"mpq_add({', '.join(operands)},",
         f"        {at(step.output)}, {_list(size)}, {_stages(step, symbol)});",
     ]
+
+
+def _product(program: Program, step: Product, at: Any, symbol: Any) -> list[str]:
+    size = _four(program.tensor(step.output).shape)
+    operands = [_repeated(program, name, at) for name in step.inputs]
+    return [
+        f"mpq_multiply({', '.join(operands)},",
+        f"             {at(step.output)}, {_list(size)}, {_stages(step, symbol)});",
+    ]
+
+
+def _repeated(program: Program, name: str, at: Any) -> str:
+    """An operand whose sizes of one are repeated: where it begins, and how far apart its neighbours lie."""
+    shape = _four(program.tensor(name).shape)
+    steps = [0 if n == 1 else s for n, s in zip(shape, _strides(shape), strict=True)]
+    return f"{at(name)}, {_list(steps)}"
 
 
 def _mean(program: Program, step: Mean, at: Any, symbol: Any) -> list[str]:
@@ -190,6 +203,7 @@ _CALLS: dict[type[Any], Callable[..., list[str]]] = {
     Conv: _conv,
     Linear: _linear,
     Add: _add,
+    Product: _product,
     Mean: _mean,
     MaxPool: _max_pool,
     AveragePool: _average_pool,

@@ -160,6 +160,12 @@ class _Lowering:
         sources = (self.names[first.name], self.names[second.name])
         self.builder.add(self._output(node), sources, self.quantized.grid(node), rounding, runtime.sums)
 
+    def multiply(self, node: Node) -> None:
+        runtime, rounding = self.quantized.runtime, self.quantized.rounding(node)
+        first, second = (self.names[name] for name in node.inputs)
+        grid = self.quantized.grid(node)
+        self.builder.multiply(self._output(node), (first, second), grid, rounding, runtime.products)
+
     def mean(self, node: Node, axes: Sizes) -> None:
         (source,) = self._source(node)
         own = tuple(axis - 1 for axis in axes)

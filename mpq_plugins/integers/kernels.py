@@ -23,6 +23,7 @@ from mpq_plugins.integers.steps import (
     Mean,
     Move,
     Pair,
+    Product,
     Reshape,
     Sides,
     Step,
@@ -66,11 +67,21 @@ def _linear(step: Linear, inputs: Sequence[Integers], output: Tensor, arrays: Ar
 
 
 def _add(step: Add, inputs: Sequence[Integers], output: Tensor, arrays: Arrays, layout: Layout) -> Integers:
-    dtype = np.int32 if step.accumulator_bits == 32 else np.int64
-    rank = len(output.shape) + 1
-    a, b = (x.reshape(len(x), *(1,) * (rank - x.ndim), *x.shape[1:]).astype(dtype) for x in inputs)
+    a, b = _alike(step, inputs, output)
     total = np.left_shift(a, step.left[0]) + np.left_shift(b, step.left[1])
     return stages.apply(step.stages, total, -1)
+
+
+def _product(step: Product, inputs: Sequence[Integers], output: Tensor, arrays: Arrays, layout: Layout) -> Integers:
+    a, b = _alike(step, inputs, output)
+    return stages.apply(step.stages, a * b, -1)
+
+
+def _alike(step: Add | Product, inputs: Sequence[Integers], output: Tensor) -> list[Integers]:
+    """Both operands with as many axes as the output, in the integers of the accumulator."""
+    dtype = np.int32 if step.accumulator_bits == 32 else np.int64
+    rank = len(output.shape) + 1
+    return [x.reshape(len(x), *(1,) * (rank - x.ndim), *x.shape[1:]).astype(dtype) for x in inputs]
 
 
 def _mean(step: Mean, inputs: Sequence[Integers], output: Tensor, arrays: Arrays, layout: Layout) -> Integers:
@@ -182,6 +193,7 @@ _KERNELS: dict[type[Any], Callable[..., Integers]] = {
     Conv: _conv,
     Linear: _linear,
     Add: _add,
+    Product: _product,
     Mean: _mean,
     MaxPool: _max_pool,
     AveragePool: _average_pool,

@@ -14,7 +14,7 @@ import numpy as np
 
 from mpq_plugins.capabilities import Rounding
 from mpq_plugins.graph.arithmetic import in_whole_vectors, int8_zero_point
-from mpq_plugins.graph.runtimes.runtime import Accumulation, Average, Entry, Mean, Sum
+from mpq_plugins.graph.runtimes.runtime import Accumulation, Average, Entry, Mean, Product, Sum
 from mpq_plugins.grid import Grid
 from mpq_plugins.integers.program import Entrance
 from mpq_plugins.integers.stages import MOST_LEFT, MOST_RIGHT
@@ -71,6 +71,13 @@ SUMS: Mapping[Sum, Callable[[int, int, Rounding], Stages]] = {
     "fixed_point": lambda shift, bound, rounding: (_shift([shift], "half_away"),),
 }
 """From the shift of the sum on the finer of both steps, the bound of its magnitude and the target's rounding."""
+
+PRODUCTS: Mapping[Product, Callable[[int, int, Rounding], Stages]] = {
+    "exact": lambda shift, bound, rounding: (_shift([shift], rounding),),
+    "float32": lambda shift, bound, rounding: rounded_once([shift], bound, rounding),
+    "fixed_point": lambda shift, bound, rounding: rounded_twice([shift], bound, rounding),
+}
+"""From the shift of the product, the bound of its magnitude and the target's rounding."""
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,13 @@ from mpq_plugins.bias_correction import INT32_LIMIT
 from mpq_plugins.capabilities import Rounding
 from mpq_plugins.errors import GridError
 from mpq_plugins.graph.runtimes.runtime import Accumulation, Sum
+from mpq_plugins.graph.runtimes.runtime import Product as ProductLaw
 from mpq_plugins.grid import Grid
 from mpq_plugins.integers import laws
 from mpq_plugins.integers.program import Bias, Entrance, Layout, Program, Tensor, Weight
 from mpq_plugins.integers.simplify import simplify
 from mpq_plugins.integers.stages import MOST_LEFT
-from mpq_plugins.integers.steps import Add, Clamp, Stage, Step
+from mpq_plugins.integers.steps import Add, Clamp, Product, Stage, Step
 
 MOST_APART = 16
 """By how many powers of two the steps of an add may differ."""
@@ -132,6 +133,17 @@ class ProgramBuilder:
         (out,) = exponents_of(grid)
         stages = (*laws.SUMS[how](out - finest, bound, rounding), Clamp(grid.low, grid.high))
         self.steps.append(Add(output, inputs, left, _bits(bound), stages))
+
+    def multiply(
+        self, output: str, inputs: tuple[str, str], grid: Grid, rounding: Rounding, how: ProductLaw = "exact"
+    ) -> None:
+        """Add the step of a product onto a grid. rounding: the target's, which some ways of multiplying replace."""
+        sources = [self.tensors[name] for name in inputs]
+        bound = sources[0].largest * sources[1].largest
+        (out,) = exponents_of(grid)
+        shift = out - sum(source.exponent for source in sources)
+        stages = (*laws.PRODUCTS[how](shift, bound, rounding), Clamp(grid.low, grid.high))
+        self.steps.append(Product(output, inputs, _bits(bound), stages))
 
     def sum_bits(self, source: str, count: int) -> Any:
         """The bits, 32 or 64, that hold a sum of so many codes of a tensor."""

@@ -122,6 +122,18 @@ class Add:
 
 
 @dataclass(frozen=True)
+class Product:
+    """Product of two tensors (sizes of one are repeated), then the stages."""
+
+    output: str
+    inputs: tuple[str, str]
+    accumulator_bits: Literal[32, 64]
+    stages: tuple[Stage, ...]
+    op: Literal["mul"] = "mul"
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+
+@dataclass(frozen=True)
 class Mean:
     """Sum over axes, then the stages, which divide it."""
 
@@ -245,8 +257,8 @@ class Constant:
 
 
 Step = Annotated[
-    Conv | Linear | Add | Mean | MaxPool | AveragePool | Bound | Lookup | Concat | Move | Reshape | Constant,
+    Conv | Linear | Add | Product | Mean | MaxPool | AveragePool | Bound | Lookup | Concat | Move | Reshape | Constant,
     Field(discriminator="op"),
 ]
-STAGED = (Conv, Linear, Add, Mean)
+STAGED = (Conv, Linear, Add, Product, Mean)
 """Steps with an accumulator, which stages bring onto the grid of the output."""

@@ -57,6 +57,8 @@ def grid_of(problem: Problem, site: Site, candidate: Candidate) -> Grid:
         axis = 0 if candidate.per_channel else None
         weight = problem.model.weight(site.name)
         return search_threshold(weight, candidate.bits, narrow=candidate.narrow, axis=axis)
+    if candidate.exponent is not None:
+        return candidate.grid(candidate.exponent)
     members = problem.model.inventory.groups()[site.group or site.name]
     histogram = problem.model.histogram(members[0].name)
     for other in members[1:]:

@@ -26,6 +26,7 @@ from mpq_plugins.recipe import Recipe
 from mpq_plugins.request import Request
 from mpq_plugins.study.ratings_file import RatingsFile
 from mpq_plugins.study.snapshot import Snapshot
+from mpq_plugins.targets import Target
 
 KEPT_BYTES = 2**31
 """What the measurements of all studies may take on disk; the oldest go first."""
@@ -54,7 +55,7 @@ class Study:
 
     def __post_init__(self) -> None:
         self.batches = self.loaded.commands.batches(self.loaded.model, self.calibration, self.keep_float)
-        self._snapshot: Snapshot | None = None
+        self._snapshots: dict[str, Snapshot] = {}
         self._key = ""
         if self.directory is not None:
             key = f"{__version__} {self.loaded.framework} {sorted(self.keep_float)} "
@@ -119,10 +120,16 @@ class Study:
         return problem, rated
 
     def measure(self, request: Request) -> Snapshot:
-        """The float model as numbers, measured unless an earlier run has done it."""
-        if self._snapshot is not None:
-            return self._snapshot
-        path = self._path("measured.npz")
+        """The float model as numbers, measured unless an earlier run has done it.
+
+        Targets of which none computes an op in steps of its own share what was measured.
+        """
+        assert isinstance(request.target, Target)
+        own = self.loaded.commands.inventory(self.loaded.model, self.batches, self.keep_float, request.target)
+        key = hashlib.sha256("\n".join(site.name for site in own).encode()).hexdigest()[:8]
+        if key in self._snapshots:
+            return self._snapshots[key]
+        path = self._path(f"measured-{key}.npz")
         snapshot = Snapshot.load(path) if path is not None and not self.fresh else None
         if snapshot is not None:
             self.resumed = True
@@ -130,14 +137,19 @@ class Study:
         else:
             snapshot = Snapshot.of(
                 self.loaded.commands.measure(
-                    self.loaded.model, self.batches, partial(_check, request), self.keep_float, self.progress
+                    self.loaded.model,
+                    self.batches,
+                    partial(_check, request),
+                    self.keep_float,
+                    self.progress,
+                    request.target,
                 )
             )
             if path is not None and sum(array.nbytes for array in snapshot.arrays.values()) < KEPT_BYTES:
                 with contextlib.suppress(OSError):  # a full disk costs time, not the search
                     snapshot.save(path)
                     drop_oldest(path.parent.parent, path.parent)
-        self._snapshot = snapshot
+        self._snapshots[key] = snapshot
         return snapshot
 
     def _by_adapter(self, request: Request) -> Recipe:

@@ -64,7 +64,8 @@ def check_grids(target: Target) -> None:
                     candidate.signed or not signed,
                     f"target {target.name!r}: {op} has values below zero and gets the unsigned grid {candidate}",
                 )
-                for exponent in EXPONENTS:
+                fixed = candidate.exponent
+                for exponent in EXPONENTS if fixed is None else (fixed,):
                     _accepts(target, site, _grid(candidate, exponent, site))
             _refuses_others(target, site, target.activation_candidates(op, signed))
 
@@ -126,6 +127,8 @@ def _refuses_others(target: Target, site: Site, candidates: tuple[Candidate, ...
         wrong["a step that is no power of two"] = _free(first, site)
     if first.narrow:
         wrong["codes that are not symmetric"] = _grid(Candidate(first.bits, True, first.per_channel), 0, site)
+    if first.exponent is not None:
+        wrong["another threshold"] = _grid(first, first.exponent + 1, site)
     for what, grid in wrong.items():
         require(
             not target.allows(site, grid),

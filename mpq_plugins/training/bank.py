@@ -117,7 +117,9 @@ def banks_of(slots: Sequence[Slot], largest: int = LARGEST) -> list[Bank]:
     for slot in slots:
         weight = slot.kind == "weight"
         # codes of activations are arrays; those of weights are needed as plain numbers too
-        banks = found.setdefault((slot.kind, slot.bits, slot.narrow, slot.signed or not weight), [[]])
+        banks = found.setdefault(
+            (slot.kind, slot.bits, slot.narrow, slot.signed or not weight, slot.candidates[0].exponent), [[]]
+        )
         if weight and banks[-1] and sum(s.elements for s in banks[-1]) + slot.elements > largest:
             banks.append([])
         banks[-1].append(slot)

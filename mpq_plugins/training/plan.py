@@ -18,6 +18,7 @@ from mpq_plugins.problem import Bits, candidates_for
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.targets import Target
 from mpq_plugins.training.expected_costs import ExpectedCosts
+from mpq_plugins.training.fixed_grid import trains
 from mpq_plugins.training.method import Numbers, TrainingMethod, check_contract
 from mpq_plugins.training.slot import Slot
 
@@ -157,7 +158,8 @@ def own_choices(
 ) -> dict[str, dict[int, float]]:
     """What every slot would rather have: TrainingMethod.preferences, by slot."""
     return {
-        name: dict(plan.method.preferences(slot, parameters[name], state[name])) for name, slot in plan.slots.items()
+        name: dict(trains(plan.method, slot).preferences(slot, parameters[name], state[name]))
+        for name, slot in plan.slots.items()
     }
 
 

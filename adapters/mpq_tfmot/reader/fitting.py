@@ -18,13 +18,14 @@ def read_fitting(model: Any, recipe: Recipe) -> tuple[Reading, GraphSites]:
 
     Raises RecipeMismatch, with names, and as read_model does.
     """
+    target = plugins.target(recipe.target)
     try:
-        reading = read_model(model, float_ops_of(recipe.meta))
+        reading = read_model(model, float_ops_of(recipe.meta), target=target)
     except UnsupportedOp as error:
         raise RecipeMismatch(f"the recipe does not fit the model: {error}") from error
     except UnmatchedName as error:
         # a model of another kind has other sites too, which say more
-        recipe.check_fits(take_sites(read_model(model).graph).inventory)
+        recipe.check_fits(take_sites(read_model(model, target=target).graph).inventory)
         raise RecipeMismatch(f"the recipe does not fit the model: {error}") from error
     signs = {entry.site: entry.grid.signed for entry in recipe.activations}
     sites = take_sites(reading.graph, signs)

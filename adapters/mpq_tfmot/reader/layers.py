@@ -11,6 +11,7 @@ import numpy as np
 
 from mpq_plugins.errors import UnsupportedOp
 from mpq_plugins.graph.node import BATCH_NORM, Batch, Node, Shape
+from mpq_plugins.graph.ops import spelled
 from mpq_plugins.graph.weights import from_framework
 from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.keras import tf
@@ -222,9 +223,11 @@ def _thresholded_relu(call: Call) -> Node:
     return Node(call.name, "threshold_relu", call.inputs, call.whole(), attrs=attrs)
 
 
-def _add(call: Call) -> Node | None:
-    same = len(call.inputs) == 2 and call.in_shapes[0] == call.in_shapes[1]
-    return Node(call.name, "add", call.inputs, call.whole()) if same else None
+def _of_two(call: Call) -> Node | None:
+    """An op of two tensors of as many axes, sizes of one repeated; Keras itself lines up tensors of other shapes."""
+    word = spelled("keras")[call.layer.symbol if call.kind == "TFOpLambda" else call.kind].word
+    alike = len(call.inputs) == 2 and len(call.in_shapes[0]) == len(call.in_shapes[1])
+    return Node(call.name, word, call.inputs, call.whole()) if alike else None
 
 
 def _concat(call: Call) -> Node:
@@ -277,7 +280,7 @@ _UNWEIGHTED: dict[str, Callable[[Call], Node | None]] = {
     "ReLU": _relu,
     "LeakyReLU": _leaky_relu,
     "ThresholdedReLU": _thresholded_relu,
-    "Add": _add,
+    **dict.fromkeys([name for name, op in spelled("keras").items() if op.arity == 2], _of_two),
     "Concatenate": _concat,
     **dict.fromkeys(["MaxPooling2D", "MaxPooling1D", "AveragePooling2D", "AveragePooling1D"], _pool),
     **dict.fromkeys(["GlobalAveragePooling2D", "GlobalAveragePooling1D"], _global_average),
@@ -293,8 +296,9 @@ def _called(call: Call) -> Node:
     symbol = str(call.layer.symbol)
     what = symbol.split(".")[-1]
     described = of_call(symbol, call.node.keras_inputs, call.node.call_args, call.node.call_kwargs)
-    if symbol in ("__operators__.add", "math.add") and _add(call) is not None:
-        return Node(call.name, "add", call.inputs, call.whole())
+    made = _of_two(call) if symbol in _UNWEIGHTED else None
+    if made is not None:
+        return made
     if len(call.inputs) == 1 and (what not in CLAMPS or symbol.startswith("nn.")):
         attrs = {"approximate": bool(call.node.call_kwargs.get("approximate", False))} if what == "gelu" else {}
         again = partial(recall, call.node)

@@ -9,7 +9,9 @@ from typing import Any
 
 from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, UNKNOWN, Batch, Graph, Node
+from mpq_plugins.graph.ops import is_op, op_of
 from mpq_plugins.graph.reading import settled
+from mpq_plugins.targets import Target
 from mpq_tfmot.keras import keras
 from mpq_tfmot.reader.layers import Call, call_again, evaluator, nodes_of, recall
 from mpq_tfmot.runner import TensorflowRunner
@@ -30,17 +32,20 @@ class Reading:
     wrappers: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_model(model: Any, keep_float: Iterable[str] = (), *, fold: bool = True) -> Reading:
+def read_model(
+    model: Any, keep_float: Iterable[str] = (), *, fold: bool = True, target: Target | None = None
+) -> Reading:
     """Read a built Sequential or Functional tf_keras model, which is left untouched.
 
     keep_float: names of layers, or patterns of them, to leave in float.
     fold: False leaves batch norms that follow a layer as nodes of their own, to train with.
+    target: whose kernels the graph is to fit (``graph.fitted``).
     Raises ModelError for a model of another kind, NonFiniteValues for NaN weights, and UnsupportedOp, with all
     names, for an op without an integer form in front of a weight.
     """
     check_model(model)
     reader = _Reader()
-    graph = settled(reader.read(model), keep_float, fold=fold)
+    graph = settled(reader.read(model), keep_float, fold=fold, target=target)
     return Reading(graph, TensorflowRunner(reader.floats), reader.again, reader.norm_weights, reader.wrappers)
 
 
@@ -137,7 +142,7 @@ class _Reader:
                 self.floats[one.name] = _recaller(node) if function else evaluator(layer) if alone else layer.activation
             if one.op == BATCH_NORM:
                 self.norm_weights[one.name] = layer.get_weights()
-            if one.weighted or one.op == "add":
+            if one.weighted or (is_op(one) and op_of(one).arity == 2):
                 continue
             if one.name == name and type(layer).__name__ != "Activation":
                 self.again[name] = partial(recall, node) if function else partial(call_again, layer, name)

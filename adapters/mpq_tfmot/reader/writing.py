@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, FLOAT, INPUT, Graph, Node
+from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.weights import as_framework
 from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.keras import keras
@@ -113,8 +114,12 @@ def padded_same(node: Node, in_shape: tuple[int, ...]) -> bool:
 
 def _unweighted(node: Node) -> Any:
     layers = keras.layers
-    if node.op == "add":
-        return layers.Add(name=node.name)
+    op = op_of(node)
+    spelled = op.spellings.get("keras", ())
+    if op.arity == 2:
+        return getattr(layers, spelled[0])(name=node.name)
+    if op.table:
+        return layers.Activation(spelled[0], name=node.name)
     assert node.op == "clamp", node.op
     return layers.ReLU(node.high, name=node.name)
 

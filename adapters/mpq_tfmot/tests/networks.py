@@ -126,4 +126,26 @@ def nested():
     return settled(keras.Model(inputs, layers.Dense(3, name="fc")(x)))
 
 
-NETWORKS = {"residual": residual, "mobile": mobile, "branches": branches, "series": series, "nested": nested}
+def gated():
+    """Swish, squeeze-and-excite, a product with a ReLU behind it, and a square."""
+    inputs = keras.Input((8, 8, 3), name="image")
+    x = layers.Conv2D(8, 3, 2, padding="same", activation="swish", name="stem")(inputs)
+    scale = layers.GlobalAveragePooling2D(keepdims=True, name="scale")(x)
+    scale = layers.Conv2D(4, 1, activation="relu", name="squeeze")(scale)
+    scale = layers.Conv2D(8, 1, activation="sigmoid", name="excite")(scale)
+    x = layers.Multiply(name="gate")([x, scale])
+    y = layers.Conv2D(8, 3, padding="same", name="conv")(x)
+    y = layers.ReLU(name="rectified")(layers.Multiply(name="product")([y, x]))
+    y = layers.Multiply(name="square")([y, y])
+    y = layers.GlobalAveragePooling2D(name="mean")(y)
+    return settled(keras.Model(inputs, layers.Dense(4, name="fc")(y)))
+
+
+NETWORKS = {
+    "residual": residual,
+    "mobile": mobile,
+    "branches": branches,
+    "series": series,
+    "nested": nested,
+    "gated": gated,
+}

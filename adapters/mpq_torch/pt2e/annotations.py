@@ -11,12 +11,11 @@ from mpq_plugins.errors import RecipeMismatch, UnsupportedOp
 from mpq_plugins.grid import Grid
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.training.method import TrainingMethod
+from mpq_torch.aten_names import FUNCTIONS, OF_TWO
 from mpq_torch.pt2e.exported_names import ExportedNames
 from mpq_torch.pt2e.exported_ops import (
-    ADDS,
     BATCH_NORMS,
     CLAMPS,
-    HARDSWISH,
     QUANTIZABLE,
     RECTIFIERS,
     SAME_GRID,
@@ -87,11 +86,11 @@ class RecipeAnnotations:
 
     def _visit(self, node: fx.Node) -> None:
         op = op_of(node)
-        if op in ADDS and (not isinstance(argument(node, "other"), fx.Node) or argument(node, "alpha", 1) != 1):
+        if op in OF_TWO and (not isinstance(argument(node, "other"), fx.Node) or argument(node, "alpha", 1) != 1):
             return
         if op in BATCH_NORMS:
             self._batch_norm(node)
-        elif op in WEIGHTED or op in ADDS or op in HARDSWISH:
+        elif op in WEIGHTED | OF_TWO | FUNCTIONS:
             self._own_grid(node)
         elif op in RECTIFIERS or op in CLAMPS:
             self._alias(node)

@@ -7,9 +7,11 @@ from collections import Counter
 
 from torch import fx
 
+from mpq_plugins.graph.ops import all_ops
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.request import float_ops_of
-from mpq_torch.pt2e.exported_ops import ADDS, op_of
+from mpq_torch.aten_names import aten_names
+from mpq_torch.pt2e.exported_ops import op_of
 from mpq_torch.written_modules import CLAMP_SUFFIX, INPUT_SUFFIX, RELU_SUFFIX, SAME_GRID_SUFFIX
 
 _SUFFIXES = re.compile(rf"({INPUT_SUFFIX}|{RELU_SUFFIX}|{CLAMP_SUFFIX}|{SAME_GRID_SUFFIX})\d*$")
@@ -36,11 +38,12 @@ class ExportedNames:
                 self._labels[node] = str(node.target)
             elif node.op == "call_function":
                 self._labels[node] = self._label(node, calls, seen)
-        self._adds = self._aligned_adds(graph)
+        words = [word for word, op in all_ops().items() if op.arity == 2]
+        self._aligned = {node: site for word in words for node, site in self._in_order(graph, word).items()}
 
     def __getitem__(self, node: fx.Node) -> str:
         """The name of the site that the node computes, if it is one."""
-        return self._adds.get(node, self._labels.get(node, node.name))
+        return self._aligned.get(node, self._labels.get(node, node.name))
 
     def layer(self, node: fx.Node) -> str:
         """The path of the layer that a node calls: its site's name without the number of the call."""
@@ -69,17 +72,18 @@ class ExportedNames:
             calls[base] += 1
         return seen[base, call]
 
-    def _aligned_adds(self, graph: fx.Graph) -> dict[fx.Node, str]:
-        """Adds by their order in a module: torch.export calls ``y += z`` add_, torch.fx calls it add."""
+    def _in_order(self, graph: fx.Graph, word: str) -> dict[fx.Node, str]:
+        """Ops of two by their order in a module: torch.export calls ``y += z`` add_, torch.fx calls it add."""
+        names = aten_names(all_ops()[word])
         found: dict[str, list[fx.Node]] = {}
         for node in graph.nodes:
-            if op_of(node) in ADDS and all(isinstance(source, fx.Node) for source in node.args[:2]):
+            if op_of(node) in names and all(isinstance(source, fx.Node) for source in node.args[:2]):
                 path, kind = _innermost(node)
                 if not kind.startswith(_LEAVES):
                     found.setdefault(path, []).append(node)
         sites: dict[str, list[str]] = {}
         for entry in self._recipe.activations:
-            if entry.op == "add":
+            if entry.op == word:
                 sites.setdefault(entry.site.rpartition(".")[0], []).append(entry.site)
         return {
             node: site

@@ -9,10 +9,9 @@ from torch import fx
 from torch._ops import OpOverload
 
 from mpq_plugins.grid import Grid
+from mpq_torch.aten_names import FUNCTIONS, OF_TWO
 
 WEIGHTED = frozenset({"conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "linear"})
-ADDS = frozenset({"add", "add_"})
-HARDSWISH = frozenset({"hardswish", "hardswish_"})
 RECTIFIERS = frozenset({"relu", "relu_"})
 CLAMPS = frozenset({"clamp", "clamp_", "clip", "clip_", "hardtanh", "hardtanh_", "relu6", "relu6_"})
 CONCATS = frozenset({"cat", "concat", "concatenate"})
@@ -26,7 +25,7 @@ _DROPOUTS = frozenset({"dropout", "dropout_", "feature_dropout"})
 SAME_GRID = _POOLS | _VIEWS | _COPIES | _DROPOUTS
 """Ops whose output lies on the grid of their input, or is rounded onto it (pooling)."""
 
-QUANTIZABLE = WEIGHTED | ADDS | HARDSWISH | RECTIFIERS | CLAMPS | CONCATS | SAME_GRID | BATCH_NORMS
+QUANTIZABLE = WEIGHTED | OF_TWO | FUNCTIONS | RECTIFIERS | CLAMPS | CONCATS | SAME_GRID | BATCH_NORMS
 
 
 def op_of(node: fx.Node) -> str:
@@ -49,7 +48,7 @@ def argument(node: fx.Node, name: str, default: Any = None) -> Any:
 def tensors_of(node: fx.Node) -> list[fx.Node]:
     """The activations that a quantizable op reads, each once: neither its weight nor sizes."""
     first = node.args[0]
-    if op_of(node) in ADDS:
+    if op_of(node) in OF_TWO:
         read = [first, node.args[1]]
     elif op_of(node) in CONCATS:
         read = list(first)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.evaluation import FloatModel
+from mpq_plugins.targets import Target
 from mpq_torch.batches import Batch, arguments_of, as_batches
 from mpq_torch.reader.reading import Reading, read_model
 
@@ -19,14 +20,14 @@ TOLERANCE = 1e-3
 
 
 def read_with_data(
-    model: nn.Module, calibration: Iterable[Any] | Tensor, keep_float: Iterable[str] = ()
+    model: nn.Module, calibration: Iterable[Any] | Tensor, keep_float: Iterable[str] = (), target: Target | None = None
 ) -> tuple[Reading, list[Batch]]:
     """The model as a graph, and the calibration set as a list of batches.
 
     Raises as as_batches, read_model and check_reading do.
     """
     batches = as_batches(calibration, arguments_of(model))
-    reading = read_model(model, batches[0], keep_float)
+    reading = read_model(model, batches[0], keep_float, target=target)
     check_reading(model, reading, batches[0])
     return reading, batches
 

@@ -13,7 +13,7 @@ from torch import fx, nn
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.ops import all_ops
 from mpq_torch.reader.call import Call, Rule
-from mpq_torch.written_modules import Add, Clamp, Input
+from mpq_torch.written_modules import Clamp, Input, OfTwo
 
 
 def clamp_to(low: float | None, high: float | None) -> Rule:
@@ -48,14 +48,19 @@ def _number(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def add(call: Call) -> Node:
-    """The sum of two tensors."""
-    a, b = call.argument(0, "input"), call.argument(1, "other")
-    if not (isinstance(a, fx.Node) and isinstance(b, fx.Node)):
-        return call.unknown("adding a constant has no integer kernel")
-    if call.node.kwargs.get("alpha", 1) != 1:
-        return call.unknown("add with alpha other than 1 has no integer kernel")
-    return call.made("add", (call.names[a], call.names[b]))
+def of_two(word: str) -> Rule:
+    """An op of two tensors."""
+
+    def rule(call: Call) -> Node:
+        a, b = call.argument(0, "input"), call.argument(1, "other")
+        names = [call.names.get(x) if isinstance(x, fx.Node) else None for x in (a, b)]
+        if None in names:
+            return call.unknown(f"{word} with a constant has no integer kernel")
+        if call.node.kwargs.get("alpha", 1) != 1:
+            return call.unknown("add with alpha other than 1 has no integer kernel")
+        return call.made(word, tuple(name for name in names if name is not None))
+
+    return rule
 
 
 def nothing(call: Call) -> fx.Node:
@@ -64,8 +69,35 @@ def nothing(call: Call) -> fx.Node:
 
 
 def function_of_one(word: str) -> Rule:
-    """A function of one element without arguments."""
-    return lambda call: call.made(word)
+    """A function of one element, with the attrs that say which."""
+    known = ARGUMENTS.get(word, ())
+
+    def rule(call: Call) -> Node:
+        attrs: dict[str, Any] = {}
+        for attr, position, name, default in known:
+            given = call.argument(position, name, default) if call.module is None else getattr(call.module, name)
+            if attr:
+                attrs[attr] = given == "tanh" if isinstance(given, str) else given
+            elif given != default:
+                return call.unknown(f"{word} with {name}={given} has no integer kernel")
+        return call.made(word, attrs=attrs)
+
+    return rule
+
+
+ARGUMENTS: dict[str, tuple[tuple[str, int, str, Any], ...]] = {
+    "elu": (("alpha", 1, "alpha", 1.0),),
+    "gelu": (("approximate", 1, "approximate", "none"),),
+    "leaky_relu": (("slope", 1, "negative_slope", 0.01),),
+    "softplus": (("", 1, "beta", 1.0), ("", 2, "threshold", 20.0)),
+}
+"""What functions of one element take: the attr that it becomes, none where it must be the default; place, name and
+default in torch."""
+
+
+def written_of_two(call: Call) -> Node | fx.Node:
+    """A module that this package has written."""
+    return FUNCTIONS[getattr(torch, call.module.function)](call)  # type: ignore[union-attr]
 
 
 MODULES: dict[Any, Rule] = {
@@ -73,7 +105,7 @@ MODULES: dict[Any, Rule] = {
     nn.ReLU6: clamp_to(0.0, 6.0),
     nn.Hardtanh: hardtanh,
     Clamp: clamp_module,
-    Add: add,
+    OfTwo: written_of_two,
     (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Identity, Input): nothing,
 }
 FUNCTIONS: dict[Any, Rule] = {
@@ -81,12 +113,8 @@ FUNCTIONS: dict[Any, Rule] = {
     F.relu6: clamp_to(0.0, 6.0),
     **dict.fromkeys([F.hardtanh, F.hardtanh_], hardtanh),
     **dict.fromkeys([torch.clamp, torch.clip, "clamp", "clamp_", "clip"], clamp_function),
-    **dict.fromkeys([operator.add, operator.iadd, torch.add, "add", "add_"], add),
     **dict.fromkeys([F.dropout, F.dropout2d, "contiguous"], nothing),
 }
-
-SIMPLE = ("hardswish",)
-"""Functions of one element that need no argument, as every engine of torch computes them."""
 
 
 def _spelled(name: str) -> Callable[..., Any] | type[nn.Module] | str | None:
@@ -96,7 +124,10 @@ def _spelled(name: str) -> Callable[..., Any] | type[nn.Module] | str | None:
     return own if not room else getattr(rooms[room], own, None)
 
 
-for _word in SIMPLE:
-    for _name in all_ops()[_word].spellings["torch"]:
+_RULES = {word: function_of_one(word) for word, op in all_ops().items() if op.table}
+_RULES |= {word: of_two(word) for word, op in all_ops().items() if op.arity == 2}
+for _word, _rule in _RULES.items():
+    for _name in all_ops()[_word].spellings.get("torch", ()):
         _found = _spelled(_name)
-        (MODULES if _name.startswith("nn.") else FUNCTIONS)[_found] = function_of_one(_word)
+        if _found is not None:
+            (MODULES if _name.startswith("nn.") else FUNCTIONS)[_found] = _rule

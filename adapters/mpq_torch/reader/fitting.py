@@ -23,14 +23,15 @@ def read_fitting(model: nn.Module, recipe: Recipe, example: Sequence[Any] | None
     example: the model's arguments; None takes the shapes that the recipe has of its inputs.
     Raises RecipeMismatch, with names, and as read_model does.
     """
+    target = plugins.target(recipe.target)
     shapes = {entry.site: entry.shape for entry in recipe.activations if entry.op == "input"}
     try:
-        reading = read_model(model, example, float_ops_of(recipe.meta), shapes)
+        reading = read_model(model, example, float_ops_of(recipe.meta), shapes, target)
     except UnsupportedOp as error:
         raise RecipeMismatch(f"the recipe does not fit the model: {error}") from error
     except UnmatchedName as error:
         # a model of another kind has other sites too, which say more
-        recipe.check_fits(take_sites(read_model(model, example, (), shapes).graph).inventory)
+        recipe.check_fits(take_sites(read_model(model, example, (), shapes, target).graph).inventory)
         raise RecipeMismatch(f"the recipe does not fit the model: {error}") from error
     except ModelError as error:
         if example is None:

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from mpq_plugins.graph.node import INPUT, Batch, Node
+from mpq_plugins.graph.ops import all_ops, op_of
 from mpq_plugins.graph.weights import as_framework
-from mpq_torch.written_modules import SAME_GRID_SUFFIX, Add, Concat, Input, Mean, Pad, SameGrid, Subsample
+from mpq_torch.written_modules import SAME_GRID_SUFFIX, Concat, Input, Mean, OfTwo, Pad, SameGrid, Subsample
 
 _LAYERS: dict[str, type[nn.Module]] = {
     "conv1d": nn.Conv1d,
@@ -20,6 +21,13 @@ _LAYERS: dict[str, type[nn.Module]] = {
     "conv_transpose1d": nn.ConvTranspose1d,
     "conv_transpose2d": nn.ConvTranspose2d,
 }
+_FUNCTIONS: dict[str, type[nn.Module]] = {
+    word: kind
+    for word, op in all_ops().items()
+    for name in op.spellings.get("torch", ())
+    if op.table and name.startswith("nn.") and (kind := getattr(nn, name.removeprefix("nn."), None)) is not None
+}
+"""Functions of one element."""
 
 
 def layer_of(node: Node) -> nn.Module:
@@ -55,13 +63,18 @@ def module_of(node: Node) -> tuple[Any, ...]:
     a, name = node.attrs, node.name
     if node.op == INPUT:
         return name, Input().eval()
-    if node.op == "add":
-        return name, Add()
+    if op_of(node).arity == 2:
+        return name, OfTwo(_of_two(node.op))
     if node.op == "concat":
         return name, Concat(a["axis"])
-    if node.op == "hardswish":
-        return name, nn.Hardswish()
+    if node.op in _FUNCTIONS:
+        return name, _FUNCTIONS[node.op]()
     return name + SAME_GRID_SUFFIX, *_same_grid(node)
+
+
+def _of_two(word: str) -> str:
+    """The name of an op of two activations in torch."""
+    return next(name.removeprefix("torch.") for name in all_ops()[word].spellings["torch"] if name.startswith("torch."))
 
 
 def _same_grid(node: Node) -> tuple[Any, ...]:

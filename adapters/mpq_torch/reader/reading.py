@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.node import ARGUMENT, CONSTANT, RAW, UNKNOWN, Batch, Graph, Node
 from mpq_plugins.graph.reading import settled
+from mpq_plugins.targets import Target
 from mpq_torch.reader.call import Call
 from mpq_torch.reader.float_calls import FloatCall, float_call
 from mpq_torch.reader.float_functions import described
@@ -64,11 +65,13 @@ def read_model(
     example: Sequence[Any] | None,
     keep_float: Iterable[str] = (),
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    target: Target | None = None,
 ) -> Reading:
     """Read a model, which is left untouched.
 
     example: the model's arguments, with a batch axis; None where ``input_shapes`` has their shapes for one sample, by
         name. keep_float: names of modules and ops, or patterns of them, to leave in float.
+        target: whose kernels the graph is to fit (``graph.fitted``).
     Raises ModelError where torch.fx cannot trace the model or the example does not go through it, NonFiniteValues, and
     UnsupportedOp, with all names, where an op that has no integer form stands in front of a quantizable weight.
     """
@@ -78,7 +81,7 @@ def read_model(
     takes = len(argument_names(traced))
     if len(example) < takes:
         raise ModelError(f"the model takes {takes} inputs, and the example has {len(example)}")
-    return _Reader(traced, observe(traced, example)).read(keep_float)
+    return _Reader(traced, observe(traced, example)).read(keep_float, target)
 
 
 def _example(traced: fx.GraphModule, shapes: Mapping[str, Sequence[int]]) -> list[Any]:
@@ -123,7 +126,7 @@ class _Reader:
         self.nodes: list[Node] = []
         self.calls: dict[str, FloatCall] = {}
 
-    def read(self, keep_float: Iterable[str]) -> Reading:
+    def read(self, keep_float: Iterable[str], target: Target | None) -> Reading:
         arguments = argument_names(self.traced)
         returned: Any = None
         outputs: list[str] = []
@@ -138,7 +141,7 @@ class _Reader:
                 self._call(node)
             elif node.op == "output":
                 returned = pytree.tree_map_only(fx.Node, lambda n: self._returned(n, outputs), node.args[0])
-        graph = settled(Graph(tuple(self._read_only()), tuple(outputs), "NCHW"), keep_float)
+        graph = settled(Graph(tuple(self._read_only()), tuple(outputs), "NCHW"), keep_float, target=target)
         floats = [graph[name] for name in graph.float_ops]
         calls = {node.name: self._placed(graph, node) for node in floats if _stays_a_call(node, self.calls)}
         return Reading(graph, TorchRunner(calls), self.traced, returned, calls, self.observed.one_batch_size)

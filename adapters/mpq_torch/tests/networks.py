@@ -155,7 +155,7 @@ class Embedded(nn.Module):
     def forward(self, x):
         y = self.first(x)
         z = self.second(F.relu(y)) + self.position
-        return self.last(torch.cat([F.relu6(y), z], 1)), torch.sigmoid(y.mean((2, 3)))
+        return self.last(torch.cat([F.relu6(y), z], 1)), torch.softmax(y.mean((2, 3)), 1)
 
 
 class Crossed(nn.Module):
@@ -176,7 +176,30 @@ class Crossed(nn.Module):
         return self.out(torch.cat([across, up], 1))
 
 
-NETWORKS = [Residual, Mobile, Branches, Shared, Signal, Upsampler, Embedded, Crossed]
+class Gated(nn.Module):
+    """SiLU, squeeze-and-excite with both sigmoids, a product with a ReLU behind it, and a square."""
+
+    input_shape = (3, 8, 8)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.SiLU())
+        self.squeeze, self.excite = nn.Conv2d(8, 4, 1), nn.Conv2d(4, 8, 1)
+        self.conv = nn.Conv2d(8, 8, 3, padding=1)
+        self.gate = nn.Hardsigmoid()
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = self.stem(x)
+        scale = F.adaptive_avg_pool2d(x, 1)
+        x = x * torch.sigmoid(self.excite(F.relu(self.squeeze(scale))))
+        y = F.relu(torch.mul(self.conv(x), x))
+        y = self.gate(F.adaptive_avg_pool2d(y, 1)) * y
+        y = y.mul(y)
+        return self.fc(y.mean((2, 3)))
+
+
+NETWORKS = [Residual, Mobile, Branches, Shared, Signal, Upsampler, Embedded, Crossed, Gated]
 
 
 def network(kind: type[nn.Module], samples: int = 6) -> tuple[nn.Module, torch.Tensor]:

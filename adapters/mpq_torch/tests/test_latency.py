@@ -55,7 +55,7 @@ def bits_of(inventory, weight_bits, activation_bits):
 def test_every_op_of_every_network_is_measured_on_the_x86_engine(kind):
     model, x = network(kind)
     table = fx.measure_latency(model, x[:1], "torch-x86", **BITS, rounds=1, progress=False)
-    inventory = fx.inventory(model, x)
+    inventory = fx.inventory(model, x, target="torch-x86")
     candidates = candidates_for(inventory, plugins.target("torch-x86"), **BITS)
     assert table.holes(inventory, {name: [c.bits for c in kinds] for name, kinds in candidates.items()}) == ()
     assert cost_of(table, inventory, bits_of(inventory, 4, 8)) > 0

@@ -117,7 +117,7 @@ def test_every_site_of_a_converted_model_is_found_by_its_name(kind):
 def test_what_was_compared_is_said_of_integers_and_of_float_ends():
     on_grid, recipe, simulated, x = simulation(Embedded)
     assert verify(fx.quantize(on_grid, recipe, x), simulated, x).compared == (
-        "last as integers; sigmoid, computed in float from the integers of mean"
+        "last as integers; softmax, computed in float from the integers of mean"
     )
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 from mpq_plugins.errors import NonFiniteValues
 from mpq_plugins.histogram import Histogram
 from mpq_plugins.training.bank import banks_of
+from mpq_plugins.training.fixed_grid import trains
 from mpq_plugins.training.plan import TrainingPlan
 from mpq_torch.training.batch_norms import BatchNorms
 from mpq_torch.training.float_layers import TRANSPOSED
@@ -63,7 +64,7 @@ def build(
     quantizer its grid; its last completes it with the statistics that the layers give beside their outputs.
     """
     graph, own = written.graph, copy.deepcopy(model)
-    banks = [GridBank(plan.method, bank, seed) for bank in banks_of(list(plan.slots.values()))]
+    banks = [GridBank(trains(plan.method, b.slots[0]), b, seed) for b in banks_of(list(plan.slots.values()))]
     quantizers = {s.name: SiteQuantizer(bank, i) for bank in banks for i, s in enumerate(bank.plain.slots)}
     layers, shared = _trained_layers(own, written, plan, quantizers, batch_norms)
     by_slot = {plan.slot_of[f"{path}.weight"]: layer for path, layer in layers.items()}

@@ -13,6 +13,7 @@ from mpq_plugins.graph.node import CONSTANT, FLOAT, Node
 from mpq_plugins.graph.sites import GraphSites, take_sites
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.search.signs import signed_inputs
+from mpq_plugins.targets import Target
 from mpq_torch.reader.layers import BATCH_NORMS
 from mpq_torch.reader.reading import Reading, read_model
 from mpq_torch.reader.writing import write_located
@@ -78,8 +79,10 @@ def norm_of(node: Node, modules: Mapping[str, nn.Module]) -> nn.Module | None:
     return next((modules[name] for name in reversed(names) if isinstance(modules.get(name), BATCH_NORMS)), None)
 
 
-def read_written(model: nn.Module, example: Sequence[Any], keep_float: Iterable[str] = ()) -> WrittenModel:
+def read_written(
+    model: nn.Module, example: Sequence[Any], keep_float: Iterable[str] = (), target: Target | None = None
+) -> WrittenModel:
     """The model written from its graph; raises as read_model does."""
-    reading = read_model(model, example, keep_float)
+    reading = read_model(model, example, keep_float, target=target)
     sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, example))
     return WrittenModel(reading, sites, *write_located(reading))

@@ -24,9 +24,10 @@ Emit = Callable[[Emission, Node, list[int], Grid, str], int]
 
 def emit(emission: Emission, node: Node, inputs: list[int], grid: Grid, name: str) -> int:
     """Write a node's op. Raises UnsupportedOp, naming the node, for an op that LiteRT has no form of."""
-    if op_of(node).table:
+    op = op_of(node)
+    if op.table:
         return _looked_up(emission, node, inputs, grid, name)
-    found = _EMITTERS.get(node.op)
+    found = _combined if op.arity == 2 and builtin(node) else _EMITTERS.get(node.op)
     if found is None:
         raise UnsupportedOp(f"{node.name}: LiteRT has no form of {node.op} that is known here", [node.name])
     return found(emission, node, inputs, grid, name)
@@ -61,8 +62,10 @@ def _entered(emission: Emission, node: Node, inputs: list[int], grid: Grid, name
     return emission.writer.op(builtin(node), inputs, emission.codes(name, node.shape, grid))
 
 
-def _added(emission: Emission, node: Node, inputs: list[int], grid: Grid, name: str) -> int:
-    return emission.writer.op(builtin(node), inputs, emission.codes(name, node.shape, grid), potScaleInt16=False)
+def _combined(emission: Emission, node: Node, inputs: list[int], grid: Grid, name: str) -> int:
+    """An operator of two activations."""
+    options = op_of(node).litert(node.attrs)
+    return emission.writer.op(builtin(node), inputs, emission.codes(name, node.shape, grid), **options)
 
 
 def _joined(emission: Emission, node: Node, inputs: list[int], grid: Grid, name: str) -> int:
@@ -131,7 +134,6 @@ def _pooled(emission: Emission, node: Node, inputs: list[int], grid: Grid, name:
 
 _EMITTERS: Mapping[str, Emit] = {
     "input": _entered,
-    "add": _added,
     "concat": _joined,
     "global_avg_pool": _mean,
     "pad": _padded,

@@ -8,6 +8,7 @@ OPS = (
         lambda run, node, a, b: a + b,
         arity=2,
         integers=lambda steps, node: steps.add(node),
+        litert=lambda attrs: {"potScaleInt16": False},
         spellings={
             "litert": ("ADD",),
             "torch": ("operator.add", "operator.iadd", "torch.add", ".add", ".add_"),

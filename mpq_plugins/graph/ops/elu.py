@@ -20,7 +20,6 @@ OPS = (
         elu,
         table=True,
         negative=any_negative,
-        target="lookup",
         spellings={"torch": ("nn.ELU", "F.elu"), "keras": ("elu",), "onnx": ("Elu",)},
         attrs=("alpha",),
         onnx=lambda attrs: {"alpha": float(attrs.get("alpha", 1.0))},

@@ -19,7 +19,6 @@ OPS = (
         exponential,
         table=True,
         negative=never,
-        target="lookup",
         spellings={"torch": ("torch.exp", ".exp"), "keras": ("exponential",), "onnx": ("Exp",)},
     ),
 )

@@ -22,7 +22,6 @@ OPS = (
         gelu,
         table=True,
         negative=any_negative,
-        target="lookup",
         spellings={"torch": ("nn.GELU", "F.gelu"), "keras": ("gelu",), "onnx": ("Gelu",)},
         attrs=("approximate",),
         onnx=lambda attrs: {"approximate": "tanh" if attrs.get("approximate") else "none"},

@@ -19,7 +19,6 @@ OPS = (
         hard_sigmoid,
         table=True,
         negative=never,
-        target="lookup",
         spellings={"torch": (), "keras": ("hard_sigmoid",), "onnx": ("HardSigmoid",)},
         onnx=lambda attrs: {"alpha": 0.2, "beta": 0.5},
     ),

@@ -19,7 +19,6 @@ OPS = (
         hardsigmoid,
         table=True,
         negative=never,
-        target="lookup",
         spellings={"torch": ("nn.Hardsigmoid", "F.hardsigmoid"), "keras": (), "onnx": ("HardSigmoid",)},
         onnx=lambda attrs: {"alpha": 1 / 6, "beta": 0.5},
     ),

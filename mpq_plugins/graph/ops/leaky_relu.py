@@ -19,7 +19,6 @@ OPS = (
         leaky_relu,
         table=True,
         negative=any_negative,
-        target="lookup",
         spellings={"torch": ("nn.LeakyReLU", "F.leaky_relu"), "keras": ("LeakyReLU",), "onnx": ("LeakyRelu",)},
         attrs=("slope",),
         onnx=lambda attrs: {"alpha": float(attrs["slope"])},

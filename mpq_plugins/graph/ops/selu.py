@@ -23,7 +23,6 @@ OPS = (
         selu,
         table=True,
         negative=any_negative,
-        target="lookup",
         spellings={"torch": ("nn.SELU", "F.selu"), "keras": ("selu",), "onnx": ("Selu",)},
         onnx=lambda attrs: {"alpha": ALPHA, "gamma": SCALE},
     ),

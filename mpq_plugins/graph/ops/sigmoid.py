@@ -19,7 +19,6 @@ OPS = (
         sigmoid,
         table=True,
         negative=never,
-        target="lookup",
         spellings={
             "torch": ("nn.Sigmoid", "torch.sigmoid", "F.sigmoid", ".sigmoid"),
             "keras": ("sigmoid",),

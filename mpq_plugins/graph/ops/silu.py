@@ -19,7 +19,6 @@ OPS = (
         silu,
         table=True,
         negative=any_negative,
-        target="lookup",
         spellings={"torch": ("nn.SiLU", "F.silu"), "keras": ("swish", "silu")},
     ),
 )

@@ -19,7 +19,6 @@ OPS = (
         softplus,
         table=True,
         negative=never,
-        target="lookup",
         spellings={"torch": ("nn.Softplus", "F.softplus"), "keras": ("softplus",), "onnx": ("Softplus",)},
     ),
 )

@@ -19,7 +19,6 @@ OPS = (
         softsign,
         table=True,
         negative=any_negative,
-        target="lookup",
         spellings={"torch": ("nn.Softsign", "F.softsign"), "keras": ("softsign",), "onnx": ("Softsign",)},
     ),
 )

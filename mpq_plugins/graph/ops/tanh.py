@@ -19,7 +19,6 @@ OPS = (
         tanh,
         table=True,
         negative=any_negative,
-        target="lookup",
         spellings={"torch": ("nn.Tanh", "torch.tanh", "F.tanh", ".tanh"), "keras": ("tanh",), "onnx": ("Tanh",)},
     ),
 )

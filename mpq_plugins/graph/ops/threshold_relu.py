@@ -21,7 +21,6 @@ OPS = (
         threshold_relu,
         table=True,
         negative=any_negative,
-        target="lookup",
         spellings={"torch": (), "keras": ("ReLU", "ThresholdedReLU")},
         attrs=("threshold", "slope", "high"),
     ),

@@ -13,6 +13,7 @@ XNNPACK = Runtime(
     Entry(by="reciprocal"),
     {"*": "float32", "conv_transpose1d": "fixed_point_vectors", "conv_transpose2d": "fixed_point_vectors"},
     sums="shared_shift",
+    products="float32",
     averages="stored",
     means="reciprocal",
 )
@@ -22,6 +23,7 @@ BUILTIN = Runtime(
     Entry(rounding="half_away"),
     {"*": "fixed_point", "linear": "float32"},
     sums="fixed_point",
+    products="fixed_point",
     averages="stored",
     means="fixed_point",
 )

@@ -18,6 +18,11 @@ Sum = Literal["exact", "float32", "shared_shift", "fixed_point"]
 "shared_shift": both by integer multipliers over one power of two, half up; "fixed_point": onto a step 2**20 times
 finer, each rounded as an accumulator is, and the sum too."""
 
+Product = Literal["exact", "float32", "fixed_point"]
+"""How two activations are multiplied. "exact" and "float32": the exact product of the codes times the steps' factor (in
+24 bits), rounded by the target's rule; "fixed_point": the product of the codes is requantized as an accumulator of
+that word is."""
+
 Average = Literal["exact", "stored"]
 """How a window is averaged. "exact": the quotient, half to even; "stored": of the codes as int8 holds them, whose zero
 point decides about ties, half away from zero."""
@@ -25,6 +30,10 @@ point decides about ties, half away from zero."""
 Mean = Literal["exact", "reciprocal", "fixed_point"]
 """How a mean over axes is taken. "exact": the quotient, half to even; "reciprocal": times the float32 nearest to
 1 / count, half to even; "fixed_point": times a reciprocal of 31 bits, half up, then shifted, half away from zero."""
+
+INPUT = "input"
+Composition = tuple[tuple[str, tuple[str, ...]], ...]
+"""A function that a runtime computes in several steps: the word of each, and what it reads, INPUT or earlier words."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +56,10 @@ class Runtime:
 
     framework, engine: what a target's ``runtime`` says. entry: of float tensors.
     accumulation: by op word; "*" for all others. sums: of two activations of one shape; broadcast_rounding: of those
-    of different shapes, where that is another than the target's for "add". averages, means: see the words.
+    of different shapes, where that is another than the target's for "add". products, averages, means: see
+    the words.
     functions: of one element, whose own kernels give the table's codes on all grids; others are written as tables.
+    compositions: by op word, the steps that compute it, each of which rounds onto a grid of its own.
     """
 
     framework: str
@@ -57,9 +68,11 @@ class Runtime:
     accumulation: Mapping[str, Accumulation] = field(default_factory=lambda: {"*": "float32"})
     sums: Sum = "exact"
     broadcast_rounding: Rounding | None = None
+    products: Product = "exact"
     averages: Average = "exact"
     means: Mean = "exact"
     functions: tuple[str, ...] = ()
+    compositions: Mapping[str, Composition] = field(default_factory=dict)
 
     def accumulates(self, op: str) -> Accumulation:
         """How the accumulator of an op becomes codes."""

@@ -6,11 +6,13 @@ shapes only; torch's general kernel does the rest, half to even.
 
 from mpq_plugins.graph.runtimes.runtime import Entry, Runtime
 
+SILU = {"silu": (("sigmoid", ("input",)), ("mul", ("input", "sigmoid")))}
+"""No engine has a kernel of SiLU. Between them the sigmoid lies on its own grid of 1/256."""
 CONTAINER = Entry(by="reciprocal", zero_point=True)
 
 RUNTIMES = (
-    Runtime("torch", "x86", CONTAINER, sums="float32"),
-    Runtime("torch", "onednn", CONTAINER, sums="float32"),
-    Runtime("torch", "qnnpack", CONTAINER, sums="float32", broadcast_rounding="half_even"),
+    Runtime("torch", "x86", CONTAINER, sums="float32", compositions=SILU),
+    Runtime("torch", "onednn", CONTAINER, sums="float32", compositions=SILU),
+    Runtime("torch", "qnnpack", CONTAINER, sums="float32", broadcast_rounding="half_even", compositions=SILU),
     Runtime("torch", "pt2e", Entry(by="reciprocal"), sums="float32"),
 )

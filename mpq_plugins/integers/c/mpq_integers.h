@@ -192,6 +192,20 @@ static inline void mpq_add(const mpq_code *a, const int32_t a_step[MPQ_AXES], in
                 }
 }
 
+static inline void mpq_multiply(const mpq_code *a, const int32_t a_step[MPQ_AXES], const mpq_code *b,
+                                const int32_t b_step[MPQ_AXES], mpq_code *y, const int32_t size[MPQ_AXES],
+                                const mpq_stage *stages, int count)
+{
+    for (int32_t i = 0; i < size[0]; i++)
+        for (int32_t j = 0; j < size[1]; j++)
+            for (int32_t k = 0; k < size[2]; k++)
+                for (int32_t l = 0; l < size[3]; l++) {
+                    mpq_sum left = a[i * a_step[0] + j * a_step[1] + k * a_step[2] + l * a_step[3]];
+                    mpq_sum right = b[i * b_step[0] + j * b_step[1] + k * b_step[2] + l * b_step[3]];
+                    *y++ = mpq_requantize(left * right, 0, stages, count);
+                }
+}
+
 /* kept: sizes of the axes that stay, 1 for the others; summed: the other way round; step: of the input */
 static inline void mpq_mean(const mpq_code *x, mpq_code *y, const int32_t kept[MPQ_AXES],
                             const int32_t summed[MPQ_AXES], const int32_t step[MPQ_AXES], const mpq_stage *stages,
