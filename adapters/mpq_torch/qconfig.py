@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import torch
+
+from mpq_plugins import plugins
 from mpq_plugins.grid import Grid
 from mpq_plugins.recipe import Recipe
+from mpq_plugins.site_grid import SiteGrid
+from mpq_plugins.targets import Target
 from mpq_torch.depthwise import sliced_grids
-from mpq_torch.observers import GridObserver, GridPerChannelObserver, GridWeightObserver
+from mpq_torch.grid_observers import CONTAINER_MAX
+from mpq_torch.observers import GridObserver, GridPerChannelObserver, GridWeightObserver, zero_point_of
 from mpq_torch.torch_ao import fx_mode
 from mpq_torch.written_modules import CLAMP_SUFFIX, INPUT_SUFFIX, RELU_SUFFIX, SAME_GRID_SUFFIX
 
@@ -28,10 +34,11 @@ def get_qconfig_mapping(recipe: Recipe) -> QConfigMapping:
     """
     torch_ao = fx_mode("torch.ao.quantization")
     mapping = torch_ao.QConfigMapping().set_global(None)
+    target = plugins.target(recipe.target)
     weights = {entry.site.removesuffix(".weight"): entry.grid for entry in recipe.weights}
     for entry in recipe.activations:
         weight = weights.get(re.sub(r"__call\d+$", "", entry.site), _PLAIN_WEIGHT)
-        qconfig = torch_ao.QConfig(activation=GridObserver.with_args(grid=entry.grid), weight=_weight(weight))
+        qconfig = torch_ao.QConfig(activation=_activation(torch_ao, entry, target), weight=_weight(weight))
         # what enters the quantized part may come from a module of the site's name, which stays float
         own = (INPUT_SUFFIX,) if entry.op == "input" else ("", RELU_SUFFIX)
         for suffix in (*own, CLAMP_SUFFIX):
@@ -44,6 +51,18 @@ def get_qconfig_mapping(recipe: Recipe) -> QConfigMapping:
         # these ops take over the observer of their input; any quantized qconfig makes torch.ao see them
         mapping.set_module_name_regex(rf".*{SAME_GRID_SUFFIX}.*", qconfig)
     return mapping
+
+
+def _activation(torch_ao: Any, entry: SiteGrid, target: Target) -> Any:
+    """What gives a site its grid; torch.ao takes its own class alone where a kernel fixes scale and zero point."""
+    kinds = target.support(entry.op).activation if target.runs(entry.op) else None
+    if kinds is None or kinds.exponent is None:
+        return GridObserver.with_args(grid=entry.grid)
+    fixed = torch_ao.observer.FixedQParamsObserver
+    zero_point = zero_point_of(entry.grid)
+    return fixed.with_args(
+        scale=entry.grid.step, zero_point=zero_point, dtype=torch.quint8, quant_min=0, quant_max=CONTAINER_MAX
+    )
 
 
 def _weight(grid: Grid):

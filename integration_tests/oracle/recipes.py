@@ -81,6 +81,8 @@ def _activation(rng, target, members, bits, largest):
 
 
 def _grid(rng, candidate, exponents, axis):
+    if candidate.exponent is not None:
+        return candidate.grid(candidate.exponent)
     if candidate.power_of_two:
         return candidate.grid(exponents if axis is not None else exponents[0], axis)
     shift = candidate.bits - int(candidate.signed)

@@ -37,8 +37,9 @@ def observe(model, inputs, seeds=SEEDS, keep_float=(), bits=None, largest=None):
     inventory = fx.inventory(model, inputs, keep_float)
     found = {}
     for target, numbers in seeds.items():
+        own = fx.inventory(model, inputs, keep_float, target)
         for seed in numbers:
-            recipe = recipe_of(model, inputs, inventory, target, seed, keep_float, bits, largest)
+            recipe = recipe_of(model, inputs, own, target, seed, keep_float, bits, largest)
             found[f"{target} {seed}"] = with_recipe(model, inputs, recipe, seed)
     return {"inventory": digests.of_inventory(inventory), "recipes": found}
 

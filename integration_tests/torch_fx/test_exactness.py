@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from integration_tests.torch_fx.recipes import clipping_recipe
 from mpq_torch import fx
@@ -44,3 +46,25 @@ def test_an_input_just_below_a_tie_is_rounded_as_the_kernel_rounds_it(engine):
     inputs = torch.full_like(x, float(below)) + torch.arange(x.numel()).reshape(x.shape) % 100 * step
     on_grid = fx.constrain(model, recipe)
     fx.verify(fx.quantize(on_grid, recipe, x), fx.simulate(on_grid, recipe), inputs).raise_if_different()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("gate", [nn.Sigmoid, nn.Hardsigmoid, nn.SiLU])
+def test_a_gate_at_the_end_and_one_before_a_concat_are_integers_too(gate, engine):
+    class Ends(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.gate, self.last = nn.Conv2d(3, 4, 3), gate(), nn.Conv2d(8, 2, 1)
+
+        def forward(self, x):
+            y = self.gate(self.conv(x))
+            return self.last(torch.cat([y, F.relu(y)], 1)), self.gate(y.mean((2, 3)))
+
+    torch.manual_seed(0)
+    model, x = Ends().eval(), 3 * torch.randn(16, 3, 6, 6)
+    for bits in (3, 8):
+        recipe = fx.search(model, [x], f"torch-{engine}", weight_bits=bits, activation_bits=bits, progress=False)
+        on_grid = fx.constrain(model, recipe, [x])
+        found = fx.verify(fx.quantize(on_grid, recipe, x), fx.simulate(on_grid, recipe), 2 * x)
+        found.raise_if_different()
+        assert "float" not in found.compared
