@@ -1,12 +1,13 @@
-"""Post-training mixed precision of pretrained CIFAR-10 ResNets: accuracy, seconds, bytes.
+"""Post-training mixed precision of pretrained CIFAR-10 networks: accuracy, seconds, bytes.
 
     python -m benchmarks.cifar_ptq --data DIR [--models resnet20 resnet32] [--bits 5 4 3 2.5] [--through fx pt2e]
+                                   [--per tensor channel] [--test 10000]
 
 DIR holds ``cifar-10-batches-py`` (the public archive) and the checkpoints of
-akamaster/pytorch_resnet_cifar10. Weights at an average number of bits under a power-of-two grid per
-tensor and per channel, activations at 8 bits, 512 calibration images of the training set; scored on
-the 10,000 test images as float model, simulation and int8 model: by torch.ao on the x86 engine ("fx"), or
-by another of the ways of cifar_ways with the same grids.
+akamaster/pytorch_resnet_cifar10, or those that torchvision_models names. Weights at an average number of
+bits under a power-of-two grid per tensor and per channel, activations at 8 bits, 512 calibration images of
+the training set; scored on the test images as float model, simulation and int8 model: by torch.ao on the
+x86 engine ("fx"), or by another of the ways of cifar_ways with the same grids.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 import mpq_plugins as mpq
+from benchmarks import torchvision_models
 from benchmarks.cifar import CHECKPOINTS, accuracy, load_images, load_model
 from benchmarks.cifar_ways import WAYS, file_bytes
 from mpq_torch import fx
@@ -95,21 +97,27 @@ def main() -> None:
     """Print one table row per model, granularity, budget and way, as each is done."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the archive and the checkpoints")
-    parser.add_argument("--models", nargs="+", choices=sorted(CHECKPOINTS), default=sorted(CHECKPOINTS))
+    known = sorted({**CHECKPOINTS, **torchvision_models.CHECKPOINTS})
+    parser.add_argument("--models", nargs="+", choices=known, default=sorted(CHECKPOINTS))
     parser.add_argument("--bits", nargs="+", type=float, default=[5, 4, 3, 2.5])
     parser.add_argument("--through", nargs="+", choices=sorted(WAYS), default=["fx"])
+    parser.add_argument("--per", nargs="+", choices=("tensor", "channel"), default=["tensor", "channel"])
+    parser.add_argument("--test", type=int, default=10_000, help="how many of the test images score")
     arguments = parser.parse_args()
     images, _ = load_images(arguments.data, train=True)
     calibration = images[:CALIBRATION].split(BATCH)
-    test = load_images(arguments.data, train=False)
+    images, labels = load_images(arguments.data, train=False)
+    test = images[: arguments.test], labels[: arguments.test]
     print("| " + " | ".join(HEADINGS) + " |")
     print("|" + "---|" * len(HEADINGS), flush=True)
     for name in arguments.models:
-        model = load_model(name, arguments.data)
+        model = (load_model if name in CHECKPOINTS else torchvision_models.load)(name, arguments.data)
         float_accuracy = accuracy(model, *test)
-        for per_channel in (False, True):
+        for per in arguments.per:
             for bits in arguments.bits:
-                for row in run(name, model, bits, per_channel, calibration, test, arguments.through, float_accuracy):
+                for row in run(
+                    name, model, bits, per == "channel", calibration, test, arguments.through, float_accuracy
+                ):
                     print("| " + " | ".join(row) + " |", flush=True)
 
 
