@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 
 from mpq_plugins.calibration.chunks import CHUNK, cut
 from mpq_plugins.errors import EmptyCalibration, ModelError, NonFiniteValues
+from mpq_torch.reader.own_copy import unwrapped
 
 Batch = tuple[Any, ...]
 
@@ -23,9 +24,7 @@ def model_inputs(graph: fx.GraphModule) -> int:
 
 def arguments_of(model: nn.Module) -> int:
     """How many positional arguments a model takes at most; of a batch with more, the rest are labels."""
-    if not isinstance(model, nn.Module):
-        raise ModelError(f"a torch.nn.Module is needed, got {type(model).__name__}")
-    kinds = [p.kind for p in inspect.signature(model.forward).parameters.values()]
+    kinds = [p.kind for p in inspect.signature(unwrapped(model).forward).parameters.values()]
     if inspect.Parameter.VAR_POSITIONAL in kinds:
         return sys.maxsize
     return sum(kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD) for kind in kinds)

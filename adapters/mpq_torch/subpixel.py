@@ -13,8 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mpq_plugins.errors import UnsupportedOp
-
 _CONVOLUTIONS = {nn.ConvTranspose1d: nn.Conv1d, nn.ConvTranspose2d: nn.Conv2d}
 
 
@@ -24,21 +22,19 @@ class SubpixelConvTranspose(nn.Module):
     Output ``stride * m + r - padding`` of a transposed convolution is the dot product of inputs
     ``m, m - 1, ...`` with every stride-th weight from the r-th on: one small convolution for each
     phase r (Shi et al., 1609.07009). Same products and, in integers, the same sums; kernel sizes are
-    padded with zeros to a multiple of the stride. Only ops that keep the grid follow the convolution.
-
-    Raises UnsupportedOp on dilation or a padding mode other than zeros.
+    padded with zeros to a multiple of the stride, and a dilated kernel is one with zeros between its elements. Only
+    ops that keep the grid follow the convolution.
     """
 
     def __init__(self, layer: nn.ConvTranspose1d | nn.ConvTranspose2d) -> None:
         super().__init__()
-        if any(d != 1 for d in layer.dilation) or layer.padding_mode != "zeros":
-            raise UnsupportedOp(f"{layer}: transposed convolutions need dilation 1 and zero padding")
         self.stride, self.padding = layer.stride, layer.padding
-        self.kernel_size, self.output_padding = layer.kernel_size, layer.output_padding
+        self.kernel_size, self.output_padding, self.dilation = layer.kernel_size, layer.output_padding, layer.dilation
         self.channels = layer.out_channels
-        sizes = zip(layer.kernel_size, layer.stride, layer.padding, layer.output_padding, strict=True)
+        reach = tuple(d * (k - 1) + 1 for k, d in zip(layer.kernel_size, layer.dilation, strict=True))
+        sizes = zip(reach, layer.stride, layer.padding, layer.output_padding, strict=True)
         taps = [max(math.ceil(k / s), math.ceil((k + o - p) / s)) for k, s, p, o in sizes]
-        sizes = zip(taps, layer.kernel_size, layer.stride, layer.padding, layer.output_padding, strict=True)
+        sizes = zip(taps, reach, layer.stride, layer.padding, layer.output_padding, strict=True)
         self.cropped = tuple(t * s - k + 2 * p - o for t, k, s, p, o in sizes)
         self.conv = _CONVOLUTIONS[type(layer)](
             layer.in_channels,
@@ -49,7 +45,7 @@ class SubpixelConvTranspose(nn.Module):
             bias=layer.bias is not None,
         )
         with torch.no_grad():
-            self.conv.weight.copy_(_phases(layer.weight, layer.groups, taps, layer.stride))
+            self.conv.weight.copy_(_phases(_spread(layer.weight, layer.dilation), layer.groups, taps, layer.stride))
             if layer.bias is not None:
                 self.conv.bias.copy_(layer.bias.repeat_interleave(math.prod(layer.stride)))
         self.train(layer.training)
@@ -80,12 +76,23 @@ class SubpixelConvTranspose(nn.Module):
             self.output_padding,
             groups=self.conv.groups,
             bias=self.conv.bias is not None,
+            dilation=self.dilation,
         )
+        reach = tuple(d * (k - 1) + 1 for k, d in zip(self.kernel_size, self.dilation, strict=True))
         with torch.no_grad():
-            layer.weight.copy_(_whole(self.conv.weight, self.conv.groups, self.kernel_size, self.stride))
+            spread = _whole(self.conv.weight, self.conv.groups, reach, self.stride)
+            layer.weight.copy_(spread[(..., *(slice(None, None, step) for step in self.dilation))])
             if layer.bias is not None:
                 layer.bias.copy_(self.conv.bias[:: math.prod(self.stride)])
         return layer.train(self.training)
+
+
+def _spread(weight: Tensor, dilation: tuple[int, ...]) -> Tensor:
+    """The kernel with zeros between its elements, so that it needs no dilation."""
+    reach = [d * (k - 1) + 1 for k, d in zip(weight.shape[2:], dilation, strict=True)]
+    spread = weight.new_zeros(*weight.shape[:2], *reach)
+    spread[(..., *(slice(None, None, step) for step in dilation))] = weight
+    return spread
 
 
 def _phases(weight: Tensor, groups: int, taps: list[int], stride: tuple[int, ...]) -> Tensor:

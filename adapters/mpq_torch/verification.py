@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils import _pytree as pytree
 
 from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.node import INPUT, RAW, Graph
@@ -19,6 +18,7 @@ from mpq_plugins.verification import Verification
 from mpq_torch.aten_names import OF_TWO
 from mpq_torch.batches import as_batches
 from mpq_torch.engine import engine_of, quantized_engine
+from mpq_torch.reader.returned import tensors_of
 from mpq_torch.simulated_model import SimulatedModel
 from mpq_torch.written_modules import SAME_GRID_SUFFIX
 
@@ -70,17 +70,13 @@ def _first_float(graph: Graph, counts: Sequence[int]) -> str | None:
 
 
 def _differences(got: Any, wanted: Any) -> list[Tensor]:
-    ours, theirs = _tensors(got), _tensors(wanted)
+    ours, theirs = tensors_of(got), tensors_of(wanted)
     if len(ours) != len(theirs):
         raise ModelError(f"the converted model returns {len(ours)} tensors, its simulation {len(theirs)}")
     for g, w in zip(ours, theirs, strict=True):
         if g.shape != w.shape:
             raise ModelError(f"the converted model returns {tuple(g.shape)}, its simulation {tuple(w.shape)}")
     return [_float(g) - w for g, w in zip(ours, theirs, strict=True)]
-
-
-def _tensors(output: Any) -> list[Tensor]:
-    return [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)]
 
 
 def _float(tensor: Tensor) -> Tensor:

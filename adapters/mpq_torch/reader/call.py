@@ -67,16 +67,23 @@ class Call:
         return Node(self.name, UNKNOWN, inputs, self.shape, attrs=attrs)
 
     def parameter(self, position: int, name: str) -> Any:
-        """A tensor of the model that a function takes, as float64; None for none.
+        """A tensor of the model that a function takes, or computes from its own, as float64; None for none.
 
-        Raises KeyError where the argument is computed.
+        Raises KeyError where the argument depends on the model's input.
         """
         found = self.argument(position, name)
         if found is None:
             return None
+        if found in self.observed.constants:
+            return array_of(self.observed.constants[found])
         if not isinstance(found, fx.Node) or found.op != "get_attr":
             raise KeyError(name)
         return array_of(self.attribute(str(found.target)))
+
+    @property
+    def computes_parameters(self) -> bool:
+        """Whether the call reads tensors that are computed from the model's own."""
+        return any(node in self.observed.constants for node in self.node.all_input_nodes)
 
 
 Rule = Callable[[Call], "Node | fx.Node"]

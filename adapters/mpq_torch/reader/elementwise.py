@@ -12,7 +12,7 @@ from torch import fx, nn
 
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.ops import all_ops
-from mpq_torch.reader.call import Call, Rule
+from mpq_torch.reader.call import Call, Rule, function_name
 from mpq_torch.written_modules import Clamp, Input, OfTwo
 
 
@@ -68,6 +68,17 @@ def nothing(call: Call) -> fx.Node:
     return call.tensor()
 
 
+def perhaps_nothing(call: Call) -> Node | fx.Node:
+    """Dropout and the like, conversions and copies: nothing where they gave the very tensor that they were given.
+
+    In a function of dropout ``training=False`` says it too.
+    """
+    said = call.argument(2, "training", call.argument(2, "train"))
+    if call.node in call.observed.same or said is False:
+        return call.tensor()
+    return call.unknown(f"{function_name(call.node)} changes its input here, and has no integer kernel")
+
+
 def function_of_one(word: str) -> Rule:
     """A function of one element, with the attrs that say which."""
     known = ARGUMENTS.get(word, ())
@@ -106,15 +117,22 @@ MODULES: dict[Any, Rule] = {
     nn.Hardtanh: hardtanh,
     Clamp: clamp_module,
     OfTwo: written_of_two,
-    (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Identity, Input): nothing,
+    (nn.modules.dropout._DropoutNd, nn.Identity, Input): nothing,
 }
 FUNCTIONS: dict[Any, Rule] = {
     **dict.fromkeys([F.relu, torch.relu, F.relu_, torch.relu_, "relu", "relu_"], clamp_to(0.0, None)),
     F.relu6: clamp_to(0.0, 6.0),
     **dict.fromkeys([F.hardtanh, F.hardtanh_], hardtanh),
     **dict.fromkeys([torch.clamp, torch.clip, "clamp", "clamp_", "clip"], clamp_function),
-    **dict.fromkeys([F.dropout, F.dropout2d, "contiguous"], nothing),
+    **dict.fromkeys(
+        [F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout, torch.dropout],
+        perhaps_nothing,
+    ),
+    **dict.fromkeys(["to", "float", "type_as", "cpu", "cuda"], perhaps_nothing),
+    **dict.fromkeys(["contiguous", "detach", "clone", torch.clone, torch.detach], nothing),
 }
+BY_NAME: dict[str, Rule] = dict.fromkeys(["stochastic_depth", "drop_path", "drop_block2d"], perhaps_nothing)
+"""Functions of other packages that torch.fx does not look into, as torchvision's."""
 
 
 def _spelled(name: str) -> Callable[..., Any] | type[nn.Module] | str | None:

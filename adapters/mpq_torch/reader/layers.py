@@ -15,7 +15,7 @@ from mpq_plugins.graph.node import BATCH_NORM, Node
 from mpq_plugins.graph.weights import from_framework
 from mpq_torch.reader.call import Call, Rule, array_of, numbers
 
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
 _GEOMETRY = ("stride", "padding", "dilation", "groups")
 _TRANSPOSED_GEOMETRY = ("stride", "padding", "output_padding", "groups", "dilation")
 _NEUTRAL = {"stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "dilation": 1}

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from mpq_plugins.graph.node import Batch, Node
+from mpq_plugins.graph.node import Batch, Node, Shape
 from mpq_torch.reader.call import Call, Rule, whole
 from mpq_torch.reader.pooling import constrained_mean
 from mpq_torch.written_modules import Concat, Pad, SameGrid, Subsample
@@ -138,17 +138,31 @@ def _pad(call: Call, pads: tuple[int, ...]) -> Node:
 
 
 def index(call: Call) -> Node:
-    """Every 2nd, 4th or 8th row and column; other slices have no kernel."""
+    """Every 2nd, 4th or 8th row and column, and what keeps all elements; other slices have no kernel."""
     source, wanted = call.node.args
     if not isinstance(source, fx.Node) or source not in call.observed.shapes:
         return call.unknown("taking one of several results has no integer kernel")
     items = wanted if isinstance(wanted, tuple) else (wanted,)
+    if _keeps_all(items, call.in_shape):
+        return reshape(call)
     steps = [item.step or 1 if isinstance(item, slice) else 0 for item in items]
     plain = [isinstance(item, slice) and item.start in (None, 0) and item.stop is None for item in items]
     spatial = len(items) == 4 and all(plain) and steps[:2] == [1, 1]
     if spatial and all(step in (1, 2, 4, 8) for step in steps[2:]):
         return call.made("subsample", attrs={"steps": (1, 1, *steps[2:])})
     return call.unknown("this indexing has no integer kernel (every 2nd, 4th or 8th row and column has)")
+
+
+def _keeps_all(items: tuple[Any, ...], shape: Shape) -> bool:
+    """Whether an index takes every element in order: all of an axis, the one of an axis of one, or a new axis."""
+    axes = iter(shape)
+    for item in items:
+        if item is None:
+            continue
+        size = next(axes, 0)
+        if item is Ellipsis or not (item == slice(None) or (item in (0, -1) and size == 1)):
+            return False
+    return True
 
 
 def subsample_module(call: Call) -> Node:
@@ -175,7 +189,7 @@ def same_grid(call: Call) -> Node | fx.Node:
 
 
 MODULES: dict[Any, Rule] = {
-    nn.Flatten: reshape,
+    (nn.Flatten, nn.Unflatten): reshape,
     nn.Upsample: interpolate,
     (nn.ZeroPad1d, nn.ZeroPad2d, nn.ConstantPad1d, nn.ConstantPad2d): pad,
     Concat: concat_module,
@@ -196,6 +210,10 @@ FUNCTIONS: dict[Any, Rule] = {
             "view",
             "squeeze",
             "unsqueeze",
+            torch.unflatten,
+            "unflatten",
+            "view_as",
+            "reshape_as",
         ],
         reshape,
     ),

@@ -97,11 +97,30 @@ def adaptive_pool(dims: int) -> Rule:
     return rule
 
 
+def adaptive_max_pool(dims: int) -> Rule:
+    """Adaptive max pooling to windows of one size."""
+
+    def rule(call: Call) -> Node | fx.Node:
+        if (call.module is not None and call.module.return_indices) or call.argument(2, "return_indices"):
+            return call.unknown("max pooling with indices has no integer kernel")
+        inside = tuple(whole(n) for n in call.in_shape[-dims:])
+        sizes = tuple(whole(n) for n in call.shape[-dims:])
+        if sizes == inside:
+            return call.tensor()
+        if any(n % s for n, s in zip(inside, sizes, strict=True)):
+            return call.unknown(f"adaptive pooling from {inside} to {sizes} has windows of several sizes")
+        window = tuple(n // s for n, s in zip(inside, sizes, strict=True))
+        return call.made("max_pool", attrs=_windows(call, {"kernel_size": window}, dims))
+
+    return rule
+
+
 def mean(call: Call) -> Node:
-    """The mean over height and width."""
-    dims = call.argument(1, "dim")
+    """The mean over height and width, or over the length of signals."""
+    dims, rank = call.argument(1, "dim"), len(call.in_shape)
     wanted = tuple(dims) if isinstance(dims, (list, tuple)) else (dims,)
-    if set(wanted) not in ({2, 3}, {-2, -1}):
+    axes = {int(d) % rank for d in wanted if d is not None}
+    if rank not in (3, 4) or axes != set(range(2, rank)):
         return call.unknown(f"mean over dimensions {dims} has no integer kernel (over height and width it has)")
     return mean_over(call, wanted)
 
@@ -123,6 +142,8 @@ MODULES: dict[Any, Rule] = {
     nn.MaxPool2d: max_pool(2),
     nn.AvgPool1d: average_pool(1),
     nn.AvgPool2d: average_pool(2),
+    nn.AdaptiveMaxPool1d: adaptive_max_pool(1),
+    nn.AdaptiveMaxPool2d: adaptive_max_pool(2),
     nn.AdaptiveAvgPool1d: adaptive_pool(1),
     nn.AdaptiveAvgPool2d: adaptive_pool(2),
 }
@@ -133,5 +154,7 @@ FUNCTIONS: dict[Any, Rule] = {
     F.avg_pool2d: average_pool(2),
     **dict.fromkeys([F.adaptive_avg_pool1d, torch.adaptive_avg_pool1d], adaptive_pool(1)),
     F.adaptive_avg_pool2d: adaptive_pool(2),
+    F.adaptive_max_pool1d: adaptive_max_pool(1),
+    F.adaptive_max_pool2d: adaptive_max_pool(2),
     **dict.fromkeys([torch.mean, "mean"], mean),
 }

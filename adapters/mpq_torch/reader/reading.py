@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,19 +10,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils import _pytree as pytree
 
 from mpq_plugins.errors import ModelError
-from mpq_plugins.graph.node import ARGUMENT, CONSTANT, RAW, UNKNOWN, Batch, Graph, Node
+from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, RAW, UNKNOWN, Batch, Graph, Node
 from mpq_plugins.graph.reading import settled
 from mpq_plugins.targets import Target
 from mpq_torch.reader.call import Call
 from mpq_torch.reader.float_calls import FloatCall, float_call
 from mpq_torch.reader.float_functions import described
+from mpq_torch.reader.own_copy import unwrapped
+from mpq_torch.reader.returned import made, mapped, structure
 from mpq_torch.reader.rules import inner_call, node_of
 from mpq_torch.reader.shape_values import is_shape_value
-from mpq_torch.reader.shapes import Observed, observe
-from mpq_torch.reader.tracing import CALLS, argument_names, name_nodes, trace
+from mpq_torch.reader.shapes import Observed, at_first_size, observe
+from mpq_torch.reader.tracing import CALLS, Traced, argument_names, name_nodes, trace
 from mpq_torch.runner import TorchRunner
 
 
@@ -30,8 +32,9 @@ class Reading:
     """A model as data, and what of it only torch can do.
 
     traced: the copy of the model that was traced; its modules are at their paths. runner: with the float parts.
-    returned: what the model returns, an Output in the place of each tensor. calls: of the traced model, by the "float"
-    node that stands for them; one that has no call is the node that it was.
+    returned: what the model returns, an Output in the place of each tensor, and Made for objects of other classes.
+    calls: of the traced model, by the "float" node that stands for them; one without a call is the node that it was.
+    computed: the functional layers and norms whose weights the model computes from its parameters.
     one_batch_size: why it takes no batch of another size than the example's; "" where it does.
     """
 
@@ -40,6 +43,7 @@ class Reading:
     traced: fx.GraphModule
     returned: Any
     calls: Mapping[str, FloatCall]
+    computed: tuple[str, ...] = ()
     one_batch_size: str = ""
 
     @property
@@ -50,7 +54,7 @@ class Reading:
 
     def structured(self, outputs: Sequence[Any]) -> Any:
         """The graph's outputs as the model returns them."""
-        return pytree.tree_map(lambda leaf: outputs[leaf.index] if isinstance(leaf, Output) else leaf, self.returned)
+        return mapped(self.returned, lambda leaf: outputs[leaf.index] if isinstance(leaf, Output) else leaf, made)
 
 
 @dataclass(frozen=True)
@@ -75,28 +79,40 @@ def read_model(
     Raises ModelError where torch.fx cannot trace the model or the example does not go through it, NonFiniteValues, and
     UnsupportedOp, with all names, where an op that has no integer form stands in front of a quantizable weight.
     """
-    traced = trace(model, None if example is None else len(example))
+    model = unwrapped(model)
     if example is None:
-        example = _example(traced, input_shapes or {})
-    takes = len(argument_names(traced))
+        example = _example(model, input_shapes or {})
+    traced = _traced(model, example)
+    takes = len(argument_names(traced.graph))
     if len(example) < takes:
         raise ModelError(f"the model takes {takes} inputs, and the example has {len(example)}")
-    return _Reader(traced, observe(traced, example)).read(keep_float, target)
+    return _Reader(traced.graph, observe(traced.graph, example, traced.values)).read(keep_float, target)
 
 
-def _example(traced: fx.GraphModule, shapes: Mapping[str, Sequence[int]]) -> list[Any]:
+def _traced(model: nn.Module, example: Sequence[Any]) -> Traced:
+    """Traced at a batch of two, or, where the model takes the example's batch size only, at that."""
+    few = at_first_size(example)
+    try:
+        return trace(model, few)
+    except ModelError:
+        if all(a is b for a, b in zip(few, example, strict=True)):
+            raise
+        return trace(model, example)
+
+
+def _example(model: nn.Module, shapes: Mapping[str, Sequence[int]]) -> list[Any]:
     """Zeros of the shapes that a recipe tells; arguments that it says nothing of take their defaults."""
     found: list[Any] = []
-    for node in traced.graph.nodes:
-        if node.op != "placeholder":
+    for parameter in inspect.signature(model.forward).parameters.values():
+        if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
             continue
-        if str(node.target) in shapes:
-            found.append(torch.zeros(2, *shapes[str(node.target)]))
-        elif node.args:
-            found.append(node.args[0])
+        if parameter.name in shapes:
+            found.append(torch.zeros(2, *shapes[parameter.name]))
+        elif parameter.default is not inspect.Parameter.empty:
+            found.append(parameter.default)
         else:
             raise ModelError(
-                f"nothing is known of the shape of argument {node.target!r}, which no quantized op reads; pass "
+                f"nothing is known of the shape of argument {parameter.name!r}, which no quantized op reads; pass "
                 "example_inputs"
             )
     return found
@@ -125,6 +141,7 @@ class _Reader:
         self.names: dict[fx.Node, str] = {}
         self.nodes: list[Node] = []
         self.calls: dict[str, FloatCall] = {}
+        self.computed: list[str] = []
 
     def read(self, keep_float: Iterable[str], target: Target | None) -> Reading:
         arguments = argument_names(self.traced)
@@ -137,14 +154,15 @@ class _Reader:
                 value = self._attribute(str(node.target))
                 if isinstance(value, Tensor):
                     self._add(node, CONSTANT, {"value": value.detach().cpu().numpy()})
-            elif node.op in CALLS and not is_shape_value(node):
+            elif node.op in CALLS and not (is_shape_value(node) or isinstance(node.target, type)):
                 self._call(node)
             elif node.op == "output":
-                returned = pytree.tree_map_only(fx.Node, lambda n: self._returned(n, outputs), node.args[0])
-        graph = settled(Graph(tuple(self._read_only()), tuple(outputs), "NCHW"), keep_float, target=target)
+                returned = mapped(structure(node.args[0]), lambda leaf: self._returned(leaf, outputs), lambda m: m)
+        graph = settled(Graph(self._reaching(outputs), tuple(outputs), "NCHW"), keep_float, target=target)
         floats = [graph[name] for name in graph.float_ops]
         calls = {node.name: self._placed(graph, node) for node in floats if _stays_a_call(node, self.calls)}
-        return Reading(graph, TorchRunner(calls), self.traced, returned, calls, self.observed.one_batch_size)
+        computed = tuple(self.computed)
+        return Reading(graph, TorchRunner(calls), self.traced, returned, calls, computed, self.observed.one_batch_size)
 
     def _add(self, node: fx.Node, op: str, attrs: Mapping[str, Any]) -> None:
         name = self.own[node]
@@ -154,12 +172,19 @@ class _Reader:
             shape = (Batch(shape[0]), *shape[1:])
         self.nodes.append(Node(name, op, (), shape, attrs=attrs))
 
-    def _read_only(self) -> list[Node]:
-        """The nodes without constants that nobody reads: weights of functional layers."""
-        read = {name for node in self.nodes for name in node.inputs}
-        return [node for node in self.nodes if node.op != CONSTANT or node.name in read]
+    def _reaching(self, outputs: Sequence[str]) -> tuple[Node, ...]:
+        """The nodes without those whose values nobody reads: weights of functional layers, tensors asked for sizes."""
+        read = set(outputs)
+        kept = []
+        for node in reversed(self.nodes):
+            if node.op == ARGUMENT or node.name in read:
+                read.update(node.inputs)
+                kept.append(node)
+        return tuple(reversed(kept))
 
-    def _returned(self, node: fx.Node, outputs: list[str]) -> Any:
+    def _returned(self, node: Any, outputs: list[str]) -> Any:
+        if not isinstance(node, fx.Node):
+            return node
         if node not in self.names:
             return self.observed.values.get(node)
         outputs.append(self.names[node])
@@ -175,6 +200,8 @@ class _Reader:
         if isinstance(made, fx.Node):
             self.names[node] = self.names[made]
             return
+        if call.computes_parameters and (made.weighted or made.op == BATCH_NORM):
+            self.computed.append(made.name)
         if made.op == UNKNOWN:
             made_call = float_call(self.traced, node, lambda sources: range(len(sources)))
             assert made_call is not None

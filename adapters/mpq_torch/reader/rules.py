@@ -25,7 +25,7 @@ def node_of(call: Call) -> Node | fx.Node:
             if isinstance(call.module, kind):
                 return rule(call)
         return call.unknown(f"no integer kernel for {type(call.module).__name__}")
-    found = FUNCTIONS.get(call.node.target)
+    found = FUNCTIONS.get(call.node.target) or elementwise.BY_NAME.get(function_name(call.node))
     return found(call) if found else call.unknown(f"no integer kernel for {function_name(call.node)}")
 
 

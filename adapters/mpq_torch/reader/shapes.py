@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,35 +21,48 @@ SIZES = (2, 3)
 class Observed:
     """shapes: of the nodes that give tensors, batch included. values: what nodes give that are no tensors.
 
+    constants: what is computed from nothing but the model's own tensors.
+    same: calls that give the very tensor that they read first.
     one_batch_size: a sentence that names the op that runs on no batch of another size than the example's; "" for none.
     """
 
     shapes: dict[fx.Node, Shape]
     values: dict[fx.Node, Any]
+    constants: dict[fx.Node, Tensor] = field(default_factory=dict)
+    same: frozenset[fx.Node] = frozenset()
     one_batch_size: str = ""
 
 
-def observe(graph: fx.GraphModule, example: Sequence[Any]) -> Observed:
+def at_first_size(example: Sequence[Any]) -> list[Any]:
+    """The example's samples repeated to the first batch size; as they are where they have no common batch axis."""
+    return [_repeated(argument, SIZES[0]) for argument in example] if len(_samples(example)) == 1 else list(example)
+
+
+def observe(graph: fx.GraphModule, example: Sequence[Any], values: Mapping[fx.Node, Any]) -> Observed:
     """Run the graph on the example's samples, repeated to both batch sizes.
 
+    values: of all nodes at the first size, where they are known already; else of some.
     An example whose tensors have no common batch axis is run as it is, and its first axis taken for the batch; so is
     one of a model that computes with one size of batch only.
     Raises ModelError where the example does not go through the model.
     """
-    samples = {len(t) for t in example if isinstance(t, Tensor) and t.dim()}
+    samples = _samples(example)
     if len(samples) != 1:
         run = _run(graph, example)
-        return Observed({n: _plain(v) for n, v in run.items() if isinstance(v, Tensor)}, _others(run))
+        shapes = {n: _plain(v) for n, v in run.items() if isinstance(v, Tensor)}
+        return Observed(shapes, _others(run), _constants(run), _same(run))
     try:
-        first, second = (_run(graph, [_repeated(argument, size) for argument in example]) for size in SIZES)
+        known = all(node in values for node in graph.graph.nodes if node.op != "output")
+        first = values if known else _run(graph, at_first_size(example))
+        second = _run(graph, [_repeated(argument, SIZES[1]) for argument in example])
     except ModelError as error:
         return _of_one_batch_size(graph, example, samples.pop(), error)
     shapes = {}
-    for node, value in first.items():
-        other = second[node]
+    for node, other in second.items():
+        value = first.get(node)
         if isinstance(value, Tensor) and isinstance(other, Tensor) and value.dim() == other.dim():
             shapes[node] = tuple(_axis(a, b) for a, b in zip(value.shape, other.shape, strict=True))
-    return Observed(shapes, _others(first))
+    return Observed(shapes, _others(first), _constants(second), _same(second))
 
 
 def _of_one_batch_size(graph: fx.GraphModule, example: Sequence[Any], samples: int, error: ModelError) -> Observed:
@@ -63,7 +76,7 @@ def _of_one_batch_size(graph: fx.GraphModule, example: Sequence[Any], samples: i
         if isinstance(value, Tensor) and value.dim():
             times, rest = divmod(len(value), samples)
             shapes[node] = (Batch(times) if times and not rest else len(value), *value.shape[1:])
-    return Observed(shapes, _others(run), _stopped_at(graph, example, samples))
+    return Observed(shapes, _others(run), _constants(run), _same(run), _stopped_at(graph, example, samples))
 
 
 def _stopped_at(graph: fx.GraphModule, example: Sequence[Any], samples: int) -> str:
@@ -79,6 +92,24 @@ def _stopped_at(graph: fx.GraphModule, example: Sequence[Any], samples: int) -> 
     return ""
 
 
+def _constants(run: Mapping[fx.Node, Any]) -> dict[fx.Node, Tensor]:
+    found: dict[fx.Node, Any] = {}
+    for node, value in run.items():
+        inputs = node.all_input_nodes
+        if inputs and all(source.op == "get_attr" or source in found for source in inputs):
+            found[node] = value
+    return {node: value for node, value in found.items() if isinstance(value, Tensor)}
+
+
+def _same(run: Mapping[fx.Node, Any]) -> frozenset[fx.Node]:
+    reading = [node for node in run if node.args and isinstance(node.args[0], fx.Node)]
+    return frozenset(n for n in reading if isinstance(run[n], Tensor) and run[n] is run.get(n.args[0]))  # type: ignore[arg-type]
+
+
+def _samples(example: Sequence[Any]) -> set[int]:
+    return {len(t) for t in example if isinstance(t, Tensor) and t.dim()}
+
+
 def _axis(first: int, second: int) -> int | Batch:
     return int(first) if first == second else Batch(max(1, first // SIZES[0]))
 
@@ -87,7 +118,7 @@ def _plain(value: Tensor) -> Shape:
     return (Batch(), *value.shape[1:]) if value.dim() else ()
 
 
-def _others(run: dict[fx.Node, Any]) -> dict[fx.Node, Any]:
+def _others(run: Mapping[fx.Node, Any]) -> dict[fx.Node, Any]:
     return {node: value for node, value in run.items() if not isinstance(value, Tensor)}
 
 

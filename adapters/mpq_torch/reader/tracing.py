@@ -1,46 +1,80 @@
-"""Tracing a torch model with torch.fx: what is a leaf, what the nodes are called, and which arguments there are."""
+"""Tracing a torch model with torch.fx: what is traced, what the nodes are called, and which arguments there are."""
 
 from __future__ import annotations
 
-import copy
 import inspect
+import keyword
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from torch import fx, nn
+import torch
+from torch import Tensor, fx, nn
 
 from mpq_plugins.errors import ModelError
 from mpq_torch.depthwise import SlicedDepthwise
+from mpq_torch.reader.concrete import WAY_OUT, ConcreteTracer, user_line
+from mpq_torch.reader.hooks import keep_changing_hooks
 from mpq_torch.reader.in_place import redirect_readers
+from mpq_torch.reader.own_copy import copied, hold_weights
 from mpq_torch.subpixel import SubpixelConvTranspose
-from mpq_torch.written_modules import INPUT_SUFFIX, LEAVES, SAME_GRID_SUFFIX, GridClamp
+from mpq_torch.written_modules import INPUT_SUFFIX, SAME_GRID_SUFFIX, GridClamp
 
 WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear)
 CALLS = ("call_module", "call_function", "call_method")
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def trace(model: nn.Module, given: int | None) -> fx.GraphModule:
-    """A traced copy of the model, in eval mode; the model itself is left untouched.
+@dataclass(frozen=True)
+class Traced:
+    """graph: a traced copy of a model, in eval mode. values: what its nodes give on the example, where it runs."""
 
-    given: how many arguments an example has; later ones take their defaults. None: all without a default are given.
-    Layers that share a parameter get parameters of their own. What fx.constrain put in is taken out again.
+    graph: fx.GraphModule
+    values: Mapping[fx.Node, Any]
+
+
+def trace(model: nn.Module, example: Sequence[Any]) -> Traced:
+    """The model traced on an example; the model itself is left untouched.
+
+    Arguments that the example does not give, or gives as None, take their defaults. Wrappers are taken off, weights
+    are what the model computes with, layers that share a parameter get parameters of their own, and what fx.constrain
+    put in is taken out again.
     Raises ModelError where torch.fx cannot trace the model.
     """
-    if not isinstance(model, nn.Module):
-        raise ModelError(f"a torch.nn.Module is needed, got {type(model).__name__}")
-    model = copy.deepcopy(model).eval()
+    model = copied(model).eval()
+    hold_weights(model)
+    check_types(model, example)
+    _check_names(model)
+    keep_changing_hooks(model, example)
     _untie(model)
+    names = [p.name for p in inspect.signature(model.forward).parameters.values() if p.kind in _POSITIONAL]
+    tracer = ConcreteTracer(dict(zip(names, example, strict=False)))
     try:
-        graph = fx.GraphModule(model, _Tracer().trace(model, concrete_args=_defaults(model, given)))
+        graph = fx.GraphModule(model, tracer.trace(model, concrete_args=_fixed(model, example)))
+    except ModelError as error:
+        raise ModelError(f"torch.fx cannot trace {type(model).__name__}: {error}") from error
     except Exception as error:
-        raise ModelError(
-            f"torch.fx cannot trace {type(model).__name__}: {error}. Control flow that depends on tensor "
-            "values has to move into a function marked with torch.fx.wrap, or out of the model"
-        ) from error
-    _drop_defaults(graph)
+        where = user_line(error.__traceback__)
+        at = f" at {where}" if where else ""
+        raise ModelError(f"torch.fx cannot trace {type(model).__name__}{at}: {error}. {WAY_OUT}") from error
+    tracer.take_hooks_off()
+    _drop_defaults(graph, names[: len(example)])
     _lift_constraints(graph)
     redirect_readers(graph)
-    return graph
+    return Traced(graph, tracer.values)
+
+
+def check_types(model: nn.Module, example: Sequence[Any]) -> None:
+    """Raise ModelError for a model or an example that computes in anything but float32."""
+    held = [(f"{name} is", parameter.dtype) for name, parameter in model.named_parameters()]
+    given = [(f"argument {index} is", t.dtype) for index, t in enumerate(example) if isinstance(t, Tensor)]
+    for what, dtype in (*held, *given):
+        if dtype.is_floating_point and dtype != torch.float32:
+            raise ModelError(
+                f"{what} {str(dtype).removeprefix('torch.')}, and grids are found for models that compute in float32; "
+                "pass model.float(), and inputs.float()"
+            )
 
 
 def argument_names(graph: fx.GraphModule) -> list[str]:
@@ -64,30 +98,43 @@ def name_nodes(graph: fx.GraphModule) -> dict[fx.Node, str]:
     return names
 
 
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        ours = isinstance(m, (*LEAVES, SlicedDepthwise, SubpixelConvTranspose))
-        return ours or super().is_leaf_module(m, module_qualified_name)
+def _check_names(model: nn.Module) -> None:
+    """Raise ModelError for modules and parameters whose names torch.fx cannot write in Python."""
+    names = {part for path, _ in (*model.named_modules(), *model.named_parameters()) for part in path.split(".")}
+    bad = sorted(name for name in names if keyword.iskeyword(name))
+    if bad:
+        raise ModelError(
+            f"the model has a module or parameter called {', '.join(map(repr, bad))}, a word of Python's own, which "
+            "torch.fx cannot write; rename it"
+        )
 
 
-def _defaults(model: nn.Module, given: int | None) -> dict[str, Any]:
-    """The arguments that are not given, with their defaults."""
-    if given is None or isinstance(model, fx.GraphModule):
+def _fixed(model: nn.Module, example: Sequence[Any]) -> dict[str, Any]:
+    """The arguments that are not given, with their defaults, and those that are given as None."""
+    if isinstance(model, fx.GraphModule):
         return {}
     parameters = list(inspect.signature(model.forward).parameters.values())
-    optional = [p for p in parameters[given:] if p.default is not inspect.Parameter.empty]
-    return {p.name: p.default for p in optional}
+    optional = {p.name: p.default for p in parameters[len(example) :] if p.default is not inspect.Parameter.empty}
+    given = [p.name for p in parameters if p.kind in _POSITIONAL]
+    return {**{name: None for name, value in zip(given, example, strict=False) if value is None}, **optional}
 
 
-def _drop_defaults(graph: fx.GraphModule) -> None:
-    """Remove the placeholders of arguments that took their defaults, and torch.fx's checks that they did."""
+def _drop_defaults(graph: fx.GraphModule, names: Sequence[str]) -> None:
+    """Remove the placeholders of arguments that took their defaults, and torch.fx's checks that they did.
+
+    names: of the arguments that are given, which keep their places.
+    """
     for node in list(graph.graph.nodes):
         if node.op == "call_function" and getattr(node.target, "__name__", "") in ("_assert_is_none", "_assert"):
             graph.graph.erase_node(node)
     graph.graph.eliminate_dead_code()
     for node in list(graph.graph.nodes):
-        if node.op == "placeholder" and not node.users and node.args:
-            graph.graph.erase_node(node)
+        if node.op == "placeholder" and not node.users and node.target not in names:
+            own = str(node.target).removesuffix("_1")
+            if own in names:
+                node.target = own
+            elif node.args or own.startswith("*"):
+                graph.graph.erase_node(node)
     graph.recompile()
 
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, fx, nn
-from torch.utils import _pytree as pytree
 
 from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, FLOAT, RAW, Graph, Node
 from mpq_plugins.graph.ops import op_of
 from mpq_torch.reader.modules import layer_of, module_of
 from mpq_torch.reader.reading import Output, Reading
+from mpq_torch.reader.returned import Made, mapped
 from mpq_torch.written_modules import RELU_SUFFIX, SAME_GRID_SUFFIX, Clamp, FloatPart
 
 Behind = Callable[[Node], Iterable[tuple[str, nn.Module]]]
@@ -84,7 +84,10 @@ class _Writer:
         def tensor(leaf: Any) -> Any:
             return self.at[graph.outputs[leaf.index]] if isinstance(leaf, Output) else leaf
 
-        self.graph.output(pytree.tree_map(tensor, self.reading.returned))
+        def made(call: Made) -> fx.Node:
+            return self.graph.create_node("call_function", call.kind, call.args, dict(call.kwargs))
+
+        self.graph.output(mapped(self.reading.returned, tensor, made))
         written = fx.GraphModule(self.parts, self.graph).eval()
         written.graph.lint()
         return written

@@ -43,12 +43,13 @@ def test_an_op_without_an_integer_kernel_before_a_weight_is_refused_by_name():
     assert graph_of(Net(), torch.randn(2, 3), ["softmax", "sin"]).float_ops == ("softmax", "sin")
 
 
-def test_a_model_with_data_dependent_control_flow_is_refused_with_torch_fx_s_reason():
+def test_a_model_with_data_dependent_control_flow_is_refused_with_the_user_s_line():
     class Net(nn.Module):
         def forward(self, x):
             return x if x.sum() > 0 else -x
 
-    with pytest.raises(ModelError, match=r"cannot trace Net: .*control flow"):
+    line = r"line \d+ of test_reading\.py \(return x if x\.sum\(\) > 0 else -x\) decides by the data of a tensor"
+    with pytest.raises(ModelError, match=rf"cannot trace Net: {line}.*Control flow"):
         graph_of(Net(), torch.randn(2, 3))
 
 

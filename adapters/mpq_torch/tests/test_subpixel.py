@@ -8,7 +8,6 @@ from torch import nn
 from torch.ao.quantization import QConfig, QConfigMapping
 from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
-from mpq_plugins.errors import UnsupportedOp
 from mpq_plugins.grid import Grid
 from mpq_torch import arithmetic
 from mpq_torch.engine import quantized_engine
@@ -28,6 +27,9 @@ LAYERS = {
     "1x1 stride 2 with output padding": lambda: nn.ConvTranspose2d(3, 4, 1, stride=2, output_padding=1),
     "groups": lambda: nn.ConvTranspose2d(6, 9, 4, stride=2, padding=1, groups=3),
     "depthwise": lambda: nn.ConvTranspose2d(6, 6, 3, stride=2, groups=6),
+    "dilated": lambda: nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, dilation=(2, 3)),
+    "dilated groups": lambda: nn.ConvTranspose2d(4, 6, (2, 3), stride=(3, 1), groups=2, dilation=2),
+    "dilated 1d": lambda: nn.ConvTranspose1d(5, 3, 3, stride=2, dilation=4),
     "1d": lambda: nn.ConvTranspose1d(5, 3, 5, stride=3, padding=2, output_padding=1),
 }
 
@@ -47,11 +49,6 @@ def test_the_sub_pixel_form_computes_the_transposed_convolution_and_turns_back_i
     again = form.transposed().double()
     assert repr(again) == repr(layer)
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), layer.parameters(), strict=True))
-
-
-def test_dilation_is_refused():
-    with pytest.raises(UnsupportedOp, match="dilation 1"):
-        SubpixelConvTranspose(nn.ConvTranspose2d(2, 2, 3, dilation=2))
 
 
 @pytest.mark.parametrize("engine", ["x86", "onednn", "qnnpack"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from mpq_plugins.errors import NonFiniteValues
 from mpq_plugins.histogram import Histogram
 from mpq_plugins.training.slot import Observed
 from mpq_plugins.training.starting_grid import saturating
+from mpq_torch.reader.own_copy import copied
 from mpq_torch.training.graph import TrainingGraph
 from mpq_torch.training.site_quantizer import SiteQuantizer
 
@@ -41,7 +41,7 @@ def observe_in_training(training: TrainingGraph, batches: Sequence[tuple[Any, ..
 
     Raises NonFiniteValues naming the site.
     """
-    graph = copy.deepcopy(training.graph).train()  # whose running statistics may move
+    graph = copied(training.graph).train()  # whose running statistics may move
     histograms: dict[str, Histogram] = {}
 
     def hook(module: SiteQuantizer, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import getitem
@@ -12,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from mpq_plugins.errors import NonFiniteValues
+from mpq_plugins.errors import ModelError, NonFiniteValues
 from mpq_plugins.histogram import Histogram
 from mpq_plugins.training.bank import banks_of
 from mpq_plugins.training.fixed_grid import trains
 from mpq_plugins.training.plan import TrainingPlan
+from mpq_torch.reader.own_copy import compute_weights, computes_weights, copied
 from mpq_torch.training.batch_norms import BatchNorms
 from mpq_torch.training.float_layers import TRANSPOSED
 from mpq_torch.training.grid_bank import GridBank
@@ -63,7 +63,7 @@ def build(
     Its first node prepares the step (training.preparation) and hands every layer its weight and every
     quantizer its grid; its last completes it with the statistics that the layers give beside their outputs.
     """
-    graph, own = written.graph, copy.deepcopy(model)
+    graph, own = written.graph, copied(model).eval()
     banks = [GridBank(trains(plan.method, b.slots[0]), b, seed) for b in banks_of(list(plan.slots.values()))]
     quantizers = {s.name: SiteQuantizer(bank, i) for bank in banks for i, s in enumerate(bank.plain.slots)}
     layers, shared = _trained_layers(own, written, plan, quantizers, batch_norms)
@@ -110,6 +110,12 @@ def _trained_layers(
     modules = dict(own.named_modules())
     for path, module, node in written.layers():
         found = _own_layer(modules, path, module, norm_of(node, modules))
+        if found is None and computes_weights(modules.get(path)):
+            raise ModelError(
+                f"{path}: its weight is computed by a parametrization or a mask, and what follows it cannot be folded "
+                "in training; end it before (torch.nn.utils.parametrize.remove_parametrizations, remove_weight_norm, "
+                "prune.remove)"
+            )
         shared &= found is not None
         layer, norm = found or (module, None)
         layers[path] = TrainedLayer(layer, norm, quantizers[plan.slot_of[f"{path}.weight"]], batch_norms)
@@ -177,6 +183,8 @@ def _own_layer(
 ) -> tuple[nn.Module, nn.Module | None] | None:
     """The user's layer at ``path`` and its batch norm, if together they are the layer that was written."""
     layer = modules.get(path)
+    if isinstance(layer, type(folded)):
+        compute_weights(layer)
     if not isinstance(layer, type(folded)) or layer.weight.shape != folded.weight.shape:
         return None
     if norm is not None and isinstance(layer, TRANSPOSED) and layer.groups > 1:

@@ -53,6 +53,8 @@ class Preparation(nn.Module):
 
     def weights(self) -> dict[str, tuple[Tensor, Folded | None]]:
         """What is quantized of every layer, with its folded norm, by the name of its weight's group."""
+        for layer in self.layers.values():
+            layer.compute()
         folded = dict(zip(map(id, self.norms.layers), self.norms(), strict=True))
         found = {}
         for name, layer in self.layers.items():
@@ -71,7 +73,7 @@ class Preparation(nn.Module):
         return [term for term in terms if term is not None]
 
     def forward(self) -> tuple[Any, ...]:
-        check_whole([*self.parameters(), *(layer.layer.weight for layer in self.layers.values())])
+        check_whole([*self.parameters(), *(p for layer in self.layers.values() for p in layer.layer.parameters())])
         weights = self.weights()
         rows: dict[str, Row] = {}
         for bank in self.banks:

@@ -24,7 +24,8 @@ from mpq_plugins.training.method import Progress, TrainingMethod
 from mpq_plugins.training.plan import TrainingPlan, own_choices
 from mpq_torch.batches import arguments_of, as_batch, as_batches
 from mpq_torch.ops import TORCH
-from mpq_torch.tracing_check import check_traced
+from mpq_torch.reader.check import check_reading
+from mpq_torch.reader.own_copy import copied
 from mpq_torch.training.batch_norms import BatchNorms
 from mpq_torch.training.calibration import start
 from mpq_torch.training.expected_bits import ExpectedBits
@@ -91,7 +92,7 @@ class Search:
         example = as_batch(example_inputs, arguments)
         batches = [example] if calibration is None else as_batches(calibration, arguments)
         written = read_written(model, batches[0], keep_float, plugins.target(target))
-        check_traced(model, written, example)
+        check_reading(model, written.reading, example)
         if recipe is not None:
             recipe.check_fits(written.inventory)
             weight_bits = {entry.site: entry.grid.bits for entry in recipe.weights}
@@ -200,7 +201,7 @@ class Search:
         """The trained float model, in eval(): of the user's class where all its layers are modules of it."""
         own = self._training.float_model
         if own is not None:
-            return copy.deepcopy(own).eval()
+            return copied(own).eval()
         graph = copy.deepcopy(self._written)
         for path, layer in self._training.layers.items():
             target = graph.get_submodule(path)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mpq_plugins.bias_correction import INT32_LIMIT
 from mpq_torch.ops import TORCH
+from mpq_torch.reader.own_copy import compute_weights
 from mpq_torch.training.batch_norms import BatchNorms, Folded, FoldedNorms, Statistics
 from mpq_torch.training.float_layers import TRANSPOSED
 from mpq_torch.training.folding import scaled
@@ -60,10 +61,18 @@ class TrainedLayer(nn.Module):
         return self._computed(x, weight, folded.bias), None
 
     def weight_to_quantize(self, folded: Folded | None) -> Tensor:
-        """The weight, times the scale of its norm if that is folded."""
+        """The weight, times the scale of its norm if that is folded; see ``compute``."""
         if folded is None:
             return self.layer.weight
         return scaled(self.layer.weight, folded.scale, 1 if isinstance(self.layer, TRANSPOSED) else 0)
+
+    def compute(self) -> None:
+        """Let the layer hold the weight and bias that its parameters make now; to be called first in each step.
+
+        (Parametrizations compute theirs whenever they are read; weight_norm's and pruning's hooks run in the layer's
+        own call, which does not happen here.)
+        """
+        compute_weights(self.layer)
 
     def folded(self) -> Folded | None:
         """The folded norm of this layer alone."""
@@ -71,6 +80,7 @@ class TrainedLayer(nn.Module):
 
     def folded_weight(self) -> Tensor:
         """The weight that is quantized."""
+        self.compute()
         return self.weight_to_quantize(self.folded())
 
     def folded_bias(self) -> Tensor:

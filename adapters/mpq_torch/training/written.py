@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import fx, nn
 
+from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.node import CONSTANT, FLOAT, Node
 from mpq_plugins.graph.sites import GraphSites, take_sites
 from mpq_plugins.inventory import Inventory
@@ -82,7 +83,23 @@ def norm_of(node: Node, modules: Mapping[str, nn.Module]) -> nn.Module | None:
 def read_written(
     model: nn.Module, example: Sequence[Any], keep_float: Iterable[str] = (), target: Target | None = None
 ) -> WrittenModel:
-    """The model written from its graph; raises as read_model does."""
+    """The model written from its graph, to be trained.
+
+    Raises as read_model does, and ModelError for what training would drop: the computation of a functional layer's
+    weight, and the statistics that replicas share.
+    """
     reading = read_model(model, example, keep_float, target=target)
+    if reading.computed:
+        raise ModelError(
+            f"{', '.join(reading.computed)}: the weight is computed in forward(), and training would go on with the "
+            "weight and without the computation; make it a parametrization of the layer "
+            "(torch.nn.utils.parametrize.register_parametrization)"
+        )
+    shared = [name for name, module in model.named_modules() if isinstance(module, nn.SyncBatchNorm)]
+    if shared:
+        raise ModelError(
+            f"{', '.join(shared)}: training folds batch norms by each replica's own statistics, which SyncBatchNorm "
+            "would share; put nn.BatchNorm2d in its place for the search"
+        )
     sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, example))
     return WrittenModel(reading, sites, *write_located(reading))

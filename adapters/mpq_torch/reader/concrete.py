@@ -1,0 +1,213 @@
+"""A tracer that runs the model on an example beside tracing it, so that what does not depend on data is known.
+
+Sizes and plain arguments can be asked (``if x.shape[2] > 3``, ``for i in range(h)``), results of several tensors are
+tuples, and what asks for the data of a tensor is refused with the user's own line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import linecache
+import operator
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.proxy import Attribute
+
+from mpq_plugins.errors import ModelError
+from mpq_torch.depthwise import SlicedDepthwise
+from mpq_torch.reader.hooks import is_hooked, take_off
+from mpq_torch.reader.shape_values import is_shape_value
+from mpq_torch.subpixel import SubpixelConvTranspose
+from mpq_torch.written_modules import LEAVES
+
+HOOKS_SUFFIX = "__hooks"
+_NOT_THE_USERS = tuple(os.path.dirname(path) + os.sep for path in (torch.__file__, __file__))
+
+
+class ConcreteTracer(fx.Tracer):
+    """given: what the model's arguments are, by name.
+
+    values: what nodes give on the example; a node that did not run, or that reads one that did not, is not among them.
+    """
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.values: dict[fx.Node, Any] = {}
+        self._given = given
+        self._plain: set[fx.Node] = set()
+        self._forwards: dict[nn.Module, Callable[..., Any]] = {}
+        self._running = False
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        ours = isinstance(m, (*LEAVES, SlicedDepthwise, SubpixelConvTranspose))
+        return ours or super().is_leaf_module(m, module_qualified_name)
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Concrete(node, self)
+
+    def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **named: Any) -> Any:
+        """The proxy of a new node; of a tuple or list of results a tuple or list of proxies.
+
+        (Not in a model that torch.fx wrote: there no code asks, and modules take such results as they are.)
+        """
+        proxy = super().create_proxy(kind, target, args, kwargs, *rest, **named)
+        self._run(proxy.node)
+        value = self.values.get(proxy.node)
+        split = kind != "placeholder" and not isinstance(self.root, fx.GraphModule)
+        if split and type(value) in (tuple, list):
+            return type(value)(proxy[index] for index in range(len(value)))
+        return proxy
+
+    def create_arg(self, a: Any) -> Any:
+        """As torch.fx does it, which would make plain dicts of ordered ones and of the dataclasses that are dicts."""
+        if isinstance(a, OrderedDict) and dataclasses.is_dataclass(a):
+            return self.create_node("call_function", type(a), (), {k: self.create_arg(v) for k, v in a.items()})
+        if type(a) is OrderedDict:
+            pairs = [(k, self.create_arg(v)) for k, v in a.items()]
+            return self.create_node("call_function", OrderedDict, (pairs,), {})
+        return super().create_arg(a)
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """As torch.fx does it; hooks of a module that is a leaf are traced around its call, in a scope of their own.
+
+        (Not in the module's: what converts the module replaces all that is inside.)
+        """
+        if self._running:
+            return forward(*args, **kwargs)
+        path = self.path_of_module(m)
+        if not (is_hooked(m) and self.is_leaf_module(m, path)):
+            return super().call_module(m, forward, args, kwargs)
+        own = self._forwards.setdefault(m, m.forward)
+        self.module_stack[f"{path}@hooks"] = (path + HOOKS_SUFFIX, type(m))
+        m.forward = lambda *a, **k: super(ConcreteTracer, self).call_module(m, forward, a, k)  # type: ignore[method-assign]
+        try:
+            return m._call_impl(*args, **kwargs)
+        finally:
+            m.forward = own  # type: ignore[method-assign]
+            self.module_stack.popitem(last=True)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        """An attribute of a module: a proxy of a parameter, unless a node is being run."""
+        return attr_val if self._running else super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        return bool(self.plain(obj, "decides by"))
+
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        known = self.values.get(obj.node)
+        if isinstance(known, (tuple, list)):
+            return iter([obj[index] for index in range(len(known))])
+        raise ModelError(f"{self.where()} loops over the data of a tensor, which tracing cannot follow. {WAY_OUT}")
+
+    def plain(self, obj: fx.Proxy, verb: str) -> Any:
+        """What a node gives that depends on no data. Raises ModelError, with the user's line, for one that does."""
+        if obj.node in self._plain:
+            return self.values[obj.node]
+        raise ModelError(f"{self.where()} {verb} the data of a tensor, which tracing cannot follow. {WAY_OUT}")
+
+    def take_hooks_off(self) -> None:
+        """Take off the hooks of leaves, which are nodes of the graph now."""
+        for module in self._forwards:
+            take_off(module)
+
+    def _run(self, node: fx.Node) -> None:
+        if node.op == "placeholder":
+            name = str(node.target)
+            if name in self._given or node.args:
+                self.values[node] = self._given[name] if name in self._given else node.args[0]
+        elif all(n in self.values for n in node.all_input_nodes):
+            with self._really(), torch.no_grad():
+                try:
+                    self.values[node] = self._computed(node)
+                except Exception:  # what runs into it says so: the run on two batch sizes, or who asks for a value
+                    return
+        if node in self.values and not isinstance(self.values[node], Tensor):
+            inputs = node.all_input_nodes
+            if is_shape_value(node) or (all(n in self._plain for n in inputs) and node.op != "call_module"):
+                self._plain.add(node)
+
+    def _computed(self, node: fx.Node) -> Any:
+        args = fx.node.map_arg(node.args, lambda n: self.values[n])
+        kwargs = fx.node.map_arg(node.kwargs, lambda n: self.values[n])
+        if node.op == "get_attr":
+            return operator.attrgetter(str(node.target))(self.root)
+        if node.op == "call_module":
+            module = self.root.get_submodule(str(node.target))
+            return self._forwards.get(module, module.forward)(*args, **kwargs)
+        if node.op == "call_method":
+            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+        return node.target(*args, **kwargs)  # type: ignore[operator]
+
+    @contextmanager
+    def _really(self) -> Iterator[None]:
+        before, self._running = self._running, True
+        try:
+            yield
+        finally:
+            self._running = before
+
+    def where(self) -> str:
+        """The user's line that is being traced."""
+        frame = inspect.currentframe()
+        while frame is not None and frame.f_code.co_filename.startswith(_NOT_THE_USERS):
+            frame = frame.f_back
+        return "the model" if frame is None else line_of(frame.f_code.co_filename, frame.f_lineno)
+
+
+WAY_OUT = (
+    "Control flow that depends on tensor values has to move into a function marked with torch.fx.wrap, or out of the "
+    "model"
+)
+
+
+def user_line(traceback: TracebackType | None) -> str:
+    """The last line of a traceback that is neither torch's nor ours; "" where there is none."""
+    found = ""
+    while traceback is not None:
+        file = traceback.tb_frame.f_code.co_filename
+        if not file.startswith(_NOT_THE_USERS):
+            found = line_of(file, traceback.tb_lineno)
+        traceback = traceback.tb_next
+    return found
+
+
+def line_of(file: str, line: int) -> str:
+    """A line of code in words: the file, the number, and what stands there."""
+    code = linecache.getline(file, line).strip()
+    return f"line {line} of {os.path.basename(file)}" + (f" ({code})" if code else "")
+
+
+class _Concrete(fx.Proxy):
+    """A proxy that knows sizes."""
+
+    tracer: ConcreteTracer
+
+    def __getattr__(self, k: str) -> Attribute:
+        return _Attribute(self, k)
+
+    def __len__(self) -> int:
+        known = self.tracer.values.get(self.node)
+        if isinstance(known, Tensor):
+            raise ModelError(f"{self.tracer.where()} asks for the len() of a tensor; ask for its .shape[0]")
+        return len(self.tracer.plain(self, "asks for the length of"))
+
+    def __index__(self) -> int:
+        return operator.index(self.tracer.plain(self, "counts by"))
+
+    def __int__(self) -> int:
+        return int(self.tracer.plain(self, "counts by"))
+
+    def __float__(self) -> float:
+        return float(self.tracer.plain(self, "computes with"))
+
+
+class _Attribute(_Concrete, Attribute):
+    """An attribute of a tensor, or a method that is about to be called."""

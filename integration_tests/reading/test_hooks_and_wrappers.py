@@ -1,0 +1,127 @@
+"""Forward hooks are part of the graph or refused by name; wrappers are taken off or refused by name."""
+
+import pytest
+import torch
+from torch import nn
+
+import mpq_plugins as mpq
+from integration_tests.reading.converting import converted, error_of, searched
+from mpq_torch import fx
+from mpq_torch.reader.reading import read_model
+
+X = torch.randn(16, 3, 9, 9, generator=torch.Generator().manual_seed(1))
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1)).eval()
+
+
+def test_what_a_hook_adds_on_grids_is_computed_on_grids():
+    model = network()
+    model[0].register_forward_hook(lambda module, given, output: torch.relu(output + output))
+    graph = read_model(model, (X,)).graph
+    assert [node.op for node in graph.nodes] == ["argument", "input", "conv2d", "add", "conv2d"]
+    assert error_of(converted(model, X), model, X) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("register", "hook", "name"),
+    [
+        ("register_forward_pre_hook", lambda module, given: (given[0] - 0.5,), "0__hooks.sub"),
+        ("register_forward_hook", lambda module, given, output: output * 2, "0__hooks.mul"),
+    ],
+)
+def test_what_a_hook_adds_without_an_integer_form_is_refused_by_name_and_may_stay_float(register, hook, name):
+    model = network()
+    getattr(model[0], register)(hook)
+    with pytest.raises(mpq.UnsupportedOp, match=name) as caught:
+        searched(model, X)
+    assert caught.value.names == (name,)
+    assert error_of(converted(model, X, caught.value.names), model, X) < 0.05
+
+
+def test_a_hook_on_a_container_belongs_to_the_graph():
+    model = nn.Sequential(network()[:2], nn.Conv2d(8, 4, 1)).eval()
+    model[0].register_forward_hook(lambda module, given, output: output + output)
+    assert "add" in [node.op for node in read_model(model, (X,)).graph.nodes]
+    converted(model, X)
+
+
+def test_a_hook_that_only_looks_on_sees_tensors_and_changes_nothing():
+    model, seen = network(), []
+    model[0].register_forward_hook(lambda module, given, output: seen.append(output.detach().numpy().shape))
+    converted(model, X)
+    assert set(seen) <= {(n, 8, 7, 7) for n in range(1, 17)}
+
+
+def test_a_hook_on_the_model_itself_is_refused_by_name():
+    def doubles(module, given, output):
+        return output * 2
+
+    model = network()
+    model.register_forward_hook(doubles)
+    with pytest.raises(mpq.ModelError, match=r"forward hook of its own.*doubles.*on a module inside"):
+        searched(model, X)
+
+
+def test_a_hook_that_writes_into_a_tensor_is_refused_with_the_module():
+    def writes(module, given, output):
+        output.mul_(2)
+
+    model = network()
+    model[0].register_forward_hook(writes)
+    with pytest.raises(mpq.ModelError, match=r"output 0 .* differs .* at or in front of module '0'.*hooks that write"):
+        searched(model, X)
+
+
+WRAPPED = {
+    "DataParallel": lambda model: nn.DataParallel(model),
+    "compiled": lambda model: torch.compile(model),
+    "averaged": lambda model: torch.optim.swa_utils.AveragedModel(model),
+    "twice": lambda model: torch.compile(nn.DataParallel(model)),
+}
+
+
+@pytest.mark.parametrize("kind", WRAPPED)
+def test_a_wrapped_model_is_the_model_inside(kind):
+    model = network()
+    recipe = searched(WRAPPED[kind](model), X)
+    assert recipe == searched(model, X)
+    on_grid = fx.constrain(WRAPPED[kind](model), recipe, [X])
+    fx.verify(fx.quantize(on_grid, recipe, X), fx.simulate(on_grid, recipe), [X]).raise_if_different()
+
+
+@pytest.mark.parametrize("kind", WRAPPED)
+def test_a_wrapped_module_inside_a_model_is_the_module_itself(kind):
+    model = nn.Sequential(WRAPPED[kind](network()), nn.Conv2d(4, 2, 1)).eval()
+    assert "0.0.weight" in [site.name for site in fx.inventory(model, X)]
+    converted(model, X)
+
+
+def test_a_wrapped_model_can_be_trained():
+    search = fx.Search(nn.DataParallel(network()), X, target="torch-x86", weight_bits=4, activation_bits=8)
+    assert type(search.float_model()) is nn.Sequential
+
+
+@pytest.mark.parametrize("make", [torch.jit.script, lambda model: torch.jit.trace(model, X)])
+def test_a_scripted_model_is_refused_with_the_way_out(make):
+    with pytest.raises(mpq.ModelError, match=r"the model is scripted .*; pass the module that it was made of"):
+        searched(make(network()), X)
+    with pytest.raises(mpq.ModelError, match=r"module '0' is scripted"):
+        searched(nn.Sequential(make(network()), nn.ReLU()), X)
+
+
+def test_a_module_named_by_a_word_of_python_s_is_refused_by_name():
+    model = network()
+    model.add_module("class", nn.Conv2d(4, 2, 1))
+    with pytest.raises(mpq.ModelError, match=r"called 'class', a word of Python's own.*rename it"):
+        searched(model, X)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_model_of_another_type_is_refused_with_the_way_out(dtype):
+    with pytest.raises(mpq.ModelError, match=r"0\.weight is .*float.*; pass model\.float\(\), and inputs\.float\(\)"):
+        searched(network().to(dtype), X.to(dtype))
+    with pytest.raises(mpq.ModelError, match=r"argument 0 is .*float"):
+        searched(network(), X.to(dtype))
