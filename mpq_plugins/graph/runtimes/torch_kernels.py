@@ -4,13 +4,15 @@ quantize_per_tensor adds the zero point before it rounds; PT2E's ops round first
 shapes only; torch's general kernel does the rest, half to even.
 """
 
+from mpq_plugins.capabilities import Rounding
 from mpq_plugins.graph.runtimes.runtime import Entry, Runtime
 
 CONTAINER = Entry(by="reciprocal", zero_point=True)
+QNNPACK: dict[str, Rounding] = {"*": "half_even", "add": "half_away"}
 
 RUNTIMES = (
     Runtime("torch", "x86", CONTAINER, sums="float32"),
     Runtime("torch", "onednn", CONTAINER, sums="float32"),
-    Runtime("torch", "qnnpack", CONTAINER, sums="float32", broadcast_rounding="half_even"),
+    Runtime("torch", "qnnpack", CONTAINER, QNNPACK, sums="float32", broadcast_rounding="half_even"),
     Runtime("torch", "pt2e", Entry(by="reciprocal"), sums="float32"),
 )
