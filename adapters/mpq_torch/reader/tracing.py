@@ -11,6 +11,7 @@ from torch import fx, nn
 
 from mpq_plugins.errors import ModelError
 from mpq_torch.depthwise import SlicedDepthwise
+from mpq_torch.padded import PaddedConvolution
 from mpq_torch.reader.in_place import redirect_readers
 from mpq_torch.subpixel import SubpixelConvTranspose
 from mpq_torch.written_modules import INPUT_SUFFIX, LEAVES, SAME_GRID_SUFFIX, GridClamp
@@ -66,7 +67,7 @@ def name_nodes(graph: fx.GraphModule) -> dict[fx.Node, str]:
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        ours = isinstance(m, (*LEAVES, SlicedDepthwise, SubpixelConvTranspose))
+        ours = isinstance(m, (*LEAVES, SlicedDepthwise, PaddedConvolution, SubpixelConvTranspose))
         return ours or super().is_leaf_module(m, module_qualified_name)
 
 
@@ -103,7 +104,7 @@ def _untie(model: nn.Module) -> None:
 def _lift_constraints(graph: fx.GraphModule) -> None:
     """Take out what fx.constrain put in: clamps to grids, and layers in a form that kernels run exactly."""
     for path, module in list(graph.named_modules()):
-        if isinstance(module, SlicedDepthwise):
+        if isinstance(module, SlicedDepthwise | PaddedConvolution):
             graph.add_submodule(path, module.whole())
         elif isinstance(module, SubpixelConvTranspose):
             graph.add_submodule(path, module.transposed())
