@@ -16,6 +16,7 @@ from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any, Literal
 
 from mpq_plugins.errors import PluginError, TargetError
+from mpq_plugins.graph.runtimes import check_rounding
 from mpq_plugins.hosting import devices, discovery
 from mpq_plugins.hosting.admission import collect, new_manager, sentence
 from mpq_plugins.hosting.discovery import BLOCK_VARIABLE, BUILTINS, LOAD_VARIABLE, Source
@@ -113,12 +114,13 @@ class PluginHost:
     def target(self, target: str | os.PathLike[str] | Target) -> Target:
         """A target by its registered name, from a JSON file (a path ending in .json), or itself.
 
-        Raises TargetError with the closest names when there is none.
+        Raises TargetError with the closest names when there is none, and for one that contradicts its runtime.
         """
+        if not isinstance(target, Target) and (isinstance(target, os.PathLike) or str(target).endswith(".json")):
+            target = Target.load(target)
         if isinstance(target, Target):
+            check_rounding(target)
             return target
-        if isinstance(target, os.PathLike) or str(target).endswith(".json"):
-            return Target.load(target)
         known = self.targets()
         if target in known:
             return known[target]

@@ -14,7 +14,8 @@ from mpq_plugins.graph.node import RAW, Graph, Node
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.quantized import QuantizedGraph, clamp_codes
 from mpq_torch.depthwise import SlicedDepthwise, saturates
-from mpq_torch.grid_observers import CONTAINER_BITS
+from mpq_torch.grid_observers import CONTAINER_BITS, zero_point_of
+from mpq_torch.padded import PaddedConvolution
 from mpq_torch.reader.modules import layer_of
 from mpq_torch.reader.writing import is_relu
 from mpq_torch.subpixel import SubpixelConvTranspose
@@ -31,13 +32,22 @@ def kernel_layers(quantized: QuantizedGraph, engine: str) -> dict[str, nn.Module
         owner = node.layer or node.name
         if owner in found:
             continue
-        if node.op.startswith("conv_transpose") and engine in DECONVOLUTION_REFUSED:
-            found[owner] = SubpixelConvTranspose(layer_of(node))  # type: ignore[arg-type]
+        again = engine == "qnnpack" and _padded_anew(quantized, node)
+        if node.op.startswith("conv_transpose") and (again or engine in DECONVOLUTION_REFUSED):
+            found[owner] = SubpixelConvTranspose(layer_of(node), again)  # type: ignore[arg-type]
+        elif again and any(side for sides in node.attrs["padding"] for side in sides):
+            found[owner] = PaddedConvolution(layer_of(node))  # type: ignore[arg-type]
         elif engine == "x86":
             layer = layer_of(node)
             if saturates(layer, quantized.grids[node.weight_site], quantized.grid(node.inputs[0])):
                 found[owner] = SlicedDepthwise(layer)  # type: ignore[arg-type]
     return found
+
+
+def _padded_anew(quantized: QuantizedGraph, node: Node) -> bool:
+    """Whether calls of a convolution read grids of different zero points."""
+    calls = [other for other in quantized.graph.layers if other.weight_site == node.weight_site]
+    return op_of(node).images and len({zero_point_of(quantized.grid(call.inputs[0])) for call in calls}) > 1
 
 
 def clamps_on_grids(quantized: QuantizedGraph) -> Graph:

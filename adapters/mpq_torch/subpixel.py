@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mpq_torch.padded import pad_of
+
 _CONVOLUTIONS = {nn.ConvTranspose1d: nn.Conv1d, nn.ConvTranspose2d: nn.Conv2d}
 
 
@@ -24,9 +26,11 @@ class SubpixelConvTranspose(nn.Module):
     phase r (Shi et al., 1609.07009). Same products and, in integers, the same sums; kernel sizes are
     padded with zeros to a multiple of the stride, and a dilated kernel is one with zeros between its elements. Only
     ops that keep the grid follow the convolution.
+
+    pads_before: whether the convolution's input is padded by an op of its own (see padded.py).
     """
 
-    def __init__(self, layer: nn.ConvTranspose1d | nn.ConvTranspose2d) -> None:
+    def __init__(self, layer: nn.ConvTranspose1d | nn.ConvTranspose2d, pads_before: bool = False) -> None:
         super().__init__()
         self.stride, self.padding = layer.stride, layer.padding
         self.kernel_size, self.output_padding, self.dilation = layer.kernel_size, layer.output_padding, layer.dilation
@@ -48,10 +52,13 @@ class SubpixelConvTranspose(nn.Module):
             self.conv.weight.copy_(_phases(_spread(layer.weight, layer.dilation), layer.groups, taps, layer.stride))
             if layer.bias is not None:
                 self.conv.bias.copy_(layer.bias.repeat_interleave(math.prod(layer.stride)))
+        self.pad = pad_of(self.conv) if pads_before else None
+        if pads_before:
+            self.conv.padding = (0,) * len(taps)
         self.train(layer.training)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.conv(x)
+        y = self.conv(x if self.pad is None else self.pad(x))
         axes = len(self.stride)
         sizes = [y.size(2 + axis) for axis in range(axes)]
         y = y.reshape(y.size(0), self.channels, *self.stride, *sizes)

@@ -116,8 +116,8 @@ def site_nodes(converted: fx.GraphModule, graph: Graph) -> dict[str, fx.Node]:
     calls: Counter[str] = Counter()
     found: dict[str, fx.Node] = {}
     for node in converted.graph.nodes:
-        stack = (node.meta.get("nn_module_stack") or {}).values()
-        scopes = [str(scope[0]).removesuffix(SAME_GRID_SUFFIX) for scope in stack]
+        stack = (node.meta.get("nn_module_stack") or {}).items()
+        scopes = [_called(str(key), str(scope[0])).removesuffix(SAME_GRID_SUFFIX) for key, scope in stack]
         if node.op == "call_module":
             path = str(node.target)
             name = path if not calls[path] else f"{path}__call{calls[path]}"
@@ -127,6 +127,8 @@ def site_nodes(converted: fx.GraphModule, graph: Graph) -> dict[str, fx.Node]:
                 found[names[name.removesuffix(SAME_GRID_SUFFIX)]] = node
             elif entrance in names and graph[entrance].op == INPUT:
                 found[names[entrance]] = node
+            else:
+                found.update((names[scope], node) for scope in scopes if scope in names)
         elif _is_of_two(node):
             before = node.args[0]
             path = str(before.target).removesuffix(".identity")
@@ -135,6 +137,12 @@ def site_nodes(converted: fx.GraphModule, graph: Graph) -> dict[str, fx.Node]:
         else:
             found.update((names[scope], node) for scope in scopes if scope in names)
     return found
+
+
+def _called(key: str, path: str) -> str:
+    """The name of the node that a scope is: a module's path, and which call of it, which torch.fx counts in the key."""
+    count = key.rpartition("@")[2]
+    return f"{path}__call{count}" if key != path and count.isdigit() else path
 
 
 def _is_of_two(node: fx.Node) -> bool:

@@ -181,6 +181,26 @@ class Mean(SameGrid):
         return torch.flatten(torch.mean(x, axes, True), -len(axes) - 1, -1)
 
 
+class Interpolate(SameGrid):
+    """Nearest interpolation. single: of images of one element.
+
+    torch's quantized kernel takes those for images with their channels last, and mixes the channels up; they are
+    repeated instead. torch.export and torch.compile get the interpolation.
+    """
+
+    def __init__(self, single: bool = False) -> None:
+        super().__init__("functional.interpolate", "reshape")
+        self.single = single
+
+    def forward(  # type: ignore[override]
+        self, x: Tensor, size: tuple[int, int] | None, scale: tuple[float, float] | None
+    ) -> Tensor:
+        if not self.single or torch.compiler.is_compiling():
+            return nn.functional.interpolate(x, size, scale)
+        rows, columns = (int(n) for n in size or scale or (1, 1))
+        return torch.cat([torch.cat([x] * columns, -1)] * rows, -2)
+
+
 class FloatPart(nn.Module):
     """A call of a function that stays float, so that it has a name. call: of the tensors that it reads."""
 

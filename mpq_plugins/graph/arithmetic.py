@@ -118,14 +118,14 @@ def quantized_multiplier(scale: ArrayLike) -> tuple[NDArray[np.float64], NDArray
     return np.where(carried, 2.0**30, multiplier), shift.astype(np.int64) + carried
 
 
-def entered(run: Runner, x: Any, grid: Grid, entry: Entry) -> Any:
+def entered(run: Runner, x: Any, grid: Grid, entry: Entry, rounding: Rounding) -> Any:
     """Codes of a float32 tensor, clipped to the grid."""
     scaled = x / float(step_of(grid)) if entry.by == "quotient" else x * float(np.float32(1) / step_of(grid))
     if entry.zero_point:
         zero = float(-grid.low)  # the container holds the lowest code as zero
-        codes = rounded(run, scaled + zero, entry.rounding) - zero
+        codes = rounded(run, scaled + zero, rounding) - zero
     else:
-        codes = rounded(run, scaled, entry.rounding)
+        codes = rounded(run, scaled, rounding)
     return clipped(run, codes, grid.low, grid.high)
 
 
@@ -197,10 +197,10 @@ PRODUCTS: dict[str, Product] = {
 """The words of runtimes.Product."""
 
 
-def mean_of(run: Runner, sums: Any, count: int, how: str) -> Any:
-    """Codes of a mean, from exact float64 sums of codes. how: a word of runtimes.Mean."""
+def mean_of(run: Runner, sums: Any, count: int, how: str, rounding: Rounding) -> Any:
+    """Codes of a mean, from exact float64 sums of codes. how: a word of runtimes.Mean; rounding: of an exact one."""
     if how == "exact":
-        return run.nearest(sums / float(count))
+        return rounded(run, sums / float(count), rounding)
     if how == "reciprocal":
         return run.nearest(run.to_precision(sums, "float32") * float(np.float32(1.0 / count)))
     shift = count.bit_length() - 1
@@ -224,12 +224,13 @@ def reciprocal_keeps_ties(count: int) -> bool:
     return bool((scaled == ties)[whole].all())
 
 
-def average_of(run: Runner, sums: Any, divisor: Any, grid: Grid, how: str) -> Any:
+def average_of(run: Runner, sums: Any, divisor: Any, grid: Grid, how: str, rounding: Rounding) -> Any:
     """Codes of an average, from exact float64 sums of codes. divisor: a number or tensor. how: of runtimes.Average.
+    rounding: of an exact one.
 
     "stored": codes are averaged as int8 stores them, half away from zero, so the zero point decides about ties.
     """
     if how == "exact":
-        return run.nearest(sums / divisor)
+        return rounded(run, sums / divisor, rounding)
     zero = float(int8_zero_point(grid))
     return rounded(run, (sums + divisor * zero) / divisor, "half_away") - zero

@@ -16,7 +16,7 @@ from mpq_plugins.graph.node import Graph, Node
 from mpq_plugins.graph.numpy_runner import NUMPY_RUNNER
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.placing import grid_at, put_on_grids
-from mpq_plugins.graph.runtimes import runtime_of
+from mpq_plugins.graph.runtimes import rounding_of, runtime_of
 from mpq_plugins.graph.runtimes.runtime import Runtime
 from mpq_plugins.graph.sites import GraphSites
 from mpq_plugins.graph.weights import accumulator_steps, by_rows
@@ -114,7 +114,7 @@ class QuantizedGraph:
 
     def rounding(self, node: Node) -> Rounding:
         """How the target rounds ties in the node's op."""
-        return self.target.rounding(op_of(node).target_word)
+        return rounding_of(self.target, op_of(node).target_word)
 
     def layer(self, node: Node) -> LayerCodes:
         """A layer in integers."""

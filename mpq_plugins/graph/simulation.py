@@ -81,7 +81,9 @@ class Simulation:
             return self._floats.step(node, values)
         grid = self.quantized.grid(node)
         if node.op == INPUT:
-            codes = arithmetic.entered(run, inputs[0], grid, self.quantized.runtime.entry)
+            codes = arithmetic.entered(
+                run, inputs[0], grid, self.quantized.runtime.entry, self.quantized.rounding(node)
+            )
         else:
             codes = self._computed(node, grid, inputs)
         if node.low is None and node.high is None:
@@ -158,13 +160,15 @@ class Simulation:
         run, a = self.runner, node.attrs
         x = run.to_precision(inputs[0], "float64")
         sums = run.window_sum(x, a["kernel"], a["stride"], with_overhang(node))
-        return arithmetic.average_of(run, sums, divisor(run, node, x), grid, self.quantized.runtime.averages)
+        how, rounding = self.quantized.runtime.averages, self.quantized.rounding(node)
+        return arithmetic.average_of(run, sums, divisor(run, node, x), grid, how, rounding)
 
     def _mean(self, node: Node, grid: Grid, inputs: Sequence[Any]) -> Any:
         run = self.runner
         x = run.to_precision(inputs[0], "float64")
         sums = run.sum_over(x, node.attrs["axes"], node.attrs["keepdims"])
-        return arithmetic.mean_of(run, sums, elements(node, x), self.quantized.runtime.means)
+        how, rounding = self.quantized.runtime.means, self.quantized.rounding(node)
+        return arithmetic.mean_of(run, sums, elements(node, x), how, rounding)
 
 
 _RULES: Mapping[str, Any] = {

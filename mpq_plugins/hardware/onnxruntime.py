@@ -14,6 +14,8 @@ from collections.abc import Callable
 
 from mpq_plugins.capabilities import WEIGHTED_OPS, ActivationGrids, OpSupport, WeightGrids
 from mpq_plugins.graph.ops import all_ops
+from mpq_plugins.graph.runtimes import rule
+from mpq_plugins.graph.runtimes.onnxruntime import CPU
 from mpq_plugins.hardware.generic import SAME_GRID_OPS
 from mpq_plugins.hookspecs import hookimpl
 from mpq_plugins.saturation import PairSaturation
@@ -32,21 +34,21 @@ def onnxruntime() -> Target:
         op: OpSupport(
             weight=transposed if "transpose" in op else weights,
             activation=activation,
-            rounding="half_even",
+            rounding=rule(CPU, op),
             bias="accumulator",
         )
         for op in WEIGHTED_OPS
     }
     of_two = [word for word, op in all_ops().items() if op.arity == 2 and "onnx" in op.spellings]
     for op in ("input", *of_two, "hardswish", "lookup"):
-        ops[op] = OpSupport(activation=activation, rounding="half_even")
+        ops[op] = OpSupport(activation=activation, rounding=rule(CPU, op))
     for op in SAME_GRID_OPS:
-        ops[op] = OpSupport(activation=activation, rounding="half_even", keeps_input_grid=True)
+        ops[op] = OpSupport(activation=activation, rounding=rule(CPU, op), keeps_input_grid=True)
     return Target(
         name=ONNXRUNTIME,
         description="ONNX graphs on onnxruntime's CPU kernels; weights per tensor or per channel, 2 to 8 bits",
         ops=ops,
-        runtime=Runtime(framework=ONNXRUNTIME, engine="cpu"),
+        runtime=Runtime(framework=CPU.framework, engine=CPU.engine),
         saturation=PairSaturation(),
     )
 

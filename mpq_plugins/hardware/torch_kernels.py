@@ -1,9 +1,8 @@
 """The integer kernels of torch's quantized engines: what they run exactly, and how each op rounds.
 
-Measured on torch 2.13 against float64, on inputs with many exact ties: x86 and onednn round every op
-half to even and add biases as floats; qnnpack rounds biases to step_input * step_weight first, and
-its add rounds half away from zero. The step of a sigmoid's output is 1/256 in every kernel. Concat,
-pooling and moving ops compute on their input's grid.
+How they round is the table of the runtime (graph.runtimes.torch_kernels); x86 and onednn add biases as floats,
+qnnpack rounds them to step_input * step_weight first. The step of a sigmoid's output is 1/256 in every kernel.
+Concat, pooling and moving ops compute on their input's grid.
 Activations are stored as quint8, signed ones with zero point 128; weights as qint8.
 
 torchao's PT2E flow (torchao 0.18) computes in float between quantize and dequantize ops, which round half
@@ -16,7 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from mpq_plugins.capabilities import WEIGHTED_OPS, ActivationGrids, OpSupport, Rounding, WeightGrids
+from mpq_plugins.capabilities import WEIGHTED_OPS, ActivationGrids, OpSupport, WeightGrids
+from mpq_plugins.graph.runtimes import rule
+from mpq_plugins.graph.runtimes.torch_kernels import RUNTIMES
 from mpq_plugins.hardware.generic import SAME_GRID_OPS
 from mpq_plugins.hookspecs import hookimpl
 from mpq_plugins.saturation import PairSaturation
@@ -24,6 +25,8 @@ from mpq_plugins.targets import Runtime, Target
 
 UNIT = ActivationGrids(bits=(8,), signed=False, exponent=0)
 """What torch's kernels of sigmoids fix: 1/256 and zero point 0."""
+ENGINES = {table.engine: table for table in RUNTIMES}
+
 REFUSED = {
     "torch-fbgemm": (
         "fbgemm's depthwise convolutions add pairs of products in 16 bits on every processor, and saturate where "
@@ -33,10 +36,9 @@ REFUSED = {
 """Targets that we leave out on purpose, and why."""
 
 
-def torch_engine(
-    engine: str, bias: Literal["accumulator", "float"], add_rounding: Rounding, saturation: PairSaturation | None
-) -> Target:
-    """The target of one engine of torch.backends.quantized."""
+def torch_engine(engine: str, bias: Literal["accumulator", "float"], saturation: PairSaturation | None) -> Target:
+    """The target of one engine of torch.backends.quantized, which rounds as the runtime's table says."""
+    runtime = ENGINES[engine]
     weights = WeightGrids(granularity=("tensor", "channel"))
     # The x86 and onednn kernels refuse per-channel transposed convolutions, and torch.ao has no observer for them.
     transposed = WeightGrids(granularity=("tensor",))
@@ -45,18 +47,17 @@ def torch_engine(
         op: OpSupport(
             weight=transposed if "transpose" in op else weights,
             activation=activation,
-            rounding="half_even",
+            rounding=rule(runtime, op),
             bias=bias,
         )
         for op in WEIGHTED_OPS
     }
-    for op in ("input", "mul", "hardswish"):
-        ops[op] = OpSupport(activation=activation, rounding="half_even")
+    for op in ("input", "add", "mul", "hardswish"):
+        ops[op] = OpSupport(activation=activation, rounding=rule(runtime, op))
     for op in ("sigmoid", "hardsigmoid"):
-        ops[op] = OpSupport(activation=UNIT, rounding="half_even")
-    ops["add"] = OpSupport(activation=activation, rounding=add_rounding)
+        ops[op] = OpSupport(activation=UNIT, rounding=rule(runtime, op))
     for op in SAME_GRID_OPS:
-        ops[op] = OpSupport(activation=activation, rounding="half_even", keeps_input_grid=True)
+        ops[op] = OpSupport(activation=activation, rounding=rule(runtime, op), keeps_input_grid=True)
     return Target(
         name=f"torch-{engine}",
         description=f"torch's int8 kernels, {engine} engine; weights per tensor or per channel, 2 to 8 bits",
@@ -68,7 +69,7 @@ def torch_engine(
 
 def torchao_flow(name: str, description: str, saturation: PairSaturation | None) -> Target:
     """A target of torchao's PT2E flow: as the onednn engine, but inputs are rounded before the zero point is added."""
-    engine = torch_engine("pt2e", "float", "half_even", saturation)
+    engine = torch_engine("pt2e", "float", saturation)
     functions = OpSupport(activation=ActivationGrids(), rounding="half_even")
     ops = {op: support for op, support in engine.ops.items() if support.activation != UNIT} | {"lookup": functions}
     described = f"{description}; weights per tensor or per channel, 2 to 8 bits"
@@ -79,8 +80,8 @@ def torchao_flow(name: str, description: str, saturation: PairSaturation | None)
 def mpq_register_targets(register: Callable[[Target], None]) -> None:
     """Register torch-x86, torch-onednn, torch-qnnpack, torch-pt2e and torch-pt2e-x86."""
     # the x86 engine takes FBGEMM's saturating kernels unless it finds AVX-512 VNNI; AVX-VNNI is not enough
-    register(torch_engine("x86", "float", "half_even", PairSaturation(unless_flags=("avx512_vnni",))))
-    register(torch_engine("onednn", "float", "half_even", PairSaturation()))
-    register(torch_engine("qnnpack", "accumulator", "half_away", None))
+    register(torch_engine("x86", "float", PairSaturation(unless_flags=("avx512_vnni",))))
+    register(torch_engine("onednn", "float", PairSaturation()))
+    register(torch_engine("qnnpack", "accumulator", None))
     register(torchao_flow("torch-pt2e", "torchao's PT2E flow, quantize and dequantize ops in float", None))
     register(torchao_flow("torch-pt2e-x86", "torchao's PT2E flow on inductor's int8 kernels", PairSaturation()))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mpq_plugins.errors import PluginError
+from mpq_plugins.graph.runtimes import check_rounding
 from mpq_plugins.targets import Target
 from mpq_plugins.training.method import TrainingMethod, check_contract
 
@@ -33,7 +34,10 @@ class Section:
 
 
 def _check_target(item: Any) -> str | None:
-    return None if isinstance(item, Target) else "build it with mpq_plugins.Target(...)"
+    if not isinstance(item, Target):
+        return "build it with mpq_plugins.Target(...)"
+    check_rounding(item)
+    return None
 
 
 def _check_method(item: Any) -> str | None:

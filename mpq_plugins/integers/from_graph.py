@@ -85,12 +85,12 @@ class _Lowering:
 
     def _enter(self, node: Node) -> None:
         grid, entry = self.quantized.grid(node), self.quantized.runtime.entry
-        name = self._output(node)
+        name, rounding = self._output(node), self.quantized.rounding(node)
         source = self.quantized.graph[node.inputs[0]]
         if source.op != CONSTANT:
-            self.builder.inputs.append(laws.entrance(name, grid, entry))
+            self.builder.inputs.append(laws.entrance(name, grid, entry, rounding))
             return
-        codes = arithmetic.entered(NUMPY_RUNNER, np.asarray(source.attrs["value"])[0], grid, entry)
+        codes = arithmetic.entered(NUMPY_RUNNER, np.asarray(source.attrs["value"])[0], grid, entry, rounding)
         self.builder.arrays[f"{name}.codes"] = np.asarray(codes).astype(np.int32)
         self.builder.steps.append(steps.Constant(name, f"{name}.codes"))
 
@@ -171,7 +171,7 @@ class _Lowering:
         own = tuple(axis - 1 for axis in axes)
         tensor = self.builder.tensors[source]
         count = math.prod(tensor.shape[axis] for axis in own)
-        stages = laws.MEANS[self.quantized.runtime.means](count, tensor.largest)
+        stages = laws.MEANS[self.quantized.runtime.means](count, tensor.largest, self.quantized.rounding(node))
         bits = self.builder.sum_bits(source, count)
         clamp = _clamp_to(self.quantized.grid(node))
         self.builder.steps.append(steps.Mean(self._output(node), (source,), own, bits, (*stages, clamp)))
@@ -192,7 +192,7 @@ class _Lowering:
                 _sides(padding),
                 bool(a["counts_padding"]),
                 offset,
-                law.rounding,
+                law.rounding or self.quantized.rounding(node),
             )
         )
 

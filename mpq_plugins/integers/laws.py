@@ -25,9 +25,9 @@ FLOAT32_BITS = 24
 Stages = tuple[Stage, ...]
 
 
-def entrance(tensor: str, grid: Grid, entry: Entry) -> Entrance:
+def entrance(tensor: str, grid: Grid, entry: Entry, rounding: Rounding) -> Entrance:
     """How a float tensor becomes codes; by a quotient or a reciprocal is one for powers of two."""
-    return Entrance(tensor, entry.rounding, grid.low, grid.high, -grid.low if entry.zero_point else 0)
+    return Entrance(tensor, rounding, grid.low, grid.high, -grid.low if entry.zero_point else 0)
 
 
 def rounded_once(shifts: Sequence[int], bound: int, rounding: Rounding) -> Stages:
@@ -82,9 +82,12 @@ PRODUCTS: Mapping[Product, Callable[[int, int, Rounding], Stages]] = {
 
 @dataclass(frozen=True)
 class Averaging:
-    """How a window is averaged: the rounding of the quotient, and whether codes count as int8 stores them."""
+    """How a window is averaged.
 
-    rounding: Rounding
+    rounding: of the quotient; None for the op's own. stored: whether codes count as int8 stores them.
+    """
+
+    rounding: Rounding | None
     stored: bool = False
 
     def offset(self, grid: Grid) -> int:
@@ -93,19 +96,19 @@ class Averaging:
 
 
 AVERAGES: Mapping[Average, Averaging] = {
-    "exact": Averaging("half_even"),
+    "exact": Averaging(None),
     "stored": Averaging("half_away", stored=True),
 }
 
 
-def exact_mean(count: int, largest: int) -> Stages:
-    """The stages that divide a sum exactly, half to even; a shift where the count is a power of two."""
+def exact_mean(count: int, largest: int, rounding: Rounding) -> Stages:
+    """The stages that divide a sum exactly; a shift where the count is a power of two."""
     if count & (count - 1) == 0:
-        return (Shift((count.bit_length() - 1,), "half_even"),)
-    return (Divide(count, "half_even"),)
+        return (Shift((count.bit_length() - 1,), rounding),)
+    return (Divide(count, rounding),)
 
 
-def float32_reciprocal_mean(count: int, largest: int) -> Stages:
+def float32_reciprocal_mean(count: int, largest: int, rounding: Rounding) -> Stages:
     """The stages of a sum times the float32 nearest to 1 / count, rounded half to even, in integers."""
     mantissa, exponent = math.frexp(float(np.float32(1.0 / count)))
     first = _in_float32(largest * count)
@@ -115,7 +118,7 @@ def float32_reciprocal_mean(count: int, largest: int) -> Stages:
     return (*first, factor, Significant(FLOAT32_BITS), Shift((FLOAT32_BITS - exponent,), "half_even"))
 
 
-def fixed_point_mean(count: int, largest: int) -> Stages:
+def fixed_point_mean(count: int, largest: int, rounding: Rounding) -> Stages:
     """The stages of LiteRT's built-in mean: a reciprocal of 31 bits, half up, then a shift half away from zero."""
     shift = count.bit_length() - 1
     if shift == 0:
@@ -123,12 +126,12 @@ def fixed_point_mean(count: int, largest: int) -> Stages:
     return Multiply((2**30 << shift) // count), Shift((31,), "half_up"), Shift((shift - 1,), "half_away")
 
 
-MEANS: Mapping[Mean, Callable[[int, int], Stages]] = {
+MEANS: Mapping[Mean, Callable[[int, int, Rounding], Stages]] = {
     "exact": exact_mean,
     "reciprocal": float32_reciprocal_mean,
     "fixed_point": fixed_point_mean,
 }
-"""From the number of summands and the largest magnitude of one."""
+"""From the number of summands, the largest magnitude of one, and the op's rounding."""
 
 
 def _in_float32(bound: int) -> Stages:

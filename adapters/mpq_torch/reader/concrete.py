@@ -23,6 +23,7 @@ from torch.fx.proxy import Attribute
 
 from mpq_plugins.errors import ModelError
 from mpq_torch.depthwise import SlicedDepthwise
+from mpq_torch.padded import PaddedConvolution
 from mpq_torch.reader.hooks import is_hooked, take_off
 from mpq_torch.reader.shape_values import is_shape_value
 from mpq_torch.subpixel import SubpixelConvTranspose
@@ -47,7 +48,7 @@ class ConcreteTracer(fx.Tracer):
         self._running = False
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        ours = isinstance(m, (*LEAVES, SlicedDepthwise, SubpixelConvTranspose))
+        ours = isinstance(m, (*LEAVES, SlicedDepthwise, PaddedConvolution, SubpixelConvTranspose))
         return ours or super().is_leaf_module(m, module_qualified_name)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:

@@ -11,7 +11,17 @@ from torch import nn
 from mpq_plugins.graph.node import INPUT, Batch, Node
 from mpq_plugins.graph.ops import all_ops, op_of
 from mpq_plugins.graph.weights import as_framework
-from mpq_torch.written_modules import SAME_GRID_SUFFIX, Concat, Input, Mean, OfTwo, Pad, SameGrid, Subsample
+from mpq_torch.written_modules import (
+    SAME_GRID_SUFFIX,
+    Concat,
+    Input,
+    Interpolate,
+    Mean,
+    OfTwo,
+    Pad,
+    SameGrid,
+    Subsample,
+)
 
 _LAYERS: dict[str, type[nn.Module]] = {
     "conv1d": nn.Conv1d,
@@ -96,10 +106,11 @@ def _same_grid(node: Node) -> tuple[Any, ...]:
     if node.op == "transpose":
         return SameGrid("Tensor.permute", "reshape"), *a["order"]
     if node.op == "upsample":
-        return SameGrid("functional.interpolate", "reshape"), None, tuple(float(n) for n in a["times"][2:])
+        single = tuple(node.shape[2:]) == tuple(a["times"][2:])
+        return Interpolate(single), None, tuple(float(n) for n in a["times"][2:])
     if node.op == "nearest":
         size = None if a["scale"] else tuple(len(wanted) for wanted in a["sources"][2:])
-        return SameGrid("functional.interpolate", "reshape"), size, a["scale"]
+        return Interpolate(), size, a["scale"]
     if node.op == "pad":
         pads = [side for sides in reversed(a["pads"]) for side in sides]
         while len(pads) > 2 and pads[-2:] == [0, 0]:

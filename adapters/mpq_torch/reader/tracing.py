@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 
 from mpq_plugins.errors import ModelError
 from mpq_torch.depthwise import SlicedDepthwise
+from mpq_torch.padded import PaddedConvolution
 from mpq_torch.reader.concrete import WAY_OUT, ConcreteTracer, user_line
 from mpq_torch.reader.hooks import keep_changing_hooks
 from mpq_torch.reader.in_place import redirect_readers
@@ -150,7 +151,7 @@ def _untie(model: nn.Module) -> None:
 def _lift_constraints(graph: fx.GraphModule) -> None:
     """Take out what fx.constrain put in: clamps to grids, and layers in a form that kernels run exactly."""
     for path, module in list(graph.named_modules()):
-        if isinstance(module, SlicedDepthwise):
+        if isinstance(module, SlicedDepthwise | PaddedConvolution):
             graph.add_submodule(path, module.whole())
         elif isinstance(module, SubpixelConvTranspose):
             graph.add_submodule(path, module.transposed())

@@ -57,7 +57,8 @@ def _entered(emission: Emission, node: Node, inputs: list[int], grid: Grid, name
     source = emission.quantized.graph[node.inputs[0]]
     if source.op == CONSTANT:
         values = np.asarray(source.attrs["value"], np.float32)
-        codes = arithmetic.entered(NUMPY_RUNNER, values, grid, emission.quantized.runtime.entry)
+        quantized = emission.quantized
+        codes = arithmetic.entered(NUMPY_RUNNER, values, grid, quantized.runtime.entry, quantized.rounding(node))
         return emission.constant_codes(name, codes, grid)
     return emission.writer.op(builtin(node), inputs, emission.codes(name, node.shape, grid))
 

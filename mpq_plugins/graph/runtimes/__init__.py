@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from functools import cache
 
+from mpq_plugins.capabilities import Rounding
+from mpq_plugins.errors import TargetError
+from mpq_plugins.graph.ops import all_ops
 from mpq_plugins.graph.runtimes import integers, litert, onnxruntime, torch_kernels
-from mpq_plugins.graph.runtimes.runtime import Runtime
-from mpq_plugins.targets import Target
+from mpq_plugins.graph.runtimes.runtime import LOOKUP, Runtime
+from mpq_plugins.targets import ANY_OP, Target
 
 
 @cache
@@ -21,3 +24,39 @@ def runtime_of(target: Target) -> Runtime:
     if target.runtime is None:
         return integers.PLAIN
     return all_runtimes().get((target.runtime.framework, target.runtime.engine), integers.PLAIN)
+
+
+def rule(runtime: Runtime, word: str) -> Rounding | None:
+    """How a runtime rounds ties in an op, by the word that targets have for it; None where the target decides."""
+    record = all_ops().get(word)
+    table = record is not None and record.table and word not in runtime.rounding
+    return runtime.rounding.get(LOOKUP if table else word, runtime.rounding.get(ANY_OP))
+
+
+def rounding_of(target: Target, word: str) -> Rounding:
+    """How ties are rounded in an op: as the target says, else as its runtime does; half to even where neither says.
+
+    Raises UnsupportedOp for an op that the target does not have.
+    """
+    return target.support(word).rounding or rule(runtime_of(target), word) or "half_even"
+
+
+def check_rounding(target: Target) -> None:
+    """Raise TargetError, naming the ops, both rules and the runtime, where a target rounds otherwise than its runtime.
+
+    A target that says nothing of an op rounds as its runtime does.
+    """
+    runtime = runtime_of(target)
+    computing = {op.target_word for op in all_ops().values() if op.computes}
+    words = computing if ANY_OP in target.ops else computing & set(target.ops)
+    wrong = {}
+    for word in sorted(words):
+        said, does = target.support(word).rounding, rule(runtime, word)
+        if said is not None and does is not None and said != does:
+            wrong[word] = (said, does)
+    if wrong:
+        listed = ", ".join(f"{word} {said} (the runtime: {does})" for word, (said, does) in wrong.items())
+        raise TargetError(
+            f"target {target.name!r} rounds {listed}, and its runtime, {runtime.framework}'s {runtime.engine}, does "
+            "not; say the runtime's rules or none, or name no runtime for hardware of your own"
+        )

@@ -5,12 +5,13 @@ channels at once and what is left over one by one, and shifts the two differentl
 are requantized as XNNPACK's.
 """
 
-from mpq_plugins.graph.runtimes.runtime import Entry, Runtime
+from mpq_plugins.graph.runtimes.runtime import LOOKUP, Entry, Runtime
 
 XNNPACK = Runtime(
     "tfmot",
     "xnnpack",
     Entry(by="reciprocal"),
+    {"*": "half_even", "add": "half_up", "avg_pool": "half_away"},
     {"*": "float32", "conv_transpose1d": "fixed_point_vectors", "conv_transpose2d": "fixed_point_vectors"},
     sums="shared_shift",
     products="float32",
@@ -20,7 +21,8 @@ XNNPACK = Runtime(
 BUILTIN = Runtime(
     "tfmot",
     "builtin",
-    Entry(rounding="half_away"),
+    Entry(),
+    {"*": "half_away", LOOKUP: "half_even"},
     {"*": "fixed_point", "linear": "float32"},
     sums="fixed_point",
     products="fixed_point",

@@ -2,4 +2,5 @@
 
 from mpq_plugins.graph.runtimes.runtime import Entry, Runtime
 
-RUNTIMES = (Runtime("onnxruntime", "cpu", Entry(by="reciprocal"), functions=("hardswish",)),)
+CPU = Runtime("onnxruntime", "cpu", Entry(by="reciprocal"), functions=("hardswish",))
+RUNTIMES = (CPU,)

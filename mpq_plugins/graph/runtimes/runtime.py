@@ -9,12 +9,12 @@ from typing import Literal
 from mpq_plugins.capabilities import Rounding
 
 Accumulation = Literal["float32", "fixed_point", "fixed_point_vectors"]
-"""How an accumulator becomes codes. "float32": held as float32, times one float32 factor, rounded by the target's rule;
+"""How an accumulator becomes codes. "float32": held as float32, times one float32 factor, rounded once;
 "fixed_point": times a multiplier of 31 bits, half up, then shifted, half away from zero; "fixed_point_vectors": the
 same, but shifted half up in the channels that fill vectors of eight."""
 
 Sum = Literal["exact", "float32", "shared_shift", "fixed_point"]
-"""How two activations are added. "exact" and "float32": in real numbers (of 24 bits), rounded by the target's rule;
+"""How two activations are added. "exact" and "float32": in real numbers (of 24 bits), rounded once;
 "shared_shift": both by integer multipliers over one power of two, half up; "fixed_point": onto a step 2**20 times
 finer, each rounded as an accumulator is, and the sum too."""
 
@@ -24,16 +24,20 @@ Product = Literal["exact", "float32", "fixed_point"]
 that word is."""
 
 Average = Literal["exact", "stored"]
-"""How a window is averaged. "exact": the quotient, half to even; "stored": of the codes as int8 holds them, whose zero
+"""How a window is averaged. "exact": the quotient, rounded once; "stored": of the codes as int8 holds them, whose zero
 point decides about ties, half away from zero."""
 
 Mean = Literal["exact", "reciprocal", "fixed_point"]
-"""How a mean over axes is taken. "exact": the quotient, half to even; "reciprocal": times the float32 nearest to
+"""How a mean over axes is taken. "exact": the quotient, rounded once; "reciprocal": times the float32 nearest to
 1 / count, half to even; "fixed_point": times a reciprocal of 31 bits, half up, then shifted, half away from zero."""
 
 INPUT = "input"
 Composition = tuple[tuple[str, tuple[str, ...]], ...]
 """A function that a runtime computes in several steps: the word of each, and what it reads, INPUT or earlier words."""
+
+
+LOOKUP = "lookup"
+"""The word of all functions of one element in a runtime's rounding."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,11 @@ class Entry:
 
     by: "quotient" (divided by the step) or "reciprocal" (times the float32 nearest to 1 / step).
     zero_point: whether the zero point of the container is added before rounding, in float32: a value just below a
-        tie then becomes the tie. rounding: of ties.
+        tie then becomes the tie.
     """
 
     by: Literal["quotient", "reciprocal"] = "quotient"
     zero_point: bool = False
-    rounding: Rounding = "half_even"
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,11 @@ class Runtime:
     """One runtime.
 
     framework, engine: what a target's ``runtime`` says. entry: of float tensors.
+    rounding: of ties, by the word that targets have for the op; LOOKUP for functions of one element, "*" for all
+        others, and where there is none, the target decides. Where a law below rounds twice, or codes that are
+        shifted, the rule that it comes nearest to.
     accumulation: by op word; "*" for all others. sums: of two activations of one shape; broadcast_rounding: of those
-    of different shapes, where that is another than the target's for "add". products, averages, means: see
-    the words.
+    of different shapes, where that is another than that of "add". products, averages, means: see the words.
     functions: of one element, whose own kernels give the table's codes on all grids; others are written as tables.
     compositions: by op word, the steps that compute it, each of which rounds onto a grid of its own.
     """
@@ -65,6 +70,7 @@ class Runtime:
     framework: str
     engine: str
     entry: Entry = Entry()
+    rounding: Mapping[str, Rounding] = field(default_factory=lambda: {"*": "half_even"})
     accumulation: Mapping[str, Accumulation] = field(default_factory=lambda: {"*": "float32"})
     sums: Sum = "exact"
     broadcast_rounding: Rounding | None = None

@@ -4,15 +4,17 @@ quantize_per_tensor adds the zero point before it rounds; PT2E's ops round first
 shapes only; torch's general kernel does the rest, half to even.
 """
 
+from mpq_plugins.capabilities import Rounding
 from mpq_plugins.graph.runtimes.runtime import Entry, Runtime
 
 SILU = {"silu": (("sigmoid", ("input",)), ("mul", ("input", "sigmoid")))}
 """No engine has a kernel of SiLU. Between them the sigmoid lies on its own grid of 1/256."""
 CONTAINER = Entry(by="reciprocal", zero_point=True)
+QNNPACK: dict[str, Rounding] = {"*": "half_even", "add": "half_away"}
 
 RUNTIMES = (
     Runtime("torch", "x86", CONTAINER, sums="float32", compositions=SILU),
     Runtime("torch", "onednn", CONTAINER, sums="float32", compositions=SILU),
-    Runtime("torch", "qnnpack", CONTAINER, sums="float32", broadcast_rounding="half_even", compositions=SILU),
+    Runtime("torch", "qnnpack", CONTAINER, QNNPACK, sums="float32", broadcast_rounding="half_even", compositions=SILU),
     Runtime("torch", "pt2e", Entry(by="reciprocal"), sums="float32"),
 )

@@ -37,7 +37,9 @@ def test_a_mean_by_a_float32_reciprocal_is_what_float32_gives(count, data):
     largest = 255
     sums = np.array(data.draw(st.lists(st.integers(-largest * count, largest * count), min_size=1)))
     expected = np.rint(sums.astype(np.float32) * np.float32(1.0 / count))
-    assert stages.apply(laws.float32_reciprocal_mean(count, largest), sums, 0).tolist() == expected.tolist()
+    assert (
+        stages.apply(laws.float32_reciprocal_mean(count, largest, "half_even"), sums, 0).tolist() == expected.tolist()
+    )
 
 
 @given(count=COUNTS, data=st.data())
@@ -53,19 +55,21 @@ def test_a_fixed_point_mean_rounds_twice(count, data):
         magnitude = (2 * abs(high) + 2 ** (shift - 1)) // 2**shift
         return magnitude if high >= 0 else -magnitude
 
-    assert stages.apply(laws.fixed_point_mean(count, 255), np.array(sums), 0).tolist() == [twice(t) for t in sums]
+    assert stages.apply(laws.fixed_point_mean(count, 255, "half_away"), np.array(sums), 0).tolist() == [
+        twice(t) for t in sums
+    ]
 
 
 def test_a_mean_of_a_power_of_two_is_a_shift():
-    assert laws.exact_mean(64, 255) == (Shift((6,), "half_even"),)
+    assert laws.exact_mean(64, 255, "half_up") == (Shift((6,), "half_up"),)
 
 
 @pytest.mark.parametrize("how", laws.MEANS)
-@given(count=COUNTS, data=st.data())
-def test_means_are_those_of_the_simulation(how, count, data):
+@given(count=COUNTS, rounding=ROUNDINGS, data=st.data())
+def test_means_are_those_of_the_simulation(how, count, rounding, data):
     sums = np.array(data.draw(st.lists(st.integers(-255 * count, 255 * count), min_size=1)))
-    wanted = arithmetic.mean_of(RUN, sums.astype(np.float64), count, how)
-    assert stages.apply(laws.MEANS[how](count, 255), sums, 0).tolist() == wanted.tolist()
+    wanted = arithmetic.mean_of(RUN, sums.astype(np.float64), count, how, rounding)
+    assert stages.apply(laws.MEANS[how](count, 255, rounding), sums, 0).tolist() == wanted.tolist()
 
 
 @pytest.mark.parametrize("how", laws.ACCUMULATIONS)
@@ -99,14 +103,14 @@ def test_sums_are_those_of_the_simulation(how, data):
 
 
 @pytest.mark.parametrize("how", laws.AVERAGES)
-@given(count=st.integers(1, 64), signed=st.booleans(), data=st.data())
-def test_averages_are_those_of_the_simulation(how, count, signed, data):
+@given(count=st.integers(1, 64), signed=st.booleans(), rounding=ROUNDINGS, data=st.data())
+def test_averages_are_those_of_the_simulation(how, count, signed, rounding, data):
     grid = Grid.power_of_two(8, 0, signed=signed)
     codes = np.array(data.draw(st.lists(st.integers(grid.low, grid.high), min_size=count, max_size=count)))
     law = laws.AVERAGES[how]
     offset = law.offset(grid)
-    found = stages.divide(np.sum(codes + offset), count, law.rounding) - offset
-    assert found == arithmetic.average_of(RUN, np.float64(codes.sum()), float(count), grid, how)
+    found = stages.divide(np.sum(codes + offset), count, law.rounding or rounding) - offset
+    assert found == arithmetic.average_of(RUN, np.float64(codes.sum()), float(count), grid, how, rounding)
 
 
 @given(
@@ -119,9 +123,9 @@ def test_averages_are_those_of_the_simulation(how, count, signed, data):
     values=st.lists(st.floats(-1000, 1000, width=32), min_size=1),
 )
 def test_codes_of_an_input_are_those_of_the_simulation(by, zero_point, rounding, bits, signed, exponent, values):
-    grid, entry = Grid.power_of_two(bits, exponent, signed), Entry(by, zero_point, rounding)
+    grid, entry = Grid.power_of_two(bits, exponent, signed), Entry(by, zero_point)
     x = np.array(values, np.float32)
     builder = ProgramBuilder("m", "generic-po2", "none", "channels_last")
-    builder.inputs.append(laws.entrance(builder.tensor("x", (), grid), grid, entry))
+    builder.inputs.append(laws.entrance(builder.tensor("x", (), grid), grid, entry, rounding))
     found = input_codes(builder.finish(["x"]), x)["x"]
-    assert found.tolist() == arithmetic.entered(RUN, x, grid, entry).tolist()
+    assert found.tolist() == arithmetic.entered(RUN, x, grid, entry, rounding).tolist()
