@@ -66,7 +66,7 @@ def search(
     request = Request(
         target, method, budget, weight_bits, activation_bits, per_channel, latency=latency, progress=progress
     )
-    reading = read_model(model, keep_float)
+    reading = read_model(model, keep_float, target=plugins.target(target))
     chunks = as_chunks(calibration, reading)
     sites = take_sites(reading.graph)
     request.check(sites.inventory)

@@ -100,7 +100,7 @@ def search(
     request = Request(
         target, method, budget, weight_bits, activation_bits, per_channel, latency=latency, progress=progress
     )
-    reading, batches = read_with_data(model, calibration, keep_float)
+    reading, batches = read_with_data(model, calibration, keep_float, plugins.target(target))
     sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, batches[0]))
     request.check(sites.inventory)
     measured = Measurements(reading.graph, sites, reading.runner, in_chunks(batches), progress)

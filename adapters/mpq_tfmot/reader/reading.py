@@ -8,8 +8,11 @@ from functools import partial
 from typing import Any
 
 from mpq_plugins.errors import ModelError
+from mpq_plugins.exporters.refusals import refused_by
 from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, UNKNOWN, Batch, Graph, Node
 from mpq_plugins.graph.reading import settled
+from mpq_plugins.graph.refusals import refuses_nothing
+from mpq_plugins.targets import Target
 from mpq_tfmot.keras import keras
 from mpq_tfmot.reader.layers import Call, call_again, evaluator, nodes_of, recall
 from mpq_tfmot.runner import TensorflowRunner
@@ -30,17 +33,21 @@ class Reading:
     wrappers: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_model(model: Any, keep_float: Iterable[str] = (), *, fold: bool = True) -> Reading:
+def read_model(
+    model: Any, keep_float: Iterable[str] = (), *, fold: bool = True, target: Target | None = None
+) -> Reading:
     """Read a built Sequential or Functional tf_keras model, which is left untouched.
 
     keep_float: names of layers, or patterns of them, to leave in float.
+    target: what it does not run is refused too.
     fold: False leaves batch norms that follow a layer as nodes of their own, to train with.
     Raises ModelError for a model of another kind, NonFiniteValues for NaN weights, and UnsupportedOp, with all
     names, for an op without an integer form in front of a weight.
     """
     check_model(model)
     reader = _Reader()
-    graph = settled(reader.read(model), keep_float, fold=fold)
+    refuses = refuses_nothing if target is None else refused_by(target)
+    graph = settled(reader.read(model), keep_float, fold=fold, refuses=refuses)
     return Reading(graph, TensorflowRunner(reader.floats), reader.again, reader.norm_weights, reader.wrappers)
 
 

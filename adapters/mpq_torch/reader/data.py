@@ -7,19 +7,20 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mpq_plugins.targets import Target
 from mpq_torch.batches import Batch, arguments_of, as_batches
 from mpq_torch.reader.check import check_reading
 from mpq_torch.reader.reading import Reading, read_model
 
 
 def read_with_data(
-    model: nn.Module, calibration: Iterable[Any] | Tensor, keep_float: Iterable[str] = ()
+    model: nn.Module, calibration: Iterable[Any] | Tensor, keep_float: Iterable[str] = (), target: Target | None = None
 ) -> tuple[Reading, list[Batch]]:
-    """The model as a graph, and the calibration set as a list of batches.
+    """The model as a graph, and the calibration set as a list of batches. target: as of read_model.
 
     Raises as as_batches, read_model and check_reading do.
     """
     batches = as_batches(calibration, arguments_of(model))
-    reading = read_model(model, batches[0], keep_float)
+    reading = read_model(model, batches[0], keep_float, target=target)
     check_reading(model, reading, batches[0])
     return reading, batches

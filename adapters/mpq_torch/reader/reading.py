@@ -12,8 +12,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from mpq_plugins.errors import ModelError
+from mpq_plugins.exporters.refusals import refused_by
 from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, RAW, UNKNOWN, Batch, Graph, Node
 from mpq_plugins.graph.reading import settled
+from mpq_plugins.graph.refusals import refuses_nothing
+from mpq_plugins.targets import Target
 from mpq_torch.reader.call import Call
 from mpq_torch.reader.float_calls import FloatCall, float_call
 from mpq_torch.reader.float_functions import described
@@ -68,11 +71,13 @@ def read_model(
     example: Sequence[Any] | None,
     keep_float: Iterable[str] = (),
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    target: Target | None = None,
 ) -> Reading:
     """Read a model, which is left untouched.
 
     example: the model's arguments, with a batch axis; None where ``input_shapes`` has their shapes for one sample, by
-        name. keep_float: names of modules and ops, or patterns of them, to leave in float.
+        name. keep_float: names of modules and ops, or patterns of them, to leave in float. target: what it does not
+        run is refused too.
     Raises ModelError where torch.fx cannot trace the model or the example does not go through it, NonFiniteValues, and
     UnsupportedOp, with all names, where an op that has no integer form stands in front of a quantizable weight.
     """
@@ -83,7 +88,7 @@ def read_model(
     takes = len(argument_names(traced.graph))
     if len(example) < takes:
         raise ModelError(f"the model takes {takes} inputs, and the example has {len(example)}")
-    return _Reader(traced.graph, observe(traced.graph, example, traced.values)).read(keep_float)
+    return _Reader(traced.graph, observe(traced.graph, example, traced.values)).read(keep_float, target)
 
 
 def _traced(model: nn.Module, example: Sequence[Any]) -> Traced:
@@ -140,7 +145,7 @@ class _Reader:
         self.calls: dict[str, FloatCall] = {}
         self.computed: list[str] = []
 
-    def read(self, keep_float: Iterable[str]) -> Reading:
+    def read(self, keep_float: Iterable[str], target: Target | None) -> Reading:
         arguments = argument_names(self.traced)
         returned: Any = None
         outputs: list[str] = []
@@ -155,7 +160,8 @@ class _Reader:
                 self._call(node)
             elif node.op == "output":
                 returned = mapped(structure(node.args[0]), lambda leaf: self._returned(leaf, outputs), lambda m: m)
-        graph = settled(Graph(self._reaching(outputs), tuple(outputs), "NCHW"), keep_float)
+        refuses = refuses_nothing if target is None else refused_by(target)
+        graph = settled(Graph(self._reaching(outputs), tuple(outputs), "NCHW"), keep_float, refuses=refuses)
         floats = [graph[name] for name in graph.float_ops]
         calls = {node.name: self._placed(graph, node) for node in floats if _stays_a_call(node, self.calls)}
         computed = tuple(self.computed)

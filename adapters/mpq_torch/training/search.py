@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from mpq_plugins import plugins
 from mpq_plugins.budget import Budget
 from mpq_plugins.errors import MPQError, NonFiniteValues
 from mpq_plugins.grid import Grid
@@ -90,7 +91,7 @@ class Search:
         arguments = arguments_of(model)
         example = as_batch(example_inputs, arguments)
         batches = [example] if calibration is None else as_batches(calibration, arguments)
-        written = read_written(model, batches[0], keep_float)
+        written = read_written(model, batches[0], keep_float, plugins.target(target))
         check_reading(model, written.reading, example)
         if recipe is not None:
             recipe.check_fits(written.inventory)

@@ -14,6 +14,7 @@ from mpq_plugins.graph.node import CONSTANT, FLOAT, Node
 from mpq_plugins.graph.sites import GraphSites, take_sites
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.search.signs import signed_inputs
+from mpq_plugins.targets import Target
 from mpq_torch.reader.layers import BATCH_NORMS
 from mpq_torch.reader.reading import Reading, read_model
 from mpq_torch.reader.writing import write_located
@@ -79,13 +80,15 @@ def norm_of(node: Node, modules: Mapping[str, nn.Module]) -> nn.Module | None:
     return next((modules[name] for name in reversed(names) if isinstance(modules.get(name), BATCH_NORMS)), None)
 
 
-def read_written(model: nn.Module, example: Sequence[Any], keep_float: Iterable[str] = ()) -> WrittenModel:
-    """The model written from its graph, to be trained.
+def read_written(
+    model: nn.Module, example: Sequence[Any], keep_float: Iterable[str] = (), target: Target | None = None
+) -> WrittenModel:
+    """The model written from its graph, to be trained. target: as of read_model.
 
     Raises as read_model does, and ModelError for what training would drop: the computation of a functional layer's
     weight, and the statistics that replicas share.
     """
-    reading = read_model(model, example, keep_float)
+    reading = read_model(model, example, keep_float, target=target)
     if reading.computed:
         raise ModelError(
             f"{', '.join(reading.computed)}: the weight is computed in forward(), and training would go on with the "
