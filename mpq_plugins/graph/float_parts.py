@@ -24,7 +24,9 @@ def settle_float_parts(graph: Graph, keep_float: Iterable[str] = ()) -> Graph:
     """
     kept = kept_names(graph, keep_float)
     if not any(node.weighted and node.name not in kept for node in graph.nodes):
-        raise ModelError("the model has no convolution or linear layer to quantize")
+        unknown = [node for node in graph.nodes if node.op == UNKNOWN and node.attrs.get("weights")]
+        reasons = "".join(f"; {node.name}: {node.attrs['reason']}" for node in unknown)
+        raise ModelError(f"the model has no convolution or linear layer to quantize{reasons}")
     refused = followed_by_weights(graph, kept)
     if refused:
         raise refusal(graph, refused, {}, set(refused), refused)

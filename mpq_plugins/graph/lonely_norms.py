@@ -7,19 +7,21 @@ from dataclasses import replace
 import numpy as np
 
 from mpq_plugins.folding import fold_batch_norm
-from mpq_plugins.graph.node import BATCH_NORM, Array, Graph, Node, Shape
+from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, Array, Graph, Node, Shape
 
 
 def into_readers(graph: Graph, norm: Node) -> Graph | None:
-    """The graph with a norm of features folded into the linear layers that read it; None where that is not possible.
+    """The graph with a norm folded into the layers that read it; None where that is not possible.
 
-    ``W (x s + t) + b = (W s) x + (W t + b)``: exact, with no tensor in between to be rounded.
+    Of features into linear layers; of what the model is given (its normalization) into convolutions too, which may pad
+    only where zero stays zero. ``W (x s + t) + b = (W s) x + (W t + b)``: exact, and nothing in between is rounded.
     """
     readers = graph.readers(norm.name)
     calls = [node.weight_site for node in graph.layers]
-    if len(norm.shape) != 2 or norm.name in graph.outputs or not readers:
+    entering = graph[norm.inputs[0]].op == ARGUMENT
+    if not (len(norm.shape) == 2 or entering) or norm.name in graph.outputs or not readers:
         return None
-    if any(reader.op != "linear" or calls.count(reader.weight_site) > 1 for reader in readers):
+    if any(not _takes(graph, norm, reader) or calls.count(reader.weight_site) > 1 for reader in readers):
         return None
     without = graph.with_nodes([_after(norm, reader) for reader in readers])
     kept = tuple(node for node in without.nodes if node.name != norm.name)
@@ -69,16 +71,34 @@ def _convolution(norm: Node, dims: int, inputs: tuple[str, ...], shape: Shape) -
     return replace(norm, op=op, inputs=inputs, shape=shape, weight=weight, bias=bias, attrs=geometry)
 
 
-def _after(norm: Node, linear: Node) -> Node:
-    assert linear.weight is not None
+def _takes(graph: Graph, norm: Node, layer: Node) -> bool:
+    """Whether a layer multiplies what a norm puts out, channel by channel, with its weight and nothing else."""
+    axis, last = norm.attrs["axis"], len(norm.shape) - 1
+    if layer.op == "linear":
+        return bool(axis == last)
+    if layer.op not in ("conv1d", "conv2d", "depthwise_conv1d", "depthwise_conv2d"):
+        return False
+    padded = any(side for sides in layer.attrs["padding"] for side in sides)
+    return axis == (1 if graph.layout == "NCHW" else last) and not (padded and np.any(_scale_and_shift(norm)[1]))
+
+
+def _scale_and_shift(norm: Node) -> tuple[Array, Array]:
     a = norm.attrs
-    # of the identity: scale on the diagonal, shift as the bias
-    scale, shift = fold_batch_norm(
-        np.ones((len(a["mean"]), 1)), None, a["gamma"], a["beta"], a["mean"], a["variance"], a["epsilon"]
-    )
-    weight, bias = linear.weight * scale[:, 0], linear.biases + linear.weight @ shift
-    attrs = {**linear.attrs, "fused_before": (*linear.attrs.get("fused_before", ()), norm.name)}
-    return replace(linear, inputs=norm.inputs, weight=_float32(weight), bias=_float32(bias), attrs=attrs)
+    ones = np.ones((len(a["mean"]), 1))  # of the identity: the scale on its diagonal, the shift as its bias
+    scale, shift = fold_batch_norm(ones, None, a["gamma"], a["beta"], a["mean"], a["variance"], a["epsilon"])
+    return scale[:, 0], shift
+
+
+def _after(norm: Node, layer: Node) -> Node:
+    assert layer.weight is not None
+    scale, shift = _scale_and_shift(norm)
+    groups = int(layer.attrs.get("groups", 1))
+    # by the input channels of each output's group: [out, in / groups, ...]
+    inside = [np.repeat(v.reshape(groups, -1), len(layer.weight) // groups, axis=0) for v in (scale, shift)]
+    scales, shifts = (v.reshape(*v.shape, *(1,) * (layer.weight.ndim - 2)) for v in inside)
+    bias = layer.biases + (layer.weight * shifts).reshape(len(layer.weight), -1).sum(axis=1)
+    attrs = {**layer.attrs, "fused_before": (*layer.attrs.get("fused_before", ()), norm.name)}
+    return replace(layer, inputs=norm.inputs, weight=_float32(layer.weight * scales), bias=_float32(bias), attrs=attrs)
 
 
 def _float32(values: Array) -> Array:

@@ -38,20 +38,21 @@ def _checked(graph: Graph, keep_float: tuple[str, ...], refuses: Refuses) -> Gra
     What the target refuses on its grids is tried in float, as the user would, until nothing new is refused.
     """
     followed = followed_by_weights(graph, kept_names(graph, keep_float))
-    reasons = dict(followed)
+    reasons, stuck = dict(followed), dict[str, str]()
     while True:
         try:
             made = fuse_clamps(settle_float_parts(graph, (*keep_float, *reasons)))
         except ModelError:
             if not reasons:
                 raise
-            raise refusal(graph, reasons, {}, kept_names(graph, reasons), followed) from None
+            break  # nothing would be left on grids
         against = dict(refuses(made))
         on_grids = {n: why for n, why in against.items() if made[n].op not in (FLOAT, INPUT) and n not in reasons}
+        stuck = {n: why for n, why in against.items() if n not in on_grids}
         if not on_grids:
             break
         reasons |= on_grids
-    if reasons or against:
-        helped = [name for name in reasons if name not in against]
-        raise refusal(graph, reasons, against, kept_names(graph, helped), followed)
+    if reasons or stuck:
+        helped = [name for name in reasons if name not in stuck]
+        raise refusal(graph, reasons, stuck, kept_names(graph, helped), followed)
     return made

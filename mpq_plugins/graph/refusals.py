@@ -57,9 +57,10 @@ def refusal(
             f"Name them in keep_float={names} to leave them in float arithmetic, and {_share(graph, kept)} of the "
             "multiply-accumulates with them"
         )
-    if stuck:
+    both = [name for name in every if name in stuck and name in reasons]  # of the others the reason is that already
+    if both:
         sentences.append(
-            f"The target's runtime has nothing that computes {', '.join(stuck)} in float either: put other ops in the "
+            f"The target's runtime has nothing that computes {', '.join(both)} in float either: put other ops in the "
             "place, or cut the model there"
         )
     return UnsupportedOp(". ".join(sentences), names=every)
