@@ -30,7 +30,7 @@ def fold_batch_norms(graph: Graph, into_layers: bool = True) -> Graph:
                 graph = merged(graph, norm, _folded(before, norm))
                 taken.add(before.name)
             continue
-        alone = (into_readers(graph, norm) if into_layers else None) or as_depthwise(graph, norm)
+        alone = into_readers(graph, norm) or as_depthwise(graph, norm)
         graph = alone or graph.with_nodes([_unfoldable(norm)])
     return graph
 

@@ -28,7 +28,8 @@ class Reading:
     """A model as data, and what of it only Keras can do.
 
     again: node -> calls its layer, made anew, on other tensors; of what has no weight of its own.
-    norm_weights: batch norm -> its variables' values. wrappers: layer -> the TF-MOT wrapper that it has.
+    own_weights: of batch norms and of layers without a record, their variables' values.
+    wrappers: layer -> the TF-MOT wrapper that it has.
     taken, returned: the structures of the arguments, by name, and of the results, as numbers of the graph's outputs;
     output_names: what Keras calls those.
     """
@@ -36,7 +37,7 @@ class Reading:
     graph: Graph
     runner: TensorflowRunner
     again: Mapping[str, Any] = field(default_factory=dict)
-    norm_weights: Mapping[str, list[Any]] = field(default_factory=dict)
+    own_weights: Mapping[str, list[Any]] = field(default_factory=dict)
     wrappers: Mapping[str, Any] = field(default_factory=dict)
     taken: Any = None
     returned: Any = None
@@ -66,7 +67,7 @@ def read_model(
         graph,
         TensorflowRunner(reader.floats),
         reader.again,
-        reader.norm_weights,
+        reader.own_weights,
         reader.wrappers,
         taken,
         returned,
@@ -103,7 +104,7 @@ class _Reader:
         self.nodes: dict[str, Node] = {}
         self.floats: dict[str, Any] = {}
         self.again: dict[str, Any] = {}
-        self.norm_weights: dict[str, list[Any]] = {}
+        self.own_weights: dict[str, list[Any]] = {}
         self.wrappers: dict[str, Any] = {}
         self._calls: dict[str, int] = {}
         self._owners: dict[int, str] = {}
@@ -164,8 +165,8 @@ class _Reader:
             if one.op == UNKNOWN:
                 alone = one.name == name
                 self.floats[one.name] = _recaller(node) if function else evaluator(layer) if alone else layer.activation
-            if one.op == BATCH_NORM:
-                self.norm_weights[one.name] = layer.get_weights()
+            if one.op in (BATCH_NORM, UNKNOWN) and one.name == name and layer.weights:
+                self.own_weights[name] = layer.get_weights()
             if one.weighted or one.op == "add":
                 continue
             if one.name == name and type(layer).__name__ != "Activation":

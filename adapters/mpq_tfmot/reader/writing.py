@@ -45,12 +45,13 @@ class _Writer:
         outputs = tf.nest.map_structure(lambda index: tensors[graph.outputs[index]], self.reading.returned)
         built = keras.Model(inputs, outputs, name=name)
         built.output_names = list(self.reading.output_names)  # the layers may be called after functions in them
-        for node in graph.layers:
+        was = [node.attrs["was"] for node in graph.nodes if node.op == FLOAT and "was" in node.attrs]
+        for node in (*graph.layers, *(node for node in was if node.weighted)):
             weights = [as_framework(node, graph.layout), node.biases]
             built.get_layer(node.layer or node.name).set_weights([np.asarray(w, np.float32) for w in weights])
         for node in graph.nodes:
-            if node.op == BATCH_NORM:
-                built.get_layer(node.name).set_weights(self.reading.norm_weights[node.name])
+            if node.op in (BATCH_NORM, FLOAT) and node.name in self.reading.own_weights:
+                built.get_layer(node.name).set_weights(self.reading.own_weights[node.name])
         return built
 
     def _called(self, node: Node, tensors: list[Any]) -> Any:
@@ -124,6 +125,8 @@ def _unweighted(node: Node) -> Any:
     layers = keras.layers
     if node.op == "add":
         return layers.Add(name=node.name)
+    if node.op == "reshape":
+        return layers.Reshape(node.sample_shape, name=node.name)
     assert node.op == "clamp", node.op
     return layers.ReLU(node.high, name=node.name)
 
