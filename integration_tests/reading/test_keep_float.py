@@ -71,7 +71,7 @@ def test_what_is_kept_computes_in_float_what_the_model_computes(kind):
         kept = dict(on_grid.named_modules()).get(name)
         if isinstance(own.get(name), nn.Conv2d) and kind != "a layer and its norm":
             assert torch.equal(kept.weight, own[name].weight)
-    kept_weights = {name for name in wanted if isinstance(own.get(name), nn.Conv2d)}
+    kept_weights = {name for name in wanted if isinstance(own.get(name), (nn.Conv2d, nn.BatchNorm2d))}
     assert not {f"{name}.weight" for name in kept_weights} & {entry.site for entry in recipe.weights}
     assert recipe.float_weights == {name: own[name].weight.numel() for name in kept_weights}
 
