@@ -108,3 +108,23 @@ def test_litert_takes_what_it_can_compute_in_float():
     recipe = fx.search(model, [X], "litert-po2", weight_bits=8, activation_bits=8, keep_float=["2"], progress=False)
     on_grid = fx.constrain(model, recipe, [X])
     litert.verify(litert.export(on_grid, recipe, X), on_grid, X, recipe).raise_if_different()
+
+
+@pytest.mark.parametrize(
+    ("rules", "sentence"),
+    [
+        ({"weight_bits": {"0.wieght": 8, "*": (2, 3)}}, r"weight_bits names '0\.wieght', .*did you mean '0\.weight'"),
+        ({"weight_bits": {"input": 8, "*": (2, 3)}}, r"weight_bits names 'input', which matches no site"),
+        ({"activation_bits": {"inptu": 8, "*": 4}}, r"activation_bits names 'inptu', .*did you mean 'input'"),
+    ],
+)
+def test_a_rule_that_matches_no_site_is_refused_with_the_closest_one(rules, sentence):
+    options = {"weight_bits": 8, "activation_bits": 8, **rules}
+    with pytest.raises(mpq.UnmatchedName, match=sentence):
+        fx.search(network(nn.ReLU()), [X], "torch-x86", budget=mpq.Budget(average_weight_bits=2.5), **options)
+
+
+def test_a_rule_for_all_may_stand_behind_others_that_leave_it_nothing():
+    rules = {"*.weight": 4, "*": 8}
+    recipe = fx.search(network(nn.ReLU()), [X], "torch-x86", weight_bits=rules, activation_bits=8, progress=False)
+    assert {entry.grid.bits for entry in recipe.weights} == {4}
