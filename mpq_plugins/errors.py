@@ -39,12 +39,15 @@ class TargetError(MPQError):
 class UnsupportedOp(MPQError):
     """The target has no grid for an op of the model, or nothing computes it in integers.
 
-    ``names`` are those of the ops, where they are known.
+    ``names`` are those of the ops, where they are known; ``reasons`` says why of each, where that is known.
     """
 
-    def __init__(self, message: str, names: "list[str] | tuple[str, ...]" = ()) -> None:
+    def __init__(
+        self, message: str, names: "list[str] | tuple[str, ...]" = (), reasons: "dict[str, str] | None" = None
+    ) -> None:
         super().__init__(message)
         self.names = tuple(names)
+        self.reasons = dict(reasons or {})
 
 
 class ModelError(MPQError):

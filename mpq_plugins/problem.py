@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -10,7 +11,7 @@ from typing import Protocol
 from mpq_plugins.budget import Budget
 from mpq_plugins.capabilities import Candidate
 from mpq_plugins.costs import CostModel
-from mpq_plugins.errors import BudgetError, TargetError, UnsupportedOp
+from mpq_plugins.errors import BudgetError, TargetError, UnmatchedName, UnsupportedOp
 from mpq_plugins.histogram import Histogram
 from mpq_plugins.inventory import Inventory, Site
 from mpq_plugins.moments import Array
@@ -93,8 +94,11 @@ def candidates_for(
     """The grids that every site may get: what the target has, narrowed by what the user allows.
 
     per_channel: one step per output channel; None takes it wherever the target has it.
-    Raises UnsupportedOp or TargetError naming the site, the bits asked for and those there are.
+    Raises UnsupportedOp or TargetError naming the site, the bits asked for and those there are, and UnmatchedName for a
+    pattern that matches no site.
     """
+    _check_patterns("weight_bits", weight_bits, [site.name for site in inventory.weights])
+    _check_patterns("activation_bits", activation_bits, [site.name for site in inventory.activations])
     every = {}
     for site in inventory:
         asked = _allowed(weight_bits if site.kind == "weight" else activation_bits, site.name)
@@ -162,6 +166,15 @@ def _allowed(bits: Bits, site: str) -> tuple[int, ...] | None:
     if bits is None:
         return None
     return (bits,) if isinstance(bits, int) else tuple(bits)
+
+
+def _check_patterns(argument: str, bits: Bits, sites: Sequence[str]) -> None:
+    """Raise UnmatchedName, with the closest site, for a pattern that matches none; one that takes all is no mistake."""
+    for pattern in bits if isinstance(bits, Mapping) else ():
+        if set(pattern) != {"*"} and not any(fnmatchcase(site, pattern) for site in sites):
+            close = difflib.get_close_matches(pattern, sites, n=1, cutoff=0.4)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(sites[:8])}"
+            raise UnmatchedName(f"{argument} names {pattern!r}, which matches no site{hint}")
 
 
 def _words(bits: Sequence[int]) -> str:

@@ -68,7 +68,7 @@ def search(
         target, method, budget, weight_bits, activation_bits, per_channel, latency=latency, progress=progress
     )
     assert isinstance(request.target, Target)
-    reading = read_model(model, keep_float, target=request.target)
+    reading = read_model(model, keep_float, target=request.target, refusing=True)
     chunks = as_chunks(calibration, reading)
     sites = take_sites(reading.graph)
     request.check(sites.inventory)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,27 +10,25 @@ from numpy.typing import NDArray
 
 from mpq_plugins.calibration.chunks import CHUNK, cut
 from mpq_plugins.errors import EmptyCalibration, ModelError, NonFiniteValues
+from mpq_plugins.graph.node import Node
 from mpq_tfmot.keras import tf
 from mpq_tfmot.reader.reading import Reading
 
 Batch = tuple[NDArray[np.float32], ...]
 
 
-def as_batch(example: Any, inputs: int) -> Batch:
-    """One batch as the model's inputs, float32.
+def as_batch(example: Any, names: Sequence[str]) -> Batch:
+    """One batch as the model's inputs, float32. names: of the inputs.
 
-    An array is the one input; of a tuple or list the first ``inputs`` are taken, so that (images, labels)
-    pairs of a tf.data.Dataset can be passed as they are. Raises NonFiniteValues, ModelError.
+    An array is the one input, a mapping holds them by name; of a tuple or list the first ones are taken, so that
+    (images, labels) pairs of a tf.data.Dataset can be passed as they are. Raises NonFiniteValues, ModelError.
     """
-    single = isinstance(example, np.ndarray) or tf.is_tensor(example)
-    parts = (example,) if single else tuple(example)
-    if (inputs > 1 and len(parts) == 1 and isinstance(parts[0], (tuple, list))) or (
-        inputs > 1 and isinstance(parts[0], (tuple, list))
-    ):
-        parts = tuple(parts[0])
-    if len(parts) < inputs:
-        raise ModelError(f"a calibration batch holds {len(parts)} arrays, and the model has {inputs} inputs")
-    batch = tuple(np.asarray(part, dtype=np.float32) for part in parts[:inputs])
+    parts = _parts(example, names)
+    if len(parts) < len(names):
+        raise ModelError(
+            f"a calibration batch holds {len(parts)} arrays, and the model has {len(names)} inputs: {', '.join(names)}"
+        )
+    batch = tuple(_array(part, name) for part, name in zip(parts, names, strict=False))
     for index, array in enumerate(batch):
         if not np.all(np.isfinite(array)):
             bad = int(array.size - np.count_nonzero(np.isfinite(array)))
@@ -40,24 +38,56 @@ def as_batch(example: Any, inputs: int) -> Batch:
     return batch
 
 
-def as_batches(calibration: Iterable[Any] | Any, shapes: Sequence[tuple[int, ...]]) -> list[Batch]:
-    """The calibration set as a list of batches; a single array is one batch.
+def _parts(example: Any, names: Sequence[str]) -> Sequence[Any]:
+    if isinstance(example, Mapping):
+        missing = [name for name in names if name not in example]
+        if missing:
+            raise ModelError(
+                f"a calibration batch has nothing for the inputs {', '.join(missing)}; it has {', '.join(example)}"
+            )
+        return [example[name] for name in names]
+    if not isinstance(example, (tuple, list)):
+        return (example,)
+    inside = isinstance(example[0], Mapping) or (len(names) > 1 and isinstance(example[0], (tuple, list)))
+    return _parts(example[0], names) if example and inside else tuple(example)
 
-    shapes: of the model's inputs for one sample. Raises EmptyCalibration when there is no sample, and ModelError
-    when a batch does not fit the model.
+
+def _array(part: Any, name: str) -> NDArray[np.float32]:
+    try:
+        return np.asarray(part, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise ModelError(
+            f"a calibration batch holds a {type(part).__name__} for input {name!r}, and no array of numbers: {error}"
+        ) from None
+
+
+def as_batches(calibration: Iterable[Any] | Any, inputs: Sequence[Node]) -> list[Batch]:
+    """The calibration set as a list of batches; a single array, or a mapping of one for each input, is one batch.
+
+    inputs: of the model. Raises EmptyCalibration when there is no sample, and ModelError when a batch does not fit
+    the model.
     """
-    single = isinstance(calibration, np.ndarray) or tf.is_tensor(calibration)
-    batches = [as_batch(example, len(shapes)) for example in ([calibration] if single else calibration)]
+    names = [node.name for node in inputs]
+    single = isinstance(calibration, (np.ndarray, Mapping)) or tf.is_tensor(calibration)
+    batches = [as_batch(example, names) for example in ([calibration] if single else calibration)]
     batches = [batch for batch in batches if batch and len(batch[0])]
     if not batches:
         raise EmptyCalibration(
             "the calibration set is empty; pass an array of inputs or an iterable of batches, some hundred samples in "
             "all (a generator that was used up before is empty too: pass a list)"
         )
-    for array, shape in zip(batches[0], shapes, strict=True):
+    for array, shape in zip(batches[0], [node.sample_shape for node in inputs], strict=True):
         if array.ndim != len(shape) + 1 or any(s not in (None, a) for a, s in zip(array.shape[1:], shape, strict=True)):
             raise ModelError(f"a calibration batch of shape {array.shape} does not fit an input of {(None, *shape)}")
     return batches
+
+
+def as_arrays(given: Any, inputs: Sequence[Node]) -> Batch:
+    """All samples as one batch. given: what ``as_batches`` takes, or a list of one array for each of several inputs."""
+    rows = len(inputs) > 1 and isinstance(given, (list, tuple)) and len(given) == len(inputs)
+    if rows and all(isinstance(part, np.ndarray) or tf.is_tensor(part) for part in given):
+        given = [tuple(given)]
+    return tuple(np.concatenate(arrays) for arrays in zip(*as_batches(given, inputs), strict=True))
 
 
 def in_chunks(batches: Iterable[Batch], samples: int = CHUNK) -> list[Batch]:
@@ -73,5 +103,5 @@ def in_chunks(batches: Iterable[Batch], samples: int = CHUNK) -> list[Batch]:
 
 def as_chunks(calibration: Iterable[Any] | Any, reading: Reading) -> list[tuple[Any, ...]]:
     """The calibration set as the chunks of tensors that the core measures on; raises as ``as_batches`` does."""
-    shapes = [node.sample_shape for node in reading.graph.arguments]
-    return [tuple(map(tf.constant, chunk)) for chunk in in_chunks(as_batches(calibration, shapes))]
+    batches = as_batches(calibration, reading.graph.arguments)
+    return [tuple(map(tf.constant, chunk)) for chunk in in_chunks(batches)]

@@ -56,9 +56,9 @@ def load_model(path: Path) -> Any:
 
 def batches(model: Any, calibration: Any, keep_float: Sequence[str] = ()) -> list[Batch]:
     """Calibration data as tuples of float32 arrays, after a check that their shapes fit the model."""
-    shapes = [node.sample_shape for node in read_model(model, keep_float).graph.arguments]
+    inputs = read_model(model, keep_float).graph.arguments
     try:
-        return as_batches(calibration, shapes)
+        return as_batches(calibration, inputs)
     except (TypeError, ValueError) as error:
         raise ModelError(f"calibration data are arrays or an iterable of batches: {error}") from error
 
@@ -98,7 +98,7 @@ def measure(
     target: Target | None = None,
 ) -> Measured:
     """One forward and one backward pass of the float model."""
-    reading = read_model(model, keep_float, target=target)
+    reading = read_model(model, keep_float, target=target, refusing=True)
     sites = take_sites(reading.graph)
     check(sites.inventory)
     measured = Measurements(reading.graph, sites, reading.runner, as_chunks(list(batches), reading), progress)

@@ -167,7 +167,9 @@ def _check_complete(hosted: HostedModel) -> None:
     if missing:
         raise ModelError(
             f"{', '.join(missing[:5])}: no quantizer of mpq_tfmot there (TF-MOT's own 8-bit config has no power-of-two "
-            "grid); annotate these layers with mpq_tfmot.QuantizeConfig, or use mpq_tfmot.QuantizeScheme"
+            "grid, and quantize_apply leaves out what is not annotated, with mpq_tfmot.QuantizeScheme too); annotate "
+            "the whole model (quantize_annotate_model) for the scheme, or each of these layers with "
+            "mpq_tfmot.QuantizeConfig"
         )
 
 

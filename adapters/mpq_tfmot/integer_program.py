@@ -43,7 +43,7 @@ def verify_integers(program: Program, model: Any, recipe: Recipe, inputs: Any) -
     ends, arguments = reading.graph.integer_outputs, reading.graph.arguments
 
     def runs() -> Iterator[tuple[dict[str, Any], list[Any]]]:
-        for batch in in_chunks(as_batches(inputs, [node.sample_shape for node in arguments]), SAMPLES):
+        for batch in in_chunks(as_batches(inputs, arguments), SAMPLES):
             found = simulation.run([tf.constant(x) for x in batch], ends)
             given = {node.name: x for node, x in zip(arguments, batch, strict=True)}
             yield given, [reading.runner.numpy(simulation.value(name, found[name])) for name in ends]

@@ -12,7 +12,7 @@ from mpq_plugins.exporters.litert.verification import compare
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.verification import Verification
-from mpq_tfmot.batches import as_batch
+from mpq_tfmot.batches import as_arrays
 from mpq_tfmot.keras import keras
 from mpq_tfmot.reader.fitting import read_quantized
 
@@ -62,10 +62,7 @@ def verify(
     Raises ModelError when the file and the model are not of one another, and PluginError without ai-edge-litert.
     """
     simulation = _simulation(simulated, recipe)
-    arguments = len(simulation.graph.arguments)
-    given = inputs if isinstance(inputs, (list, tuple)) else [inputs]
-    batch = as_batch(given if arguments > 1 else given[0], arguments)
-    return compare(flat, simulation, batch, kernels)
+    return compare(flat, simulation, as_arrays(inputs, simulation.graph.arguments), kernels)
 
 
 def _simulation(simulated: Any, recipe: Recipe | None) -> Simulation:

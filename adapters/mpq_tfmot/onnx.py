@@ -59,8 +59,7 @@ def export(
     if not dynamic_batch:
         if example_inputs is None:
             raise ModelError("dynamic_batch=False fixes the batch at that of the example: pass example_inputs")
-        shapes = [node.sample_shape for node in reading.graph.arguments]
-        batch = len(as_batches([example_inputs], shapes)[0][0])
+        batch = len(as_batches([example_inputs], reading.graph.arguments)[0][0])
     return exporting.export(quantized, path, opset=opset, pack=pack, symmetric=symmetric, batch=batch)
 
 
@@ -79,7 +78,7 @@ def verify(
     """
     if not isinstance(simulated, Simulation):
         raise ModelError("verify needs what mpq_tfmot.simulate returned as its second argument")
-    batches = as_batches(inputs, [node.sample_shape for node in simulated.graph.arguments])
+    batches = as_batches(inputs, simulated.graph.arguments)
     chunks = in_chunks(batches, BATCH)
     return compare(model, (of_batch(simulated, as_tensors(batch), batch) for batch in chunks), optimized)
 

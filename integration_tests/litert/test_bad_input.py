@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -20,6 +21,12 @@ def found(function=lambda m, x: m.a(x), target="litert-po2", **modules):
     """A model and its recipe at 8 bits."""
     model = settled(Small(function, **(modules or {"a": nn.Conv2d(3, 8, 3)})))
     return model, fx.search(model, [IMAGES], target, weight_bits=8, activation_bits=8, progress=False)
+
+
+def taken_over(function, **modules):
+    """A model and the recipe that another target's search gave it."""
+    model, recipe = found(function, "generic-po2-per-channel", **modules)
+    return model, replace(recipe, target="litert-po2")
 
 
 @pytest.mark.parametrize(
@@ -40,15 +47,18 @@ def test_a_recipe_of_another_model_is_refused_with_names():
 
 
 def test_float_ops_of_another_model_are_a_mismatch_that_names_the_sites():
-    _, recipe = found(lambda m, x: F.softmax(m.a(x), 1), a=nn.Conv2d(3, 8, 3))
+    _, recipe = taken_over(lambda m, x: F.softmax(m.a(x), 1), a=nn.Conv2d(3, 8, 3))
     with pytest.raises(RecipeMismatch, match=r"b\.weight"):
         litert.export(settled(Small(lambda m, x: m.b(x), b=nn.Conv2d(3, 8, 3))), recipe, IMAGES)
 
 
 def test_ops_that_litert_lacks_are_refused_all_names_at_once(tmp_path):
-    model, recipe = found(
+    model, recipe = taken_over(
         lambda m, x: F.silu(m.b(F.max_pool2d(x, 2, 1, dilation=2))).sin(), b=nn.ConvTranspose2d(3, 4, 3, dilation=2)
     )
+    with pytest.raises(UnsupportedOp, match="dilation") as caught:
+        fx.search(model, [IMAGES], "litert-po2", weight_bits=8, activation_bits=8, progress=False)
+    assert caught.value.names == ("max_pool2d", "b", "sin")
     with pytest.raises(UnsupportedOp, match="dilation") as caught:
         litert.export(model, recipe, IMAGES, tmp_path / "m.tflite")
     assert caught.value.names == ("max_pool2d", "b", "sin")
@@ -60,7 +70,7 @@ def test_ops_that_litert_lacks_are_refused_all_names_at_once(tmp_path):
     "end", [lambda y: F.softmax(y, 1, dtype=torch.float64), lambda y: y.sin(), lambda y: torch.softmax(y, 1) * 2]
 )
 def test_a_float_end_with_arguments_that_no_kernel_has_is_refused(end):
-    model, recipe = found(lambda m, x: end(m.a(x)), a=nn.Conv2d(3, 8, 3))
+    model, recipe = taken_over(lambda m, x: end(m.a(x)), a=nn.Conv2d(3, 8, 3))
     with pytest.raises(UnsupportedOp, match="would stay float"):
         litert.export(model, recipe, IMAGES)
 

@@ -9,6 +9,7 @@ from torch import nn
 import mpq_plugins as mpq
 from mpq_torch import fx
 from mpq_torch.conversion import convert
+from mpq_torch.reader.reading import read_model
 from mpq_torch.tests.alterations import shifted
 from mpq_torch.tests.networks import Mobile, Residual, Shared, network
 
@@ -93,8 +94,11 @@ def test_a_target_without_a_grid_for_an_op_is_refused_by_site():
     model, x = network(Mobile)
     ops = {op: {"weight": {"bits": [8]}, "activation": {"bits": [8]}} for op in ("input", "conv2d", "linear", "add")}
     target = mpq.Target(name="narrow-npu", ops=ops)
-    with pytest.raises(mpq.UnsupportedOp, match=r"stem\.2: target 'narrow-npu' has no kernel for hardswish"):
+    sentence = r"stem\.2: target 'narrow-npu' has no kernel for hardswish"
+    with pytest.raises(mpq.UnsupportedOp, match=sentence) as caught:
         fx.search(model, [x], target, weight_bits=8, activation_bits=8)
+    kinds = {node.name: node.op for node in read_model(model, (x,)).graph.nodes}
+    assert set(caught.value.names) == {name for name, op in kinds.items() if op not in {*ops, "argument", "reshape"}}
 
 
 def test_an_unknown_target_is_refused_with_the_nearest_name(residual):

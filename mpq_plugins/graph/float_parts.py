@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from mpq_plugins.errors import ModelError, UnmatchedName, UnsupportedOp
+from mpq_plugins.errors import ModelError, UnmatchedName
 from mpq_plugins.graph.node import FLOAT, INPUT, INPUT_SUFFIX, RAW, UNKNOWN, Graph, Node
+from mpq_plugins.graph.refusals import refusal
 
 
 def settle_float_parts(graph: Graph, keep_float: Iterable[str] = ()) -> Graph:
@@ -21,10 +22,14 @@ def settle_float_parts(graph: Graph, keep_float: Iterable[str] = ()) -> Graph:
     Raises ModelError where nothing is left to quantize, UnmatchedName where a name matches nothing, and UnsupportedOp,
     with all names (``names``), where a node without a record feeds a weight.
     """
-    kept = _kept(graph, tuple(keep_float))
+    kept = kept_names(graph, keep_float)
     if not any(node.weighted and node.name not in kept for node in graph.nodes):
-        raise ModelError("the model has no convolution or linear layer to quantize")
-    _check_followed(graph, kept)
+        unknown = [node for node in graph.nodes if node.op == UNKNOWN and node.attrs.get("weights")]
+        reasons = "".join(f"; {node.name}: {node.attrs['reason']}" for node in unknown)
+        raise ModelError(f"the model has no convolution or linear layer to quantize{reasons}")
+    refused = followed_by_weights(graph, kept)
+    if refused:
+        raise refusal(graph, refused, {}, set(refused), refused)
     floats: set[str] = set()
     trailing: set[str] = set()
     nodes = []
@@ -38,7 +43,8 @@ def settle_float_parts(graph: Graph, keep_float: Iterable[str] = ()) -> Graph:
     return _with_inputs(Graph(tuple(nodes), graph.outputs, graph.layout))
 
 
-def _kept(graph: Graph, keep_float: tuple[str, ...]) -> set[str]:
+def kept_names(graph: Graph, keep_float: Iterable[str]) -> set[str]:
+    """The nodes that keep_float names. Raises UnmatchedName for what matches nothing."""
     found: set[str] = set()
     for pattern in keep_float:
         matched = {node.name for node in graph.nodes if node.op not in RAW[:2] and _matches(node, pattern)}
@@ -52,24 +58,18 @@ def _kept(graph: Graph, keep_float: tuple[str, ...]) -> set[str]:
 
 
 def _matches(node: Node, pattern: str) -> bool:
-    names = (node.name, *node.attrs.get("fused", ()))
+    names = (node.name, *node.attrs.get("fused", ()), *node.attrs.get("fused_before", ()))
     return any(name == pattern or name.startswith(f"{pattern}.") or fnmatchcase(name, pattern) for name in names)
 
 
-def _check_followed(graph: Graph, kept: set[str]) -> None:
-    """Raise UnsupportedOp for nodes without a record in front of a weight that is to be quantized."""
+def followed_by_weights(graph: Graph, kept: set[str]) -> dict[str, str]:
+    """The nodes without a record in front of a weight that is to be quantized, and the reasons."""
     before_weight: set[str] = set()
     for node in reversed(graph.nodes):
         if (node.weighted and node.name not in kept) or node.name in before_weight:
             before_weight.update(node.inputs)
     refused = [n for n in graph.nodes if n.op == UNKNOWN and n.name in before_weight and n.name not in kept]
-    if refused:
-        listed = "; ".join(f"{node.name}: {node.attrs['reason']}" for node in refused)
-        names = [node.name for node in refused]
-        raise UnsupportedOp(
-            f"{listed}; and a weight follows. Name them in keep_float={names} to leave them in float arithmetic",
-            names=names,
-        )
+    return {node.name: str(node.attrs["reason"]) for node in refused}
 
 
 def _as_float(node: Node) -> Node:

@@ -1,25 +1,20 @@
-"""Batch norms folded into the layer before them; one that follows no layer becomes a depthwise 1 x 1 convolution."""
+"""Batch norms folded into the layer before them; one that follows no layer becomes a layer, or part of the next."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
 
-import numpy as np
-
-from mpq_plugins.folding import fold_batch_norm
-from mpq_plugins.graph.node import BATCH_NORM, UNKNOWN, Array, Graph, Node, merged
+from mpq_plugins.graph.lonely_norms import as_depthwise, folded_weight, into_readers
+from mpq_plugins.graph.node import BATCH_NORM, UNKNOWN, Graph, Node, merged
 from mpq_plugins.graph.ops import op_of
-
-NEUTRAL = {2: {"stride": (1, 1), "padding": ((0, 0), (0, 0)), "dilation": (1, 1)}}
-"""The geometry of a convolution that looks at one position, by number of spatial axes."""
 
 
 def fold_batch_norms(graph: Graph, into_layers: bool = True) -> Graph:
     """The graph without "batch_norm" nodes (attrs: gamma, beta, mean, variance [channels], epsilon and axis).
 
-    A layer that is called several times takes a norm along if the same one follows every call. One that follows no
-    layer becomes a depthwise convolution of images, or "unknown".
+    A layer that is called several times takes a norm along if the same one follows every call. One of features that
+    follows no layer is folded into the linear layers that read it; others become depthwise convolutions, or "unknown".
     into_layers: False leaves those that follow a layer as they are, for a model that trains with them.
     """
     wanted = {norm.name for norm in graph.nodes if norm.op == BATCH_NORM and _follows_every_call(graph, norm)}
@@ -35,7 +30,8 @@ def fold_batch_norms(graph: Graph, into_layers: bool = True) -> Graph:
                 graph = merged(graph, norm, _folded(before, norm))
                 taken.add(before.name)
             continue
-        graph = graph.with_nodes([_as_depthwise(norm) if _of_images(graph, norm) else _unfoldable(norm)])
+        alone = into_readers(graph, norm) or as_depthwise(graph, norm)
+        graph = alone or graph.with_nodes([_unfoldable(norm)])
     return graph
 
 
@@ -68,10 +64,6 @@ def _channel_axis(graph: Graph, layer: Node) -> int:
     return 1 if op_of(layer).images and graph.layout == "NCHW" else len(layer.shape) - 1
 
 
-def _of_images(graph: Graph, norm: Node) -> bool:
-    return len(norm.shape) == 4 and norm.attrs["axis"] == (1 if graph.layout == "NCHW" else 3)
-
-
 def reader_counts(graph: Graph) -> Counter[str]:
     """How often each node's output is read, the model's own returning of it among that."""
     return Counter([*graph.outputs, *(name for node in graph.nodes for name in node.inputs)])
@@ -84,31 +76,13 @@ def with_fused(node: Node, gone: Node) -> dict[str, object]:
 
 def _folded(layer: Node, norm: Node) -> Node:
     assert layer.weight is not None
-    weight, bias = _fold(layer.weight, layer.bias, norm)
+    weight, bias = folded_weight(layer.weight, layer.bias, norm)
     return replace(layer, weight=weight, bias=bias, attrs=with_fused(layer, norm))
-
-
-def _as_depthwise(norm: Node) -> Node:
-    channels = len(norm.attrs["mean"])
-    weight, bias = _fold(np.ones((channels, 1, 1, 1)), None, norm)
-    attrs = {**NEUTRAL[2], "groups": channels}
-    return replace(norm, op="depthwise_conv2d", weight=weight, bias=bias, attrs=attrs)
 
 
 def _unfoldable(norm: Node) -> Node:
     reason = (
-        f"a batch norm along axis {norm.attrs['axis']} that follows no layer it could be folded into needs images, and "
-        f"its input has the shape {norm.sample_shape}; fold it by hand"
+        f"a batch norm along axis {norm.attrs['axis']} that follows no layer it could be folded into needs channels "
+        f"along the axis of channels, and its input has the shape {norm.sample_shape}; fold it by hand"
     )
     return replace(norm, op=UNKNOWN, attrs={"what": "batch_norm", "reason": reason, "was": norm})
-
-
-def _fold(weight: Array, bias: Array | None, norm: Node) -> tuple[Array, Array]:
-    """In float64, then as the float32 that a framework's own layer would hold."""
-    a = norm.attrs
-    folded = fold_batch_norm(weight, bias, a["gamma"], a["beta"], a["mean"], a["variance"], a["epsilon"])
-    return _float32(folded[0]), _float32(folded[1])
-
-
-def _float32(values: Array) -> Array:
-    return np.asarray(values, dtype=np.float32).astype(np.float64)

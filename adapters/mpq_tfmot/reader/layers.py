@@ -3,59 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from mpq_plugins.errors import UnsupportedOp
-from mpq_plugins.graph.node import BATCH_NORM, Batch, Node, Shape
+from mpq_plugins.graph.node import BATCH_NORM, Node
 from mpq_plugins.graph.ops import spelled
 from mpq_plugins.graph.weights import from_framework
 from mpq_plugins.graph.windows import same_padding
-from mpq_tfmot.keras import tf
+from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.reader.call import Call, Sample, array_of
+from mpq_tfmot.reader.called import called
 from mpq_tfmot.reader.float_functions import of_activation, of_call, of_layer
 from mpq_tfmot.reader.functions import CLAMPS, function_node, name_of, unknown
+from mpq_tfmot.reader.norms import normalized, statistics
 
 NOTHING = (
+    "ActivityRegularization",
+    "AlphaDropout",
     "Dropout",
+    "GaussianDropout",
+    "GaussianNoise",
+    "RandomBrightness",
+    "RandomContrast",
+    "RandomFlip",
+    "RandomRotation",
+    "RandomTranslation",
+    "RandomZoom",
     "SpatialDropout1D",
     "SpatialDropout2D",
-    "GaussianNoise",
-    "GaussianDropout",
-    "ActivityRegularization",
+    "SpatialDropout3D",
 )
-Sample = tuple[int, ...]
-"""A shape for one sample."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call of a layer.
-
-    name: of the node that gives its output. owner: of the first call of the same layer, which its weight is named
-    after. inputs: the nodes that it reads. in_shapes, shape: of one sample. kernel: the weight, where it is not the
-    layer's own. node: Keras' record of the call.
-    """
-
-    layer: Any
-    node: Any
-    name: str
-    owner: str
-    inputs: tuple[str, ...]
-    in_shapes: Sequence[Sample]
-    shape: Sample
-    kernel: Any = None
-
-    @property
-    def kind(self) -> str:
-        """The name of the layer's class."""
-        return type(self.layer).__name__
-
-    def whole(self, shape: Sample | None = None) -> Shape:
-        """The shape of the output (or another one) with the batch."""
-        return (Batch(), *(self.shape if shape is None else shape))
+"""Layers that do nothing outside of training."""
+NOTHING_CALLED = ("identity", "stop_gradient")
+"""The same of TensorFlow's functions."""
 
 
 def nodes_of(call: Call) -> list[Node]:
@@ -64,15 +47,20 @@ def nodes_of(call: Call) -> list[Node]:
     if kind in NOTHING or (kind == "Activation" and name_of(layer.activation) == "linear"):
         return []
     if kind in _WEIGHTED:
-        return _activated([_weighted(call)], call)
+        return _checked(_weighted(call), call)
     if kind in ("SeparableConv2D", "SeparableConv1D"):
-        return _activated(_separable(call), call)
+        return _checked(_separable(call), call)
     if kind.startswith("BatchNormalization") or kind == "SyncBatchNormalization":
-        return [Node(call.name, BATCH_NORM, call.inputs, call.whole(), attrs=_statistics(call))]
+        found = statistics(call)
+        if isinstance(found, str):
+            return [unknown(call.name, call.inputs, call.whole(), kind, found)]
+        return [Node(call.name, BATCH_NORM, call.inputs, call.whole(), attrs=found)]
     if kind == "Activation":
         return _activated([], call)
+    if kind in ("Rescaling", "Normalization"):
+        return [normalized(call)]
     if kind == "TFOpLambda":
-        return [_called(call)]
+        return [] if str(layer.symbol) in NOTHING_CALLED else [_called(call)]
     made = _UNWEIGHTED.get(kind)
     node = made(call) if made else None
     if node is not None:
@@ -111,17 +99,26 @@ _WEIGHTED = {
 }
 
 
-def _weighted(call: Call) -> Node:
+def _checked(made: list[Node] | str, call: Call) -> list[Node]:
+    """The nodes with the layer's activation; of a layer that has no integer form, for the reason that is given, one
+    node without a record that stands for both."""
+    if not isinstance(made, str):
+        return _activated(made, call)
+    held = sum(int(np.prod(weight.shape)) for weight in call.layer.weights if len(weight.shape) > 1)
+    return [unknown(call.name, call.inputs, call.whole(), call.kind, made, {"weights": held})]
+
+
+def _weighted(call: Call) -> list[Node] | str:
     layer, op = call.layer, _WEIGHTED[call.kind]
     kernel = call.kernel
     if kernel is None:
         kernel = layer.depthwise_kernel if hasattr(layer, "depthwise_kernel") else layer.kernel
-    own = _array(kernel)
-    bias = _array(layer.bias) if layer.use_bias else None
+    own = array_of(kernel)
+    bias = array_of(layer.bias) if layer.use_bias else None
     if op == "linear":
-        return _node(call, op, own, bias, {})
-    _check_convolution(layer, call.name, call.kind, own)
-    return _node(call, op, own, bias, _geometry(layer, op, own.shape, call.in_shapes[0], call.shape))
+        return [_node(call, op, own, bias, {})]
+    objection = _objection(layer, call.kind, own)
+    return objection or [_node(call, op, own, bias, _geometry(layer, op, own.shape, call.in_shapes[0], call.shape))]
 
 
 def _node(
@@ -145,6 +142,8 @@ def _geometry(layer: Any, op: str, kernel: Sample, in_shape: Sample, out_shape: 
             _cropping((n - 1) * s + k, out, layer.padding == "same")
             for n, s, k, out in zip(inside, stride, sizes, outside, strict=True)
         )
+    elif layer.padding == "causal":
+        padding = tuple((d * (k - 1), 0) for k, d in zip(sizes, dilation, strict=True))
     elif layer.padding == "same":
         padding = tuple(same_padding(*each) for each in zip(inside, sizes, stride, dilation, strict=True))
     else:
@@ -157,47 +156,52 @@ def _cropping(whole: int, wanted: int, same: bool) -> tuple[int, int]:
     return before, whole - wanted - before
 
 
-def _check_convolution(layer: Any, name: str, kind: str, weight: Any) -> None:
+def _objection(layer: Any, kind: str, weight: Any) -> str:
+    """Why a convolution has no integer form here; "" for one that has."""
     if getattr(layer, "data_format", "channels_last") != "channels_last":
-        raise UnsupportedOp(f"{name}: channels_first convolutions do not run on LiteRT; build it channels_last")
-    if layer.padding not in ("same", "valid"):
-        raise UnsupportedOp(
-            f"{name}: padding {layer.padding!r} is none of LiteRT's; pad with ZeroPadding and use 'valid'"
-        )
+        return "channels_first convolutions do not run on LiteRT; build it channels_last"
+    if layer.padding not in ("same", "valid", "causal"):
+        return f"padding {layer.padding!r} is none of LiteRT's; pad with ZeroPadding and use 'valid'"
     if getattr(layer, "groups", 1) != 1:
-        raise UnsupportedOp(
-            f"{name}: a convolution in {layer.groups} groups; only depthwise and full ones run in integers"
-        )
+        return f"a convolution in {layer.groups} groups; only depthwise and full ones run in integers"
     if kind.startswith("Depthwise") and weight.shape[-1] != 1:
-        raise UnsupportedOp(
-            f"{name}: a depthwise multiplier of {weight.shape[-1]}; only 1 is known here. Repeat the input's channels "
-            "with a 1x1 convolution instead"
+        return (
+            f"a depthwise multiplier of {weight.shape[-1]}; only 1 is known here. Repeat the input's channels with a "
+            "1x1 convolution instead"
         )
     if kind == "Conv2DTranspose" and (set(layer.dilation_rate) != {1} or layer.output_padding is not None):
-        raise UnsupportedOp(f"{name}: LiteRT's transposed convolution has neither dilation nor output_padding")
+        return "LiteRT's transposed convolution has neither dilation nor output_padding"
+    return ""
 
 
-def _separable(call: Call) -> list[Node]:
+def _separable(call: Call) -> list[Node] | str:
     layer, flat = call.layer, "1d" if len(call.shape) == 2 else "2d"
-    own = _array(layer.depthwise_kernel)
-    _check_convolution(layer, call.name, "DepthwiseConv2D", own)
+    own = array_of(layer.depthwise_kernel)
+    objection = _objection(layer, "DepthwiseConv2D", own)
+    if objection:
+        return objection
     middle = (*call.shape[:-1], call.in_shapes[0][-1])
     op = f"depthwise_conv{flat}"
     attrs = _geometry(layer, op, own.shape, call.in_shapes[0], middle)
     depthwise = _node(call, op, own, None, attrs, f"{call.name}.depthwise", middle)
     ones = len(attrs["stride"])
     plain = {"stride": (1,) * ones, "padding": ((0, 0),) * ones, "dilation": (1,) * ones, "groups": 1}
-    bias = _array(layer.bias) if layer.use_bias else None
-    weight = from_framework(f"conv{flat}", "NHWC", _array(layer.pointwise_kernel))
+    bias = array_of(layer.bias) if layer.use_bias else None
+    weight = from_framework(f"conv{flat}", "NHWC", array_of(layer.pointwise_kernel))
     name = f"{call.name}.pointwise"
     return [depthwise, Node(name, f"conv{flat}", (depthwise.name,), call.whole(), weight, bias, attrs=plain)]
 
 
 def _activated(nodes: list[Node], call: Call) -> list[Node]:
     """The nodes followed by the layer's activation function, named after the layer if it is all that there is."""
-    function = name_of(call.layer.activation)
+    activation = call.layer.activation
+    function = name_of(activation)
     if function == "linear":
         return nodes
+    if isinstance(activation, keras.layers.Layer) and type(activation).__name__ in ("Activation", *_ACTIVATIONS):
+        inputs = (nodes[-1].name,) if nodes else call.inputs
+        name = f"{call.name}.activation" if nodes else call.name
+        return [*nodes, *nodes_of(replace(call, layer=activation, name=name, inputs=inputs, in_shapes=(call.shape,)))]
     name = f"{call.name}.activation" if nodes else call.name
     inputs = (nodes[-1].name,) if nodes else call.inputs
     described = of_activation(call.layer.activation, len(call.shape) + 1)
@@ -276,6 +280,7 @@ def _upsample(call: Call) -> Node | None:
     return Node(call.name, "upsample", call.inputs, call.whole(), attrs={"times": (1, *map(int, size), 1)})
 
 
+_ACTIVATIONS = ("ReLU", "LeakyReLU", "ThresholdedReLU")
 _UNWEIGHTED: dict[str, Callable[[Call], Node | None]] = {
     "ReLU": _relu,
     "LeakyReLU": _leaky_relu,
@@ -293,6 +298,9 @@ _UNWEIGHTED: dict[str, Callable[[Call], Node | None]] = {
 
 def _called(call: Call) -> Node:
     """A TensorFlow function that was called on Keras tensors."""
+    made = called(call)
+    if made is not None:
+        return made
     symbol = str(call.layer.symbol)
     what = symbol.split(".")[-1]
     described = of_call(symbol, call.node.keras_inputs, call.node.call_args, call.node.call_kwargs)
@@ -304,22 +312,3 @@ def _called(call: Call) -> Node:
         again = partial(recall, call.node)
         return function_node(call.name, call.inputs, call.whole(), what, lambda x: again([x]), attrs, described)
     return unknown(call.name, call.inputs, call.whole(), symbol, described=described)
-
-
-def _statistics(call: Call) -> dict[str, Any]:
-    layer, channels = call.layer, call.shape[-1]
-    axis = list(layer.axis) if isinstance(layer.axis, (list, tuple)) else [layer.axis]
-    if axis != [len(call.shape)] and axis != [-1]:
-        raise UnsupportedOp(f"{call.name}: a batch norm along axis {axis}; only the last axis can be folded")
-    return {
-        "gamma": _array(layer.gamma) if layer.scale else np.ones(channels),
-        "beta": _array(layer.beta) if layer.center else np.zeros(channels),
-        "mean": _array(layer.moving_mean),
-        "variance": _array(layer.moving_variance),
-        "epsilon": float(layer.epsilon),
-        "axis": len(call.shape),
-    }
-
-
-def _array(variable: Any) -> Any:
-    return np.asarray(variable.numpy(), dtype=np.float64)

@@ -8,13 +8,20 @@ from functools import partial
 from typing import Any
 
 from mpq_plugins.errors import ModelError
+from mpq_plugins.exporters.refusals import refused_by
 from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, UNKNOWN, Batch, Graph, Node
 from mpq_plugins.graph.ops import is_op, op_of
 from mpq_plugins.graph.reading import settled
+from mpq_plugins.graph.refusals import refuses_nothing
 from mpq_plugins.targets import Target
-from mpq_tfmot.keras import keras
-from mpq_tfmot.reader.layers import Call, call_again, evaluator, nodes_of, recall
+from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.reader.call import Call
+from mpq_tfmot.reader.expanding import is_graph, of_layer, of_model
+from mpq_tfmot.reader.layers import call_again, evaluator, nodes_of, recall
 from mpq_tfmot.runner import TensorflowRunner
+
+OUTPUT = "output"
+"""What a node is that takes one of several outputs of a layer."""
 
 
 @dataclass(frozen=True)
@@ -22,47 +29,67 @@ class Reading:
     """A model as data, and what of it only Keras can do.
 
     again: node -> calls its layer, made anew, on other tensors; of what has no weight of its own.
-    norm_weights: batch norm -> its variables' values. wrappers: layer -> the TF-MOT wrapper that it has.
+    own_weights: of batch norms and of layers without a record, their variables' values.
+    wrappers: layer -> the TF-MOT wrapper that it has.
+    taken, returned: the structures of the arguments, by name, and of the results, as numbers of the graph's outputs;
+    output_names: what Keras calls those.
     """
 
     graph: Graph
     runner: TensorflowRunner
     again: Mapping[str, Any] = field(default_factory=dict)
-    norm_weights: Mapping[str, list[Any]] = field(default_factory=dict)
+    own_weights: Mapping[str, list[Any]] = field(default_factory=dict)
     wrappers: Mapping[str, Any] = field(default_factory=dict)
+    taken: Any = None
+    returned: Any = None
+    output_names: tuple[str, ...] = ()
 
 
 def read_model(
-    model: Any, keep_float: Iterable[str] = (), *, fold: bool = True, target: Target | None = None
+    model: Any,
+    keep_float: Iterable[str] = (),
+    *,
+    fold: bool = True,
+    target: Target | None = None,
+    refusing: bool = False,
 ) -> Reading:
-    """Read a built Sequential or Functional tf_keras model, which is left untouched.
+    """Read a tf_keras model, which is left untouched; a subclassed one has to have been called, and to call layers.
 
     keep_float: names of layers, or patterns of them, to leave in float.
     fold: False leaves batch norms that follow a layer as nodes of their own, to train with.
-    target: whose kernels the graph is to fit (``graph.fitted``).
+    target: whose kernels the graph is to fit (``graph.fitted``). refusing: refuse what it cannot compute.
     Raises ModelError for a model of another kind, NonFiniteValues for NaN weights, and UnsupportedOp, with all
     names, for an op without an integer form in front of a weight.
     """
     check_model(model)
+    if not is_graph(model):
+        model = of_model(model)
     reader = _Reader()
-    graph = settled(reader.read(model), keep_float, fold=fold, target=target)
-    return Reading(graph, TensorflowRunner(reader.floats), reader.again, reader.norm_weights, reader.wrappers)
+    refuses = refused_by(target) if refusing and target is not None else refuses_nothing
+    graph = settled(reader.read(model), keep_float, fold=fold, target=target, refuses=refuses)
+    taken = tf.nest.map_structure(lambda tensor: tensor.node.layer.name, model._nested_inputs)
+    returned = tf.nest.pack_sequence_as(model._nested_outputs, list(range(len(graph.outputs))))
+    return Reading(
+        graph,
+        TensorflowRunner(reader.floats),
+        reader.again,
+        reader.own_weights,
+        reader.wrappers,
+        taken,
+        returned,
+        tuple(model.output_names),
+    )
 
 
 def check_model(model: Any) -> None:
-    """Raise ModelError, in one clear sentence, unless ``model`` is a built Sequential or Functional model."""
+    """Raise ModelError, in one clear sentence, unless ``model`` is a tf_keras model whose shapes are known."""
     if isinstance(model, (keras.Sequential, keras.Model)):
         if isinstance(model, keras.Sequential) and not model.built:
             raise ModelError(
                 f"the Sequential model {model.name!r} is not built, so its shapes are unknown; "
                 "give it an Input layer or call model.build(input_shape)"
             )
-        if not (isinstance(model, keras.Sequential) or getattr(model, "_is_graph_network", False)):
-            raise ModelError(
-                f"{type(model).__name__} is a subclassed model, whose graph Keras does not know; "
-                "build it with the functional API: keras.Model(inputs, outputs)"
-            )
-        if not getattr(model, "_is_graph_network", False):
+        if isinstance(model, keras.Sequential) and not is_graph(model):
             raise ModelError(f"the model {model.name!r} has no static graph; give it an Input layer")
         return
     if type(model).__module__.split(".")[0] == "keras" or any(
@@ -83,7 +110,7 @@ class _Reader:
         self.nodes: dict[str, Node] = {}
         self.floats: dict[str, Any] = {}
         self.again: dict[str, Any] = {}
-        self.norm_weights: dict[str, list[Any]] = {}
+        self.own_weights: dict[str, list[Any]] = {}
         self.wrappers: dict[str, Any] = {}
         self._calls: dict[str, int] = {}
         self._owners: dict[int, str] = {}
@@ -100,7 +127,9 @@ class _Reader:
             self.nodes[name] = Node(name, ARGUMENT, (), (Batch(), *shape), attrs={"index": index})
             names.append(name)
         outputs = self._walk(model, names, "")
-        return Graph(tuple(self.nodes.values()), tuple(outputs), "NHWC")
+        read = {*outputs, *(name for node in self.nodes.values() for name in node.inputs)}
+        kept = [node for node in self.nodes.values() if node.attrs.get("what") != OUTPUT or node.name in read]
+        return Graph(tuple(kept), tuple(outputs), "NHWC")
 
     def _walk(self, model: Any, inputs: Iterable[str], scope: str) -> list[str]:
         values = {id(tensor): name for tensor, name in zip(model.inputs, inputs, strict=True)}
@@ -110,17 +139,18 @@ class _Reader:
                 continue
             sources = [values[id(tensor)] for tensor in node.keras_inputs]
             outputs = _flat(node.outputs)
-            inner = getattr(layer, "layer", layer) if type(layer).__name__.startswith("Quantize") else layer
+            inner = getattr(layer, "layer", layer) if _is_transparent(layer) else layer
             if type(layer).__name__ == "QuantizeLayer":
                 values[id(outputs[0])] = sources[0]
                 self.wrappers[sources[0]] = layer
                 continue
             if inner is not layer:
                 self.wrappers[f"{scope}{inner.name}"] = layer
-            if isinstance(inner, keras.Model):
-                results = self._walk(inner, sources, f"{scope}{inner.name}.")
+            within = _model_of(inner, node)
+            if within is not None:
+                results = self._walk(within, sources, f"{scope}{inner.name}.")
             else:
-                results = [self._visit(layer, inner, node, sources, scope, tuple(outputs[0].shape[1:]))]
+                results = self._visit(layer, inner, node, sources, scope, [tuple(o.shape[1:]) for o in outputs])
             if inner is not layer and results == sources:  # the quantizer of an input, on a layer that does nothing
                 self.wrappers[sources[0]] = layer
             for tensor, name in zip(outputs, results, strict=True):
@@ -128,33 +158,59 @@ class _Reader:
         return [values[id(tensor)] for tensor in model.outputs]
 
     def _visit(
-        self, wrapper: Any, layer: Any, node: Any, sources: list[str], scope: str, shape: tuple[int, ...]
-    ) -> str:
+        self, wrapper: Any, layer: Any, node: Any, sources: list[str], scope: str, shapes: list[tuple[int, ...]]
+    ) -> list[str]:
+        """The nodes that give the outputs of a call."""
         name = self._name(layer, scope)
         owner = self._owners.setdefault(id(layer), name)
         in_shapes = [self.nodes[source].sample_shape for source in sources]
-        made = nodes_of(Call(layer, node, name, owner, tuple(sources), in_shapes, shape, _kernel(wrapper)))
+        made = nodes_of(Call(layer, node, name, owner, tuple(sources), in_shapes, shapes[0], _kernel(wrapper)))
         function = type(layer).__name__ == "TFOpLambda"
         for one in made:
             self.nodes[one.name] = one
             if one.op == UNKNOWN:
                 alone = one.name == name
                 self.floats[one.name] = _recaller(node) if function else evaluator(layer) if alone else layer.activation
-            if one.op == BATCH_NORM:
-                self.norm_weights[one.name] = layer.get_weights()
+            if one.op in (BATCH_NORM, UNKNOWN) and one.name == name and layer.weights:
+                self.own_weights[name] = layer.get_weights()
             if one.weighted or (is_op(one) and op_of(one).arity == 2):
                 continue
             if one.name == name and type(layer).__name__ != "Activation":
                 self.again[name] = partial(recall, node) if function else partial(call_again, layer, name)
             else:
                 self.again[one.name] = partial(_activate, layer.activation, one.name)
-        return made[-1].name if made else sources[0]
+        if len(shapes) == 1:
+            return [made[-1].name if made else sources[0]]
+        return [self._part(made[-1], index, shape) for index, shape in enumerate(shapes)]
+
+    def _part(self, whole: Node, index: int, shape: tuple[int, ...]) -> str:
+        """One of the outputs of a layer that has several."""
+        attrs = {"what": OUTPUT, "reason": f"one of several outputs of {whole.attrs.get('what')}"}
+        part = Node(f"{whole.name}.output{index}", UNKNOWN, (whole.name,), (Batch(), *shape), attrs=attrs)
+        self.nodes[part.name] = part
+        self.floats[part.name] = lambda outputs: outputs[index]
+        self.again[part.name] = lambda outputs: outputs[0][index]
+        return part.name
 
     def _name(self, layer: Any, scope: str) -> str:
         name = f"{scope}{layer.name}"
         count = self._calls.get(name, 0)
         self._calls[name] = count + 1
         return name if not count else f"{name}__call{count}"
+
+
+def _is_transparent(layer: Any) -> bool:
+    """Whether a wrapper computes what the layer in it does: TF-MOT's, and TimeDistributed around a dense layer."""
+    if type(layer) is keras.layers.TimeDistributed:
+        return type(layer.layer) is keras.layers.Dense
+    return type(layer).__name__.startswith("Quantize")
+
+
+def _model_of(layer: Any, node: Any) -> Any | None:
+    """The graph of layers that a layer is; None for one that is a layer alone."""
+    if isinstance(layer, keras.Model):
+        return layer if is_graph(layer) else of_model(layer)
+    return of_layer(layer, node.call_args[0]) if node.call_args else None
 
 
 def _recaller(node: Any) -> Any:

@@ -12,7 +12,7 @@ from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, FLOAT, INPUT, Graph, No
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.weights import as_framework
 from mpq_plugins.graph.windows import same_padding
-from mpq_tfmot.keras import keras
+from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.reading import Reading
 
 CLAMP_SUFFIX = ".relu"
@@ -37,21 +37,22 @@ class _Writer:
     def write(self, name: str) -> Any:
         graph = self.reading.graph
         tensors: dict[str, Any] = {}
-        inputs = []
         for node in graph.nodes:
             if node.op == ARGUMENT:
-                inputs.append(keras.Input(node.sample_shape, name=node.name))
-                tensors[node.name] = inputs[-1]
+                tensors[node.name] = keras.Input(node.sample_shape, name=node.name)
             else:
                 tensors[node.name] = self._called(node, [tensors[source] for source in node.inputs])
-        outputs = [tensors[output] for output in graph.outputs]
-        built = keras.Model(inputs, outputs[0] if len(outputs) == 1 else outputs, name=name)
-        for node in graph.layers:
+        inputs = tf.nest.map_structure(lambda argument: tensors[argument], self.reading.taken)
+        outputs = tf.nest.map_structure(lambda index: tensors[graph.outputs[index]], self.reading.returned)
+        built = keras.Model(inputs, outputs, name=name)
+        built.output_names = list(self.reading.output_names)  # the layers may be called after functions in them
+        was = [node.attrs["was"] for node in graph.nodes if node.op == FLOAT and "was" in node.attrs]
+        for node in (*graph.layers, *(node for node in was if node.weighted)):
             weights = [as_framework(node, graph.layout), node.biases]
             built.get_layer(node.layer or node.name).set_weights([np.asarray(w, np.float32) for w in weights])
         for node in graph.nodes:
-            if node.op == BATCH_NORM:
-                built.get_layer(node.name).set_weights(self.reading.norm_weights[node.name])
+            if node.op in (BATCH_NORM, FLOAT) and node.name in self.reading.own_weights:
+                built.get_layer(node.name).set_weights(self.reading.own_weights[node.name])
         return built
 
     def _called(self, node: Node, tensors: list[Any]) -> Any:
@@ -79,7 +80,7 @@ def _layer(node: Node, graph: Graph) -> Any:
     if node.op == "linear":
         return layers.Dense(weight.shape[-1], name=name)
     kernel = weight.shape[: len(weight.shape) - 2]
-    padding = "same" if padded_same(node, graph[node.inputs[0]].sample_shape) else "valid"
+    padding = _padding(node, graph[node.inputs[0]].sample_shape)
     options: dict[str, Any] = {"strides": node.attrs["stride"], "padding": padding, "name": name}
     if node.op == "conv_transpose2d":
         return layers.Conv2DTranspose(weight.shape[-2], kernel, **options)
@@ -90,6 +91,15 @@ def _layer(node: Node, graph: Graph) -> Any:
         return layers.DepthwiseConv1D(kernel[0], **options)
     made = layers.Conv1D if node.op == "conv1d" else layers.Conv2D
     return made(weight.shape[-1], kernel, **options)
+
+
+def _padding(node: Node, in_shape: tuple[int, ...]) -> str:
+    """What Keras calls the padding of a layer."""
+    if node.op == "conv1d" and node.weight is not None:
+        (before, after), (dilation,) = node.attrs["padding"][0], node.attrs["dilation"]
+        if before == dilation * (node.weight.shape[2] - 1) > 0 == after:
+            return "causal"
+    return "same" if padded_same(node, in_shape) else "valid"
 
 
 def padded_same(node: Node, in_shape: tuple[int, ...]) -> bool:
@@ -120,6 +130,8 @@ def _unweighted(node: Node) -> Any:
         return getattr(layers, spelled[0])(name=node.name)
     if op.table:
         return layers.Activation(spelled[0], name=node.name)
+    if node.op == "reshape":
+        return layers.Reshape(node.sample_shape, name=node.name)
     assert node.op == "clamp", node.op
     return layers.ReLU(node.high, name=node.name)
 

@@ -18,7 +18,7 @@ from mpq_plugins.errors import (
     UnsupportedOp,
 )
 from mpq_tfmot import constrain, inventory, search, simulate, to_litert
-from mpq_tfmot.keras import keras
+from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.reading import read_model
 from mpq_tfmot.tests.networks import NETWORKS, residual, samples, series
 
@@ -32,13 +32,17 @@ def test_a_keras_3_model_is_named_as_such():
         inventory(model)
 
 
-def test_a_subclassed_model_is_refused():
+def test_a_subclassed_model_that_was_not_called_or_is_no_graph_of_layers_is_refused():
     class Mine(keras.Model):
         def call(self, x):
-            return x
+            return x if x.shape[1] and tf.reduce_sum(x) > 0 else -x
 
-    with pytest.raises(ModelError, match=r"subclassed.*functional"):
-        inventory(Mine())
+    mine = Mine()
+    with pytest.raises(ModelError, match=r"subclassed model that was not called yet.*call it on a batch first"):
+        inventory(mine)
+    mine(np.ones((1, 3), np.float32))
+    with pytest.raises(ModelError, match=r"subclassed model whose call is no graph of layers.*functional"):
+        inventory(mine)
 
 
 def test_an_unbuilt_model_is_refused():
@@ -73,11 +77,13 @@ def test_an_unknown_op_before_a_weight_is_named_and_one_behind_all_weights_stays
     assert read_model(behind).graph.float_ops == ("norm",)
 
 
-def test_conversion_refuses_a_tail_that_no_kernel_knows():
+def test_search_and_conversion_refuse_a_tail_that_no_kernel_knows():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(2, name="fc"), layers.LayerNormalization(name="norm")])
-    recipe = search(model, samples(model), "litert-po2", weight_bits=8, activation_bits=8)
     with pytest.raises(UnsupportedOp, match="norm: LayerNormalization would stay float"):
-        to_litert(model, recipe)
+        search(model, samples(model), "litert-po2", weight_bits=8, activation_bits=8)
+    recipe = search(model, samples(model), "generic-po2", weight_bits=8, activation_bits=8)
+    with pytest.raises(UnsupportedOp, match="norm: LayerNormalization would stay float"):
+        to_litert(model, replace(recipe, target="litert-po2"))
 
 
 def test_nan_weights_are_named_with_their_layer():

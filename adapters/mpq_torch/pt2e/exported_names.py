@@ -50,8 +50,8 @@ class ExportedNames:
         return re.sub(r"__call\d+$", "", self[node])
 
     def stays_float(self, node: fx.Node) -> bool:
-        """Whether the recipe leaves the op in float by name."""
-        return self[node] in self._float and self[node] not in self._recipe
+        """Whether the recipe leaves the op in float by name; the site of that name is where its output gets a grid."""
+        return self[node] in self._float
 
     def _label(self, node: fx.Node, calls: Counter[str], seen: dict[tuple[str, str], str]) -> str:
         path, kind = _innermost(node)

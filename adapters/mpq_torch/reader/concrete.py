@@ -83,6 +83,10 @@ class ConcreteTracer(fx.Tracer):
         """
         if self._running:
             return forward(*args, **kwargs)
+        if m not in self.submodule_paths:  # made in forward(): part of the code
+            if any(True for _ in m.parameters()):
+                raise ModelError(f"{self.where()} makes a layer whose weights are others at every call")
+            return forward(*args, **kwargs)
         path = self.path_of_module(m)
         if not (is_hooked(m) and self.is_leaf_module(m, path)):
             return super().call_module(m, forward, args, kwargs)

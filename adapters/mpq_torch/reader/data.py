@@ -16,11 +16,11 @@ from mpq_torch.reader.reading import Reading, read_model
 def read_with_data(
     model: nn.Module, calibration: Iterable[Any] | Tensor, keep_float: Iterable[str] = (), target: Target | None = None
 ) -> tuple[Reading, list[Batch]]:
-    """The model as a graph, and the calibration set as a list of batches.
+    """The model as a graph, and the calibration set as a list of batches. target: as of read_model.
 
     Raises as as_batches, read_model and check_reading do.
     """
     batches = as_batches(calibration, arguments_of(model))
-    reading = read_model(model, batches[0], keep_float, target=target)
+    reading = read_model(model, batches[0], keep_float, target=target, refusing=True)
     check_reading(model, reading, batches[0])
     return reading, batches

@@ -155,13 +155,16 @@ def index(call: Call) -> Node:
 
 def _keeps_all(items: tuple[Any, ...], shape: Shape) -> bool:
     """Whether an index takes every element in order: all of an axis, the one of an axis of one, or a new axis."""
+    left = len(shape) - sum(item is not None and item is not Ellipsis for item in items)
     axes = iter(shape)
     for item in items:
-        if item is None:
-            continue
-        size = next(axes, 0)
-        if item is Ellipsis or not (item == slice(None) or (item in (0, -1) and size == 1)):
-            return False
+        if item is Ellipsis:
+            for _ in range(left):
+                next(axes)
+        elif item is not None:
+            size = next(axes, 0)
+            if not (item == slice(None) or (item in (0, -1) and size == 1)):
+                return False
     return True
 
 

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from mpq_plugins.errors import ModelError
+from mpq_plugins.exporters.refusals import refused_by
 from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, RAW, UNKNOWN, Batch, Graph, Node
 from mpq_plugins.graph.reading import settled
+from mpq_plugins.graph.refusals import Refuses, refuses_nothing
 from mpq_plugins.targets import Target
 from mpq_torch.reader.call import Call
 from mpq_torch.reader.float_calls import FloatCall, float_call
@@ -70,12 +72,14 @@ def read_model(
     keep_float: Iterable[str] = (),
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     target: Target | None = None,
+    *,
+    refusing: bool = False,
 ) -> Reading:
     """Read a model, which is left untouched.
 
     example: the model's arguments, with a batch axis; None where ``input_shapes`` has their shapes for one sample, by
         name. keep_float: names of modules and ops, or patterns of them, to leave in float.
-        target: whose kernels the graph is to fit (``graph.fitted``).
+        target: whose kernels the graph is to fit (``graph.fitted``). refusing: refuse what it cannot compute.
     Raises ModelError where torch.fx cannot trace the model or the example does not go through it, NonFiniteValues, and
     UnsupportedOp, with all names, where an op that has no integer form stands in front of a quantizable weight.
     """
@@ -86,7 +90,9 @@ def read_model(
     takes = len(argument_names(traced.graph))
     if len(example) < takes:
         raise ModelError(f"the model takes {takes} inputs, and the example has {len(example)}")
-    return _Reader(traced.graph, observe(traced.graph, example, traced.values)).read(keep_float, target)
+    return _Reader(traced.graph, observe(traced.graph, example, traced.values)).read(
+        keep_float, target, refused_by(target) if refusing and target is not None else refuses_nothing
+    )
 
 
 def _traced(model: nn.Module, example: Sequence[Any]) -> Traced:
@@ -143,7 +149,7 @@ class _Reader:
         self.calls: dict[str, FloatCall] = {}
         self.computed: list[str] = []
 
-    def read(self, keep_float: Iterable[str], target: Target | None) -> Reading:
+    def read(self, keep_float: Iterable[str], target: Target | None, refuses: Refuses) -> Reading:
         arguments = argument_names(self.traced)
         returned: Any = None
         outputs: list[str] = []
@@ -158,7 +164,9 @@ class _Reader:
                 self._call(node)
             elif node.op == "output":
                 returned = mapped(structure(node.args[0]), lambda leaf: self._returned(leaf, outputs), lambda m: m)
-        graph = settled(Graph(self._reaching(outputs), tuple(outputs), "NCHW"), keep_float, target=target)
+        graph = settled(
+            Graph(self._reaching(outputs), tuple(outputs), "NCHW"), keep_float, target=target, refuses=refuses
+        )
         floats = [graph[name] for name in graph.float_ops]
         calls = {node.name: self._placed(graph, node) for node in floats if _stays_a_call(node, self.calls)}
         computed = tuple(self.computed)

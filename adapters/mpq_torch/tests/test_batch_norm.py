@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mpq_plugins.errors import ModelError, UnsupportedOp
+from mpq_plugins.errors import ModelError
 from mpq_torch.tests.networks import settled
 from mpq_torch.tests.written import graph_of, written
 
@@ -140,7 +140,7 @@ def test_a_batch_norm_without_running_statistics_is_refused_by_name():
         graph_of(model, torch.randn(2, 3, 5, 5))
 
 
-def test_a_batch_norm_over_another_axis_than_the_features_of_its_linear_is_refused():
+def test_a_batch_norm_over_another_axis_than_the_features_of_its_linear_is_a_convolution():
     x = torch.randn(2, 4, 5)
-    with pytest.raises(UnsupportedOp, match="batch norm along axis 1"):
-        graph_of(settled(nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))), x)
+    model = settled(nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)))
+    assert layers_of(folded(model, x)) == ["Linear", "Conv1d", "Linear"]

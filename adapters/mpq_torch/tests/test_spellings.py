@@ -32,6 +32,35 @@ class WithParameter(Between):
         return self.last(self.op(self.first(x), self.bounds))
 
 
+class DropPath(nn.Module):
+    """As timm's, out of training the identity."""
+
+    def __init__(self):
+        super().__init__()
+        self.probability = 0.3
+
+    def forward(self, x):
+        if self.probability == 0.0 or not self.training:
+            return x
+        return x * torch.empty(x.shape[0], 1, 1, 1).bernoulli_(1 - self.probability)
+
+
+def stochastic_depth(input, p, mode, training=True):
+    if p < 0.0 or p > 1.0:
+        raise ValueError(p)
+    return input * torch.empty(len(input), 1, 1, 1).bernoulli_(1 - p) if training else input
+
+
+torch.fx.wrap("stochastic_depth")
+
+
+class StochasticDepth(nn.Module):
+    """As torchvision's, whose function torch.fx does not look into."""
+
+    def forward(self, x):
+        return stochastic_depth(x, 0.3, "row", self.training)
+
+
 class Indexed(nn.Module):
     def __init__(self):
         super().__init__()
@@ -70,6 +99,8 @@ REFUSED = [
     (Indexed(), "max pooling with indices has no integer kernel"),
     (lambda x: torch.add(x, x, alpha=2), "add with alpha other than 1 has no integer kernel"),
     (lambda x: x + 1.0, "add with a constant has no integer kernel"),
+    (lambda x: F.dropout(x, 0.5), "dropout changes its input here, and has no integer kernel"),
+    (lambda x: x.to(torch.float64).float(), "to changes its input here, and has no integer kernel"),
     (lambda x: x.mean(1, keepdim=True) + x, "mean over dimensions 1 has no integer kernel"),
     (lambda x: torch.mean(x, (1, 2, 3), True) + x, r"mean over dimensions \(1, 2, 3\) has no integer kernel"),
     (nn.Softmax(1), "no integer kernel for Softmax"),
@@ -136,7 +167,35 @@ SAME = [
         lambda x: x.mean((2, 3), keepdim=True),
         lambda x: torch.mean(x, (-1, -2), True),
     ),
-    (SIGNALS, nn.AdaptiveAvgPool1d(1), lambda x: F.adaptive_avg_pool1d(x, 1)),
+    (
+        SIGNALS,
+        nn.AdaptiveAvgPool1d(1),
+        lambda x: F.adaptive_avg_pool1d(x, 1),
+        lambda x: x.mean(2, keepdim=True),
+        lambda x: torch.mean(x, [-1], True),
+        lambda x: x.mean(-1).unsqueeze(2),
+    ),
+    (IMAGES, nn.AdaptiveAvgPool2d(3), nn.AvgPool2d(2), lambda x: F.adaptive_avg_pool2d(x, 3)),
+    (IMAGES, nn.AdaptiveAvgPool2d((2, 3)), nn.AvgPool2d((3, 2))),
+    (IMAGES, nn.AdaptiveMaxPool2d((2, 3)), nn.MaxPool2d((3, 2)), lambda x: F.adaptive_max_pool2d(x, (2, 3))),
+    (SIGNALS, nn.AdaptiveMaxPool1d(7), nn.MaxPool1d(4), lambda x: F.adaptive_max_pool1d(x, 7)),
+    (
+        IMAGES,
+        lambda x: F.adaptive_avg_pool2d(x, 1)[:, :, 0, 0][:, :, None, None],
+        lambda x: F.adaptive_avg_pool2d(x, 1).squeeze().unsqueeze(-1).unsqueeze(-1),
+        lambda x: F.avg_pool2d(x, x.shape[2:]).flatten(1).unflatten(1, (4, 1, 1)),
+        lambda x: F.avg_pool2d(x, x.size()[2:]).view_as(x[:, :, :1, :1]),
+        lambda x: nn.Unflatten(1, (4, 1, 1))(x.mean((2, 3))),
+    ),
+    (
+        IMAGES,
+        lambda x: torch.flatten(x, 1).view(x.shape),
+        lambda x: x.view(x.size(0), -1).reshape(x.size()),
+        lambda x: x.reshape(x.shape[0], x.shape[1] * x.shape[2] * x.shape[3]).reshape(-1, *x.shape[1:]),
+        lambda x: x.flatten(start_dim=1).reshape_as(x),
+        lambda x: x.reshape(-1, x.numel() // x.shape[0]).view(x.shape),
+        lambda x: nn.Flatten()(x).unflatten(1, x.shape[1:]),
+    ),
     (
         IMAGES,
         nn.Upsample(scale_factor=2),
@@ -145,7 +204,28 @@ SAME = [
     ),
     (IMAGES, nn.ZeroPad2d((1, 2, 0, 1)), nn.ConstantPad2d((1, 2, 0, 1), 0.0), lambda x: F.pad(x, (1, 2, 0, 1))),
     (IMAGES, lambda x: x[:, :, ::2, ::4], lambda x: x[:, :, 0::2, ::4]),
-    (IMAGES, nn.Identity(), nn.Dropout(0.5), nn.Dropout2d(0.5), lambda x: F.dropout(x, 0.5, training=False)),
+    (
+        IMAGES,
+        nn.Identity(),
+        nn.Dropout(0.5),
+        nn.Dropout2d(0.5),
+        nn.Dropout3d(0.5),
+        nn.AlphaDropout(0.5),
+        nn.FeatureAlphaDropout(0.5),
+        DropPath(),
+        StochasticDepth(),
+        lambda x: F.dropout(x, 0.5, training=False),
+        lambda x: F.dropout3d(x, 0.5, False),
+        lambda x: F.alpha_dropout(x, 0.5),
+        lambda x: torch.dropout(x, 0.5, False),
+        lambda x: x.to(torch.float32).float().detach().clone().contiguous(),
+        lambda x: x[:, :, :, :],
+        lambda x: x[...],
+        lambda x: F.adaptive_avg_pool2d(x, (6, None)),
+        nn.AdaptiveAvgPool2d(6),
+        nn.AdaptiveMaxPool2d((None, 6)),
+    ),
+    (SIGNALS, nn.Dropout1d(0.5), lambda x: F.dropout1d(x, 0.5, False), nn.AdaptiveAvgPool1d(28)),
     (IMAGES, lambda x: x + x, lambda x: torch.add(x, x), lambda x: x.add(x), lambda x: torch.add(input=x, other=x)),
     (IMAGES, lambda x: torch.permute(x, (0, 1, 3, 2)), lambda x: x.transpose(2, 3), lambda x: x.permute(0, 1, 3, 2)),
 ]

@@ -83,12 +83,12 @@ def norm_of(node: Node, modules: Mapping[str, nn.Module]) -> nn.Module | None:
 def read_written(
     model: nn.Module, example: Sequence[Any], keep_float: Iterable[str] = (), target: Target | None = None
 ) -> WrittenModel:
-    """The model written from its graph, to be trained.
+    """The model written from its graph, to be trained. target: as of read_model.
 
     Raises as read_model does, and ModelError for what training would drop: the computation of a functional layer's
     weight, and the statistics that replicas share.
     """
-    reading = read_model(model, example, keep_float, target=target)
+    reading = read_model(model, example, keep_float, target=target, refusing=True)
     if reading.computed:
         raise ModelError(
             f"{', '.join(reading.computed)}: the weight is computed in forward(), and training would go on with the "

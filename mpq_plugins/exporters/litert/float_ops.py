@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from mpq_plugins.errors import UnsupportedOp
 from mpq_plugins.exporters.litert.emission import FLOAT_SUFFIX, Emission
 from mpq_plugins.graph.node import Batch, Node, Operand
@@ -31,7 +33,7 @@ def emit_float(emission: Emission, node: Node) -> int:
         return emission.writer.op(FUNCTIONS[what], inputs, _output(emission, node))
     if what in ALONG_LAST_AXIS and set(arguments) == {"axis"} and isinstance(arguments["axis"], int):
         return _along(emission, node, inputs[0], *ALONG_LAST_AXIS[what], arguments["axis"])
-    given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+    given = ", ".join(f"{key}={_shown(value)}" for key, value in arguments.items())
     raise _refused(node, f"{what}({given})")
 
 
@@ -79,6 +81,10 @@ def _clamped(emission: Emission, node: Node, was: Node, x: int) -> int:
 def _output(emission: Emission, node: Node, suffix: str = "") -> int:
     shape = tuple(size if isinstance(size, Batch) else int(size) for size in node.shape)
     return emission.writer.variable(f"{node.name}{suffix}{FLOAT_SUFFIX}", shape, "float32")
+
+
+def _shown(value: Any) -> str:
+    return f"an array of {np.shape(value)}" if isinstance(value, np.ndarray) else repr(value)
 
 
 def _refused(node: Node, what: str) -> UnsupportedOp:

@@ -52,7 +52,8 @@ def write_litert(
             emission.tensors[node.name] = emission.writer.variable(f"{node.name}/refused", node.shape, "float32")
     if refused:
         names = [name for error in refused for name in error.names]
-        raise UnsupportedOp("; ".join(str(error) for error in refused), names)
+        reasons = {name: str(error) for error in refused for name in error.names}
+        raise UnsupportedOp("; ".join(str(error) for error in refused), names, reasons)
     inputs = [(node.name, emission.tensors[node.name]) for node in graph.arguments]
     return emission.writer.finish(
         inputs,

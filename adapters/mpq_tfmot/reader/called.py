@@ -1,0 +1,115 @@
+"""TensorFlow's functions, called on Keras tensors, that are what layers of Keras are too."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from mpq_plugins.graph.node import Node
+from mpq_plugins.graph.windows import same_padding
+from mpq_tfmot.reader.call import Call
+
+Given = Mapping[str, Any]
+"""The arguments of a call by TensorFlow's names."""
+
+
+def called(call: Call) -> Node | None:
+    """The node of a call of a function; None where no record describes it."""
+    rule = RULES.get(str(call.layer.symbol))
+    if rule is None:
+        return None
+    given = inspect.signature(call.layer.function).bind(*call.node.call_args, **call.node.call_kwargs)
+    given.apply_defaults()
+    plain = {name: value for name, value in given.arguments.items() if name != "name"}
+    return rule(call, plain)
+
+
+def _made(call: Call, op: str, attrs: Mapping[str, Any] | None = None, **fields: Any) -> Node:
+    return Node(call.name, op, call.inputs, call.whole(), attrs=attrs or {}, **fields)
+
+
+def _rank(call: Call) -> int:
+    return len(call.in_shapes[0]) + 1
+
+
+def _concat(call: Call, given: Given) -> Node | None:
+    axis = given["axis"]
+    if not isinstance(axis, int) or len(call.inputs) != len(given["values"]):
+        return None
+    return _made(call, "concat", {"axis": axis % _rank(call)}) if axis % _rank(call) else None
+
+
+def _reshape(call: Call, given: Given) -> Node | None:
+    """Of one tensor: sizes that the model computes are tensors too."""
+    return _made(call, "reshape") if len(call.inputs) == 1 else None
+
+
+def _mean(call: Call, given: Given) -> Node | None:
+    wanted = given["axis"] if isinstance(given["axis"], (list, tuple)) else [given["axis"]]
+    rank = _rank(call)
+    if any(axis is None for axis in wanted) or {int(axis) % rank for axis in wanted} != set(range(1, rank - 1)):
+        return None
+    attrs = {"axes": tuple(range(1, rank - 1)), "keepdims": bool(given["keepdims"])}
+    return _made(call, "global_avg_pool", attrs)
+
+
+def _pad(call: Call, given: Given) -> Node | None:
+    if str(given["mode"]).upper() != "CONSTANT" or given["constant_values"] != 0:
+        return None
+    pads = tuple((int(before), int(after)) for before, after in np.asarray(given["paddings"]))
+    return None if any(pads[0]) else _made(call, "pad", {"pads": pads})
+
+
+def _clip(call: Call, given: Given) -> Node | None:
+    low, high = given["clip_value_min"], given["clip_value_max"]
+    plain = all(isinstance(bound, (int, float)) for bound in (low, high))
+    return _made(call, "clamp", low=0.0, high=float(high)) if plain and low == 0 and len(call.inputs) == 1 else None
+
+
+def _maximum(call: Call, given: Given) -> Node | None:
+    bounds = [value for value in given.values() if isinstance(value, (int, float))]
+    return _made(call, "clamp", low=0.0) if bounds == [0] and len(call.inputs) == 1 else None
+
+
+def _transpose(call: Call, given: Given) -> Node | None:
+    order = given["perm"]
+    if order is None or len(call.inputs) > 1 or int(order[0]) != 0:
+        return None
+    return _made(call, "transpose", {"order": tuple(int(axis) for axis in order)})
+
+
+def _pool(op: str) -> Callable[[Call, Given], Node | None]:
+    def rule(call: Call, given: Given) -> Node | None:
+        if given.get("data_format") not in (None, "NHWC") or not isinstance(given["padding"], str):
+            return None
+        kernel, stride = _pair(given["ksize"]), _pair(given["strides"])
+        sides = ((0, 0), (0, 0))
+        if given["padding"].upper() == "SAME":
+            sides = tuple(same_padding(*each) for each in zip(call.in_shapes[0][:2], kernel, stride, strict=True))  # type: ignore[assignment]
+        attrs = {"kernel": kernel, "stride": stride, "padding": sides}
+        more = {"dilation": (1, 1)} if op == "max_pool" else {"counts_padding": False}
+        return _made(call, op, {**attrs, **more})
+
+    return rule
+
+
+def _pair(sizes: Any) -> tuple[int, int]:
+    listed = [int(size) for size in np.atleast_1d(np.asarray(sizes))]
+    rows, columns = listed[1:3] if len(listed) == 4 else listed * (2 // len(listed))
+    return rows, columns
+
+
+RULES: dict[str, Callable[[Call, Given], Node | None]] = {
+    "concat": _concat,
+    **dict.fromkeys(["reshape", "squeeze", "compat.v1.squeeze", "expand_dims"], _reshape),
+    "math.reduce_mean": _mean,
+    **dict.fromkeys(["pad", "compat.v1.pad"], _pad),
+    "clip_by_value": _clip,
+    "math.maximum": _maximum,
+    **dict.fromkeys(["transpose", "compat.v1.transpose"], _transpose),
+    "nn.max_pool2d": _pool("max_pool"),
+    "nn.avg_pool2d": _pool("avg_pool"),
+}

@@ -1,0 +1,107 @@
+"""Search refuses what cannot be computed: all ops at once, with the list to paste and what it costs."""
+
+import pytest
+import torch
+from torch import nn
+
+import mpq_plugins as mpq
+from integration_tests.reading.converting import converted
+from mpq_torch import fx, pt2e
+
+X = torch.randn(16, 3, 9, 9, generator=torch.Generator().manual_seed(1))
+SEARCHES = {"torch-x86": fx.search, "generic-po2": fx.search, "torch-pt2e": pt2e.search}
+
+
+def refused(model, target, search=fx.search, **options):
+    with pytest.raises(mpq.UnsupportedOp) as caught:
+        search(model, [X], target, weight_bits=8, activation_bits=8, progress=False, **options)
+    return caught.value
+
+
+def three_ops():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3),
+        nn.GELU(),
+        nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect"),
+        nn.LayerNorm([7, 7]),
+        nn.Conv2d(8, 4, 1),
+    ).eval()
+
+
+MACS = 7 * 7 * 8 * 27, 7 * 7 * 8 * 72, 7 * 7 * 4 * 8
+
+
+@pytest.mark.parametrize("target", SEARCHES)
+def test_every_op_is_named_with_the_list_to_paste_and_the_share_of_multiply_accumulates(target):
+    model = three_ops()
+    error = refused(model, target, SEARCHES[target])
+    assert error.names == ("1", "2", "3")
+    share = f"{100 * MACS[1] / sum(MACS):.3g} % of the multiply-accumulates"
+    assert f"keep_float=['1', '2', '3'] to leave them in float arithmetic, and {share}" in str(error)
+    recipe = SEARCHES[target](
+        model, [X], target, weight_bits=8, activation_bits=8, keep_float=error.names, progress=False
+    )
+    assert recipe.float_weights["2"] == 8 * 8 * 9
+
+
+def test_the_pasted_list_makes_the_model_exact():
+    converted(three_ops(), X, ("1", "2", "3"))
+
+
+def test_what_costs_no_products_says_so():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GELU(), nn.Conv2d(8, 4, 1)).eval()
+    assert "and none of the multiply-accumulates with them" in str(refused(model, "torch-x86"))
+
+
+@pytest.mark.parametrize("target", ["litert-po2", "onnxruntime"])
+def test_what_a_runtime_cannot_compute_in_float_either_is_said_at_search(target):
+    error = refused(three_ops(), target)
+    assert set(error.names) == {"1", "2", "3"}
+    assert "The target's runtime has nothing that computes" in str(error)
+    assert "'2'" not in str(error)  # no list to paste has the convolution
+    tail = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1), nn.ReflectionPad2d(1)).eval()
+    assert refused(tail, target).names == ("3",)
+    known = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1), nn.Softmax(1)).eval()
+    fx.search(known, [X], target, weight_bits=8, activation_bits=8, progress=False)
+
+
+def test_what_litert_has_no_integer_form_of_is_said_at_search():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.MaxPool2d(2, dilation=2), nn.Conv2d(8, 4, 1)).eval()
+    error = refused(model, "litert-po2")
+    assert error.names == ("1",)
+    assert "no max pooling with dilation (2, 2)" in str(error)
+    fx.search(model, [X], "torch-x86", weight_bits=8, activation_bits=8, progress=False)
+
+
+def test_ops_that_a_target_lacks_are_named_together_with_those_that_nothing_describes():
+    ops = {op: {"weight": {"bits": [8]}, "activation": {"bits": [8]}} for op in ("input", "conv2d")}
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Hardswish(), nn.Conv2d(8, 8, 1), nn.GELU(), nn.Conv2d(8, 4, 1)).eval()
+    error = refused(model, mpq.Target(name="npu", ops=ops))
+    assert error.names == ("1", "3")
+    assert "1: target 'npu' does not run hardswish" in str(error)
+    assert "keep_float=['1', '3']" in str(error)
+
+
+def test_training_refuses_the_same_at_its_start():
+    with pytest.raises(mpq.UnsupportedOp, match=r"keep_float=\['1', '2', '3'\]"):
+        fx.Search(three_ops(), X, target="torch-x86", weight_bits=8, activation_bits=8)
+
+
+def test_weights_that_stay_float_at_the_end_count_in_every_budget():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3, padding=1, padding_mode="reflect")).eval()
+    floats = 16 * 8 * 9
+    recipe = fx.search(model, [X], "torch-x86", weight_bits=2, activation_bits=8, progress=False)
+    assert recipe.weight_bytes == 8 * 27 * 2 / 8 + 4 * floats
+    assert f"{floats:,} elements of 32 bits (2)" in str(recipe)
+    with pytest.raises(mpq.InfeasibleBudget, match="smallest reachable value is"):
+        fx.search(model, [X], "torch-x86", budget=mpq.Budget(weight_bytes=300), progress=False)
+
+
+def test_a_dilated_transposed_convolution_is_exact():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.ConvTranspose2d(8, 8, 3, 2, dilation=2), nn.ReLU(), nn.Conv2d(8, 4, 1)
+    ).eval()
+    for bits in (8, 3):
+        converted(model, X, bits=bits)

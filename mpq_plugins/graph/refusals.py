@@ -1,0 +1,90 @@
+"""What of a model cannot be quantized, all names at once, with the way out and what it costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping
+
+from mpq_plugins.errors import UnsupportedOp
+from mpq_plugins.graph.node import RAW, Batch, Graph, Node
+from mpq_plugins.graph.ops import op_of
+from mpq_plugins.graph.sites import positions
+from mpq_plugins.targets import Target
+
+Refuses = Callable[[Graph], Mapping[str, str]]
+"""What a target has against a graph whose float parts are settled: by node, why. Of a float node: it is no way out."""
+
+
+def refuses_nothing(graph: Graph) -> Mapping[str, str]:
+    """Where no target is asked."""
+    return {}
+
+
+def without_grid(target: Target, graph: Graph) -> dict[str, str]:
+    """The nodes on grids that the target has no grid for, with the reason."""
+    found: dict[str, str] = {}
+    for node in graph.nodes:
+        if node.op in RAW:
+            continue
+        op = op_of(node)
+        try:
+            if node.weighted:
+                target.weight_candidates(op.target_word)
+            if op.grid != "alias":
+                target.activation_candidates(op.target_word, False)
+        except UnsupportedOp as error:
+            found[node.name] = str(error).partition(";")[0]
+    return found
+
+
+def refusal(
+    graph: Graph, reasons: Mapping[str, str], stuck: Mapping[str, str], kept: Collection[str], followed: Collection[str]
+) -> UnsupportedOp:
+    """The error that names everything.
+
+    reasons: by name, why an op is not computed in integers. stuck: names and reasons of those that keep_float does not
+    help either. kept: the nodes that keep_float of all others would leave in float. followed: those of ``reasons`` that
+    a weight follows.
+    """
+    why = {**stuck, **reasons}
+    order = {node.name: index for index, node in enumerate(graph.nodes)}
+    every = sorted(why, key=lambda name: order.get(name, -1))  # what enters the part on grids is not in the graph yet
+    names = [name for name in every if name not in stuck]
+    listed = "; ".join(f"{name}: {why[name]}" for name in every)
+    sentences = [listed + ("; and a weight follows" if followed else "")]
+    if names:
+        sentences.append(
+            f"Name them in keep_float={names} to leave them in float arithmetic, and {_share(graph, kept)} of the "
+            "multiply-accumulates with them"
+        )
+    both = [name for name in every if name in stuck and name in reasons]  # of the others the reason is that already
+    if both:
+        sentences.append(
+            f"The target's runtime has nothing that computes {', '.join(both)} in float either: put other ops in the "
+            "place, or cut the model there"
+        )
+    return UnsupportedOp(". ".join(sentences), names=every)
+
+
+def multiply_accumulates(graph: Graph, node: Node) -> int:
+    """Those of one sample, of the products of two activations too; of a node without a record by what it holds.
+
+    (attrs "weights": elements, each of which counts at every position of the output, unless a function is known,
+    which multiplies none with another.)
+    """
+    was = node.attrs.get("was", node)
+    if was.weight is not None:
+        return int(was.weight.size) * positions(was, graph[node.inputs[0]], graph.layout)
+    if node.attrs.get("function") == "matmul" and node.inputs:
+        inner = graph[node.inputs[0]].shape[-1:]
+        return math.prod(node.sample_shape) * math.prod(n for n in inner if not isinstance(n, Batch))
+    if "function" in node.attrs:
+        return 0
+    along = node.shape[2:] if graph.layout == "NCHW" and len(node.shape) > 2 else node.shape[1:-1]
+    return int(node.attrs.get("weights", 0)) * math.prod(n for n in along if not isinstance(n, Batch))
+
+
+def _share(graph: Graph, names: Collection[str]) -> str:
+    counts = {node.name: multiply_accumulates(graph, node) for node in graph.nodes}
+    total, float_part = sum(counts.values()), sum(counts[name] for name in names)
+    return f"{100 * float_part / total:.3g} %" if float_part else "none"
