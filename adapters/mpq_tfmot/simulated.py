@@ -8,8 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.simulation import Simulation
-from mpq_tfmot.keras import tf
+from mpq_plugins.recipe import Recipe
+from mpq_tfmot.batches import Batch, as_batches
+from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.reader.fitting import read_quantized
 
 BATCH = 256
 
@@ -40,6 +44,31 @@ class SimulatedModel(Simulation):
     def sites(self, arguments: Any) -> dict[str, Any]:
         """The values of every activation site, as float32 tensors of grid values."""
         return super().sites(as_tensors(arguments))
+
+
+def simulation_of(simulated: Any, recipe: Recipe | None, inputs: Any) -> tuple[Simulation, list[Batch]]:
+    """What a ``verify`` compares with, and the batches of its inputs.
+
+    simulated: what ``simulate`` returned; the model itself, or what ``constrain`` made of it, with its recipe; or a
+    TF-MOT model of ours, which has its recipe. inputs: an array, a list of one for each of the model's inputs, or an
+    iterable of batches. Raises ModelError for anything else.
+    """
+    if not isinstance(simulated, Simulation):
+        if not isinstance(simulated, keras.Model):
+            raise ModelError(
+                "verify needs what simulate returned as its second argument, or the model and, as the fourth, its "
+                "recipe"
+            )
+        if recipe is None:
+            from mpq_tfmot.hardening import harden
+
+            recipe = harden(simulated, freeze=False)
+        reading, quantized = read_quantized(simulated, recipe)
+        simulated = SimulatedModel(quantized, reading.runner)
+    shapes = [node.sample_shape for node in simulated.graph.arguments]
+    arrays = isinstance(inputs, (list, tuple)) and all(isinstance(x, np.ndarray) or tf.is_tensor(x) for x in inputs)
+    whole = len(shapes) > 1 and arrays and len(inputs) == len(shapes)
+    return simulated, as_batches([inputs] if whole else inputs, shapes)
 
 
 def as_tensors(inputs: Any) -> Sequence[Any]:

@@ -35,13 +35,18 @@ class Add(nn.Module):
     """Sum of two activations.
 
     The identity in front keeps its path through convert_fx, which makes a function without a name of the sum.
+    alone: indices of operands of one sample, for all; they lose their first axis. QNNPACK rounds a sum of two shapes
+    otherwise than one of one shape, and so would round by the number of samples.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, alone: tuple[int, ...] = ()) -> None:
         super().__init__()
         self.identity = nn.Identity()
+        self.alone = alone
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        a = torch.flatten(a, 0, 1) if 0 in self.alone else a
+        b = torch.flatten(b, 0, 1) if 1 in self.alone else b
         return torch.add(self.identity(a), b)
 
 

@@ -171,6 +171,26 @@ class Graph:
         """The nodes that read a node's output, each once."""
         return self._readers[name]
 
+    @cached_property
+    def computed(self) -> frozenset[str]:
+        """The nodes that depend on the model's arguments, and so have as many samples as those."""
+        found: set[str] = set()
+        for node in self.nodes:
+            if node.op == ARGUMENT or found.intersection(node.inputs):
+                found.add(node.name)
+        return frozenset(found)
+
+    def alike(self, first: str, second: str) -> bool:
+        """Whether two outputs have one shape, whatever the number of samples.
+
+        A constant has the shape of what depends on arguments where it is of several samples: the model takes as many.
+        """
+        one, other = self[first].shape, self[second].shape
+        if (first in self.computed) == (second in self.computed):
+            return one == other
+        constant = other if first in self.computed else one
+        return one[1:] == other[1:] and constant[:1] not in ((), (Batch(),))
+
     @property
     def arguments(self) -> tuple[Node, ...]:
         """The model's arguments, in their order."""

@@ -145,7 +145,7 @@ class Simulation:
         a, b = (run.to_precision(x, "float64") for x in inputs)
         sources = (self.quantized.grid(node.inputs[0]), self.quantized.grid(node.inputs[1]))
         rounding = self.quantized.rounding(node)
-        if tuple(a.shape) != tuple(b.shape):
+        if not self.graph.alike(*node.inputs):
             rounding = self.quantized.runtime.broadcast_rounding or rounding
         return arithmetic.SUMS[self.quantized.runtime.sums](run, a, b, sources, grid, rounding)
 

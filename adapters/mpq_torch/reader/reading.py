@@ -74,14 +74,14 @@ def read_model(
     """
     traced = trace(model, None if example is None else len(example))
     if example is None:
-        example = _example(traced, input_shapes or {})
+        example = example_of(traced, input_shapes or {})
     takes = len(argument_names(traced))
     if len(example) < takes:
         raise ModelError(f"the model takes {takes} inputs, and the example has {len(example)}")
     return _Reader(traced, observe(traced, example)).read(keep_float)
 
 
-def _example(traced: fx.GraphModule, shapes: Mapping[str, Sequence[int]]) -> list[Any]:
+def example_of(traced: fx.GraphModule, shapes: Mapping[str, Sequence[int]]) -> list[Any]:
     """Zeros of the shapes that a recipe tells; arguments that it says nothing of take their defaults."""
     found: list[Any] = []
     for node in traced.graph.nodes:

@@ -9,11 +9,11 @@ from typing import Any
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, FLOAT, RAW, Graph, Node
+from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, FLOAT, RAW, Batch, Graph, Node
 from mpq_plugins.graph.ops import op_of
 from mpq_torch.reader.modules import layer_of, module_of
 from mpq_torch.reader.reading import Output, Reading
-from mpq_torch.written_modules import RELU_SUFFIX, SAME_GRID_SUFFIX, Clamp, FloatPart
+from mpq_torch.written_modules import RELU_SUFFIX, SAME_GRID_SUFFIX, Add, Clamp, FloatPart
 
 Behind = Callable[[Node], Iterable[tuple[str, nn.Module]]]
 """Modules to put behind a node, in front of the clamp that no kernel has fused, each with its path."""
@@ -110,9 +110,23 @@ class _Writer:
             y = self._layer(node, inputs[0])
         else:
             path, module, *more = module_of(node)
+            if isinstance(module, Add):
+                module.alone = self._without_batch(node)
             self.parts.setdefault(path, module)
             y = self.graph.call_module(path, (*inputs, *more))
         return self._finished(node, y)
+
+    def _without_batch(self, node: Node) -> tuple[int, ...]:
+        """The indices of constants, which are of one sample, among inputs of a batch."""
+        graph = self.reading.graph
+        return tuple(
+            index
+            for index, name in enumerate(node.inputs)
+            if name not in graph.computed
+            and len(graph[name].shape) == len(node.shape) > 1
+            and graph[name].shape[0] == Batch()
+            and node.name in graph.computed
+        )
 
     def _layer(self, node: Node, x: fx.Node) -> fx.Node:
         owner = node.layer or node.name

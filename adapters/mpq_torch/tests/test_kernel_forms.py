@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import mpq_torch
 from integration_tests.torch_fx.recipes import clipping_recipe
 from mpq_plugins import Grid
 from mpq_plugins.graph.quantized import QuantizedGraph
@@ -127,3 +128,31 @@ def test_the_site_that_differs_first_is_named_where_a_layer_in_parts_is_called_a
     converted = fx.quantize(on_grid, recipe, x)
     other = recipe.with_grids(dict.fromkeys(["layer", "layer__call1"], Grid.power_of_two(8, 1)))
     assert fx.verify(converted, fx.simulate(on_grid, other), x).first_differing_site == "layer"
+
+
+class WithConstant(nn.Module):
+    """A sum with a constant of one sample, on either side."""
+
+    def __init__(self, first: bool) -> None:
+        super().__init__()
+        self.layer, self.first = nn.Conv2d(3, 4, 1), first
+        self.constant = nn.Parameter(torch.randn(1, 4, 6, 6))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.layer(x)
+        return self.constant + y if self.first else y + self.constant
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_sum_with_a_constant_is_rounded_alike_whatever_the_number_of_samples(first, engine):
+    torch.manual_seed(0)
+    model, x = WithConstant(first).eval(), torch.randn(9, 3, 6, 6)
+    recipe = clipping_recipe(model, x, f"torch-{engine}", 8, 8)
+    recipe = recipe.with_grids({"add": Grid.power_of_two(8, 3)})  # coarser than its operands, so that ties are many
+    on_grid = fx.constrain(model, recipe, example_inputs=x)
+    converted, simulated = fx.quantize(on_grid, recipe, x), fx.simulate(on_grid, recipe)
+    fx.verify(converted, simulated, [x, x[:1]]).raise_if_different()
+    assert torch.equal(simulated(x)[:1], simulated(x[:1]))
+    program = mpq_torch.integers(on_grid, recipe, x)
+    mpq_torch.verify_integers(program, on_grid, recipe, [x, x[:1]]).raise_if_different()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,6 +50,16 @@ def run_litert(flat: bytes, inputs: Any, kernels: str = XNNPACK, batch_size: int
         runner.invoke()
         parts.append([runner.get_tensor(d["index"]) for d in runner.get_output_details()])
     return [np.concatenate(p) for p in zip(*parts, strict=True)]
+
+
+def read(exported: str | PathLike[str] | bytes) -> bytes:
+    """The bytes of a file, or these themselves. Raises ModelError for a file that cannot be read."""
+    if isinstance(exported, bytes):
+        return exported
+    try:
+        return Path(exported).read_bytes()
+    except OSError as error:
+        raise ModelError(f"{exported} cannot be read: {error.strerror or error}") from None
 
 
 def tensor_names(flat: bytes) -> set[str]:

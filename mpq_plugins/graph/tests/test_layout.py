@@ -6,6 +6,7 @@ import pytest
 from mpq_plugins.graph.layout import laid_out, quantized_in_layout, to_layout
 from mpq_plugins.graph.node import ARGUMENT, FLOAT, INPUT, Batch, Graph, Node
 from mpq_plugins.graph.quantized import QuantizedGraph
+from mpq_plugins.graph.runtimes.litert import XNNPACK
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.grid import Grid
 from mpq_plugins.hardware.litert import litert
@@ -137,7 +138,7 @@ def test_a_transpose_has_the_grid_of_the_site_that_it_moves():
     graph = graph_of(conv(), fc)
     sites = take_sites(graph)
     grids = {site.name: Grid.power_of_two(8, 3) for site in sites.inventory}
-    quantized = QuantizedGraph.of(graph, sites, grids, litert("t", "xnnpack", "half_up", True, (8,)))
+    quantized = QuantizedGraph.of(graph, sites, grids, litert("t", XNNPACK, True, (8,)))
     laid, orders = quantized_in_layout(quantized, "NHWC")
     assert laid.grid_of["conv__axes0123"] == "conv"
     assert orders["conv"].of(np.zeros((2, 4, 8, 6))).shape == (2, 8, 6, 4)
