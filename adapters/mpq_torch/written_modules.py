@@ -6,13 +6,10 @@ by name. torch.ao's tracer traces through them (they are not torch.nn classes); 
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from mpq_plugins.grid import Grid
 
 INPUT_SUFFIX = "__input"
 RELU_SUFFIX = "__relu"
@@ -126,18 +123,6 @@ class Clamp(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.low}, {self.high}"
-
-
-def clamp_on_grid(clamp: Clamp, grid: Grid, images: bool = False) -> Clamp:
-    """The clamp with its bounds moved inwards onto the grid, and to its range.
-
-    >>> clamp_on_grid(Clamp(0.0, 6.0), Grid.power_of_two(2, 4, signed=False))
-    Clamp(0.0, 4.0)
-    """
-    step = grid.steps[0]
-    low = grid.low if clamp.low is None else max(grid.low, math.ceil(clamp.low / step))
-    high = grid.high if clamp.high is None else min(grid.high, math.floor(clamp.high / step))
-    return Clamp(low * step, high * step, images)
 
 
 class GridClamp(Clamp):

@@ -117,7 +117,12 @@ class Node:
     @property
     def rectified(self) -> bool:
         """Whether the node's clamp lets nothing below zero through."""
-        return self.low is not None and self.low >= 0
+        return self.low is not None and self.low >= 0 and not self.below_zero
+
+    @property
+    def below_zero(self) -> bool:
+        """Whether the node's clamp lets nothing but values below zero through."""
+        return self.high is not None and self.high < 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ import mpq_torch
 from integration_tests.torch_fx.recipes import clipping_recipe
 from mpq_plugins import Grid
 from mpq_plugins.graph.quantized import QuantizedGraph
-from mpq_torch import fx
+from mpq_torch import commands, fx
 from mpq_torch.kernel_forms import kernel_layers
 from mpq_torch.padded import PaddedConvolution
 from mpq_torch.reader.fitting import read_quantized
@@ -156,3 +156,28 @@ def test_a_sum_with_a_constant_is_rounded_alike_whatever_the_number_of_samples(f
     assert torch.equal(simulated(x)[:1], simulated(x[:1]))
     program = mpq_torch.integers(on_grid, recipe, x)
     mpq_torch.verify_integers(program, on_grid, recipe, [x, x[:1]]).raise_if_different()
+
+
+class BelowZero(nn.Module):
+    """Nothing but values below zero, of values that are never negative."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.clamp(torch.relu(self.first(x)), max=-0.75))
+
+
+@pytest.mark.parametrize(
+    "target", ["torch-x86", "torch-onednn", "torch-qnnpack", "torch-pt2e", "onnxruntime", "litert-po2"]
+)
+def test_a_clamp_that_ends_below_zero_is_exact_and_near_the_float_model(target):
+    torch.manual_seed(0)
+    model, x = BelowZero().eval(), torch.randn(4, 3, 6, 6)
+    recipe = fx.search(model, x, target, weight_bits=8, activation_bits=8, progress=False)
+    on_grid = fx.constrain(model, recipe, x)
+    commands.verify(on_grid, recipe, [(x,)]).raise_if_different()
+    commands.integers(on_grid, recipe, [(x,)])[1].raise_if_different()
+    with torch.no_grad():
+        assert torch.allclose(fx.simulate(on_grid, recipe)(x), model(x), atol=0.05)
