@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mpq_plugins.errors import ModelError
+from mpq_plugins.errors import ModelError, MPQError
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.recipe import Recipe
 from mpq_tfmot.batches import Batch, as_batches
@@ -55,20 +55,26 @@ def simulation_of(simulated: Any, recipe: Recipe | None, inputs: Any) -> tuple[S
     """
     if not isinstance(simulated, Simulation):
         if not isinstance(simulated, keras.Model):
-            raise ModelError(
-                "verify needs what simulate returned as its second argument, or the model and, as the fourth, its "
-                "recipe"
-            )
-        if recipe is None:
-            from mpq_tfmot.hardening import harden
-
-            recipe = harden(simulated, freeze=False)
+            raise ModelError(_NEEDS)
+        recipe = recipe or _recipe_of(simulated)
         reading, quantized = read_quantized(simulated, recipe)
         simulated = SimulatedModel(quantized, reading.runner)
     shapes = [node.sample_shape for node in simulated.graph.arguments]
     arrays = isinstance(inputs, (list, tuple)) and all(isinstance(x, np.ndarray) or tf.is_tensor(x) for x in inputs)
     whole = len(shapes) > 1 and arrays and len(inputs) == len(shapes)
     return simulated, as_batches([inputs] if whole else inputs, shapes)
+
+
+_NEEDS = "verify needs what simulate returned as its second argument, or the model and, as the fourth, its recipe"
+
+
+def _recipe_of(model: Any) -> Recipe:
+    from mpq_tfmot.hardening import harden  # it trains, and stands above
+
+    try:
+        return harden(model, freeze=False)
+    except MPQError as error:
+        raise ModelError(f"{_NEEDS} ({error})") from error
 
 
 def as_tensors(inputs: Any) -> Sequence[Any]:

@@ -13,6 +13,7 @@ from mpq_plugins import plugins
 from mpq_plugins.budget import Budget
 from mpq_plugins.errors import MPQError, TargetError
 from mpq_plugins.graph.quantized import QuantizedGraph
+from mpq_plugins.graph.runtimes import all_runtimes, contradictions
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.latency_table import LatencyTable
@@ -137,9 +138,10 @@ def constrain(
     reading, quantized = rounded(model, recipe, calibration, example_inputs, nearest, progress)
     target = quantized.target
     own_kernels = target.runtime is None or target.runtime.framework == "torch"
+    engine = DEFAULT_ENGINE if target.runtime is None else target.runtime.engine
     return write_module(
         replace(reading, graph=clamps_on_grids(quantized)),
-        kernel_layers(quantized, _engine(target)) if own_kernels else {},
+        kernel_layers(quantized, engine) if own_kernels else {},
         lambda node: grid_clamps(quantized, node),
         channels_last=True,
     )
@@ -243,6 +245,13 @@ def harden(trained: Search) -> Recipe:
 def _engine(target: Target) -> str:
     """The quantized engine that a target runs on; a target without a runtime is simulated by the default's."""
     if target.runtime is None:
+        other = contradictions(target, all_runtimes()["torch", DEFAULT_ENGINE])
+        if other:
+            listed = ", ".join(f"{op} {rule}" for op, (rule, _) in other.items())
+            raise TargetError(
+                f"target {target.name!r} rounds {listed}, and torch's kernels round half to even; simulate the recipe, "
+                "or run it in integers (mpq_torch.integers)"
+            )
         return DEFAULT_ENGINE
     if target.runtime.framework != "torch":
         raise TargetError(

@@ -137,5 +137,5 @@ def test_without_inputs_nothing_is_verified():
 
 def test_a_graph_that_is_no_simulation_is_refused():
     on_grid, _, simulated, x = simulation()
-    with pytest.raises(ModelError, match=r"verify needs the model that fx\.simulate returned"):
+    with pytest.raises(ModelError, match="verify needs what simulate returned"):
         verify(simulated, on_grid, x)
