@@ -27,7 +27,7 @@ from mpq_plugins.targets import Target
 from mpq_torch.batches import arguments_of, as_batch, as_batches, in_chunks
 from mpq_torch.conversion import convert
 from mpq_torch.engine import DEFAULT_ENGINE
-from mpq_torch.kernel_forms import check_products, clamps_on_grids, grid_clamps, kernel_layers
+from mpq_torch.kernel_forms import check_products, check_sums, clamps_on_grids, grid_clamps, kernel_layers
 from mpq_torch.latency import measure_latency, time_models, time_recipe
 from mpq_torch.qconfig import get_qconfig_mapping
 from mpq_torch.reader.data import read_with_data
@@ -164,6 +164,7 @@ def rounded(
     target = plugins.target(recipe.target)
     quantized = QuantizedGraph.of(reading.graph, sites, recipe, target)
     check_products(quantized)
+    check_sums(quantized)
     if batches is not None:
         chunks, grid_of = in_chunks(batches), sites.grid_of
         graph = compensate(reading.graph, grid_of, recipe, target, reading.runner, chunks, progress, nearest=nearest)

@@ -8,7 +8,7 @@ from torch import nn
 
 import mpq_torch
 from integration_tests.torch_fx.recipes import clipping_recipe
-from mpq_plugins import Grid
+from mpq_plugins import Grid, GridError
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_torch import commands, fx
 from mpq_torch.kernel_forms import kernel_layers
@@ -181,3 +181,32 @@ def test_a_clamp_that_ends_below_zero_is_exact_and_near_the_float_model(target):
     commands.integers(on_grid, recipe, [(x,)])[1].raise_if_different()
     with torch.no_grad():
         assert torch.allclose(fx.simulate(on_grid, recipe)(x), model(x), atol=0.05)
+
+
+class Residual(nn.Module):
+    """A sum of two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.a(x) + self.b(x)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("exponent", [-15, -14, 7, 8])
+def test_a_sum_beyond_what_qnnpack_takes_is_refused_by_site_and_numbers_and_others_are_exact(exponent, engine):
+    torch.manual_seed(0)
+    model, x = Residual().eval(), torch.randn(4, 3, 6, 6)
+    recipe = clipping_recipe(model, x, f"torch-{engine}", 8, 8)
+    recipe = recipe.with_grids(
+        {"a": Grid.power_of_two(8, exponent), **dict.fromkeys(["b", "add"], Grid.power_of_two(8, 0))}
+    )
+    if engine == "qnnpack" and exponent in (-15, 8):
+        numbers = {-15: "3.05176e-05 times .* smaller", 8: "256 times .* larger"}[exponent]
+        with pytest.raises(GridError, match=rf"site 'add': the step of its operand 'a' is {numbers} threshold"):
+            fx.constrain(model, recipe, example_inputs=x)
+        return
+    on_grid = fx.constrain(model, recipe, example_inputs=x)
+    fx.verify(fx.quantize(on_grid, recipe, x), on_grid, x, recipe).raise_if_different()
