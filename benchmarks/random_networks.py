@@ -42,8 +42,9 @@ TORCH = (
     "onnxruntime",
     "litert-po2",
     "litert-po2-reference",
+    "litert-po2-optimized",
 )
-KERAS = ("litert-po2", "litert-po2-reference", "onnxruntime")
+KERAS = ("litert-po2", "litert-po2-reference", "litert-po2-optimized", "onnxruntime")
 SHIFTS = (0, 0, 0, 0, 1, -1, 2, -2)
 INTEGERS = "integers"
 EXACT, REFUSED, WRONG = "exact", "refused", "wrong"

@@ -26,7 +26,7 @@ from benchmarks.torch_networks import MobileNetV2, UNet, settled
 from mpq_plugins import Grid, Recipe
 from mpq_torch import fx, litert
 
-TARGETS = {"xnnpack": "litert-po2", "builtin": "litert-po2-reference"}
+TARGETS = {"xnnpack": "litert-po2", "builtin": "litert-po2-reference", "optimized": "litert-po2-optimized"}
 BITS = tuple(range(2, 9))
 SIZE = (3, 64, 64)
 

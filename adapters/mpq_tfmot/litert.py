@@ -62,7 +62,7 @@ def verify(
     exported: the file, or its bytes. simulated: what ``simulate`` returned for the same model and recipe; the model
     that was exported, with its recipe; or the TF-MOT model that was converted.
     inputs: an array [N, ...], a list of one for each input, or an iterable of batches.
-    kernels: "xnnpack" or "builtin"; by default those of the simulation's target.
+    kernels: "xnnpack", "builtin" (the reference ones) or "optimized"; by default those of the simulation's target.
     Where the model ends in float (softmax), the last tensors of the integer part are compared.
 
     Raises ModelError when the file and the model are not of one another, and PluginError without ai-edge-litert.

@@ -70,7 +70,8 @@ def verify(
 
     exported: the file, or its bytes. simulated: what ``fx.simulate`` returned for the same model and recipe; or the
     model that was exported, with its recipe. inputs: a tensor, or an iterable of batches, as the torch model takes
-    them. kernels: "xnnpack" or "builtin"; by default those of the simulation's target.
+    them.
+    kernels: "xnnpack", "builtin" (the reference ones) or "optimized"; by default those of the simulation's target.
     Where the model ends in float (softmax), the last tensors of the integer part are compared.
 
     Raises ModelError when the file and the model are not of one another, and PluginError without ai-edge-litert.

@@ -17,7 +17,7 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("target", ["litert-po2", "litert-po2-reference"])
+@pytest.mark.parametrize("target", ["litert-po2", "litert-po2-reference", "litert-po2-optimized"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_torch_network_is_exact_at_2_to_8_bits(name, target):
     torch.manual_seed(0)

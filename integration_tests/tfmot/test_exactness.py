@@ -6,7 +6,7 @@ from integration_tests.tfmot.recipes import clipping_recipe
 from mpq_tfmot import litert, simulate, verify
 from mpq_tfmot.tests.networks import NETWORKS, samples
 
-TARGETS = ["litert-po2", "litert-po2-reference"]
+TARGETS = ["litert-po2", "litert-po2-reference", "litert-po2-optimized"]
 
 
 def verified(kind, target, weight_bits, activation_bits, per_channel):
