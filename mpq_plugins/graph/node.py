@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.errors import ModelError
+from mpq_plugins.errors import ModelError, UnsupportedOp
 
 Array = NDArray[np.float64]
 Layout = Literal["NCHW", "NHWC"]
@@ -227,6 +227,17 @@ class Graph:
         """The graph with these nodes in the place of those of the same names."""
         new = {node.name: node for node in changed}
         return self.mapped(lambda node: new.get(node.name, node))
+
+
+def check_batches(graph: Graph) -> None:
+    """Raise UnsupportedOp, with all names, for arguments without a batch axis."""
+    without = [node.name for node in graph.arguments if node.shape and not isinstance(node.shape[0], Batch)]
+    if without:
+        raise UnsupportedOp(
+            f"{', '.join(without)}: an argument that does not grow with the batch has no form here; make it a constant "
+            "of the model, or give it as many samples as the others",
+            without,
+        )
 
 
 def merged(graph: Graph, gone: Node, into: Node) -> Graph:

@@ -10,7 +10,7 @@ import numpy as np
 
 from mpq_plugins.graph import arithmetic
 from mpq_plugins.graph.integer_steps import Movement
-from mpq_plugins.graph.node import CONSTANT, INPUT, RAW, Node
+from mpq_plugins.graph.node import CONSTANT, INPUT, RAW, Node, check_batches
 from mpq_plugins.graph.numpy_runner import NUMPY_RUNNER
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.quantized import QuantizedGraph, clamp_codes
@@ -34,6 +34,7 @@ def program_of(quantized: QuantizedGraph, name: str, framework: str) -> Program:
     of two, and UnsupportedOp, with all names (``names``), for what has no place in a program of integers.
     """
     check_steps(quantized.grids)
+    check_batches(quantized.graph)
     check_lowerable(quantized.graph)
     return _Lowering.of(quantized, name, framework).run()
 

@@ -32,18 +32,25 @@ class Observed:
 def observe(graph: fx.GraphModule, example: Sequence[Any]) -> Observed:
     """Run the graph on the example's samples, repeated to both batch sizes.
 
-    An example whose tensors have no common batch axis is run as it is, and its first axis taken for the batch; so is
-    one of a model that computes with one size of batch only.
+    Where tensors have first axes of several sizes, those of one size are repeated and the others have no batch: of the
+    sizes that the model runs with, the largest. An example of no tensors, and one of which no size will do, is run as
+    it is, and every first axis taken for the batch; so is one of a model that computes with one size of batch only.
     Raises ModelError where the example does not go through the model.
     """
-    samples = {len(t) for t in example if isinstance(t, Tensor) and t.dim()}
-    if len(samples) != 1:
-        run = _run(graph, example)
-        return Observed({n: _plain(v) for n, v in run.items() if isinstance(v, Tensor)}, _others(run))
-    try:
-        first, second = (_run(graph, [_repeated(argument, size) for argument in example]) for size in SIZES)
-    except ModelError as error:
-        return _of_one_batch_size(graph, example, samples.pop(), error)
+    samples = sorted({len(t) for t in example if isinstance(t, Tensor) and t.dim()}, reverse=True)
+    for size in samples:
+        try:
+            return _of_batches_of(graph, example, size)
+        except ModelError as error:
+            if len(samples) == 1:
+                return _of_one_batch_size(graph, example, size, error)
+    run = _run(graph, example)
+    return Observed({n: _plain(v) for n, v in run.items() if isinstance(v, Tensor)}, _others(run))
+
+
+def _of_batches_of(graph: fx.GraphModule, example: Sequence[Any], samples: int) -> Observed:
+    """From running the example with the arguments of so many samples repeated. Raises ModelError where that fails."""
+    first, second = (_run(graph, [_repeated(argument, size, samples) for argument in example]) for size in SIZES)
     shapes = {}
     for node, value in first.items():
         other = second[node]
@@ -72,7 +79,7 @@ def _stopped_at(graph: fx.GraphModule, example: Sequence[Any], samples: int) -> 
     for size in SIZES:
         try:
             with torch.no_grad():
-                recorder.run(*(_repeated(argument, size) for argument in example))
+                recorder.run(*(_repeated(argument, size, samples) for argument in example))
         except Exception as error:
             at = names[recorder.at] if recorder.at is not None else "the model"
             return f"{at} does not run on another batch size than {samples}: {str(error).partition(chr(10))[0]}"
@@ -91,8 +98,8 @@ def _others(run: dict[fx.Node, Any]) -> dict[fx.Node, Any]:
     return {node: value for node, value in run.items() if not isinstance(value, Tensor)}
 
 
-def _repeated(argument: Any, size: int) -> Any:
-    if not isinstance(argument, Tensor) or not argument.dim():
+def _repeated(argument: Any, size: int, samples: int) -> Any:
+    if not isinstance(argument, Tensor) or not argument.dim() or len(argument) != samples:
         return argument
     index = torch.arange(size, device=argument.device) % len(argument)
     return argument[index]

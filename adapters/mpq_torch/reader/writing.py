@@ -117,16 +117,16 @@ class _Writer:
         return self._finished(node, y)
 
     def _without_batch(self, node: Node) -> tuple[int, ...]:
-        """The indices of constants, which are of one sample, among inputs of a batch."""
+        """The indices of inputs of one sample, constants and arguments without a batch, where the others have one."""
         graph = self.reading.graph
-        return tuple(
-            index
-            for index, name in enumerate(node.inputs)
-            if name not in graph.computed
-            and len(graph[name].shape) == len(node.shape) > 1
-            and graph[name].shape[0] == Batch()
-            and node.name in graph.computed
-        )
+
+        def is_alone(name: str) -> bool:
+            shape = graph[name].shape
+            if len(shape) != len(node.shape) or len(shape) < 2 or not isinstance(node.shape[0], Batch):
+                return False
+            return shape[0] == 1 or (shape[0] == Batch() and name not in graph.computed and node.name in graph.computed)
+
+        return tuple(index for index, name in enumerate(node.inputs) if is_alone(name))
 
     def _layer(self, node: Node, x: fx.Node) -> fx.Node:
         owner = node.layer or node.name
