@@ -73,7 +73,7 @@ def rows(
         calibration = None if rounding == "nearest" else task.calibration
         on_grid = mpq_tfmot.constrain(model, recipe, calibration, nearest=rounding == "bias")
         constrained = time.perf_counter() - start
-        flat = mpq_tfmot.to_litert(on_grid, recipe)
+        flat = mpq_tfmot.litert.export(on_grid, recipe)
         simulation = mpq_tfmot.simulate(on_grid, recipe)
         simulated = simulation.predict(task.images, 100)
         converted = run_litert(flat, task.images)[0]

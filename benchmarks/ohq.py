@@ -141,7 +141,7 @@ def litert_case(name: str, data: Path, images: int | None) -> Case:
         return 100.0 * float(np.mean(run_litert(flat, test)[0].argmax(1) == labels))
 
     def deploy(recipe: mpq.Recipe) -> bytes:
-        return mpq_tfmot.to_litert(mpq_tfmot.constrain(task.model, recipe, task.calibration), recipe)
+        return mpq_tfmot.litert.export(mpq_tfmot.constrain(task.model, recipe, task.calibration), recipe)
 
     def simulated(recipe: mpq.Recipe) -> float:
         simulation = mpq_tfmot.simulate(mpq_tfmot.constrain(task.model, recipe, task.calibration), recipe)

@@ -76,7 +76,7 @@ def run(task: Task, data: Path, method: str, options: argparse.Namespace) -> Non
     recipe = mpq_tfmot.harden(model)
     simulated = mpq_tfmot.simulate(model, recipe)
     finetuned = accuracy(task, simulated.predict(task.images))
-    flat = mpq_tfmot.to_litert(model, recipe)
+    flat = mpq_tfmot.litert.export(model, recipe)
     converted = accuracy(task, run_litert(flat, task.images)[0])
     verification = mpq_tfmot.verify(flat, simulated, task.images[:1000])
     print(recipe)

@@ -28,7 +28,7 @@ _HOMES = {
     "to_litert": "api",
     "to_onnx": "onnx",
     "Verification": "litert",
-    "verify": "litert",
+    "verify": "api",
     "verify_integers": "integer_program",
     "verify_onnx": "onnx",
 }

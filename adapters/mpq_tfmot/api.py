@@ -1,7 +1,8 @@
-"""What users call: inventory, search, constrain, simulate, to_litert, verify."""
+"""What users call: inventory, search, constrain, simulate, verify."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,10 +14,13 @@ from mpq_plugins.inventory import Inventory
 from mpq_plugins.latency_table import LatencyTable
 from mpq_plugins.problem import Bits
 from mpq_plugins.recipe import Recipe
+from mpq_plugins.renamed import renamed
 from mpq_plugins.request import Request
 from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.search.sweep import compensate
 from mpq_plugins.targets import Target
+from mpq_plugins.verification import Verification
+from mpq_tfmot import litert
 from mpq_tfmot.batches import as_chunks
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.latency import time_recipe
@@ -84,6 +88,7 @@ def constrain(
     recipe: Recipe,
     calibration: Iterable[Any] | Any | None = None,
     *,
+    example_inputs: Any = None,
     nearest: bool = False,
     progress: bool | None = False,
 ) -> Any:
@@ -91,9 +96,10 @@ def constrain(
 
     calibration: as for ``search``. With it, weights are rounded with compensation and biases
     corrected, layer by layer; without it, both go to the nearest value.
-    nearest: round weights to nearest all the same, and let calibration correct the biases alone.
+    example_inputs: not needed: a Keras model knows its shapes.
+    nearest: round weights to nearest all the same, and let calibration correct the biases alone. progress: show a bar.
     The model itself is left untouched; weights that lie on their grids stay where they are. (Ranges of
-    activations are not clamped here: quantize, simulate and to_litert do it from the recipe.)
+    activations are not clamped here: quantize, simulate and the exports do it from the recipe.)
     Raises RecipeMismatch, with names, where the recipe is of another model.
     """
     reading, sites = read_fitting(model, recipe)
@@ -107,24 +113,29 @@ def constrain(
     return write_model(with_graph(reading, graph))
 
 
-def simulate(model: Any, recipe: Recipe) -> SimulatedModel:
+def simulate(model: Any, recipe: Recipe, *, example_inputs: Any = None) -> SimulatedModel:
     """A function that computes exactly what the recipe's target computes in integers.
 
     model: what ``constrain`` returned, or any model that the recipe fits, whose weights and biases
-    are then rounded to nearest. ``simulation(x)``, ``simulation.predict(x)`` and ``simulation.sites(x)``
-    give float tensors of grid values.
+    are then rounded to nearest. example_inputs: as of ``constrain``. ``simulation(x)``, ``simulation.predict(x)`` and
+    ``simulation.sites(x)`` give float tensors of grid values.
     """
     reading, quantized = read_quantized(model, recipe)
     return SimulatedModel(quantized, reading.runner)
 
 
-def to_litert(model: Any, recipe: Recipe, pack: bool = True) -> bytes:
-    """The model as a LiteRT flatbuffer (.tflite) of integer ops; input and output are float32.
+@renamed(flat="converted")
+def verify(
+    converted: Any, simulated: Any, inputs: Any, recipe: Recipe | None = None, *, kernels: str | None = None
+) -> Verification:
+    """Compare what a converted model returns in LiteRT's interpreter with its simulation, code by code.
 
-    model: as for ``simulate``. pack: store weights of 4 bits and fewer two to a byte where that stays
-    exact. Raises UnsupportedOp, naming the layers, where a part would stay float; a softmax or sigmoid at
-    the end runs in float on the dequantized outputs.
+    converted: what ``litert.export`` returned, or its file. Otherwise as ``litert.verify``.
     """
-    from mpq_tfmot import litert  # it verifies simulations too, and so imports what is above
+    return litert.verify(converted, simulated, inputs, recipe, kernels=kernels)
 
+
+def to_litert(model: Any, recipe: Recipe, pack: bool = True) -> bytes:
+    """The old name of ``mpq_tfmot.litert.export``."""
+    warnings.warn("mpq_tfmot.to_litert is now mpq_tfmot.litert.export", DeprecationWarning, stacklevel=2)
     return litert.export(model, recipe, pack=pack)

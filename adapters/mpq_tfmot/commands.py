@@ -22,14 +22,13 @@ from mpq_plugins.recipe import Recipe
 from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.targets import Target
 from mpq_plugins.verification import Verification
-from mpq_tfmot import api
+from mpq_tfmot import api, litert
 from mpq_tfmot.batches import Batch, as_batches, as_chunks
 from mpq_tfmot.exports import EXPORTS
 from mpq_tfmot.integer_program import integers as lower
 from mpq_tfmot.integer_program import verify_integers
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.layer_noise import site_values
-from mpq_tfmot.litert import verify as compare
 from mpq_tfmot.reader.reading import read_model
 
 __all__ = [
@@ -125,9 +124,7 @@ def verify(on_grid: Any, recipe: Recipe, batches: Sequence[Batch]) -> Verificati
         from mpq_tfmot import onnx
 
         return onnx.verify(onnx.export(on_grid, recipe), api.simulate(on_grid, recipe), list(batches))
-    inputs = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
-    flat, simulated = api.to_litert(on_grid, recipe), api.simulate(on_grid, recipe)
-    return compare(flat, simulated, inputs if len(inputs) > 1 else inputs[0])
+    return litert.verify(litert.export(on_grid, recipe), api.simulate(on_grid, recipe), list(batches))
 
 
 def _update(digest: Any, array: Any) -> None:

@@ -13,9 +13,9 @@ from mpq_plugins.budget import Budget
 from mpq_plugins.demo import AVERAGE_BITS, CALIBRATION_IMAGES, DemoRow, digits
 from mpq_plugins.exporters.litert.running import run_litert
 from mpq_plugins.recipe import Recipe
-from mpq_tfmot.api import constrain, search, simulate, to_litert
+from mpq_tfmot import litert
+from mpq_tfmot.api import constrain, search, simulate
 from mpq_tfmot.keras import keras
-from mpq_tfmot.litert import verify
 
 RUNTIME = "LiteRT (XNNPACK)"
 TARGET = "litert-po2"
@@ -69,10 +69,10 @@ def run(seed: int = 0) -> Iterator[tuple[DemoRow, Recipe]]:
         budget = Budget(average_weight_bits=bits)
         recipe = search(model, calibration, TARGET, budget, activation_bits=8, progress=False)
         on_grid = constrain(model, recipe, calibration)
-        flat = to_litert(on_grid, recipe)
+        flat = litert.export(on_grid, recipe)
         seconds = time.perf_counter() - start
         simulated = simulate(on_grid, recipe)
-        verification = verify(flat, simulated, test_images)
+        verification = litert.verify(flat, simulated, test_images)
         verification.raise_if_different()
         row = DemoRow(
             recipe.average_weight_bits,

@@ -19,6 +19,7 @@ from mpq_plugins.inventory import Inventory
 from mpq_plugins.latency_table import LatencyTable
 from mpq_plugins.problem import Bits
 from mpq_plugins.recipe import Recipe
+from mpq_plugins.renamed import renamed
 from mpq_plugins.request import FLOAT_OPS
 from mpq_plugins.targets import Target
 from mpq_plugins.thresholds import search_threshold
@@ -34,8 +35,9 @@ FOREIGN_BITS = 8
 _TERMS = "_mpq_terms"
 
 
+@renamed(model="trained")
 def harden(
-    model: Any,
+    trained: Any,
     target: str | Target | None = None,
     budget: Budget | None = None,
     latency: LatencyTable | None = None,
@@ -44,6 +46,7 @@ def harden(
 ) -> Recipe:
     """The recipe of a model that quantize_apply made with our configs: every grid where training has brought it.
 
+    trained: the model.
     target, budget, latency: by default those of the SearchCallback that trained it, else litert-po2 and no budget.
     Where the method's own choice of bits is over the budget, the cheapest change by its preferences is made.
     freeze: keep the model at these grids from here on, so that ``fit`` trains the network alone; False leaves it.
@@ -54,10 +57,10 @@ def harden(
     Raises ModelError where a layer has no quantizer of ours, InfeasibleBudget, and MPQError where a search
     has not begun or a threshold is still unknown because the model has never been trained.
     """
-    terms = getattr(model, _TERMS, {})
+    terms = getattr(trained, _TERMS, {})
     target = target or terms.get("target", TARGET)
     budget, latency = budget or terms.get("budget"), latency or terms.get("latency")
-    hosted = hosted_model(model)
+    hosted = hosted_model(trained)
     _check_complete(hosted)
     meta = {"framework": f"tensorflow {tf.__version__}, tf_keras {keras.__version__}"}
     if hosted.graph.float_ops:
@@ -83,7 +86,7 @@ def harden(
     folded = _refolded(hosted, grids)
     recipe = _with_headroom(hosted, plan.recipe(folded, reasons, meta))
     if freeze:
-        object.__setattr__(model, _TERMS, {**terms, "recipe": recipe})
+        object.__setattr__(trained, _TERMS, {**terms, "recipe": recipe})
         freeze_at(hosted, {name: recipe[name] if folded[name] == own else own for name, own in grids.items()})
     return recipe
 

@@ -60,7 +60,7 @@ def measure_latency(
 def time_models(
     flats: Mapping[str, bytes], kernels: str = XNNPACK, batch: int = 1, rounds: int = ROUNDS
 ) -> dict[str, Timing]:
-    """End to end: seconds of a call of each LiteRT model (``to_litert``), in interleaved rounds."""
+    """End to end: seconds of a call of each LiteRT model (``litert.export``), in interleaved rounds."""
     calls = {}
     for name, flat in flats.items():
         runner = interpreter(flat, kernels)
@@ -76,8 +76,8 @@ def time_models(
 
 def time_recipe(model: Any, recipe: Recipe, rounds: int = ROUNDS) -> Timing:
     """End to end: seconds of one sample of the model, converted by the recipe."""
-    from mpq_tfmot.api import to_litert
+    from mpq_tfmot import litert
 
     runtime = plugins.target(recipe.target).runtime
     kernels = runtime.engine if runtime is not None else XNNPACK
-    return time_models({"model": to_litert(model, recipe)}, kernels, rounds=rounds)["model"]
+    return time_models({"model": litert.export(model, recipe)}, kernels, rounds=rounds)["model"]

@@ -5,16 +5,16 @@ from __future__ import annotations
 from os import PathLike
 from typing import Any
 
-from mpq_plugins.errors import ModelError
+import numpy as np
+
 from mpq_plugins.exporters.litert import exporting
 from mpq_plugins.exporters.litert.sizes import LitertSizes, sizes
 from mpq_plugins.exporters.litert.verification import compare
-from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.recipe import Recipe
+from mpq_plugins.renamed import renamed
 from mpq_plugins.verification import Verification
-from mpq_tfmot.batches import as_arrays
-from mpq_tfmot.keras import keras
 from mpq_tfmot.reader.fitting import read_quantized
+from mpq_tfmot.simulated import simulation_of
 
 __all__ = ["LitertSizes", "Verification", "export", "sizes", "verify"]
 
@@ -48,31 +48,24 @@ def export(
     return exporting.exported(quantized, path, pack, keep_layout, names)
 
 
+@renamed(flat="exported")
 def verify(
-    flat: bytes, simulated: Any, inputs: Any, recipe: Recipe | None = None, *, kernels: str | None = None
+    exported: str | PathLike[str] | bytes,
+    simulated: Any,
+    inputs: Any,
+    recipe: Recipe | None = None,
+    *,
+    kernels: str | None = None,
 ) -> Verification:
     """Run an exported model in LiteRT's interpreter and compare it with its simulation, code by code.
 
-    flat: what ``export`` returned. simulated: the model that was exported, with its recipe; what ``simulate`` returned;
-    the TF-MOT model that was converted; or a Simulation of the core. inputs: an array [N, ...], a list of one for each
-    input, or an iterable of batches.
-    kernels: "xnnpack" or "builtin"; by default those of the simulation's target.
+    exported: the file, or its bytes. simulated: what ``simulate`` returned for the same model and recipe; the model
+    that was exported, with its recipe; or the TF-MOT model that was converted.
+    inputs: an array [N, ...], a list of one for each input, or an iterable of batches.
+    kernels: "xnnpack", "builtin" (the reference ones) or "optimized"; by default those of the simulation's target.
     Where the model ends in float (softmax), the last tensors of the integer part are compared.
 
     Raises ModelError when the file and the model are not of one another, and PluginError without ai-edge-litert.
     """
-    simulation = _simulation(simulated, recipe)
-    return compare(flat, simulation, as_arrays(inputs, simulation.graph.arguments), kernels)
-
-
-def _simulation(simulated: Any, recipe: Recipe | None) -> Simulation:
-    if isinstance(simulated, Simulation):
-        return simulated
-    if isinstance(simulated, keras.Model):
-        if recipe is None:
-            from mpq_tfmot.hardening import harden
-
-            recipe = harden(simulated, freeze=False)
-        reading, quantized = read_quantized(simulated, recipe)
-        return Simulation(quantized, reading.runner)
-    raise ModelError("verify needs what mpq_tfmot.simulate returned, or a quantized model, as its second argument")
+    simulation, batches = simulation_of(simulated, recipe, inputs)
+    return compare(exported, simulation, [np.concatenate(parts) for parts in zip(*batches, strict=True)], kernels)

@@ -16,12 +16,14 @@ from mpq_plugins.exporters.onnx import exporting
 from mpq_plugins.exporters.onnx.comparing import compare
 from mpq_plugins.exporters.onnx.comparing import simulated as of_batch
 from mpq_plugins.exporters.onnx.opsets import OLDEST_OPSET, check_opset
+from mpq_plugins.exporters.onnx.sizes import NEEDS_EXAMPLE
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.recipe import Recipe
+from mpq_plugins.renamed import renamed
 from mpq_plugins.verification import Verification
 from mpq_tfmot.batches import as_batches, in_chunks
 from mpq_tfmot.reader.fitting import read_quantized
-from mpq_tfmot.simulated import BATCH, as_tensors
+from mpq_tfmot.simulated import BATCH, as_tensors, simulation_of
 
 __all__ = ["export", "verify"]
 
@@ -58,17 +60,24 @@ def export(
     batch = None
     if not dynamic_batch:
         if example_inputs is None:
-            raise ModelError("dynamic_batch=False fixes the batch at that of the example: pass example_inputs")
+            raise ModelError(NEEDS_EXAMPLE)
         batch = len(as_batches([example_inputs], reading.graph.arguments)[0][0])
     return exporting.export(quantized, path, opset=opset, pack=pack, symmetric=symmetric, batch=batch)
 
 
+@renamed(model="exported")
 def verify(
-    model: str | PathLike[str] | bytes, simulated: Simulation, inputs: Any, *, optimized: bool = True
+    exported: str | PathLike[str] | bytes,
+    simulated: Any,
+    inputs: Any,
+    recipe: Recipe | None = None,
+    *,
+    optimized: bool = True,
 ) -> Verification:
     """Run an exported model in onnxruntime, on the CPU, and compare it with its simulation, element by element.
 
-    model: the file, or its bytes. simulated: what ``simulate`` returned for the same model and recipe.
+    exported: the file, or its bytes. simulated: what ``simulate`` returned for the same model and recipe; or the
+    model that was exported, with its recipe.
     inputs: an array, or an iterable of batches. optimized: with all graph optimizations of onnxruntime, or none.
     Where the model ends in float (softmax), the last tensors of the integer part are compared with the simulation,
     and the outputs, bit for bit, with what onnxruntime makes of the simulated ones.
@@ -76,11 +85,9 @@ def verify(
     Raises ModelError when one of the two is not what export and simulate return, and PluginError where
     onnx or onnxruntime is not installed.
     """
-    if not isinstance(simulated, Simulation):
-        raise ModelError("verify needs what mpq_tfmot.simulate returned as its second argument")
-    batches = as_batches(inputs, simulated.graph.arguments)
+    simulation, batches = simulation_of(simulated, recipe, inputs)
     chunks = in_chunks(batches, BATCH)
-    return compare(model, (of_batch(simulated, as_tensors(batch), batch) for batch in chunks), optimized)
+    return compare(exported, (of_batch(simulation, as_tensors(batch), batch) for batch in chunks), optimized)
 
 
 def to_onnx(

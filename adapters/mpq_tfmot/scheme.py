@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import tensorflow_model_optimization as tfmot
@@ -18,6 +18,7 @@ from mpq_plugins.recipe import Recipe
 from mpq_plugins.targets import Target
 from mpq_plugins.training.method import TrainingMethod
 from mpq_plugins.training.plan import TrainingPlan, trainable
+from mpq_tfmot.api import constrain
 from mpq_tfmot.hardening import TARGET
 from mpq_tfmot.hosted import check_called_once
 from mpq_tfmot.keras import keras
@@ -192,12 +193,17 @@ def quantize_scope(*objects: dict[str, Any]) -> Any:
     return tfmot.quantization.keras.quantize_scope(own, *objects)
 
 
-def quantize(model: Any, recipe: Recipe) -> Any:
+def quantize(
+    model: Any, recipe: Recipe, example_inputs: Any = None, calibration: Iterable[Any] | Any | None = None
+) -> Any:
     """A TF-MOT model on the grids of a recipe: quantize_annotate_model and quantize_apply in one call.
 
-    model: what ``constrain`` returned, or any model that the recipe fits. It trains with straight-through
-    gradients, and converts with LiteRT's own converter too. Raises RecipeMismatch with names.
+    model: what ``constrain`` returned, or any model that the recipe fits. example_inputs, calibration: as of
+    ``constrain``. It trains with straight-through gradients, and converts with LiteRT's own converter too.
+    Raises RecipeMismatch with names.
     """
+    if calibration is not None:
+        model = constrain(model, recipe, calibration)
     reading, _ = read_fitting(model, recipe)
     flat = write_model(reading, model.name)
     with quantize_scope():

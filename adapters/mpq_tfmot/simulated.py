@@ -8,8 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from mpq_plugins.errors import ModelError, MPQError
 from mpq_plugins.graph.simulation import Simulation
-from mpq_tfmot.keras import tf
+from mpq_plugins.recipe import Recipe
+from mpq_tfmot.batches import Batch, as_batches
+from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.reader.fitting import read_quantized
 
 BATCH = 256
 
@@ -47,6 +51,37 @@ class SimulatedModel(Simulation):
         if not isinstance(inputs, Mapping):
             return inputs
         return [inputs[node.name] for node in self.graph.arguments]
+
+
+def simulation_of(simulated: Any, recipe: Recipe | None, inputs: Any) -> tuple[Simulation, list[Batch]]:
+    """What a ``verify`` compares with, and the batches of its inputs.
+
+    simulated: what ``simulate`` returned; the model itself, or what ``constrain`` made of it, with its recipe; or a
+    TF-MOT model of ours, which has its recipe. inputs: an array, a list of one for each of the model's inputs, or an
+    iterable of batches. Raises ModelError for anything else.
+    """
+    if not isinstance(simulated, Simulation):
+        if not isinstance(simulated, keras.Model):
+            raise ModelError(_NEEDS)
+        recipe = recipe or _recipe_of(simulated)
+        reading, quantized = read_quantized(simulated, recipe)
+        simulated = SimulatedModel(quantized, reading.runner)
+    taken = simulated.graph.arguments
+    arrays = isinstance(inputs, (list, tuple)) and all(isinstance(x, np.ndarray) or tf.is_tensor(x) for x in inputs)
+    whole = len(taken) > 1 and arrays and len(inputs) == len(taken)
+    return simulated, as_batches([inputs] if whole else inputs, taken)
+
+
+_NEEDS = "verify needs what simulate returned as its second argument, or the model and, as the fourth, its recipe"
+
+
+def _recipe_of(model: Any) -> Recipe:
+    from mpq_tfmot.hardening import harden  # it trains, and stands above
+
+    try:
+        return harden(model, freeze=False)
+    except MPQError as error:
+        raise ModelError(f"{_NEEDS} ({error})") from error
 
 
 def as_tensors(inputs: Any) -> Sequence[Any]:

@@ -6,8 +6,10 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from torch import fx, nn
+import torch
+from torch import Tensor, fx, nn
 
+from mpq_plugins import plugins
 from mpq_plugins.errors import NothingQuantized
 from mpq_plugins.recipe import Recipe
 from mpq_torch.engine import ENGINE_ATTRIBUTE, CheckEngine, quantized_engine
@@ -29,9 +31,30 @@ def convert(on_grid: nn.Module, recipe: Recipe, example_inputs: Sequence[Any], e
         prepared = verbs.prepare_fx(on_grid, get_qconfig_mapping(recipe), tuple(example_inputs))
         converted = verbs.convert_fx(prepared)
     check_converted(converted, recipe)
+    if plugins.target(recipe.target).runtime is None:
+        enter_plainly(converted)
     setattr(converted, ENGINE_ATTRIBUTE, engine)
     converted.register_forward_pre_hook(CheckEngine(engine))
     return converted
+
+
+def enter_plainly(converted: fx.GraphModule) -> None:
+    """Let float tensors enter on the nearest code, as hardware without a runtime has it.
+
+    torch adds the zero point first, in float32: a value just below a tie then becomes the tie.
+    """
+    for node in list(converted.graph.nodes):
+        if node.target is torch.quantize_per_tensor:
+            with converted.graph.inserting_before(node):
+                node.replace_input_with(
+                    node.args[0], converted.graph.call_function(nearest, (node.args[0], node.args[1]))
+                )
+    converted.recompile()
+
+
+def nearest(x: Tensor, step: Tensor) -> Tensor:
+    """The nearest multiples of a step, half to even."""
+    return torch.round(x / step) * step
 
 
 def check_converted(converted: nn.Module, recipe: Recipe) -> None:

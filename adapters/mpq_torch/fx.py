@@ -1,8 +1,8 @@
-"""The torch.ao FX adapter: search, constrain, simulate, quantize, verify."""
+"""The torch.ao FX adapter: search, constrain, simulate, quantize, verify, harden."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +11,9 @@ from torch import fx, nn
 
 from mpq_plugins import plugins
 from mpq_plugins.budget import Budget
-from mpq_plugins.errors import TargetError
+from mpq_plugins.errors import MPQError, TargetError
 from mpq_plugins.graph.quantized import QuantizedGraph
+from mpq_plugins.graph.runtimes import all_runtimes, contradictions
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.latency_table import LatencyTable
@@ -26,25 +27,26 @@ from mpq_plugins.targets import Target
 from mpq_torch.batches import arguments_of, as_batch, as_batches, in_chunks
 from mpq_torch.conversion import convert
 from mpq_torch.engine import DEFAULT_ENGINE
-from mpq_torch.kernel_forms import check_products, clamps_on_grids, grid_clamps, kernel_layers
+from mpq_torch.kernel_forms import check_layers, check_products, check_sums, clamps_on_grids, grid_clamps, kernel_layers
 from mpq_torch.latency import measure_latency, time_models, time_recipe
 from mpq_torch.qconfig import get_qconfig_mapping
 from mpq_torch.reader.data import read_with_data
-from mpq_torch.reader.fitting import read_fitting, read_quantized
-from mpq_torch.reader.reading import Reading, read_model
+from mpq_torch.reader.fitting import input_shapes, read_fitting, read_quantized
+from mpq_torch.reader.reading import Reading, example_of, read_model
 from mpq_torch.reader.writing import write_module
 from mpq_torch.sensitivities import sensitivity
-from mpq_torch.simulated_model import SimulatedModel
+from mpq_torch.simulated_model import SimulatedModel, simulation_of
 from mpq_torch.surroundings import undisturbed
 from mpq_torch.synthetic import synthetic_inputs
 from mpq_torch.training.search import Search
-from mpq_torch.verification import Verification, verify
+from mpq_torch.verification import Verification, compare, first_difference
 
 __all__ = [
     "Search",
     "Verification",
     "constrain",
     "get_qconfig_mapping",
+    "harden",
     "inventory",
     "measure_latency",
     "quantize",
@@ -107,6 +109,9 @@ def search(
     reading, batches = read_with_data(model, calibration, keep_float, request.target)
     sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, batches[0]))
     request.check(sites.inventory)
+    runtime = request.target.runtime
+    if runtime is not None and runtime.framework == "torch":
+        check_layers(reading.graph, runtime.engine)
     measured = Measurements(reading.graph, sites, reading.runner, in_chunks(batches), progress)
     if budget is not None:
         measured.check_gradients()
@@ -123,29 +128,41 @@ def constrain(
     calibration: Iterable[Any] | torch.Tensor | None = None,
     *,
     example_inputs: Any = None,
+    nearest: bool = False,
+    progress: bool | None = False,
 ) -> fx.GraphModule:
     """The float model on its grids: batch norms folded, weights and biases on theirs, ranges clamped.
 
     calibration: as for ``search``. With it, weights are rounded with compensation and biases
     corrected, layer by layer; without it, both go to the nearest value.
-    example_inputs: needed where neither calibration nor the recipe tells the shapes of all arguments, or the model
-    takes one batch size only.
+    example_inputs: a tensor, or a tuple of the model's arguments; needed where neither calibration nor the recipe
+    tells the shapes of all arguments, or the model takes one batch size only.
+    nearest: round weights to nearest all the same, and let calibration correct the biases alone.
+    progress: show a bar.
     The model itself is left untouched; weights that lie on their grids stay where they are.
     Raises RecipeMismatch, with names, where the recipe is of another model.
     """
-    reading, quantized = rounded(model, recipe, calibration, example_inputs)
+    reading, quantized = rounded(model, recipe, calibration, example_inputs, nearest, progress)
     target = quantized.target
     own_kernels = target.runtime is None or target.runtime.framework == "torch"
+    engine = DEFAULT_ENGINE if target.runtime is None else target.runtime.engine
+    if own_kernels:
+        check_layers(reading.graph, engine)
     return write_module(
         replace(reading, graph=clamps_on_grids(quantized)),
-        kernel_layers(quantized, _engine(target)) if own_kernels else {},
+        kernel_layers(quantized, engine) if own_kernels else {},
         lambda node: grid_clamps(quantized, node),
         channels_last=True,
     )
 
 
 def rounded(
-    model: nn.Module, recipe: Recipe, calibration: Iterable[Any] | torch.Tensor | None, example_inputs: Any
+    model: nn.Module,
+    recipe: Recipe,
+    calibration: Iterable[Any] | torch.Tensor | None,
+    example_inputs: Any,
+    nearest: bool,
+    progress: bool | None,
 ) -> tuple[Reading, QuantizedGraph]:
     """What every runtime's constrained model starts from: weights and biases on their grids.
 
@@ -156,8 +173,10 @@ def rounded(
     target = plugins.target(recipe.target)
     quantized = QuantizedGraph.of(reading.graph, sites, recipe, target)
     check_products(quantized)
+    check_sums(quantized)
     if batches is not None:
-        graph = compensate(reading.graph, sites.grid_of, recipe, target, reading.runner, in_chunks(batches), False)
+        chunks, grid_of = in_chunks(batches), sites.grid_of
+        graph = compensate(reading.graph, grid_of, recipe, target, reading.runner, chunks, progress, nearest=nearest)
         quantized = QuantizedGraph(graph, recipe, sites.grid_of, target)
     return reading, quantized
 
@@ -180,22 +199,69 @@ def simulate(model: nn.Module, recipe: Recipe, *, example_inputs: Any = None) ->
 def quantize(
     model: nn.Module,
     recipe: Recipe,
-    example_inputs: Any,
+    example_inputs: Any = None,
     calibration: Iterable[Any] | torch.Tensor | None = None,
 ) -> fx.GraphModule:
     """The model on torch's int8 kernels: constrain, prepare_fx, convert_fx in one call.
 
+    example_inputs, calibration: as of ``constrain``.
     Set ``torch.backends.quantized.engine`` to the engine of the recipe's target to run it.
     Raises NothingQuantized when a part that the recipe quantizes came out float.
     """
     engine = _engine(plugins.target(recipe.target))
-    on_grid = constrain(model, recipe, calibration, example_inputs=example_inputs)
-    return convert(on_grid, recipe, as_batch(example_inputs, arguments_of(on_grid)), engine)
+    on_grid, example = constrained(constrain, model, recipe, example_inputs, calibration)
+    return convert(on_grid, recipe, example, engine)
+
+
+def constrained(
+    verb: Callable[..., fx.GraphModule],
+    model: nn.Module,
+    recipe: Recipe,
+    example_inputs: Any,
+    calibration: Iterable[Any] | torch.Tensor | None,
+) -> tuple[fx.GraphModule, tuple[Any, ...]]:
+    """The model on its grids, and an example of its arguments: the one given, of the calibration, or of the recipe.
+
+    verb: the ``constrain`` of an adapter; other arguments as of ``quantize``.
+    """
+    batches = None if calibration is None else as_batches(calibration, arguments_of(model))
+    on_grid = verb(model, recipe, batches, example_inputs=example_inputs)
+    if example_inputs is not None:
+        return on_grid, as_batch(example_inputs, arguments_of(on_grid))
+    return on_grid, tuple(example_of(on_grid, input_shapes(recipe))) if batches is None else batches[0]
+
+
+def verify(converted: nn.Module, simulated: nn.Module, inputs: Any, recipe: Recipe | None = None) -> Verification:
+    """Compare what a converted int8 model returns with its simulation, element by element.
+
+    converted: what ``quantize`` or convert_fx returned; it runs on the engine that it was converted for.
+    simulated: what ``simulate`` returned; or the model itself, or what ``constrain`` made of it, with its recipe.
+    inputs: a tensor, or an iterable of batches.
+    Raises ModelError when one of the two is neither.
+    """
+    return compare(converted, *simulation_of(simulated, recipe, inputs), first_difference)
+
+
+def harden(trained: Search) -> Recipe:
+    """The recipe of a search, every grid where training has brought it; the model trains at these grids from here on.
+
+    Called again it returns the same recipe. Raises MPQError before any step, and for anything but a Search.
+    """
+    if not isinstance(trained, Search):
+        raise MPQError(f"harden needs the fx.Search whose model was trained, got {type(trained).__name__}")
+    return trained.harden()
 
 
 def _engine(target: Target) -> str:
     """The quantized engine that a target runs on; a target without a runtime is simulated by the default's."""
     if target.runtime is None:
+        other = contradictions(target, all_runtimes()["torch", DEFAULT_ENGINE])
+        if other:
+            listed = ", ".join(f"{op} {rule}" for op, (rule, _) in other.items())
+            raise TargetError(
+                f"target {target.name!r} rounds {listed}, and torch's kernels round half to even; simulate the recipe, "
+                "or run it in integers (mpq_torch.integers)"
+            )
         return DEFAULT_ENGINE
     if target.runtime.framework != "torch":
         raise TargetError(

@@ -11,17 +11,16 @@ from os import PathLike
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from mpq_plugins.errors import ModelError
 from mpq_plugins.exporters.litert import exporting
 from mpq_plugins.exporters.litert.verification import compare
-from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.recipe import Recipe
+from mpq_plugins.renamed import renamed
 from mpq_plugins.verification import Verification
-from mpq_torch.batches import as_batches
 from mpq_torch.reader.fitting import read_quantized
 from mpq_torch.reader.reading import Reading
+from mpq_torch.simulated_model import simulation_of
 
 __all__ = ["export", "verify"]
 
@@ -58,29 +57,28 @@ def export(
     return exporting.exported(quantized, path, pack, keep_layout, _output_names(reading))
 
 
-def verify(flat: bytes, simulated: Simulation | nn.Module, inputs: Any, recipe: Recipe | None = None) -> Verification:
+@renamed(flat="exported")
+def verify(
+    exported: str | PathLike[str] | bytes,
+    simulated: nn.Module,
+    inputs: Any,
+    recipe: Recipe | None = None,
+    *,
+    kernels: str | None = None,
+) -> Verification:
     """Run an exported model in LiteRT's interpreter and compare it with its simulation, code by code.
 
-    flat: what ``export`` returned. simulated: the model that was exported, with its recipe; or a Simulation of the
-    core. inputs: a tensor, or an iterable of batches, as the torch model takes them.
+    exported: the file, or its bytes. simulated: what ``fx.simulate`` returned for the same model and recipe; or the
+    model that was exported, with its recipe. inputs: a tensor, or an iterable of batches, as the torch model takes
+    them.
+    kernels: "xnnpack", "builtin" (the reference ones) or "optimized"; by default those of the simulation's target.
     Where the model ends in float (softmax), the last tensors of the integer part are compared.
 
     Raises ModelError when the file and the model are not of one another, and PluginError without ai-edge-litert.
     """
-    if not isinstance(simulated, Simulation):
-        if not isinstance(simulated, nn.Module) or recipe is None:
-            raise ModelError("verify needs the model that was exported and its recipe: verify(flat, model, x, recipe)")
-        reading, quantized = read_quantized(simulated, recipe, _first(inputs))
-        simulated = Simulation(quantized, reading.runner)
-    batches = as_batches(inputs, len(simulated.graph.arguments))
+    model, batches = simulation_of(simulated, recipe, inputs)
     arrays = [torch.cat(parts).detach().cpu().numpy() for parts in zip(*batches, strict=True)]
-    return compare(flat, simulated, arrays)
-
-
-def _first(inputs: Any) -> tuple[Any, ...] | None:
-    if isinstance(inputs, Tensor):
-        return (inputs,)
-    return None
+    return compare(exported, model.simulation, arrays, kernels)
 
 
 def _arguments(example: Any) -> tuple[Any, ...]:

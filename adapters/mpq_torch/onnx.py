@@ -21,12 +21,13 @@ from mpq_plugins.exporters.onnx import exporting
 from mpq_plugins.exporters.onnx.comparing import Simulated, compare
 from mpq_plugins.exporters.onnx.comparing import simulated as of_batch
 from mpq_plugins.exporters.onnx.opsets import OLDEST_OPSET, check_opset
-from mpq_plugins.exporters.onnx.sizes import FIXED
+from mpq_plugins.exporters.onnx.sizes import FIXED, NEEDS_EXAMPLE
 from mpq_plugins.recipe import Recipe
+from mpq_plugins.renamed import renamed
 from mpq_plugins.verification import Verification
-from mpq_torch.batches import arguments_of, as_batch, as_batches
+from mpq_torch.batches import as_batch
 from mpq_torch.reader.fitting import read_quantized
-from mpq_torch.simulated_model import SimulatedModel
+from mpq_torch.simulated_model import SimulatedModel, simulation_of
 
 __all__ = ["export", "verify"]
 
@@ -34,7 +35,7 @@ __all__ = ["export", "verify"]
 def export(
     model: nn.Module,
     recipe: Recipe,
-    example_inputs: Any,
+    example_inputs: Any = None,
     path: str | PathLike[str] | None = None,
     *,
     opset: int = OLDEST_OPSET,
@@ -46,7 +47,7 @@ def export(
 
     model: what ``fx.constrain`` returned, or any model that the recipe fits, whose weights and biases
         are then rounded to nearest. Inputs and outputs are float32; the inputs have the names of the model's arguments.
-    example_inputs: a tensor, or a tuple of the model's arguments, for the shapes.
+    example_inputs: a tensor, or a tuple of the model's arguments, for the shapes; None takes those of the recipe.
     path: where to write the file; None writes none.
     opset: 21 or later; int2 weights from 25 on, which onnxruntime reads up to 26.
     pack: store weights of 4 bits and fewer two (int2: four) to a byte.
@@ -65,11 +66,13 @@ def export(
     """
     check_opset(opset)
     exporting.check_recipe(recipe, plugins.target(recipe.target))
-    example = _example(model, example_inputs)
+    example = None if example_inputs is None else _example(model, example_inputs)
     reading, quantized = read_quantized(model, recipe, example)
     if dynamic_batch and reading.one_batch_size:
         raise ModelError(f"{reading.one_batch_size}; {FIXED}")
-    batch = None if dynamic_batch else next((len(t) for t in example if t.dim()), 1)
+    if not dynamic_batch and example is None:
+        raise ModelError(NEEDS_EXAMPLE)
+    batch = None if dynamic_batch else next((len(t) for t in example or () if t.dim()), 1)
     return exporting.export(quantized, path, opset=opset, pack=pack, symmetric=symmetric, batch=batch)
 
 
@@ -84,12 +87,19 @@ def _example(model: nn.Module, example_inputs: Any) -> tuple[Tensor, ...]:
     return example
 
 
+@renamed(model="exported")
 def verify(
-    model: str | PathLike[str] | bytes, simulated: nn.Module, inputs: Any, *, optimized: bool = True
+    exported: str | PathLike[str] | bytes,
+    simulated: nn.Module,
+    inputs: Any,
+    recipe: Recipe | None = None,
+    *,
+    optimized: bool = True,
 ) -> Verification:
     """Run an exported model in onnxruntime, on the CPU, and compare it with its simulation, element by element.
 
-    model: the file, or its bytes. simulated: what ``fx.simulate`` returned for the same model and recipe.
+    exported: the file, or its bytes. simulated: what ``fx.simulate`` returned for the same model and recipe; or the
+    model that was exported, with its recipe.
     inputs: a tensor, or an iterable of batches. optimized: with all graph optimizations of onnxruntime, or none.
     Where the model ends in float (softmax), the last tensors of the integer part are compared with the simulation,
     and the outputs, bit for bit, with what onnxruntime makes of the simulated ones.
@@ -97,10 +107,7 @@ def verify(
     Raises ModelError when one of the two is not what export and simulate return, and PluginError where
     onnx or onnxruntime is not installed.
     """
-    if not isinstance(simulated, SimulatedModel):
-        raise ModelError("verify needs the model that fx.simulate returned as its second argument")
-    batches = as_batches(inputs, arguments_of(simulated.reading.traced))
-    return compare(model, _of_batches(simulated, batches), optimized)
+    return compare(exported, _of_batches(*simulation_of(simulated, recipe, inputs)), optimized)
 
 
 @torch.no_grad()

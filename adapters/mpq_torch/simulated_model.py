@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.simulation import Simulation
+from mpq_plugins.recipe import Recipe
+from mpq_torch.batches import Batch, arguments_of, as_batches
+from mpq_torch.reader.fitting import read_quantized
 from mpq_torch.reader.reading import Reading
 
 
@@ -41,3 +44,19 @@ class SimulatedModel(nn.Module):
     def sites(self, *arguments: Any) -> dict[str, Tensor]:
         """The values of every activation site, as float tensors of grid values."""
         return self.simulation.sites(self.arguments(*arguments))
+
+
+def simulation_of(simulated: Any, recipe: Recipe | None, inputs: Any) -> tuple[SimulatedModel, list[Batch]]:
+    """What a ``verify`` compares with, and the batches of its inputs.
+
+    simulated: what ``simulate`` returned; or the model itself, or what ``constrain`` made of it, with its recipe.
+    Raises ModelError for anything else.
+    """
+    if isinstance(simulated, SimulatedModel):
+        return simulated, as_batches(inputs, len(simulated.simulation.graph.arguments))
+    if not isinstance(simulated, nn.Module) or recipe is None:
+        raise ModelError(
+            "verify needs what simulate returned as its second argument, or the model and, as the fourth, its recipe"
+        )
+    batches = as_batches(inputs, arguments_of(simulated))
+    return SimulatedModel(*read_quantized(simulated, recipe, batches[0])), batches

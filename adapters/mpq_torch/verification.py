@@ -16,7 +16,6 @@ from mpq_plugins.graph.quantized import clamp_codes
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.verification import Verification
 from mpq_torch.aten_names import OF_TWO
-from mpq_torch.batches import as_batches
 from mpq_torch.engine import engine_of, quantized_engine
 from mpq_torch.reader.returned import tensors_of
 from mpq_torch.simulated_model import SimulatedModel
@@ -26,17 +25,14 @@ Locate = Callable[[nn.Module, SimulatedModel, Sequence[Any]], "str | None"]
 """Finds the first site whose values differ on a batch; None where there is none, or the model tells no sites."""
 
 
-def verify(converted: nn.Module, simulated: nn.Module, inputs: Any, locate: Locate | None = None) -> Verification:
+def compare(
+    converted: nn.Module, simulated: SimulatedModel, batches: Sequence[Sequence[Any]], locate: Locate
+) -> Verification:
     """Compare what a converted int8 model returns with its simulation, element by element.
 
-    inputs: a tensor, or an iterable of batches. The converted model runs on the engine that it was
-    converted for. locate: by default for what convert_fx returns.
-    Raises ModelError when one of the two is not what convert_fx and simulate return.
+    The converted model runs on the engine that it was converted for.
     """
-    if not isinstance(simulated, SimulatedModel):
-        raise ModelError("verify needs the model that fx.simulate returned as its second argument")
     graph = simulated.simulation.graph
-    batches = as_batches(inputs, len(graph.arguments))
     largest, mismatched, elements, first = 0.0, 0, 0, None
     with quantized_engine(engine_of(converted)), torch.no_grad():
         for batch in batches:
@@ -46,7 +42,7 @@ def verify(converted: nn.Module, simulated: nn.Module, inputs: Any, locate: Loca
             if any(counts):
                 mismatched += sum(counts)
                 largest = max(largest, *(float(d.abs().max()) for d in different if d.numel()))
-                where = (locate or first_difference)(converted, simulated, batch)
+                where = locate(converted, simulated, batch)
                 first = first or where or _first_float(graph, counts)
     return Verification(mismatched == 0, largest, mismatched, elements, first, compared=compared_parts(graph))
 

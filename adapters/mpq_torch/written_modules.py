@@ -6,13 +6,10 @@ by name. torch.ao's tracer traces through them (they are not torch.nn classes); 
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from mpq_plugins.grid import Grid
 
 INPUT_SUFFIX = "__input"
 RELU_SUFFIX = "__relu"
@@ -35,14 +32,19 @@ class OfTwo(nn.Module):
     """A function of two activations. function: its name in torch ("add", "mul").
 
     The identity in front keeps its path through convert_fx, which makes a function without a name of it.
+    alone: indices of operands of one sample, for all; they lose their first axis. QNNPACK rounds a sum of two shapes
+    otherwise than one of one shape, and so would round by the number of samples.
     """
 
-    def __init__(self, function: str) -> None:
+    def __init__(self, function: str, alone: tuple[int, ...] = ()) -> None:
         super().__init__()
         self.function = function
         self.identity = nn.Identity()
+        self.alone = alone
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        a = torch.flatten(a, 0, 1) if 0 in self.alone else a
+        b = torch.flatten(b, 0, 1) if 1 in self.alone else b
         return getattr(torch, self.function)(self.identity(a), b)
 
     def extra_repr(self) -> str:
@@ -125,18 +127,6 @@ class Clamp(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.low}, {self.high}"
-
-
-def clamp_on_grid(clamp: Clamp, grid: Grid, images: bool = False) -> Clamp:
-    """The clamp with its bounds moved inwards onto the grid, and to its range.
-
-    >>> clamp_on_grid(Clamp(0.0, 6.0), Grid.power_of_two(2, 4, signed=False))
-    Clamp(0.0, 4.0)
-    """
-    step = grid.steps[0]
-    low = grid.low if clamp.low is None else max(grid.low, math.ceil(clamp.low / step))
-    high = grid.high if clamp.high is None else min(grid.high, math.floor(clamp.high / step))
-    return Clamp(low * step, high * step, images)
 
 
 class GridClamp(Clamp):

@@ -84,7 +84,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 def test_verify_needs_the_recipe_of_a_model_and_a_file_of_ours():
     model, recipe = found()
     flat = litert.export(model, recipe, IMAGES)
-    with pytest.raises(ModelError, match="and its recipe"):
+    with pytest.raises(ModelError, match="verify needs what simulate returned"):
         litert.verify(flat, model, IMAGES)
     with pytest.raises(ModelError, match="no LiteRT file that mpq-plugins wrote"):
         litert.verify(b"nothing", model, IMAGES, recipe)

@@ -9,7 +9,7 @@ from mpq_plugins.exporters.litert.flatbuffer import unpacked
 from mpq_plugins.exporters.litert.running import run_litert
 from mpq_torch import fx, litert
 
-TARGETS = ["litert-po2", "litert-po2-reference"]
+TARGETS = ["litert-po2", "litert-po2-reference", "litert-po2-optimized"]
 
 
 @pytest.mark.parametrize("target", TARGETS)

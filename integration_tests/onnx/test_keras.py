@@ -6,7 +6,7 @@ import pytest
 import mpq_plugins as mpq
 from integration_tests.tfmot.recipes import clipping_recipe
 from mpq_plugins.exporters.onnx.running import load, run, session
-from mpq_tfmot import constrain, integers, onnx, search, simulate, to_litert, to_onnx, verify_integers, verify_onnx
+from mpq_tfmot import constrain, integers, litert, onnx, search, simulate, to_onnx, verify_integers, verify_onnx
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.tests.networks import NETWORKS, samples, settled
 
@@ -164,10 +164,10 @@ def test_a_recipe_of_another_target_is_refused_both_ways(tmp_path):
         onnx.export(model, recipe)
     recipe = clipping_recipe(model, x, TARGET, 4, 8)
     with pytest.raises(mpq.TargetError, match="not on LiteRT"):
-        to_litert(model, recipe)
+        litert.export(model, recipe)
     with pytest.raises(mpq.ModelError, match="opset 20 is too old"):
         onnx.export(model, recipe, opset=20)
     with pytest.raises(mpq.ModelError, match="cannot write the ONNX model"):
         onnx.export(model, recipe, None, tmp_path / "none" / "model.onnx")
-    with pytest.raises(mpq.ModelError, match=r"mpq_tfmot\.simulate"):
+    with pytest.raises(mpq.ModelError, match="verify needs what simulate returned"):
         onnx.verify(onnx.export(model, recipe), model, x)

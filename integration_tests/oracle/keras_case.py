@@ -112,15 +112,15 @@ def converted(model, inputs, recipe, simulated, wanted, ends, seed):
 
 
 def _as_litert(model, inputs, recipe, simulated, wanted, ends, seed):
-    content = mpq_tfmot.to_litert(model, recipe, pack=seed % 2 == 0)
+    content = mpq_tfmot.litert.export(model, recipe, pack=seed % 2 == 0)
     exact = mpq_tfmot.verify(content, simulated, inputs).exact
     outputs = run_litert(content, inputs, KERNELS[recipe.target])
     return {"tflite": digests.of_bytes(content), "converted": judged(outputs, wanted, ends, exact)}
 
 
 def _as_onnx(model, inputs, recipe, simulated, wanted, ends, seed):
-    content = mpq_tfmot.to_onnx(model, recipe, **(OTHER_ONNX if seed % 2 == 0 else {}))
-    exact = mpq_tfmot.verify_onnx(content, simulated, [tuple(inputs)]).exact
+    content = mpq_tfmot.onnx.export(model, recipe, **(OTHER_ONNX if seed % 2 == 0 else {}))
+    exact = mpq_tfmot.onnx.verify(content, simulated, [tuple(inputs)]).exact
     runs = {
         f"converted, {way}": judged(run_onnx(content, inputs, way), wanted, ends, exact)
         for way in ("optimized", "as written")

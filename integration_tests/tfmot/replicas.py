@@ -14,7 +14,7 @@ METHODS = {"hmq": (2, 4, 8), "msqe": 4}
 
 def train(strategy, method, bits):
     """A few steps of a search under the strategy."""
-    from mpq_tfmot import SearchCallback, harden, simulate, to_litert, verify
+    from mpq_tfmot import SearchCallback, harden, litert, simulate, verify
     from mpq_tfmot.tests.training import compiled, data, fit, quantized
 
     with strategy.scope():
@@ -24,7 +24,7 @@ def train(strategy, method, bits):
     copies = [copies_of(model, replica) for replica in range(strategy.num_replicas_in_sync)]
     recipe = harden(model)
     images, _ = data(2)
-    exact = verify(to_litert(model, recipe), simulate(model, recipe), images).exact
+    exact = verify(litert.export(model, recipe), simulate(model, recipe), images).exact
     return {"copies": copies, "exact": exact, "steps": [record.step for record in callback.history.records]}
 
 

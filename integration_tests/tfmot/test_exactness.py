@@ -3,10 +3,10 @@
 import pytest
 
 from integration_tests.tfmot.recipes import clipping_recipe
-from mpq_tfmot import simulate, to_litert, verify
+from mpq_tfmot import litert, simulate, verify
 from mpq_tfmot.tests.networks import NETWORKS, samples
 
-TARGETS = ["litert-po2", "litert-po2-reference"]
+TARGETS = ["litert-po2", "litert-po2-reference", "litert-po2-optimized"]
 
 
 def verified(kind, target, weight_bits, activation_bits, per_channel):
@@ -14,7 +14,7 @@ def verified(kind, target, weight_bits, activation_bits, per_channel):
     x = samples(model, count=9)
     recipe = clipping_recipe(model, x, target, weight_bits, activation_bits, per_channel)
     # inputs past the thresholds too
-    return verify(to_litert(model, recipe), simulate(model, recipe), x * 2)
+    return verify(litert.export(model, recipe), simulate(model, recipe), x * 2)
 
 
 @pytest.mark.parametrize("target", TARGETS)

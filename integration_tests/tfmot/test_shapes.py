@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import mpq_plugins as mpq
-from mpq_tfmot import constrain, search, simulate, to_litert, verify
+from mpq_tfmot import constrain, litert, search, simulate, verify
 from mpq_tfmot.keras import keras
 from mpq_tfmot.tests.networks import residual, samples, settled
 
@@ -23,7 +23,7 @@ def checked(model, inputs, **bits):
     on_grid = constrain(model, recipe, [inputs] if isinstance(inputs, tuple) else inputs)
     simulated = simulate(on_grid, recipe)
     given = list(inputs) if isinstance(inputs, tuple) else inputs
-    verify(to_litert(on_grid, recipe), simulated, given).raise_if_different()
+    verify(litert.export(on_grid, recipe), simulated, given).raise_if_different()
     wanted, got = model(given), simulated(given)
     pairs = zip(wanted, got, strict=True) if isinstance(got, list) else [(wanted, got)]
     return max(float(np.mean(np.abs(w - g)) / np.std(w)) for w, g in pairs)
@@ -76,7 +76,7 @@ def test_free_steps_of_any_mantissa_run_exactly_on_litert_int8():
     recipe = search(model, x, "litert-int8", weight_bits=8, activation_bits=8)
     free = {name: replace(grid, steps=tuple(step * 0.7 for step in grid.steps)) for name, grid in recipe.items()}
     recipe = recipe.with_grids(free)
-    verify(to_litert(model, recipe), simulate(model, recipe), x).raise_if_different()
+    verify(litert.export(model, recipe), simulate(model, recipe), x).raise_if_different()
 
 
 def test_an_average_budget_and_patterns_of_bits_go_together():

@@ -186,7 +186,7 @@ def test_verify_says_which_site_differs_first(residual, recipe):
 
 def test_verify_needs_a_simulation(residual, recipe):
     model, x = residual
-    with pytest.raises(mpq.ModelError, match=r"fx\.simulate"):
+    with pytest.raises(mpq.ModelError, match="verify needs what simulate returned"):
         fx.verify(fx.quantize(model, recipe, x), model, x)
 
 

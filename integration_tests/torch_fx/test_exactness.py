@@ -5,7 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import mpq_plugins as mpq
 from integration_tests.torch_fx.recipes import clipping_recipe
+from mpq_plugins import plugins
 from mpq_torch import fx
 from mpq_torch.tests.networks import NETWORKS, Mobile, network
 
@@ -68,3 +70,25 @@ def test_a_gate_at_the_end_and_one_before_a_concat_are_integers_too(gate, engine
         found = fx.verify(fx.quantize(on_grid, recipe, x), fx.simulate(on_grid, recipe), 2 * x)
         found.raise_if_different()
         assert "float" not in found.compared
+
+
+@pytest.mark.parametrize("bits", [3, 8])
+def test_hardware_without_a_runtime_takes_an_input_to_its_nearest_code(bits):
+    model, x = network(Mobile)
+    recipe = clipping_recipe(model, x, "generic-po2", 8, bits)
+    step = recipe["x"].step
+    below = torch.nextafter(torch.tensor(0.5), torch.tensor(0.0)) * step
+    inputs = torch.full_like(x, float(below))
+    on_grid = fx.constrain(model, recipe)
+    simulated = fx.simulate(on_grid, recipe)
+    assert not simulated.sites(inputs)["x"].any()
+    fx.verify(fx.quantize(on_grid, recipe, x), simulated, [inputs, -inputs, x]).raise_if_different()
+
+
+def test_hardware_that_rounds_otherwise_does_not_run_on_torchs_kernels(monkeypatch):
+    model, x = network(Mobile)
+    target = mpq.Target(name="npu", ops={"*": {"weight": {}, "activation": {}, "rounding": "half_up"}})
+    recipe = clipping_recipe(model, x, "generic-po2", 8, 8)
+    monkeypatch.setattr(plugins, "target", lambda name: target)
+    with pytest.raises(mpq.TargetError, match=r"'npu' rounds .*conv2d half_up, .* in integers"):
+        fx.quantize(model, recipe, x)

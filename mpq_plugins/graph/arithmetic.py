@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mpq_plugins.capabilities import Rounding
 from mpq_plugins.graph.runner import Runner
-from mpq_plugins.graph.runtimes.runtime import Entry
+from mpq_plugins.graph.runtimes.runtime import Accumulation, Entry
 from mpq_plugins.grid import Grid
 
 ADD_BITS = 20
@@ -70,13 +70,14 @@ def requantized(run: Runner, accumulator: Any, scale: NDArray[np.float32], round
     return rounded(run, run.to_precision(accumulator, "float32") * run.tensor(scale, "float32"), rounding)
 
 
-def in_whole_vectors(channels: int) -> NDArray[np.bool_]:
-    """Which channels fill vectors of LiteRT's optimized kernels, and so are shifted half up instead of half away.
+def shifted_upward(how: Accumulation, channels: int) -> NDArray[np.bool_]:
+    """The channels in which an accumulation in fixed point shifts half up instead of half away from zero.
 
-    >>> in_whole_vectors(10).tolist() == [True] * 8 + [False] * 2
+    >>> shifted_upward("fixed_point_vectors", 10).tolist() == [True] * 8 + [False] * 2
     True
     """
-    found: NDArray[np.bool_] = np.arange(channels) < channels // VECTOR * VECTOR
+    first = {"fixed_point_vectors": channels // VECTOR * VECTOR, "fixed_point_upward": channels}.get(how, 0)
+    found: NDArray[np.bool_] = np.arange(channels) < first
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.errors import ModelError
+from mpq_plugins.errors import ModelError, UnsupportedOp
 
 Array = NDArray[np.float64]
 Layout = Literal["NCHW", "NHWC"]
@@ -117,7 +117,12 @@ class Node:
     @property
     def rectified(self) -> bool:
         """Whether the node's clamp lets nothing below zero through."""
-        return self.low is not None and self.low >= 0
+        return self.low is not None and self.low >= 0 and not self.below_zero
+
+    @property
+    def below_zero(self) -> bool:
+        """Whether the node's clamp lets nothing but values below zero through."""
+        return self.high is not None and self.high < 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +176,26 @@ class Graph:
         """The nodes that read a node's output, each once."""
         return self._readers[name]
 
+    @cached_property
+    def computed(self) -> frozenset[str]:
+        """The nodes that depend on the model's arguments, and so have as many samples as those."""
+        found: set[str] = set()
+        for node in self.nodes:
+            if node.op == ARGUMENT or found.intersection(node.inputs):
+                found.add(node.name)
+        return frozenset(found)
+
+    def alike(self, first: str, second: str) -> bool:
+        """Whether two outputs have one shape, whatever the number of samples.
+
+        A constant has the shape of what depends on arguments where it is of several samples: the model takes as many.
+        """
+        one, other = self[first].shape, self[second].shape
+        if (first in self.computed) == (second in self.computed):
+            return one == other
+        constant = other if first in self.computed else one
+        return one[1:] == other[1:] and constant[:1] not in ((), (Batch(),))
+
     @property
     def arguments(self) -> tuple[Node, ...]:
         """The model's arguments, in their order."""
@@ -202,6 +227,17 @@ class Graph:
         """The graph with these nodes in the place of those of the same names."""
         new = {node.name: node for node in changed}
         return self.mapped(lambda node: new.get(node.name, node))
+
+
+def check_batches(graph: Graph) -> None:
+    """Raise UnsupportedOp, with all names, for arguments without a batch axis."""
+    without = [node.name for node in graph.arguments if node.shape and not isinstance(node.shape[0], Batch)]
+    if without:
+        raise UnsupportedOp(
+            f"{', '.join(without)}: an argument that does not grow with the batch has no form here; make it a constant "
+            "of the model, or give it as many samples as the others",
+            without,
+        )
 
 
 def merged(graph: Graph, gone: Node, into: Node) -> Graph:

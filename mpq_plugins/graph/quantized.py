@@ -27,13 +27,17 @@ from mpq_plugins.targets import Target
 def clamp_codes(node: Node, grid: Grid) -> tuple[int, int]:
     """Smallest and largest code that a node gives: those of the grid, and its own clamp moved inwards onto it.
 
+    A clamp that lies beyond the grid gives the code at its end. Where the two cross, the largest is given.
+
     >>> clamp_codes(Node("relu6", "clamp", ("x",), low=0.0, high=6.0), Grid.power_of_two(2, 4, signed=False))
     (0, 1)
+    >>> clamp_codes(Node("below", "clamp", ("x",), high=-1.0), Grid.power_of_two(2, 4, signed=False))
+    (0, 0)
     """
     step = grid.steps[0]
-    low = grid.low if node.low is None else max(grid.low, math.ceil(node.low / step))
-    high = grid.high if node.high is None else min(grid.high, math.floor(node.high / step))
-    return low, high
+    low = grid.low if node.low is None else math.ceil(node.low / step)
+    high = grid.high if node.high is None else math.floor(node.high / step)
+    return min(max(low, grid.low), grid.high), min(max(high, grid.low), grid.high)
 
 
 @dataclass(frozen=True)

@@ -121,8 +121,7 @@ class Simulation:
         if how != "float32":
             wide = steps.astype(np.float64)
             scale = float(arithmetic.step_of(source)) * wide / float(arithmetic.step_of(grid))
-            vectors = arithmetic.in_whole_vectors(len(node.biases)) if how == "fixed_point_vectors" else None
-            upward = None if vectors is None else self._along_channels(node, vectors)
+            upward = self._along_channels(node, arithmetic.shifted_upward(how, len(node.biases)))
             return arithmetic.fixed_point_product(run, accumulator, self._along_channels(node, scale), upward)
         factor = self._along_channels(node, arithmetic.step_of(source) * steps / arithmetic.step_of(grid))
         return arithmetic.requantized(run, accumulator, factor, quantized.rounding(node))
@@ -145,7 +144,7 @@ class Simulation:
         a, b = (run.to_precision(x, "float64") for x in inputs)
         sources = (self.quantized.grid(node.inputs[0]), self.quantized.grid(node.inputs[1]))
         rounding = self.quantized.rounding(node)
-        if tuple(a.shape) != tuple(b.shape):
+        if not self.graph.alike(*node.inputs):
             rounding = self.quantized.runtime.broadcast_rounding or rounding
         return arithmetic.SUMS[self.quantized.runtime.sums](run, a, b, sources, grid, rounding)
 

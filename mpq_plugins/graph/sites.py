@@ -51,7 +51,10 @@ class _Walk:
         below = op.negative(node, [self.negative[name] for name in node.inputs])
         if op.grid == "alias":
             self.grid_of[node.name] = self.grid_of[node.inputs[0]]
-            self.negative[node.name] = below and not node.rectified
+            self.negative[node.name] = node.below_zero or (below and not node.rectified)
+            if node.below_zero:  # it lies in its input's buffer
+                site = self.sites[self.grid_of[node.name]]
+                self.sites[site.name] = replace(site, signed=True)
             return
         if node.weighted:
             self._add_weight(node)
@@ -64,6 +67,7 @@ class _Walk:
 
     def _add(self, node: Node, negative: bool) -> None:
         negative = negative and not node.rectified and not self._read_rectified(node)
+        negative = negative or node.below_zero
         inputs = () if node.op == INPUT else tuple(dict.fromkeys(self.grid_of[name] for name in node.inputs))
         word = op_of(node).target_word
         self.sites[node.site] = Site(node.site, "activation", word, node.sample_shape, signed=negative, inputs=inputs)

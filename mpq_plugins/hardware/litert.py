@@ -11,7 +11,7 @@ from collections.abc import Callable
 from mpq_plugins.capabilities import WEIGHTED_OPS, ActivationGrids, OpSupport, WeightGrids
 from mpq_plugins.graph.ops import all_ops
 from mpq_plugins.graph.runtimes import rule
-from mpq_plugins.graph.runtimes.litert import BUILTIN, XNNPACK
+from mpq_plugins.graph.runtimes.litert import BUILTIN, OPTIMIZED, XNNPACK
 from mpq_plugins.graph.runtimes.runtime import Runtime as Table
 from mpq_plugins.hardware.generic import SAME_GRID_OPS
 from mpq_plugins.hookspecs import hookimpl
@@ -47,8 +47,9 @@ def litert(name: str, runtime: Table, power_of_two: bool, bits: tuple[int, ...])
 
 @hookimpl
 def mpq_register_targets(register: Callable[[Target], None]) -> None:
-    """Register litert-po2, litert-po2-reference and litert-int8."""
+    """Register litert-po2, litert-po2-reference, litert-po2-optimized and litert-int8."""
     every = tuple(range(2, 9))
     register(litert("litert-po2", XNNPACK, True, every))
     register(litert("litert-po2-reference", BUILTIN, True, every))
+    register(litert("litert-po2-optimized", OPTIMIZED, True, every))
     register(litert("litert-int8", XNNPACK, False, (8,)))

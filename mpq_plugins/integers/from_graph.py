@@ -10,7 +10,7 @@ import numpy as np
 
 from mpq_plugins.graph import arithmetic
 from mpq_plugins.graph.integer_steps import Movement
-from mpq_plugins.graph.node import CONSTANT, INPUT, RAW, Node
+from mpq_plugins.graph.node import CONSTANT, INPUT, RAW, Node, check_batches
 from mpq_plugins.graph.numpy_runner import NUMPY_RUNNER
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.quantized import QuantizedGraph, clamp_codes
@@ -18,7 +18,7 @@ from mpq_plugins.graph.runner import Sides, Sizes
 from mpq_plugins.graph.weights import flipped
 from mpq_plugins.grid import Grid
 from mpq_plugins.integers import laws, steps
-from mpq_plugins.integers.lowerable import check_lowerable, on_arguments
+from mpq_plugins.integers.lowerable import check_lowerable
 from mpq_plugins.integers.lowering import ProgramBuilder, check_steps
 from mpq_plugins.integers.program import Layout, Program
 
@@ -30,11 +30,11 @@ def program_of(quantized: QuantizedGraph, name: str, framework: str) -> Program:
 
     name: of the program, which its C header is named after. framework: what the model was read with, for the record.
 
-    The program computes what ``graph.simulation`` computes, for every target. (QNNPACK rounds a sum with a constant
-    by the number of samples; the program follows it as it is for several.) Raises GridError where a step is no power
+    The program computes what ``graph.simulation`` computes, for every target. Raises GridError where a step is no power
     of two, and UnsupportedOp, with all names (``names``), for what has no place in a program of integers.
     """
     check_steps(quantized.grids)
+    check_batches(quantized.graph)
     check_lowerable(quantized.graph)
     return _Lowering.of(quantized, name, framework).run()
 
@@ -45,8 +45,6 @@ class _Lowering:
 
     quantized: QuantizedGraph
     builder: ProgramBuilder
-    computed: frozenset[str]
-    """Nodes that depend on the model's arguments."""
     names: dict[str, str] = field(default_factory=dict)
     """The tensor that holds a node's output."""
 
@@ -54,7 +52,7 @@ class _Lowering:
     def of(cls, quantized: QuantizedGraph, name: str, framework: str) -> _Lowering:
         layout = LAYOUTS[quantized.graph.layout]
         builder = ProgramBuilder(name, quantized.target.name, framework, layout)
-        return cls(quantized, builder, on_arguments(quantized.graph))
+        return cls(quantized, builder)
 
     def run(self) -> Program:
         graph = self.quantized.graph
@@ -153,11 +151,10 @@ class _Lowering:
 
     def add(self, node: Node) -> None:
         graph, runtime, rounding = self.quantized.graph, self.quantized.runtime, self.quantized.rounding(node)
-        first, second = (graph[name] for name in node.inputs)
-        alike = first.shape == second.shape and (first.name in self.computed) == (second.name in self.computed)
-        if not alike and runtime.broadcast_rounding is not None:
+        if not graph.alike(*node.inputs) and runtime.broadcast_rounding is not None:
             rounding = runtime.broadcast_rounding
-        sources = (self.names[first.name], self.names[second.name])
+        first, second = node.inputs
+        sources = (self.names[first], self.names[second])
         self.builder.add(self._output(node), sources, self.quantized.grid(node), rounding, runtime.sums)
 
     def multiply(self, node: Node) -> None:

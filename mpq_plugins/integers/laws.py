@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpq_plugins.capabilities import Rounding
-from mpq_plugins.graph.arithmetic import in_whole_vectors, int8_zero_point
+from mpq_plugins.graph.arithmetic import int8_zero_point, shifted_upward
 from mpq_plugins.graph.runtimes.runtime import Accumulation, Average, Entry, Mean, Product, Sum
 from mpq_plugins.grid import Grid
 from mpq_plugins.integers.program import Entrance
@@ -35,20 +35,20 @@ def rounded_once(shifts: Sequence[int], bound: int, rounding: Rounding) -> Stage
     return (*_in_float32(bound), _shift(shifts, rounding))
 
 
-def rounded_twice(shifts: Sequence[int], bound: int, rounding: Rounding) -> Stages:
-    """As LiteRT's built-in kernels, whatever the target says: halved half up, then shifted half away from zero."""
+def rounded_twice(shifts: Sequence[int], bound: int, rounding: Rounding, then: Rounding = "half_away") -> Stages:
+    """As LiteRT's built-in kernels, whatever the target says: halved half up, then shifted by a rule of their own."""
     if len(set(shifts)) == 1 and shifts[0] <= 1:
         return (_shift(shifts, "half_up"),)
     return (
         _shift([min(s, 1) if s > 0 else 0 for s in shifts], "half_up"),
-        _shift([s - 1 if s > 0 else s for s in shifts], "half_away"),
+        _shift([s - 1 if s > 0 else s for s in shifts], then),
     )
 
 
 def rounded_twice_in_vectors(shifts: Sequence[int], bound: int, rounding: Rounding) -> Stages:
     """As LiteRT's optimized kernels: halved half up, then shifted half up in the channels that fill vectors, half away
     from zero in the others. shifts: of every channel."""
-    upward = in_whole_vectors(len(shifts))
+    upward = shifted_upward("fixed_point_vectors", len(shifts))
     rest = [s - 1 if s > 0 else s for s in shifts]
     return (
         _shift([min(s, 1) if s > 0 else 0 for s in shifts], "half_up"),
@@ -61,6 +61,7 @@ ACCUMULATIONS: Mapping[Accumulation, Callable[[Sequence[int], int, Rounding], St
     "float32": rounded_once,
     "fixed_point": rounded_twice,
     "fixed_point_vectors": rounded_twice_in_vectors,
+    "fixed_point_upward": lambda shifts, bound, rounding: rounded_twice(shifts, bound, rounding, "half_up"),
 }
 """From the right shift of every channel, the bound of the accumulator's magnitude and the target's rounding."""
 

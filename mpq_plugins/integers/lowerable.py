@@ -5,17 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from mpq_plugins.errors import UnsupportedOp
-from mpq_plugins.graph.node import ARGUMENT, CONSTANT, FLOAT, INPUT, RAW, Batch, Graph, Node, Shape
+from mpq_plugins.graph.node import CONSTANT, FLOAT, INPUT, RAW, Batch, Graph, Node, Shape
 from mpq_plugins.graph.ops import op_of
-
-
-def on_arguments(graph: Graph) -> frozenset[str]:
-    """The nodes that depend on the model's arguments, and so have as many samples as those."""
-    found: set[str] = set()
-    for node in graph.nodes:
-        if node.op == ARGUMENT or found.intersection(node.inputs):
-            found.add(node.name)
-    return frozenset(found)
 
 
 def check_lowerable(graph: Graph) -> None:

@@ -17,7 +17,7 @@ from mpq_plugins.errors import (
     TargetError,
     UnsupportedOp,
 )
-from mpq_tfmot import constrain, inventory, search, simulate, to_litert
+from mpq_tfmot import constrain, inventory, litert, search, simulate
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.reading import read_model
 from mpq_tfmot.tests.networks import NETWORKS, residual, samples, series
@@ -83,7 +83,7 @@ def test_search_and_conversion_refuse_a_tail_that_no_kernel_knows():
         search(model, samples(model), "litert-po2", weight_bits=8, activation_bits=8)
     recipe = search(model, samples(model), "generic-po2", weight_bits=8, activation_bits=8)
     with pytest.raises(UnsupportedOp, match="norm: LayerNormalization would stay float"):
-        to_litert(model, replace(recipe, target="litert-po2"))
+        litert.export(model, replace(recipe, target="litert-po2"))
 
 
 def test_nan_weights_are_named_with_their_layer():
@@ -120,7 +120,7 @@ def test_open_bits_without_a_budget_are_refused():
 def test_a_recipe_for_another_model_is_refused_with_names():
     model = residual()
     recipe = search(model, samples(model), "litert-po2", weight_bits=8, activation_bits=8)
-    for use in (simulate, constrain, to_litert):
+    for use in (simulate, constrain, litert.export):
         with pytest.raises(RecipeMismatch, match=r"conv1\.weight"):
             use(series(), recipe)
 
@@ -129,9 +129,9 @@ def test_a_recipe_for_torch_does_not_convert_to_litert():
     model = residual()
     recipe = search(model, samples(model), "torch-x86", weight_bits=7, activation_bits=7)
     with pytest.raises(TargetError, match="runs on torch"):
-        to_litert(model, recipe)
+        litert.export(model, recipe)
     with pytest.raises(TargetError, match="has no runtime"):
-        to_litert(model, replace(recipe, target="generic-po2"))
+        litert.export(model, replace(recipe, target="generic-po2"))
 
 
 def test_a_grid_that_litert_lacks_is_refused_with_its_site():
@@ -139,7 +139,7 @@ def test_a_grid_that_litert_lacks_is_refused_with_its_site():
     recipe = search(model, samples(model), "litert-po2", weight_bits=8, activation_bits=8)
     wide = recipe.with_grids({"conv1": Grid.power_of_two(9, 3, signed=False)})
     with pytest.raises(TargetError, match=r"'conv1'.*bits may be"):
-        to_litert(model, wide)
+        litert.export(model, wide)
 
 
 def test_an_output_far_finer_than_its_accumulator_is_named():
@@ -147,7 +147,7 @@ def test_an_output_far_finer_than_its_accumulator_is_named():
     recipe = search(model, samples(model), "litert-po2", weight_bits=8, activation_bits=8, per_channel=False)
     grids = {"conv1": Grid.power_of_two(8, -9, signed=False), "conv1.weight": Grid.power_of_two(8, 4)}
     with pytest.raises(GridError, match="'conv1': its accumulator's step"):
-        to_litert(model, recipe.with_grids(grids))
+        litert.export(model, recipe.with_grids(grids))
 
 
 def test_all_zero_weights_get_a_grid():

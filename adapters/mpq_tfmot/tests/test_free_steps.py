@@ -9,7 +9,7 @@ from mpq_plugins.exporters.litert.running import run_litert, tensor_names, with_
 from mpq_plugins.graph.arithmetic import int8_zero_point
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.graph.weights import as_framework
-from mpq_tfmot import constrain, harden, quantize, search, simulate, to_litert, verify
+from mpq_tfmot import constrain, harden, litert, quantize, search, simulate, verify
 from mpq_tfmot.keras import keras
 from mpq_tfmot.reader.reading import read_model
 from mpq_tfmot.tests.networks import NETWORKS, residual, samples, settled
@@ -59,7 +59,7 @@ def test_every_op_gives_the_codes_of_the_interpreter_at_random_steps(seed):
     model = every_op(rng)
     x = 2 * samples(model, 32, seed)
     recipe = free_recipe(model, x, rng, per_channel=seed % 2 == 0)
-    flat, simulation = to_litert(model, recipe), simulate(model, recipe)
+    flat, simulation = litert.export(model, recipe), simulate(model, recipe)
     simulated = simulation.sites(x)
     names = [name for name in simulated if name in tensor_names(flat)]
     assert {"image", "conv", "depthwise", "add", "average", "transposed", "mean", "fc"} <= set(names)
@@ -80,7 +80,7 @@ def test_accumulators_past_the_whole_numbers_of_float32_round_as_the_kernel_roun
     recipe = Recipe.from_inventory(take_sites(read_model(model).graph).inventory, grids, "litert-int8", "by hand")
     accumulators = np.abs(grids["x"].quantize(x).astype(np.int64) @ grids["fc.weight"].quantize(weight))
     assert accumulators.max() > 2**24
-    verify(to_litert(model, recipe), simulate(model, recipe), x).raise_if_different()
+    verify(litert.export(model, recipe), simulate(model, recipe), x).raise_if_different()
 
 
 @pytest.mark.parametrize("per_channel", [False, True])
@@ -91,7 +91,7 @@ def test_a_searched_recipe_of_free_steps_is_exact_and_constraining_twice_changes
     recipe = search(model, x, "litert-int8", weight_bits=8, activation_bits=8, per_channel=per_channel)
     assert not any(grid.is_power_of_two for grid in recipe.values())
     on_grid = constrain(model, recipe, x)
-    verify(to_litert(on_grid, recipe), simulate(on_grid, recipe), 1.5 * x).raise_if_different()
+    verify(litert.export(on_grid, recipe), simulate(on_grid, recipe), 1.5 * x).raise_if_different()
     for once, twice in zip(on_grid.get_weights(), constrain(on_grid, recipe, x).get_weights(), strict=True):
         np.testing.assert_array_equal(once, twice)
 
@@ -114,7 +114,7 @@ def test_a_tfmot_model_keeps_the_free_steps_of_its_recipe():
     recipe = search(model, x, "litert-int8", weight_bits=8, activation_bits=8)
     quantized = quantize(constrain(model, recipe, x), recipe)
     assert dict(harden(quantized, "litert-int8").items()) == dict(recipe.items())
-    verify(to_litert(quantized, recipe), simulate(quantized, recipe), x).raise_if_different()
+    verify(litert.export(quantized, recipe), simulate(quantized, recipe), x).raise_if_different()
 
 
 def test_an_add_onto_a_grid_too_fine_for_its_operands_is_refused_by_name():
@@ -123,4 +123,4 @@ def test_an_add_onto_a_grid_too_fine_for_its_operands_is_refused_by_name():
     recipe = search(model, x, "litert-int8", weight_bits=8, activation_bits=8)
     fine = Grid(8, (max(recipe["conv1"].step, recipe["conv2"].step) / 300,), recipe["add"].signed)
     with pytest.raises(GridError, match="'add': its operand's step is 300 times"):
-        to_litert(model, recipe.with_grids({"add": fine, "pool": fine}))
+        litert.export(model, recipe.with_grids({"add": fine, "pool": fine}))

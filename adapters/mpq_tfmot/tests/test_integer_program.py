@@ -16,7 +16,14 @@ from mpq_tfmot.reader.reading import read_model
 from mpq_tfmot.tests.networks import samples
 from mpq_tfmot.tests.random_networks import random_network
 
-TARGETS = ["litert-po2", "litert-po2-reference", "onnxruntime", "generic-po2", "generic-po2-per-channel"]
+TARGETS = [
+    "litert-po2",
+    "litert-po2-reference",
+    "litert-po2-optimized",
+    "onnxruntime",
+    "generic-po2",
+    "generic-po2-per-channel",
+]
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+import mpq_tfmot
 from integration_tests.tfmot.recipes import clipping_recipe
 from mpq_plugins.errors import ModelError, UnsupportedOp, VerificationError
 from mpq_plugins.exporters.litert.running import interpreter, run_litert
-from mpq_tfmot import litert, simulate, sizes, to_litert, verify
+from mpq_tfmot import litert, simulate, sizes, verify
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.tests.networks import NETWORKS, mobile, residual, samples, settled
 
@@ -34,7 +35,7 @@ def float_ops(flat):
 @pytest.mark.parametrize("kind", ["mobile", "series", "nested"])
 def test_no_op_computes_on_floats(kind):
     model = NETWORKS[kind]()
-    flat = to_litert(model, clipping_recipe(model, samples(model), "litert-po2", 5, 6))
+    flat = litert.export(model, clipping_recipe(model, samples(model), "litert-po2", 5, 6))
     assert float_ops(flat) == []
 
 
@@ -42,7 +43,7 @@ def test_a_softmax_at_the_end_is_the_only_float_op_and_gives_probabilities():
     model = residual()
     x = samples(model)
     recipe = clipping_recipe(model, x, "litert-po2", 8, 8)
-    flat = to_litert(model, recipe)
+    flat = litert.export(model, recipe)
     assert float_ops(flat) == ["SOFTMAX"]
     np.testing.assert_allclose(run_litert(flat, x)[0], simulate(model, recipe).predict(x), atol=1e-6)
 
@@ -52,7 +53,7 @@ def test_packing_makes_the_file_smaller_and_changes_no_number(target):
     model = mobile()
     x = samples(model)
     recipe = clipping_recipe(model, x, target, 3, 6, per_channel=True)
-    packed, plain = to_litert(model, recipe), to_litert(model, recipe, pack=False)
+    packed, plain = litert.export(model, recipe), litert.export(model, recipe, pack=False)
     saved = 16 * 8 + 8 * 16 + 8 * 4  # the pointwise and dense weights, of which half the bytes go
     assert len(plain) - len(packed) >= saved // 2 - 64
     np.testing.assert_array_equal(
@@ -64,7 +65,7 @@ def test_packing_makes_the_file_smaller_and_changes_no_number(target):
 def test_sizes_say_what_the_file_holds_and_what_the_bits_alone_need():
     model = residual()
     recipe = clipping_recipe(model, samples(model), "litert-po2", 3, 6)
-    flat = to_litert(model, recipe)
+    flat = litert.export(model, recipe)
     found = sizes(flat, recipe)
     # 3x3x3x8 and 3x3x8x8 int8 codes of the convolutions, and 72x5 int4 codes of the dense layer
     assert found.weight_bytes_stored == 216 + 576 + 180
@@ -77,7 +78,7 @@ def test_verify_names_the_first_site_that_differs():
     model = residual()
     x = samples(model)
     recipe = clipping_recipe(model, x, "litert-po2", 8, 8)
-    flat = to_litert(model, recipe)
+    flat = litert.export(model, recipe)
     weight, bias = model.get_layer("conv2").get_weights()
     model.get_layer("conv2").set_weights([weight + 0.1, bias])
     found = verify(flat, simulate(model, recipe), x)
@@ -91,14 +92,14 @@ def test_verify_refuses_a_float_model_function():
     model = residual()
     recipe = clipping_recipe(model, samples(model), "litert-po2", 8, 8)
     with pytest.raises(ModelError, match="simulate"):
-        verify(to_litert(model, recipe), lambda x: x, samples(model))
+        verify(litert.export(model, recipe), lambda x: x, samples(model))
 
 
 def test_the_reference_kernels_differ_from_xnnpack_and_verify_counts_by_how_much():
     model = residual()
     x = samples(model, 64)
     recipe = clipping_recipe(model, x, "litert-po2", 4, 4)
-    found = verify(to_litert(model, recipe), simulate(model, recipe), x, kernels="builtin")
+    found = verify(litert.export(model, recipe), simulate(model, recipe), x, kernels="builtin")
     assert not found.exact
     assert found.off_by_one > 0
 
@@ -145,14 +146,37 @@ def test_the_signature_has_the_names_of_the_models_inputs_and_outputs():
     }
 
 
-def test_export_and_verify_are_to_litert_and_verify(tmp_path):
+def test_export_writes_the_file_that_verify_reads(tmp_path):
     model = residual()
     x = samples(model)
     recipe = clipping_recipe(model, x, "litert-po2", 5, 6)
     flat = litert.export(model, recipe, x, tmp_path / "m.tflite")
-    assert flat == to_litert(model, recipe) == (tmp_path / "m.tflite").read_bytes()
+    assert flat == litert.export(model, recipe) == (tmp_path / "m.tflite").read_bytes()
     litert.verify(flat, model, x, recipe).raise_if_different()
-    verify(flat, simulate(model, recipe), x).raise_if_different()
+    verify(tmp_path / "m.tflite", simulate(model, recipe), x).raise_if_different()
+    with pytest.raises(ModelError, match=r"gone\.tflite cannot be read: No such file"):
+        verify(str(tmp_path / "gone.tflite"), model, x, recipe)
+
+
+def test_old_names_are_taken_with_a_warning():
+    model = residual()
+    x = samples(model)
+    recipe = clipping_recipe(model, x, "litert-po2", 5, 6)
+    with pytest.warns(DeprecationWarning, match=r"mpq_tfmot\.to_litert is now mpq_tfmot\.litert\.export"):
+        flat = mpq_tfmot.to_litert(model, recipe)
+    assert flat == litert.export(model, recipe)
+    with pytest.warns(DeprecationWarning, match="argument 'flat' of verify is now called 'converted'"):
+        mpq_tfmot.verify(flat=flat, simulated=model, inputs=x, recipe=recipe).raise_if_different()
+    with pytest.warns(DeprecationWarning, match="argument 'flat' of verify is now called 'exported'"):
+        litert.verify(flat=flat, simulated=model, inputs=x, recipe=recipe).raise_if_different()
+
+
+def test_batches_of_inputs_are_compared_all_of_them():
+    model = residual()
+    x = samples(model, 12)
+    recipe = clipping_recipe(model, x, "litert-po2", 5, 6)
+    found = [litert.verify(litert.export(model, recipe), model, given, recipe) for given in (x, [x[:5], x[5:]])]
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("bits", range(2, 9))

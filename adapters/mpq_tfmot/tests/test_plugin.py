@@ -35,7 +35,7 @@ from mpq_tfmot import *
 from mpq_tfmot.tests.networks import residual, samples
 model = residual()
 recipe = search(model, samples(model), "litert-po2", weight_bits=8, activation_bits=8)
-verify(to_litert(model, recipe), simulate(model, recipe), samples(model))
+verify(litert.export(model, recipe), simulate(model, recipe), samples(model))
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (run.stdout, run.stderr) == ("", "")

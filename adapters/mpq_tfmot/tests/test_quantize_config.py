@@ -11,11 +11,11 @@ from mpq_tfmot import (
     QuantizeScheme,
     constrain,
     harden,
+    litert,
     quantize,
     quantize_scope,
     search,
     simulate,
-    to_litert,
     verify,
 )
 from mpq_tfmot.keras import keras, tf
@@ -41,7 +41,7 @@ def test_hardening_gives_the_recipe_back(kind):
     on_grid, recipe, model, x = quantized(kind)
     hardened = harden(model)
     assert dict(hardened.items()) == dict(recipe.items())
-    verify(to_litert(model, hardened), model, x).raise_if_different()
+    verify(litert.export(model, hardened), model, x).raise_if_different()
     np.testing.assert_array_equal(simulate(model, hardened).predict(x), simulate(on_grid, recipe).predict(x))
 
 
@@ -56,7 +56,7 @@ def test_it_trains_with_fit_and_callbacks_and_converts_exactly():
     model.compile("adam", "sparse_categorical_crossentropy")
     history = model.fit(x, labels, epochs=4, verbose=0, callbacks=[keras.callbacks.TerminateOnNaN()])
     assert history.history["loss"][-1] < history.history["loss"][0]
-    verify(to_litert(model, harden(model)), model, x).raise_if_different()
+    verify(litert.export(model, harden(model)), model, x).raise_if_different()
 
 
 @pytest.mark.parametrize("trained", [False, True])
@@ -126,7 +126,7 @@ def test_thresholds_follow_the_data_while_training():
     recipe = harden(model)
     assert {site.grid.bits for site in recipe.weights} == {4}
     assert all(site.grid.is_power_of_two for site in recipe.sites)
-    verify(to_litert(model, recipe), model, x).raise_if_different()
+    verify(litert.export(model, recipe), model, x).raise_if_different()
 
 
 def test_a_layer_annotated_by_hand_keeps_its_own_bits_under_our_scheme():

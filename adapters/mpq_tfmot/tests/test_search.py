@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import mpq_plugins as mpq
-from mpq_tfmot import constrain, search, simulate, to_litert, verify
+from mpq_tfmot import constrain, litert, search, simulate, verify
 from mpq_tfmot.keras import tf
 from mpq_tfmot.tests.networks import NETWORKS, mobile, residual, samples
 
@@ -21,7 +21,7 @@ def test_a_search_under_a_budget_keeps_it_and_converts_exactly(kind):
     assert recipe.average_weight_bits <= 4
     on_grid = constrain(model, recipe, x)
     simulated = simulate(on_grid, recipe)
-    verify(to_litert(on_grid, recipe), simulated, samples(model, 20, seed=3)).raise_if_different()
+    verify(litert.export(on_grid, recipe), simulated, samples(model, 20, seed=3)).raise_if_different()
 
 
 def test_compensated_rounding_is_nearer_to_the_float_model_than_nearest():
@@ -80,6 +80,6 @@ def test_a_channel_with_almost_no_weight_keeps_its_bias_within_the_accumulator()
     recipe = search(model, x, "litert-po2", weight_bits=8, activation_bits=8)
     on_grid = constrain(model, recipe, x)
     simulated = simulate(on_grid, recipe)
-    verify(to_litert(on_grid, recipe), simulated, x).raise_if_different()
+    verify(litert.export(on_grid, recipe), simulated, x).raise_if_different()
     logits = simulated.sites(x)["fc"].numpy()
     np.testing.assert_allclose(logits[:, 2], 3.0, atol=2 * recipe["fc"].step)

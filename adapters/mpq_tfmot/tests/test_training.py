@@ -13,9 +13,9 @@ from mpq_tfmot import (
     QuantizeScheme,
     SearchCallback,
     harden,
+    litert,
     quantize_scope,
     simulate,
-    to_litert,
     verify,
 )
 from mpq_tfmot.hosted import hosted_model
@@ -124,7 +124,7 @@ def test_layers_annotated_one_by_one_need_no_scheme_of_ours(halving):
     assert recipe.average_weight_bits <= 4
     assert recipe["image"].threshold == 1  # what TF-MOT's layer saw of the images, 0 .. 1
     images, _ = data(2)
-    verify(to_litert(model, recipe), simulate(model, recipe), images).raise_if_different()
+    verify(litert.export(model, recipe), simulate(model, recipe), images).raise_if_different()
 
 
 @pytest.mark.parametrize("method", [*SEARCHES, *FOLLOWS])
@@ -143,7 +143,7 @@ def test_every_method_trains_hardens_and_converts_exactly(method):
         assert recipe["conv.weight"].bits == 8
     images, _ = data(8)
     simulated = simulate(model, recipe)
-    verify(to_litert(model, recipe), simulated, images * 2).raise_if_different()
+    verify(litert.export(model, recipe), simulated, images * 2).raise_if_different()
     assert all(one.quantizer.method is None for one in hosted_model(model).hosted)
 
 
@@ -160,7 +160,7 @@ def test_inference_in_the_middle_of_a_search_is_on_the_grids_that_hardening_give
     # unfolded batch norms: bits are kept, and the recipe's thresholds are those of the folded weights
     own = {one.site: one.quantizer.grid(one.variables) for one in hosted_model(model).hosted}
     assert {site: grid.bits for site, grid in own.items()} == {site: recipe[site].bits for site in own}
-    verify(to_litert(model, recipe), simulate(model, recipe), images).raise_if_different()
+    verify(litert.export(model, recipe), simulate(model, recipe), images).raise_if_different()
 
 
 def test_a_search_that_is_stopped_and_loaded_ends_where_the_other_ends(tmp_path):
@@ -249,7 +249,7 @@ def test_a_model_of_mixed_precision_is_searched_and_converts_exactly(halving):
     finally:
         keras.mixed_precision.set_global_policy("float32")
     images, _ = data(2)
-    verify(to_litert(model, recipe), simulate(model, recipe), images).raise_if_different()
+    verify(litert.export(model, recipe), simulate(model, recipe), images).raise_if_different()
 
 
 def test_bits_may_be_left_to_the_target_and_rules_of_the_method_settle_some():
@@ -327,7 +327,7 @@ def test_dead_weights_and_dead_activations_train_and_convert(method):
     fit(model, 3, SearchCallback(Budget(average_weight_bits=8) if method in SEARCHES else None, observe=2))
     recipe = harden(model)
     images, _ = data(1)
-    verify(to_litert(model, recipe), simulate(model, recipe), images).raise_if_different()
+    verify(litert.export(model, recipe), simulate(model, recipe), images).raise_if_different()
 
 
 def test_two_methods_in_one_model_are_refused():

@@ -17,11 +17,11 @@ from torch import Tensor, fx, nn
 from mpq_plugins import plugins
 from mpq_plugins.errors import PluginError
 from mpq_plugins.recipe import Recipe
-from mpq_torch.batches import arguments_of, as_batch
-from mpq_torch.fx import Search, Verification, inventory, rounded, search, simulate
+from mpq_torch.fx import Search, Verification, constrained, inventory, rounded, search, simulate
 from mpq_torch.reader.writing import write_module
+from mpq_torch.simulated_model import simulation_of
 from mpq_torch.surroundings import undisturbed
-from mpq_torch.verification import verify as _verify
+from mpq_torch.verification import compare
 
 try:
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
@@ -66,12 +66,14 @@ def constrain(
     calibration: Iterable[Any] | Tensor | None = None,
     *,
     example_inputs: Any = None,
+    nearest: bool = False,
+    progress: bool | None = False,
 ) -> fx.GraphModule:
     """The float model on its grids, to be exported: batch norms folded, weights and biases on theirs.
 
     As ``fx.constrain``, without what only torch's own kernels need: clamps to ranges, split layers.
     """
-    reading, quantized = rounded(model, recipe, calibration, example_inputs)
+    reading, quantized = rounded(model, recipe, calibration, example_inputs, nearest, progress)
     return write_module(replace(reading, graph=quantized.graph))
 
 
@@ -79,19 +81,20 @@ def constrain(
 def quantize(
     model: nn.Module,
     recipe: Recipe,
-    example_inputs: Any,
+    example_inputs: Any = None,
     calibration: Iterable[Any] | Tensor | None = None,
 ) -> fx.GraphModule:
     """The model as torchao's q/dq graph: constrain, export, prepare_pt2e, convert_pt2e in one call.
 
+    example_inputs, calibration: as of ``constrain``.
     Takes batches of any size where the model does. Layers whose sums could round in float32 add in
     float64; for a target of inductor's int8 kernels (torch-pt2e-x86), which add in int32, the graph is
     that of ``prepare_for_x86`` instead, to be run by ``lower_to_x86`` or by torch.compile while freezing.
     Raises TargetError for a target that does not round half to even, ModelError where torch.export fails.
     """
     check_rounding(plugins.target(recipe.target))
-    on_grid = constrain(model, recipe, calibration, example_inputs=example_inputs)
-    return convert(export(on_grid, as_batch(example_inputs, arguments_of(on_grid))), recipe)
+    on_grid, example = constrained(constrain, model, recipe, example_inputs, calibration)
+    return convert(export(on_grid, example), recipe)
 
 
 def convert(exported: fx.GraphModule, recipe: Recipe) -> fx.GraphModule:
@@ -106,9 +109,9 @@ def convert(exported: fx.GraphModule, recipe: Recipe) -> fx.GraphModule:
     return converted
 
 
-def verify(converted: nn.Module, simulated: nn.Module, inputs: Any) -> Verification:
+def verify(converted: nn.Module, simulated: nn.Module, inputs: Any, recipe: Recipe | None = None) -> Verification:
     """Compare a converted model with its simulation, element by element.
 
     converted: what convert_pt2e, torch.compile or ``lower_to_x86`` returned. Otherwise as ``fx.verify``.
     """
-    return _verify(converted, simulated, inputs, first_difference)
+    return compare(converted, *simulation_of(simulated, recipe, inputs), first_difference)

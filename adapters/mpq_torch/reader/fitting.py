@@ -24,7 +24,7 @@ def read_fitting(model: nn.Module, recipe: Recipe, example: Sequence[Any] | None
     Raises RecipeMismatch, with names, and as read_model does.
     """
     target = plugins.target(recipe.target)
-    shapes = {entry.site: entry.shape for entry in recipe.activations if entry.op == "input"}
+    shapes = input_shapes(recipe)
     try:
         reading = read_model(model, example, float_ops_of(recipe.meta), shapes, target)
     except UnsupportedOp as error:
@@ -41,6 +41,11 @@ def read_fitting(model: nn.Module, recipe: Recipe, example: Sequence[Any] | None
     sites = take_sites(reading.graph, signs)
     recipe.check_fits(sites.inventory)
     return reading, sites
+
+
+def input_shapes(recipe: Recipe) -> dict[str, tuple[int, ...]]:
+    """The shapes of one sample that the recipe has of the model's inputs, by argument."""
+    return {entry.site: entry.shape for entry in recipe.activations if entry.op == "input"}
 
 
 def read_quantized(

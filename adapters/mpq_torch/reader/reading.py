@@ -85,7 +85,7 @@ def read_model(
     """
     model = unwrapped(model)
     if example is None:
-        example = _example(model, input_shapes or {})
+        example = example_of(model, input_shapes or {})
     traced = _traced(model, example)
     takes = len(argument_names(traced.graph))
     if len(example) < takes:
@@ -106,7 +106,7 @@ def _traced(model: nn.Module, example: Sequence[Any]) -> Traced:
         return trace(model, example)
 
 
-def _example(model: nn.Module, shapes: Mapping[str, Sequence[int]]) -> list[Any]:
+def example_of(model: nn.Module, shapes: Mapping[str, Sequence[int]]) -> list[Any]:
     """Zeros of the shapes that a recipe tells; arguments that it says nothing of take their defaults."""
     found: list[Any] = []
     for parameter in inspect.signature(model.forward).parameters.values():

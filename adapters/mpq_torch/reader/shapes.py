@@ -35,28 +35,44 @@ class Observed:
 
 def at_first_size(example: Sequence[Any]) -> list[Any]:
     """The example's samples repeated to the first batch size; as they are where they have no common batch axis."""
-    return [_repeated(argument, SIZES[0]) for argument in example] if len(_samples(example)) == 1 else list(example)
+    samples = _samples(example)
+    if len(samples) != 1:
+        return list(example)
+    (size,) = samples
+    return [_repeated(argument, SIZES[0], size) for argument in example]
 
 
 def observe(graph: fx.GraphModule, example: Sequence[Any], values: Mapping[fx.Node, Any]) -> Observed:
     """Run the graph on the example's samples, repeated to both batch sizes.
 
     values: of all nodes at the first size, where they are known already; else of some.
-    An example whose tensors have no common batch axis is run as it is, and its first axis taken for the batch; so is
-    one of a model that computes with one size of batch only.
+    Where tensors have first axes of several sizes, those of one size are repeated and the others have no batch: of the
+    sizes that the model runs with, the largest. An example of no tensors, and one of which no size will do, is run as
+    it is, and every first axis taken for the batch; so is one of a model that computes with one size of batch only.
     Raises ModelError where the example does not go through the model.
     """
-    samples = _samples(example)
-    if len(samples) != 1:
-        run = _run(graph, example)
-        shapes = {n: _plain(v) for n, v in run.items() if isinstance(v, Tensor)}
-        return Observed(shapes, _others(run), _constants(run), _same(run))
-    try:
-        known = all(node in values for node in graph.graph.nodes if node.op != "output")
-        first = values if known else _run(graph, at_first_size(example))
-        second = _run(graph, [_repeated(argument, SIZES[1]) for argument in example])
-    except ModelError as error:
-        return _of_one_batch_size(graph, example, samples.pop(), error)
+    sizes = sorted(_samples(example), reverse=True)
+    known = len(sizes) == 1 and all(node in values for node in graph.graph.nodes if node.op != "output")
+    for size in sizes:
+        try:
+            return _of_batches_of(graph, example, size, values if known else None)
+        except ModelError as error:
+            if len(sizes) == 1:
+                return _of_one_batch_size(graph, example, size, error)
+    run = _run(graph, example)
+    shapes = {n: _plain(v) for n, v in run.items() if isinstance(v, Tensor)}
+    return Observed(shapes, _others(run), _constants(run), _same(run))
+
+
+def _of_batches_of(
+    graph: fx.GraphModule, example: Sequence[Any], samples: int, known: Mapping[fx.Node, Any] | None
+) -> Observed:
+    """From running the example with the arguments of so many samples repeated. Raises ModelError where that fails.
+
+    known: the values at the first size, where there are any.
+    """
+    first = known or _run(graph, [_repeated(argument, SIZES[0], samples) for argument in example])
+    second = _run(graph, [_repeated(argument, SIZES[1], samples) for argument in example])
     shapes = {}
     for node, other in second.items():
         value = first.get(node)
@@ -85,7 +101,7 @@ def _stopped_at(graph: fx.GraphModule, example: Sequence[Any], samples: int) -> 
     for size in SIZES:
         try:
             with torch.no_grad():
-                recorder.run(*(_repeated(argument, size) for argument in example))
+                recorder.run(*(_repeated(argument, size, samples) for argument in example))
         except Exception as error:
             at = names[recorder.at] if recorder.at is not None else "the model"
             return f"{at} does not run on another batch size than {samples}: {str(error).partition(chr(10))[0]}"
@@ -122,8 +138,8 @@ def _others(run: Mapping[fx.Node, Any]) -> dict[fx.Node, Any]:
     return {node: value for node, value in run.items() if not isinstance(value, Tensor)}
 
 
-def _repeated(argument: Any, size: int) -> Any:
-    if not isinstance(argument, Tensor) or not argument.dim():
+def _repeated(argument: Any, size: int, samples: int) -> Any:
+    if not isinstance(argument, Tensor) or not argument.dim() or len(argument) != samples:
         return argument
     index = torch.arange(size, device=argument.device) % len(argument)
     return argument[index]

@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, FLOAT, RAW, Graph, Node
+from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, FLOAT, RAW, Batch, Graph, Node
 from mpq_plugins.graph.ops import op_of
 from mpq_torch.reader.modules import layer_of, module_of
 from mpq_torch.reader.reading import Output, Reading
 from mpq_torch.reader.returned import Made, mapped
-from mpq_torch.written_modules import RELU_SUFFIX, SAME_GRID_SUFFIX, Clamp, FloatPart
+from mpq_torch.written_modules import RELU_SUFFIX, SAME_GRID_SUFFIX, Clamp, FloatPart, OfTwo
 
 Behind = Callable[[Node], Iterable[tuple[str, nn.Module]]]
 """Modules to put behind a node, in front of the clamp that no kernel has fused, each with its path."""
@@ -113,9 +113,23 @@ class _Writer:
             y = self._layer(node, inputs[0])
         else:
             path, module, *more = module_of(node)
+            if isinstance(module, OfTwo):
+                module.alone = self._without_batch(node)
             self.parts.setdefault(path, module)
             y = self.graph.call_module(path, (*inputs, *more))
         return self._finished(node, y)
+
+    def _without_batch(self, node: Node) -> tuple[int, ...]:
+        """The indices of inputs of one sample, constants and arguments without a batch, where the others have one."""
+        graph = self.reading.graph
+
+        def is_alone(name: str) -> bool:
+            shape = graph[name].shape
+            if len(shape) != len(node.shape) or len(shape) < 2 or not isinstance(node.shape[0], Batch):
+                return False
+            return shape[0] == 1 or (shape[0] == Batch() and name not in graph.computed and node.name in graph.computed)
+
+        return tuple(index for index, name in enumerate(node.inputs) if is_alone(name))
 
     def _layer(self, node: Node, x: fx.Node) -> fx.Node:
         owner = node.layer or node.name

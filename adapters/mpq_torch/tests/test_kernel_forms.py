@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+import mpq_torch
 from integration_tests.torch_fx.recipes import clipping_recipe
-from mpq_plugins import Grid
+from mpq_plugins import Grid, GridError, UnsupportedOp
 from mpq_plugins.graph.quantized import QuantizedGraph
-from mpq_torch import fx
+from mpq_torch import commands, fx
 from mpq_torch.kernel_forms import kernel_layers
 from mpq_torch.padded import PaddedConvolution
 from mpq_torch.reader.fitting import read_quantized
@@ -127,3 +128,106 @@ def test_the_site_that_differs_first_is_named_where_a_layer_in_parts_is_called_a
     converted = fx.quantize(on_grid, recipe, x)
     other = recipe.with_grids(dict.fromkeys(["layer", "layer__call1"], Grid.power_of_two(8, 1)))
     assert fx.verify(converted, fx.simulate(on_grid, other), x).first_differing_site == "layer"
+
+
+class WithConstant(nn.Module):
+    """A sum with a constant of one sample, on either side."""
+
+    def __init__(self, first: bool) -> None:
+        super().__init__()
+        self.layer, self.first = nn.Conv2d(3, 4, 1), first
+        self.constant = nn.Parameter(torch.randn(1, 4, 6, 6))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.layer(x)
+        return self.constant + y if self.first else y + self.constant
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_sum_with_a_constant_is_rounded_alike_whatever_the_number_of_samples(first, engine):
+    torch.manual_seed(0)
+    model, x = WithConstant(first).eval(), torch.randn(9, 3, 6, 6)
+    recipe = clipping_recipe(model, x, f"torch-{engine}", 8, 8)
+    recipe = recipe.with_grids({"add": Grid.power_of_two(8, 3)})  # coarser than its operands, so that ties are many
+    on_grid = fx.constrain(model, recipe, example_inputs=x)
+    converted, simulated = fx.quantize(on_grid, recipe, x), fx.simulate(on_grid, recipe)
+    fx.verify(converted, simulated, [x, x[:1]]).raise_if_different()
+    assert torch.equal(simulated(x)[:1], simulated(x[:1]))
+    program = mpq_torch.integers(on_grid, recipe, x)
+    mpq_torch.verify_integers(program, on_grid, recipe, [x, x[:1]]).raise_if_different()
+
+
+class BelowZero(nn.Module):
+    """Nothing but values below zero, of values that are never negative."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.clamp(torch.relu(self.first(x)), max=-0.75))
+
+
+@pytest.mark.parametrize(
+    "target", ["torch-x86", "torch-onednn", "torch-qnnpack", "torch-pt2e", "onnxruntime", "litert-po2"]
+)
+def test_a_clamp_that_ends_below_zero_is_exact_and_near_the_float_model(target):
+    torch.manual_seed(0)
+    model, x = BelowZero().eval(), torch.randn(4, 3, 6, 6)
+    recipe = fx.search(model, x, target, weight_bits=8, activation_bits=8, progress=False)
+    on_grid = fx.constrain(model, recipe, x)
+    commands.verify(on_grid, recipe, [(x,)]).raise_if_different()
+    commands.integers(on_grid, recipe, [(x,)])[1].raise_if_different()
+    with torch.no_grad():
+        assert torch.allclose(fx.simulate(on_grid, recipe)(x), model(x), atol=0.05)
+
+
+class Residual(nn.Module):
+    """A sum of two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.a(x) + self.b(x)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("exponent", [-15, -14, 7, 8])
+def test_a_sum_beyond_what_qnnpack_takes_is_refused_by_site_and_numbers_and_others_are_exact(exponent, engine):
+    torch.manual_seed(0)
+    model, x = Residual().eval(), torch.randn(4, 3, 6, 6)
+    recipe = clipping_recipe(model, x, f"torch-{engine}", 8, 8)
+    recipe = recipe.with_grids(
+        {"a": Grid.power_of_two(8, exponent), **dict.fromkeys(["b", "add"], Grid.power_of_two(8, 0))}
+    )
+    if engine == "qnnpack" and exponent in (-15, 8):
+        numbers = {-15: "3.05176e-05 times .* smaller", 8: "256 times .* larger"}[exponent]
+        with pytest.raises(GridError, match=rf"site 'add': the step of its operand 'a' is {numbers} threshold"):
+            fx.constrain(model, recipe, example_inputs=x)
+        return
+    on_grid = fx.constrain(model, recipe, example_inputs=x)
+    fx.verify(fx.quantize(on_grid, recipe, x), on_grid, x, recipe).raise_if_different()
+
+
+@pytest.mark.parametrize("verb", ["search", "constrain"])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_dilated_transposed_convolution_is_refused_by_name_where_no_kernel_computes_it(engine, verb):
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ConvTranspose2d(4, 4, 3, dilation=2)).eval()
+    x, target = torch.randn(2, 3, 6, 6), f"torch-{engine}"
+
+    def found():
+        if verb == "search":
+            return fx.search(model, [x], target, weight_bits=4, activation_bits=8, progress=False)
+        return fx.constrain(model, clipping_recipe(model, x, target, 4, 8), example_inputs=x)
+
+    if engine == "qnnpack":
+        found()
+        return
+    with pytest.raises(
+        UnsupportedOp, match=rf"^1: torch's {engine} kernels compute no transposed convolution"
+    ) as error:
+        found()
+    assert error.value.names == ("1",)

@@ -8,9 +8,10 @@ from torch import nn
 
 from mpq_plugins.errors import EmptyCalibration, ModelError, VerificationError
 from mpq_torch import fx
+from mpq_torch.fx import verify
 from mpq_torch.tests.alterations import shifted
 from mpq_torch.tests.networks import NETWORKS, Branches, Embedded, Residual, network
-from mpq_torch.verification import Verification, site_nodes, verify
+from mpq_torch.verification import Verification, site_nodes
 
 
 def simulation(kind=Residual):
@@ -136,5 +137,5 @@ def test_without_inputs_nothing_is_verified():
 
 def test_a_graph_that_is_no_simulation_is_refused():
     on_grid, _, simulated, x = simulation()
-    with pytest.raises(ModelError, match=r"verify needs the model that fx\.simulate returned"):
+    with pytest.raises(ModelError, match="verify needs what simulate returned"):
         verify(simulated, on_grid, x)

@@ -10,6 +10,7 @@ from mpq_plugins.errors import ModelError, TargetError
 from mpq_plugins.exporters.litert.requirements import schema
 from mpq_plugins.exporters.litert.writer import write_litert
 from mpq_plugins.graph.layout import quantized_in_layout
+from mpq_plugins.graph.node import check_batches
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.inventory import Site
 from mpq_plugins.recipe import Recipe
@@ -47,6 +48,7 @@ def exported(
     output_names: Sequence[str] | None = None,
 ) -> bytes:
     """The bytes of the file, which goes to ``path`` too, where one is given; raises as write_litert does."""
+    check_batches(quantized.graph)
     kept = keep_layout and quantized.graph.layout != "NHWC"
     laid, _ = quantized_in_layout(quantized, "NHWC", kept)
     flat = write_litert(laid, pack, output_names, {KEPT_LAYOUT: kept})

@@ -64,7 +64,7 @@ def _largest_sum(quantized: QuantizedGraph, node: Node) -> float:
 
 
 def packs(node: Node, engine: str) -> bool:
-    """Whether the kernels of an engine ("xnnpack", "builtin") have this layer with packed weights, whatever its bias.
+    """Whether the kernels of an engine (running.RESOLVERS) have this layer with packed weights, whatever its bias.
 
     XNNPACK packs dense layers alone, and a pointwise convolution is one; other convolutions it would leave to the
     built-in kernel, which rounds otherwise, and at odd numbers of input channels its own differ. The built-in kernels

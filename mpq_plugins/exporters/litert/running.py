@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,14 +18,20 @@ from mpq_plugins.exporters.litert.writer import METADATA
 from mpq_plugins.silence import silenced
 
 XNNPACK = "xnnpack"
+RESOLVERS = {XNNPACK: "AUTO", "builtin": "BUILTIN_REF", "optimized": "BUILTIN_WITHOUT_DEFAULT_DELEGATES"}
+"""LiteRT's kernels: of the delegate that it takes by default, for reference, and those that run without a delegate."""
 BATCH = 64
 
 
 def interpreter(flat: bytes, kernels: str = XNNPACK) -> Any:
-    """The LiteRT interpreter of a model; kernels: "xnnpack" or "builtin". Raises PluginError without LiteRT."""
+    """The LiteRT interpreter of a model; kernels: a word of RESOLVERS.
+
+    Raises ModelError for another word, and PluginError without LiteRT.
+    """
     module = require("ai_edge_litert.interpreter")
-    kinds = module.OpResolverType
-    resolver = kinds.AUTO if kernels == XNNPACK else kinds.BUILTIN_REF
+    if kernels not in RESOLVERS:
+        raise ModelError(f"LiteRT has no kernels {kernels!r}; it has {', '.join(RESOLVERS)}")
+    resolver = getattr(module.OpResolverType, RESOLVERS[kernels])
     with silenced("stderr"):
         return module.Interpreter(model_content=flat, experimental_op_resolver_type=resolver, num_threads=1)
 
@@ -48,6 +56,16 @@ def run_litert(flat: bytes, inputs: Any, kernels: str = XNNPACK, batch_size: int
         runner.invoke()
         parts.append([runner.get_tensor(d["index"]) for d in runner.get_output_details()])
     return [np.concatenate(p) for p in zip(*parts, strict=True)]
+
+
+def read(exported: str | PathLike[str] | bytes) -> bytes:
+    """The bytes of a file, or these themselves. Raises ModelError for a file that cannot be read."""
+    if isinstance(exported, bytes):
+        return exported
+    try:
+        return Path(exported).read_bytes()
+    except OSError as error:
+        raise ModelError(f"{exported} cannot be read: {error.strerror or error}") from None
 
 
 def tensor_names(flat: bytes) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from mpq_plugins.errors import ModelError
 from mpq_plugins.exporters.litert.exporting import KEPT_LAYOUT
-from mpq_plugins.exporters.litert.running import BATCH, facts_of, run_litert, tensor_names, with_outputs
+from mpq_plugins.exporters.litert.running import BATCH, facts_of, read, run_litert, tensor_names, with_outputs
 from mpq_plugins.graph.arithmetic import int8_zero_point
 from mpq_plugins.graph.layout import Order, laid_out
 from mpq_plugins.graph.node import RAW, Graph
@@ -20,14 +21,18 @@ from mpq_plugins.verification import Verification
 
 
 def compare(
-    flat: bytes, simulation: Simulation, arrays: Sequence[NDArray[Any]], kernels: str | None = None
+    exported: str | PathLike[str] | bytes,
+    simulation: Simulation,
+    arrays: Sequence[NDArray[Any]],
+    kernels: str | None = None,
 ) -> Verification:
-    """Compare a file with its simulation, code by code.
+    """Compare a file, or its bytes, with its simulation, code by code.
 
     arrays: the model's arguments, as the simulated graph takes them. kernels: what runs the file; by default those of
     the simulation's target. Where the model ends in float (softmax), the last integer tensors are compared.
     Raises ModelError where one of the two is not of the other's model.
     """
+    flat = read(exported)
     kernels = kernels or simulation.quantized.runtime.engine or "xnnpack"
     graph = simulation.graph
     if len(arrays) != len(graph.arguments):
@@ -47,7 +52,18 @@ def compare(
         every = _compared(flat, simulation, orders, arrays, kernels, named)
         first = next((graph[name].site for name, difference in every.items() if difference.any()), None)
     elements = sum(difference.size for difference in found.values())
-    return Verification(not mismatched, largest, mismatched, elements, first, off_by_one)
+    return Verification(
+        not mismatched, largest, mismatched, elements, first, off_by_one, compared=_compared_parts(graph)
+    )
+
+
+def _compared_parts(graph: Graph) -> str:
+    """What of a model is compared how, in words; nothing where all of it is, as integers."""
+    floats = [name for name in dict.fromkeys(graph.outputs) if graph[name].op in RAW]
+    if not floats:
+        return ""
+    ends = ", ".join(graph[name].site for name in graph.integer_outputs)
+    return f"{ends} as integers; {', '.join(floats)} behind it in float is not compared"
 
 
 def _ends(graph: Graph, tensors: set[str]) -> list[str]:

@@ -9,6 +9,7 @@ from mpq_plugins.graph.node import Batch, Node, Shape
 
 BATCH = "batch"
 FIXED = "pass dynamic_batch=False to export for the batch size of the example"
+NEEDS_EXAMPLE = "dynamic_batch=False fixes the batch at that of the example: pass example_inputs"
 
 
 @dataclass(frozen=True)

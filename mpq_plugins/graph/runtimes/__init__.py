@@ -41,19 +41,25 @@ def rounding_of(target: Target, word: str) -> Rounding:
     return target.support(word).rounding or rule(runtime_of(target), word) or "half_even"
 
 
+def contradictions(target: Target, runtime: Runtime) -> dict[str, tuple[Rounding, Rounding]]:
+    """By the word of each op that the two round otherwise: the rule of the target, and that of the runtime."""
+    computing = {op.target_word for op in all_ops().values() if op.computes}
+    words = computing if ANY_OP in target.ops else computing & set(target.ops)
+    found = {}
+    for word in sorted(words):
+        said, does = rounding_of(target, word), rule(runtime, word)
+        if does is not None and said != does:
+            found[word] = (said, does)
+    return found
+
+
 def check_rounding(target: Target) -> None:
     """Raise TargetError, naming the ops, both rules and the runtime, where a target rounds otherwise than its runtime.
 
     A target that says nothing of an op rounds as its runtime does.
     """
     runtime = runtime_of(target)
-    computing = {op.target_word for op in all_ops().values() if op.computes}
-    words = computing if ANY_OP in target.ops else computing & set(target.ops)
-    wrong = {}
-    for word in sorted(words):
-        said, does = target.support(word).rounding, rule(runtime, word)
-        if said is not None and does is not None and said != does:
-            wrong[word] = (said, does)
+    wrong = contradictions(target, runtime)
     if wrong:
         listed = ", ".join(f"{word} {said} (the runtime: {does})" for word, (said, does) in wrong.items())
         raise TargetError(

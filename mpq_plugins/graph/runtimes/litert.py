@@ -1,8 +1,9 @@
-"""LiteRT's int8 kernels: XNNPACK, the default, and the built-in ones without it. Measured with ai-edge-litert 2.3.
+"""LiteRT's int8 kernels: XNNPACK, the default, and the built-in ones. Measured with ai-edge-litert 2.3 on x86-64.
 
-XNNPACK leaves transposed convolutions of an open batch to the optimized built-in kernel, which requantizes eight
-channels at once and what is left over one by one, and shifts the two differently. Dense layers of the built-in kernels
-are requantized as XNNPACK's.
+The built-in kernels are two sets: the reference ones ("builtin"), whose dense layers are requantized as XNNPACK's, and
+the optimized ones, which run where there is no delegate. XNNPACK leaves transposed convolutions of an open batch to the
+optimized kernel. That one, and the optimized depthwise convolution, requantize eight channels at once and what is left
+over one by one, and shift the two differently; the other optimized layers shift every channel half up.
 """
 
 from mpq_plugins.graph.runtimes.runtime import LOOKUP, Entry, Runtime
@@ -29,4 +30,19 @@ BUILTIN = Runtime(
     averages="stored",
     means="fixed_point",
 )
-RUNTIMES = (XNNPACK, BUILTIN)
+OPTIMIZED = Runtime(
+    "tfmot",
+    "optimized",
+    Entry(),
+    {"*": "half_away", LOOKUP: "half_even", "linear": "half_up", "conv1d": "half_up", "conv2d": "half_up"},
+    {
+        "*": "fixed_point_vectors",
+        "linear": "fixed_point_upward",
+        "conv1d": "fixed_point_upward",
+        "conv2d": "fixed_point_upward",
+    },
+    sums="fixed_point",
+    averages="stored",
+    means="fixed_point",
+)
+RUNTIMES = (XNNPACK, BUILTIN, OPTIMIZED)

@@ -8,10 +8,10 @@ from typing import Literal
 
 from mpq_plugins.capabilities import Rounding
 
-Accumulation = Literal["float32", "fixed_point", "fixed_point_vectors"]
+Accumulation = Literal["float32", "fixed_point", "fixed_point_vectors", "fixed_point_upward"]
 """How an accumulator becomes codes. "float32": held as float32, times one float32 factor, rounded once;
 "fixed_point": times a multiplier of 31 bits, half up, then shifted, half away from zero; "fixed_point_vectors": the
-same, but shifted half up in the channels that fill vectors of eight."""
+same, but shifted half up in the channels that fill vectors of eight; "fixed_point_upward": shifted half up in all."""
 
 Sum = Literal["exact", "float32", "shared_shift", "fixed_point"]
 """How two activations are added. "exact" and "float32": in real numbers (of 24 bits), rounded once;

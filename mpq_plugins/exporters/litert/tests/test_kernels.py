@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mpq_plugins import plugins
+from mpq_plugins import ModelError, plugins
 from mpq_plugins.exporters.litert.flatbuffer import unpacked
 from mpq_plugins.exporters.litert.requirements import schema
 from mpq_plugins.exporters.litert.running import run_litert, with_outputs
@@ -17,13 +17,14 @@ CODES = np.arange(-128, 128)
 POINTWISE = {"stride": (1, 1), "padding": ((0, 0), (0, 0)), "dilation": (1, 1), "groups": 1}
 
 
-def file_of(op, weight, bias, bits, shift, target="litert-po2", steps=1.0):
-    """A layer [out, in] at every position of a 16 x 16 image: input of 8 bits, output 2**shift times as coarse."""
-    out, into = weight.shape
+def file_of(op, weight, bias, bits, shift, target="litert-po2", steps=1.0, groups=1):
+    """A layer [out, in / groups] at every position of a 16 x 16 image: input of 8 bits, output 2**shift as coarse."""
+    out, into = weight.shape[0], weight.shape[1] * groups
     sizes = (16, 16) if op != "linear" else ()
     kernel = weight if op == "linear" else weight[:, :, None, None]
+    attrs = POINTWISE | {"groups": groups}
     first = Node("x", ARGUMENT, (), (Batch(), *sizes, into), attrs={"index": 0})
-    layer = Node("y", op, ("x__input",), (Batch(), *sizes, out), kernel * steps, bias * steps, attrs=POINTWISE)
+    layer = Node("y", op, ("x__input",), (Batch(), *sizes, out), kernel * steps, bias * steps, attrs=attrs)
     graph = Graph((first, Node("x__input", INPUT, ("x",), first.shape), layer), ("y",), "NHWC")
     grids = {"x": Grid(8, (1.0,)), "y.weight": Grid(bits, (steps,)), "y": Grid(8, (2.0**shift,))}
     return write_litert(QuantizedGraph.of(graph, take_sites(graph), grids, plugins.target(target)))
@@ -54,6 +55,34 @@ def test_transposed_convolutions_shift_whole_vectors_half_up_and_the_rest_half_a
     vectors = channels // 8 * 8 if kernels == "xnnpack" else 0
     wanted = [[shifted(int(c) + int(b), shift, i < vectors) for i, b in enumerate(bias)] for c in CODES]
     np.testing.assert_array_equal(got, np.clip(wanted, -128, 127))
+
+
+@pytest.mark.parametrize("shift", [1, 2, 3, 5])
+@pytest.mark.parametrize("channels", [1, 5, 8, 13, 19])
+@pytest.mark.parametrize("op", ["conv2d", "linear"])
+def test_optimized_convolutions_and_dense_layers_shift_every_channel_half_up(op, channels, shift):
+    bias = np.random.default_rng(channels).integers(-60, 60, channels)
+    flat = file_of(op, np.ones((channels, 1)), bias, 8, shift, "litert-po2-optimized")
+    x = CODES.reshape(256, 1) if op == "linear" else CODES.reshape(1, 16, 16, 1)
+    got = codes_of(flat, x, "optimized").reshape(256, channels)
+    wanted = [[shifted(int(c) + int(b), shift, True) for b in bias] for c in CODES]
+    np.testing.assert_array_equal(got, np.clip(wanted, -128, 127))
+
+
+@pytest.mark.parametrize("shift", [1, 2, 3, 5])
+@pytest.mark.parametrize("channels", [2, 5, 8, 13, 19])
+def test_optimized_depthwise_convolutions_shift_whole_vectors_half_up_and_the_rest_half_away(channels, shift):
+    bias = np.random.default_rng(channels).integers(-60, 60, channels)
+    flat = file_of("depthwise_conv2d", np.ones((channels, 1)), bias, 8, shift, "litert-po2-optimized", groups=channels)
+    x = np.repeat(CODES.reshape(1, 16, 16, 1), channels, -1)
+    got = codes_of(flat, x, "optimized").reshape(256, channels)
+    wanted = [[shifted(int(c) + int(b), shift, i < channels // 8 * 8) for i, b in enumerate(bias)] for c in CODES]
+    np.testing.assert_array_equal(got, np.clip(wanted, -128, 127))
+
+
+def test_kernels_that_litert_does_not_have_are_refused_by_name():
+    with pytest.raises(ModelError, match="LiteRT has no kernels 'fast'; it has xnnpack, builtin, optimized"):
+        codes_of(file_of("linear", np.ones((1, 1)), np.zeros(1), 8, 0), CODES.reshape(256, 1), "fast")
 
 
 def packed_tensors(flat):
