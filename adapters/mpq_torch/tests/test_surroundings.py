@@ -41,12 +41,12 @@ class Cut(nn.Module):
         self.first, self.last = nn.Conv2d(3, 6, 3), nn.Linear(6, 5)
 
     def forward(self, x):
-        return self.last(F.relu(self.first(x)).mean((2, 3)).detach())
+        return self.last(torch.gt(F.relu(self.first(x)).mean((2, 3)), 0.1).float())
 
 
 def test_sites_that_no_gradient_reaches_are_named_where_bits_are_to_be_chosen():
     model = Cut().eval()
-    arguments = {"keep_float": ["detach"], "progress": False}
+    arguments = {"keep_float": ["gt", "float"], "progress": False}
     with pytest.raises(ModelError, match=r"no gradient.*first\.weight"):
         fx.search(model, [X], "torch-x86", BUDGET, activation_bits=8, **arguments)
     fixed = fx.search(model, [X], "torch-x86", weight_bits=4, activation_bits=8, **arguments)
