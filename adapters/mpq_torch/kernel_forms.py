@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from torch import nn
 
+from mpq_plugins.errors import TargetError
 from mpq_plugins.graph.node import RAW, Graph, Node
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.quantized import QuantizedGraph, clamp_codes
@@ -25,7 +26,12 @@ DECONVOLUTION_REFUSED = ("x86", "onednn")
 
 
 def kernel_layers(quantized: QuantizedGraph, engine: str) -> dict[str, nn.Module]:
-    """The layers whose kernels on ``engine`` are wrong, in a form that it runs exactly, by their names."""
+    """The layers whose kernels on ``engine`` are wrong, in a form that it runs exactly, by their names.
+
+    Raises TargetError, naming the layer and the sites, for a layer that no form makes exact.
+    """
+    if engine == "qnnpack":
+        _check_zero_points(quantized)
     found: dict[str, nn.Module] = {}
     for node in quantized.graph.layers:
         owner = node.layer or node.name
@@ -69,6 +75,26 @@ def _clamps(graph: Graph, node: Node) -> bool:
     """Whether the node has a clamp other than a ReLU that torch.ao fuses or runs by itself."""
     bounded = node.op not in RAW and (node.low is not None or node.high is not None)
     return bounded and not is_relu(graph, node)
+
+
+def _check_zero_points(quantized: QuantizedGraph) -> None:
+    """Refuse a padded layer that is called on tensors of one step and different zero points.
+
+    QNNPACK keeps the row of zeros that it pads with from the first call, and makes a new one only for another step.
+    """
+    first: dict[tuple[str, float], Node] = {}
+    for node in quantized.graph.layers:
+        if node.op == "linear" or not any(side for sides in node.attrs["padding"] for side in sides):
+            continue
+        grid = quantized.grid(node.inputs[0])
+        before = first.setdefault((node.weight_site, grid.steps[0]), node)
+        own, others = quantized.grid_of[node.inputs[0]], quantized.grid_of[before.inputs[0]]
+        if quantized.grids[others].signed != grid.signed:
+            raise TargetError(
+                f"{node.weight_site} is called on {others} and {own}, which have one step, {grid.steps[0]:g}, and "
+                "different zero points: QNNPACK pads the second with the zero of the first; give one of them another "
+                "threshold (recipe.with_grids), or make two layers"
+            )
 
 
 def check_products(quantized: QuantizedGraph) -> None:
