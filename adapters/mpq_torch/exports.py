@@ -16,6 +16,7 @@ from mpq_plugins.exporters.litert import exporting
 from mpq_plugins.recipe import Recipe
 from mpq_torch import fx
 from mpq_torch.engine import engine_of, quantized_engine
+from mpq_torch.reader.returned import tensors_of
 
 Batch = tuple[Any, ...]
 
@@ -63,8 +64,7 @@ def to_flatbuffer(model: nn.Module, recipe: Recipe, batches: Sequence[Batch]) ->
 
 
 def _equal(a: Any, b: Any) -> bool:
-    pairs = zip(torch.utils._pytree.tree_leaves(a), torch.utils._pytree.tree_leaves(b), strict=True)
-    return all(torch.equal(x, y) for x, y in pairs if isinstance(x, torch.Tensor))
+    return all(torch.equal(x, y) for x, y in zip(tensors_of(a), tensors_of(b), strict=True))
 
 
 EXPORTS = {

@@ -27,7 +27,7 @@ from mpq_plugins.targets import Target
 from mpq_torch.batches import arguments_of, as_batch, as_batches, in_chunks
 from mpq_torch.conversion import convert
 from mpq_torch.engine import DEFAULT_ENGINE
-from mpq_torch.kernel_forms import check_layers, check_products, check_sums, clamps_on_grids, grid_clamps, kernel_layers
+from mpq_torch.kernel_forms import check_products, check_sums, clamps_on_grids, grid_clamps, kernel_layers
 from mpq_torch.latency import measure_latency, time_models, time_recipe
 from mpq_torch.qconfig import get_qconfig_mapping
 from mpq_torch.reader.data import read_with_data
@@ -109,9 +109,6 @@ def search(
     reading, batches = read_with_data(model, calibration, keep_float, request.target)
     sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, batches[0]))
     request.check(sites.inventory)
-    runtime = request.target.runtime
-    if runtime is not None and runtime.framework == "torch":
-        check_layers(reading.graph, runtime.engine)
     measured = Measurements(reading.graph, sites, reading.runner, in_chunks(batches), progress)
     if budget is not None:
         measured.check_gradients()
@@ -146,8 +143,6 @@ def constrain(
     target = quantized.target
     own_kernels = target.runtime is None or target.runtime.framework == "torch"
     engine = DEFAULT_ENGINE if target.runtime is None else target.runtime.engine
-    if own_kernels:
-        check_layers(reading.graph, engine)
     return write_module(
         replace(reading, graph=clamps_on_grids(quantized)),
         kernel_layers(quantized, engine) if own_kernels else {},

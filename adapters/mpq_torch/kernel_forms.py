@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from mpq_plugins.errors import GridError, UnsupportedOp
+from mpq_plugins.errors import GridError
 from mpq_plugins.graph.node import RAW, Graph, Node
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.quantized import QuantizedGraph, clamp_codes
@@ -82,21 +82,6 @@ def _clamps(graph: Graph, node: Node) -> bool:
     """Whether the node has a clamp other than a ReLU that torch.ao fuses or runs by itself."""
     bounded = node.op not in RAW and (node.low is not None or node.high is not None)
     return bounded and not is_relu(graph, node)
-
-
-def check_layers(graph: Graph, engine: str) -> None:
-    """Raise UnsupportedOp, with all names, for layers that ``engine`` runs in no form."""
-    refused = [node.name for node in graph.layers if _is_dilated_transposed(node)]
-    if refused and engine in DECONVOLUTION_REFUSED:
-        raise UnsupportedOp(
-            f"{', '.join(refused)}: torch's {engine} kernels compute no transposed convolution with a dilation; search "
-            "for torch-qnnpack or torch-pt2e, or use dilation 1",
-            refused,
-        )
-
-
-def _is_dilated_transposed(node: Node) -> bool:
-    return node.op.startswith("conv_transpose") and set(node.attrs["dilation"]) != {1}
 
 
 def check_sums(quantized: QuantizedGraph) -> None:

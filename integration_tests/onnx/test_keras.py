@@ -104,7 +104,7 @@ TAILS = {
     "softmax as a function": lambda x: tf.nn.softmax(x, axis=1),
     "log_softmax": lambda x: tf.nn.log_softmax(x),
     "a clip on both sides of zero": lambda x: tf.clip_by_value(x, -0.4, 0.4),
-    "a clip from zero": lambda x: tf.clip_by_value(x, 0.0, 0.5),
+    "a clip from zero": lambda x: tf.clip_by_value(tf.math.exp(x), 0.0, 0.5),  # of x alone it is an integer clamp
     "arithmetic with numbers": lambda x: 2.0 - tf.math.exp(x * 0.5) / 3.0,
     "layers of two tensors": lambda x: keras.layers.Multiply()([x, keras.layers.Softmax()(x)]),
     "ops that a record describes": lambda x: keras.layers.ReLU(0.5)(keras.layers.Permute((2, 1))(tf.math.exp(x))),

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from integration_tests.reading.converting import converted, converted_by_export, error_of
+from integration_tests.torch_fx.recipes import clipping_recipe
 from mpq_torch import fx
 from mpq_torch.reader.reading import read_model
 
@@ -80,6 +81,26 @@ def test_a_norm_behind_no_layer_is_exact_by_both_ways_to_integers(kind):
     assert read_model(model, (x,)).graph.float_ops == ()
     assert error_of(converted(model, x), model, x) < 0.05
     converted_by_export(model, x)
+
+
+@pytest.mark.parametrize("engine", ["qnnpack", "onednn"])
+@pytest.mark.parametrize("kind", MODELS)
+def test_the_other_engines_compute_such_norms_exactly_too(kind, engine):
+    model, x = network(kind)
+    for weight_bits, activation_bits in ((8, 8), (3, 5)):
+        recipe = clipping_recipe(model, x, f"torch-{engine}", weight_bits, activation_bits, weight_bits == 3)
+        on_grid = fx.constrain(model, recipe)
+        int8, simulated = fx.quantize(on_grid, recipe, x), fx.simulate(on_grid, recipe)
+        fx.verify(int8, simulated, [x * 1.5, x[:1] * 3]).raise_if_different()
+
+
+def test_a_padded_layer_called_on_two_zero_points_of_one_step_is_exact_on_qnnpack_too():
+    model, x = network("of a shared layer's calls")
+    recipe = clipping_recipe(model, x, "torch-qnnpack", 8, 8)
+    assert recipe["x"].steps == recipe["a"].steps
+    assert (recipe["x"].signed, recipe["a"].signed) == (True, False)
+    on_grid = fx.constrain(model, recipe)
+    fx.verify(fx.quantize(on_grid, recipe, x), fx.simulate(on_grid, recipe), [x]).raise_if_different()
 
 
 def test_a_norm_of_features_in_front_of_linear_layers_is_part_of_their_weights():

@@ -8,7 +8,7 @@ from torch import nn
 
 import mpq_torch
 from integration_tests.torch_fx.recipes import clipping_recipe
-from mpq_plugins import Grid, GridError, UnsupportedOp
+from mpq_plugins import Grid, GridError
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_torch import commands, fx
 from mpq_torch.kernel_forms import kernel_layers
@@ -210,24 +210,3 @@ def test_a_sum_beyond_what_qnnpack_takes_is_refused_by_site_and_numbers_and_othe
         return
     on_grid = fx.constrain(model, recipe, example_inputs=x)
     fx.verify(fx.quantize(on_grid, recipe, x), on_grid, x, recipe).raise_if_different()
-
-
-@pytest.mark.parametrize("verb", ["search", "constrain"])
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_dilated_transposed_convolution_is_refused_by_name_where_no_kernel_computes_it(engine, verb):
-    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ConvTranspose2d(4, 4, 3, dilation=2)).eval()
-    x, target = torch.randn(2, 3, 6, 6), f"torch-{engine}"
-
-    def found():
-        if verb == "search":
-            return fx.search(model, [x], target, weight_bits=4, activation_bits=8, progress=False)
-        return fx.constrain(model, clipping_recipe(model, x, target, 4, 8), example_inputs=x)
-
-    if engine == "qnnpack":
-        found()
-        return
-    with pytest.raises(
-        UnsupportedOp, match=rf"^1: torch's {engine} kernels compute no transposed convolution"
-    ) as error:
-        found()
-    assert error.value.names == ("1",)
