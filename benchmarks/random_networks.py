@@ -34,11 +34,14 @@ from mpq_plugins.graph.weights import as_framework
 from mpq_plugins.inventory import Site
 from mpq_plugins.targets import Target
 
+LOWERED = "torch-pt2e-x86"
+"""A target whose converted graph is lowered to inductor's kernels, for one number of samples."""
 TORCH = (
     "torch-x86",
     "torch-onednn",
     "torch-qnnpack",
     "torch-pt2e",
+    LOWERED,
     "onnxruntime",
     "litert-po2",
     "litert-po2-reference",
@@ -177,6 +180,8 @@ def _outcomes(
         def converted(name: str = name, made: dict[str, Any] = made) -> Any:
             made["recipe"] = drawn(plugins.target(name))
             made["model"] = commands.constrain(model, made["recipe"], batches[:1]) if compensated else model
+            if name == LOWERED:
+                return _lowered(made["model"], made["recipe"], batches)
             return commands.verify(made["model"], made["recipe"], batches)
 
         def program(made: dict[str, Any] = made) -> Any:
@@ -185,6 +190,13 @@ def _outcomes(
         yield _judged(name, converted)
         if "model" in made:
             yield _judged(f"{name}, {INTEGERS}", program)
+
+
+def _lowered(model: Any, recipe: Recipe, batches: list[Any]) -> Any:
+    from mpq_torch import pt2e
+
+    converted = pt2e.lower_to_x86(pt2e.quantize(model, recipe, batches[0]), batches[0])
+    return pt2e.verify(converted, model, [batches[0], tuple(10 * x for x in batches[0])], recipe)
 
 
 def _judged(runtime: str, verify: Any) -> Outcome:

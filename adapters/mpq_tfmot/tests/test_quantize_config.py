@@ -168,3 +168,11 @@ def test_a_float_model_has_nothing_to_harden_and_a_foreign_recipe_fits_nothing()
     _, recipe, _, _ = quantized("series")
     with pytest.raises(RecipeMismatch):
         quantize(residual(), recipe)
+
+
+def test_quantize_takes_calibration_as_constrain_does():
+    model = residual()
+    x = samples(model)
+    recipe = search(model, x, "litert-po2", weight_bits=4, activation_bits=8, progress=False)
+    found = quantize(model, recipe, calibration=x).predict(x, verbose=0)
+    np.testing.assert_array_equal(found, quantize(constrain(model, recipe, x), recipe).predict(x, verbose=0))

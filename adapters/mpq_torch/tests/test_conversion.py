@@ -89,3 +89,14 @@ def test_a_float_slice_of_a_layer_counts_and_a_long_list_is_cut():
     model = nn.ModuleDict({f"l{i}": nn.Sequential(nn.Conv2d(1, 1, 1)) for i in range(11)})
     with pytest.raises(NothingQuantized, match="l0, l1, l2, l3, l4, l5, l6, l7 and 3 more"):
         check_converted(model, weights(*model))
+
+
+def test_an_example_is_taken_from_the_calibration_or_from_the_recipe():
+    model, x = network(Residual)
+    recipe = fx.search(model, [x], "torch-x86", weight_bits=4, activation_bits=8, progress=False)
+    nearest, compensated = fx.quantize(model, recipe), fx.quantize(model, recipe, calibration=iter([x]))
+    fx.verify(nearest, model, x, recipe).raise_if_different()
+    fx.verify(compensated, fx.constrain(model, recipe, [x]), x, recipe).raise_if_different()
+    given = fx.quantize(model, recipe, x)
+    with quantized_engine("x86"):
+        assert torch.equal(nearest(x), given(x))
