@@ -16,9 +16,11 @@ from mpq_plugins.graph.output_rounding import OutputRounding
 from mpq_plugins.graph.sites import GraphSites, take_sites
 from mpq_plugins.graph.weights import as_framework
 from mpq_plugins.grid import Grid
+from mpq_plugins.histogram import Histogram
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.training.alone import parted
 from mpq_plugins.training.method import Start
+from mpq_plugins.training.starting_grid import check_holds
 from mpq_tfmot.observation import SMALLEST, observed
 from mpq_tfmot.quantizers import FROZEN, OBSERVING, PHASES, TRAINING, GridQuantizer, method_number
 from mpq_tfmot.reader.reading import read_model
@@ -85,6 +87,16 @@ class Hosted:
         """Start the method on what the tensor is now: the weight, or what was seen of the activation."""
         seen = observed(self.variables, self.site) if self.weight is None else self.weight.numpy()
         self.restart(self.quantizer.start(seen))
+
+    def latest(self) -> Histogram:
+        """The last batch that was seen of an activation."""
+        return observed(self.variables, self.site, latest=True)
+
+    def standing(self) -> Grid:
+        """The grid at which the method stands."""
+        method = self.quantizer.method
+        assert method is not None
+        return method.harden(self.quantizer.slot, *self.numbers())
 
     def check(self) -> None:
         """Raise MPQError where the variables came from a checkpoint of another method."""
@@ -205,6 +217,17 @@ def hosted_model(model: Any) -> HostedModel:
     layers = {site: wrappers.get(site) for site in entering if site not in ours}
     inputs = {name: _range_grid(layer.quantizer_vars) for name, layer in layers.items() if _quantizes_range(layer)}
     return HostedModel(model, graph, sites, tuple(hosted), inputs)
+
+
+def begin(hosted: Sequence[Hosted]) -> None:
+    """Start the methods of these quantizers. Raises MPQError where most of an activation's last batch would saturate.
+
+    Activations were seen in training itself, with norms as training has them.
+    """
+    for one in hosted:
+        one.begin()
+    activations = {one.site: one for one in hosted if one.weight is None}
+    check_holds({s: one.standing() for s, one in activations.items()}, {s: o.latest() for s, o in activations.items()})
 
 
 def check_called_once(graph: Graph) -> None:

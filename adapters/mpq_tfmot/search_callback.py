@@ -14,7 +14,7 @@ from mpq_plugins.targets import Target
 from mpq_plugins.training.history import History, log_record
 from mpq_plugins.training.method import Progress
 from mpq_tfmot.hardening import TARGET, harden, nothing_to_search, plan_of, remember_terms
-from mpq_tfmot.hosted import forget_functions, hosted_model
+from mpq_tfmot.hosted import Hosted, begin, forget_functions, hosted_model
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.quantizers import OBSERVING, TRAINING
 from mpq_tfmot.search_session import SearchSession
@@ -39,8 +39,9 @@ class SearchCallback(keras.callbacks.Callback):  # type: ignore[misc]
     stopped, with another callback of the same arguments (name ``steps`` then). Put it behind a callback that
     restores (BackupAndRestore) and before those that save. Needs steps_per_execution 1.
 
-    Raises InfeasibleBudget with the smallest reachable values, MPQError where nothing can be searched, and
-    NonFiniteValues, naming the site and the step, when training diverges.
+    Raises InfeasibleBudget with the smallest reachable values, MPQError where nothing can be searched, or where most
+    of an activation would saturate at its first threshold, and NonFiniteValues, naming the site and the step, when
+    training diverges.
     """
 
     def __init__(
@@ -88,9 +89,7 @@ class SearchCallback(keras.callbacks.Callback):  # type: ignore[misc]
         plan_of(hosted, self.target, self.budget, self.latency)
         remember_terms(model, self.target, self.budget, self.latency)
         if not self._done:
-            for one in searched:
-                if one.quantizer.phase == TRAINING:
-                    one.begin()
+            begin([h for h in searched if h.quantizer.phase == TRAINING])
         self._loss = _join_loss(model, lambda: self._session.penalty() if self._session is not None else 0.0)
         self._renew()
 
@@ -115,9 +114,7 @@ class SearchCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self._record(step)
         if self._done >= self.observe and any(h.quantizer.phase == OBSERVING for h in session.searched):
             with self.model.distribute_strategy.scope():
-                for one in session.searched:
-                    if one.quantizer.phase == OBSERVING:
-                        one.begin()
+                self._begin([h for h in session.searched if h.quantizer.phase == OBSERVING])
             self._renew()
         if self.steps is not None and self._done >= self.steps:
             self._record(self._done)
@@ -140,6 +137,13 @@ class SearchCallback(keras.callbacks.Callback):  # type: ignore[misc]
         with self.model.distribute_strategy.scope():
             self._session.prepare(self._progress())
         forget_functions(self.model)
+
+    def _begin(self, waiting: list[Hosted]) -> None:
+        try:
+            begin(waiting)
+        except MPQError:
+            self._leave()
+            raise
 
     def _leave(self) -> None:
         self._session = None

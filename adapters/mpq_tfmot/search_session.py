@@ -200,7 +200,7 @@ def _threshold(one: Hosted) -> float:
     if one.unseen:
         return float("nan")
     trains = quantizer.method is not None and quantizer.phase == TRAINING
-    grid = quantizer.method.harden(quantizer.slot, *one.numbers()) if trains else quantizer.grid(one.variables)  # type: ignore[union-attr]
+    grid = one.standing() if trains else quantizer.grid(one.variables)
     return float(np.max(grid.threshold))
 
 
