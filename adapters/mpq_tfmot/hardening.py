@@ -8,11 +8,13 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from mpq_plugins import plugins
 from mpq_plugins.budget import Budget
 from mpq_plugins.errors import ModelError, MPQError
 from mpq_plugins.graph.node import INPUT
+from mpq_plugins.graph.output_rounding import output_roundings
 from mpq_plugins.graph.sites import take_sites
-from mpq_plugins.graph.weights import as_framework
+from mpq_plugins.graph.weights import accumulator_steps, as_framework
 from mpq_plugins.grid import Grid
 from mpq_plugins.headroom import with_headroom
 from mpq_plugins.inventory import Inventory
@@ -87,15 +89,28 @@ def harden(
     recipe = _with_headroom(hosted, plan.recipe(folded, reasons, meta))
     if freeze:
         object.__setattr__(trained, _TERMS, {**terms, "recipe": recipe})
-        freeze_at(hosted, {name: recipe[name] if folded[name] == own else own for name, own in grids.items()})
+        at = {name: recipe[name] if folded[name] == own else own for name, own in grids.items()}
+        freeze_at(hosted, at, plugins.target(target))
     return recipe
 
 
-def freeze_at(hosted: HostedModel, grids: Mapping[str, Grid]) -> None:
-    """Make every quantizer a fixed grid. grids: by the first site of each group."""
+def freeze_at(hosted: HostedModel, grids: Mapping[str, Grid], target: Target) -> None:
+    """Make every quantizer a fixed grid, where the model rounds as the target does.
+
+    grids: by the first site of each group.
+    """
+    first, graph, grid_of = hosted.first_of_group(), hosted.graph, hosted.sites.grid_of
+    by_site = {site: grids[name] for site, name in first.items()}
+    rules = output_roundings(graph, grid_of, by_site, target)
     for name, group in hosted.by_site().items():
         for one in group:
-            one.freeze(grids[name])
+            if one.weight is None:
+                one.freeze(grids[name], rules.get(one.node.name))
+            elif one.computes_with_it:
+                source = by_site[grid_of[one.node.inputs[0]]]
+                one.freeze(grids[name], bias_steps=accumulator_steps(one.node, grids[name], source))
+            else:
+                one.freeze(grids[name])
     forget_functions(hosted.model)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,25 +11,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins.errors import ModelError, MPQError
-from mpq_plugins.graph.node import INPUT, Graph
+from mpq_plugins.graph.node import INPUT, Graph, Node
+from mpq_plugins.graph.output_rounding import OutputRounding
 from mpq_plugins.graph.sites import GraphSites, take_sites
+from mpq_plugins.graph.weights import as_framework
 from mpq_plugins.grid import Grid
+from mpq_plugins.histogram import Histogram
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.training.alone import parted
 from mpq_plugins.training.method import Start
+from mpq_plugins.training.starting_grid import check_holds
 from mpq_tfmot.observation import SMALLEST, observed
 from mpq_tfmot.quantizers import FROZEN, OBSERVING, PHASES, TRAINING, GridQuantizer, method_number
 from mpq_tfmot.reader.reading import read_model
 from mpq_tfmot.tensor_bank import MOVE, PARAMETER, STATE
+from mpq_tfmot.wrapper import QuantizeGridWrapper
 
 Numbers = dict[str, NDArray[Any]]
 
 
 @dataclass
 class Hosted:
-    """One quantizer. site: of the inventory. weight: the variable that it quantizes; None for an activation."""
+    """One quantizer.
+
+    site: of the inventory. node: whose weight or output it quantizes. weight: the variable; None for an activation.
+    """
 
     site: str
+    node: Node
     wrapper: Any
     quantizer: GridQuantizer
     variables: dict[str, Any]
@@ -79,6 +88,16 @@ class Hosted:
         seen = observed(self.variables, self.site) if self.weight is None else self.weight.numpy()
         self.restart(self.quantizer.start(seen))
 
+    def latest(self) -> Histogram:
+        """The last batch that was seen of an activation."""
+        return observed(self.variables, self.site, latest=True)
+
+    def standing(self) -> Grid:
+        """The grid at which the method stands."""
+        method = self.quantizer.method
+        assert method is not None
+        return method.harden(self.quantizer.slot, *self.numbers())
+
     def check(self) -> None:
         """Raise MPQError where the variables came from a checkpoint of another method."""
         method = self.quantizer.method
@@ -93,9 +112,20 @@ class Hosted:
         if self.phase != self.quantizer.phase:
             self._enter(self.phase)
 
-    def freeze(self, grid: Grid) -> None:
-        """Make it a fixed grid: the method's variables leave the layer."""
-        fixed = GridQuantizer.of(grid, self.weight is not None)
+    @property
+    def computes_with_it(self) -> bool:
+        """Whether the node has the weight of the variable, and not that with a norm beside the layer folded in."""
+        own = np.asarray(self.weight.numpy(), np.float64)
+        return np.array_equal(as_framework(self.node, "NHWC"), own)
+
+    def freeze(
+        self, grid: Grid, rounding: OutputRounding | None = None, bias_steps: Sequence[float] | None = None
+    ) -> None:
+        """Make it a fixed grid: the method's variables leave the layer.
+
+        rounding: of an activation. bias_steps: of the accumulator of a weight's layer.
+        """
+        fixed = GridQuantizer.of(grid, self.weight is not None, rounding)
         fixed.slot = fixed.slot_like(self.quantizer.slot)
         kept = {key: self.variables[key] for key in ("steps", "low", "high")}
         gone = {id(v) for key, v in self.variables.items() if key not in kept}
@@ -107,10 +137,11 @@ class Hosted:
             setattr(wrapper, name, [v for v in getattr(wrapper, name) if id(v) not in gone])
         config = wrapper.quantize_config
         if self.weight is not None:
-            wrapper.quantize_config = config.but(weight_grid=grid)
+            wrapper.quantize_config = config.but(weight_grid=grid, bias_steps=bias_steps)
+            round_bias(wrapper, bias_steps)
             wrapper._weight_vars = [(w, fixed, kept) for w, _, _ in wrapper._weight_vars]
         else:
-            wrapper.quantize_config = config.but(activation_grid=grid)
+            wrapper.quantize_config = config.but(activation_grid=grid, rounding=rounding)
             _replace_output(wrapper, self.variables, fixed, kept)
         self.quantizer, self.variables = fixed, kept
 
@@ -172,10 +203,10 @@ def hosted_model(model: Any) -> HostedModel:
             continue
         for weight, quantizer, variables in getattr(wrapper, "_weight_vars", ()):
             if isinstance(quantizer, GridQuantizer):
-                weights.append(Hosted(node.weight_site, wrapper, quantizer, variables, weight))
+                weights.append(Hosted(node.weight_site, node, wrapper, quantizer, variables, weight))
         for quantizer, variables in _outputs(wrapper):
             if isinstance(quantizer, GridQuantizer):
-                outputs.append(Hosted(sites.grid_of[node.name], wrapper, quantizer, variables))
+                outputs.append(Hosted(sites.grid_of[node.name], node, wrapper, quantizer, variables))
     order = {site.name: index for index, site in enumerate(sites.inventory)}
     hosted = sorted([*weights, *outputs], key=lambda h: order[h.site])
     for one in hosted:
@@ -186,6 +217,17 @@ def hosted_model(model: Any) -> HostedModel:
     layers = {site: wrappers.get(site) for site in entering if site not in ours}
     inputs = {name: _range_grid(layer.quantizer_vars) for name, layer in layers.items() if _quantizes_range(layer)}
     return HostedModel(model, graph, sites, tuple(hosted), inputs)
+
+
+def begin(hosted: Sequence[Hosted]) -> None:
+    """Start the methods of these quantizers. Raises MPQError where most of an activation's last batch would saturate.
+
+    Activations were seen in training itself, with norms as training has them.
+    """
+    for one in hosted:
+        one.begin()
+    activations = {one.site: one for one in hosted if one.weight is None}
+    check_holds({s: one.standing() for s, one in activations.items()}, {s: o.latest() for s, o in activations.items()})
 
 
 def check_called_once(graph: Graph) -> None:
@@ -217,6 +259,12 @@ def _outputs(wrapper: Any) -> list[tuple[Any, dict[str, Any]]]:
         post = getattr(activation, "_post_activation_vars", None)
         found.append((activation.quantizer, post or getattr(activation, "_pre_activation_vars", None)))
     return [(quantizer, variables) for quantizer, variables in found if variables]
+
+
+def round_bias(wrapper: Any, steps: Sequence[float] | None) -> None:
+    """Let a wrapper of this package compute with its bias on the accumulator's steps; TF-MOT's own does not."""
+    if isinstance(wrapper, QuantizeGridWrapper):
+        wrapper.round_bias(steps)
 
 
 def _replace_output(wrapper: Any, old: dict[str, Any], quantizer: GridQuantizer, variables: dict[str, Any]) -> None:

@@ -47,12 +47,13 @@ def observe(x: Any, variables: dict[str, Any], slot: Slot) -> None:
     variables["steps"].assign(OPS.exp2(top - (slot.bits[-1] - slot.signed)))
 
 
-def observed(variables: dict[str, Any], site: str) -> Histogram:
-    """The sample as a method takes it. Raises NonFiniteValues naming the site."""
+def observed(variables: dict[str, Any], site: str, latest: bool = False) -> Histogram:
+    """The sample as a method takes it; latest: of the last batch alone. Raises NonFiniteValues naming the site."""
     seen = int(variables["seen"].numpy())
+    rows = _rows(variables["sample"].numpy(), seen)
     histogram = Histogram()
     try:
-        histogram.update(_rows(variables["sample"].numpy(), seen))
+        histogram.update(rows[max(seen - 1, 0) % BATCHES] if latest else rows)
     except NonFiniteValues as error:
         raise NonFiniteValues(f"site {site!r}: {error}") from None
     return histogram

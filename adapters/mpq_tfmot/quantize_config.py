@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import tensorflow_model_optimization as tfmot
 
 from mpq_plugins.errors import MPQError
+from mpq_plugins.graph.output_rounding import OutputRounding
 from mpq_plugins.grid import Grid
 from mpq_plugins.training.method import TrainingMethod
 from mpq_tfmot.method_config import Described, describe, method_of
@@ -30,6 +32,8 @@ class QuantizeConfig(Base):  # type: ignore[misc]
     activation_signed: whether the output goes below zero; None to tell by the layer's function.
     narrow: whether the weight's codes are symmetric about zero. seed: of the method's noise.
     observed: whether the method has started on the output; a search sets it.
+    rounding, bias_steps: of fixed grids, what the target's runtime does: how the output is rounded, and the steps of
+        the accumulator, one per channel, on which the bias lies. ``harden`` and a recipe's scheme set them.
 
     ``quantize_annotate_layer(layer, QuantizeConfig(method="hmq", weight_bits=(2, 4, 8), activation_bits=8))``
     ``quantize_apply(annotated, QuantizeScheme())`` folds batch norms, and quantizes the inputs. Without our scheme
@@ -49,7 +53,11 @@ class QuantizeConfig(Base):  # type: ignore[misc]
         narrow: bool = False,
         seed: int = 0,
         observed: bool = False,
+        rounding: OutputRounding | dict[str, Any] | None = None,
+        bias_steps: Sequence[float] | None = None,
     ) -> None:
+        self.rounding = OutputRounding.from_dict(rounding) if isinstance(rounding, dict) else rounding
+        self.bias_steps = None if bias_steps is None else tuple(float(step) for step in bias_steps)
         self.weight_grid, self.activation_grid = _grid(weight_grid), _grid(activation_grid)
         self.weight_bits = candidate_bits("weight_bits", weight_bits)
         self.activation_bits = candidate_bits("activation_bits", activation_bits)
@@ -110,6 +118,8 @@ class QuantizeConfig(Base):  # type: ignore[misc]
             "narrow": self.narrow,
             "seed": self.seed,
             "observed": self.observed,
+            "rounding": None if self.rounding is None else asdict(self.rounding),
+            "bias_steps": None if self.bias_steps is None else list(self.bias_steps),
         }
 
     def but(self, **changes: Any) -> QuantizeConfig:
@@ -145,7 +155,7 @@ class QuantizeConfig(Base):  # type: ignore[misc]
 
     def _output_quantizer(self, layer: Any) -> GridQuantizer:
         if self.activation_grid is not None:
-            return GridQuantizer.of(self.activation_grid)
+            return GridQuantizer.of(self.activation_grid, rounding=self.rounding)
         function = getattr(layer, "activation", None)
         rectified = type(layer).__name__ == "ReLU" or getattr(function, "__name__", "") in UNSIGNED
         signed = not rectified if self.activation_signed is None else self.activation_signed

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import tensorflow_model_optimization as tfmot
+from tensorflow.python.saved_model import save_context  # there is no public name for it
 from tf_keras.src.mixed_precision.autocast_variable import AutoCastVariable
 
 from mpq_plugins.capabilities import Candidate
 from mpq_plugins.errors import ModelError
+from mpq_plugins.graph.output_rounding import OutputRounding
 from mpq_plugins.grid import Grid
 from mpq_plugins.training.alone import joined
 from mpq_plugins.training.bank import Bank
@@ -20,6 +22,7 @@ from mpq_plugins.training.grids import on_grids
 from mpq_plugins.training.method import Progress, Start, TrainingMethod
 from mpq_plugins.training.slot import Slot
 from mpq_tfmot.emission import emit_activation, emit_weight
+from mpq_tfmot.fixed_grid import looked_up, on_fixed_grid
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.method_config import Described, describe, method_of
 from mpq_tfmot.observation import observe, placeholder, sample_shape
@@ -43,13 +46,15 @@ class GridQuantizer(Base):  # type: ignore[misc]
     axis: of the channels; None for one step per tensor. weight: whether the tensor is a weight.
     steps: of a fixed grid. method: trains the grid where there are no steps; its name, or a value.
     phase: one of PHASES; by default FROZEN with steps, TRAINING for a weight, OBSERVING for an activation.
-    seed: of the method's noise.
+    seed: of the method's noise. rounding: what a runtime makes of an activation of power-of-two steps on a fixed grid;
+    None where that is unknown, or where steps are free.
 
     Variables: ``steps`` ([] or [channels]), ``low`` and ``high`` of the grid of the phases OBSERVING and
     FROZEN; with a method also its parameters and what the optimizer has moved them by since the search last
     looked (so that no change is too small to be seen beside them), its state, ``phase``, ``clock`` (steps of
     the search), ``finite`` (whether the last training batch was), and what has been seen of an activation.
-    In inference a frozen grid is made of the FakeQuant ops that LiteRT's converter knows.
+    A frozen grid rounds as ``rounding`` says, so that the model evaluates to the runtime's numbers. In a SavedModel,
+    and so for LiteRT's own converter, it is made of the FakeQuant ops that this knows, which round ties up.
     """
 
     aggregation: ClassVar[Any] = tf.VariableAggregation.ONLY_FIRST_REPLICA
@@ -65,20 +70,22 @@ class GridQuantizer(Base):  # type: ignore[misc]
         narrow: bool = False,
         phase: str | None = None,
         seed: int = 0,
+        rounding: OutputRounding | dict[str, Any] | None = None,
     ) -> None:
         self.bits = (bits,) if isinstance(bits, int) else tuple(int(b) for b in bits)
         self.signed, self.axis, self.weight, self.narrow = bool(signed), axis, bool(weight), bool(narrow)
         self.steps = None if steps is None else [float(step) for step in np.ravel(steps)]
         self.method = None if method is None else method_of(method)
         self.seed = int(seed)
+        self.rounding = OutputRounding.from_dict(rounding) if isinstance(rounding, dict) else rounding
         self.phase = phase or (FROZEN if steps is not None else TRAINING if weight else OBSERVING)
         if self.steps is None and self.method is None:
             raise ModelError("a quantizer needs the steps of a grid, or a method that trains them")
 
     @classmethod
-    def of(cls, grid: Grid, weight: bool = False) -> GridQuantizer:
+    def of(cls, grid: Grid, weight: bool = False, rounding: OutputRounding | None = None) -> GridQuantizer:
         """The quantizer onto a grid of a recipe."""
-        return cls(grid.bits, grid.signed, grid.axis, grid.steps, weight, narrow=grid.narrow)
+        return cls(grid.bits, grid.signed, grid.axis, grid.steps, weight, narrow=grid.narrow, rounding=rounding)
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> Variables:
         """Create the variables, as TF-MOT asks."""
@@ -143,8 +150,8 @@ class GridQuantizer(Base):  # type: ignore[misc]
         return Start(parameters, {**state, **controls})  # type: ignore[arg-type]
 
     @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
-    def __call__(self, inputs: Any, training: Any, weights: Variables, **kwargs: Any) -> Any:
-        """The tensor on its grid."""
+    def __call__(self, inputs: Any, training: Any, weights: Variables, read: Any = None, **kwargs: Any) -> Any:
+        """The tensor on its grid. read: what the layer computed it from."""
         kept = inputs.dtype
         # under a mixed-precision policy the weight itself is quantized, not what is left of it in half precision
         x = tf.convert_to_tensor(inputs._variable if isinstance(inputs, AutoCastVariable) else inputs)
@@ -157,6 +164,10 @@ class GridQuantizer(Base):  # type: ignore[misc]
             grids, _ = self.method.grids(OPS, host.bank, None, *host.arrays([weights]), False)
             return tf.cast(on_grids(OPS, self.method, host.bank, 0, grids, wide), kept)
         grid = (weights["steps"], weights["low"], weights["high"])
+        if not save_context.in_save_context():
+            if self.rounding is not None and self.rounding.table and tf.is_tensor(read):
+                return tf.cast(looked_up(read, tf.convert_to_tensor(weights["steps"]), self.rounding), kept)
+            return tf.cast(self._as_it_is(wide, weights), kept)
         if self.weight:
             return tf.cast(emit_weight(wide, *grid, self.axis), kept)
         return tf.cast(emit_activation(wide, *grid, self.signed, self.bits[0] < 8), kept)
@@ -178,6 +189,7 @@ class GridQuantizer(Base):  # type: ignore[misc]
             "narrow": self.narrow,
             "phase": self.phase,
             "seed": self.seed,
+            "rounding": None if self.rounding is None else asdict(self.rounding),
         }
 
     def __eq__(self, other: object) -> bool:
@@ -204,10 +216,14 @@ class GridQuantizer(Base):  # type: ignore[misc]
             observe(wide, variables, self.slot)
         if self.phase == TRAINING:
             return tf.cast(self._by_method(wide, variables), x.dtype)
-        step = self.slot.spread(OPS, tf.convert_to_tensor(variables["steps"]))
-        return OPS.fake_quantize(
-            x, tf.stop_gradient(step), tf.convert_to_tensor(variables["low"]), tf.convert_to_tensor(variables["high"])
-        )
+        return tf.cast(self._as_it_is(wide, variables), x.dtype)
+
+    def _as_it_is(self, x: Any, variables: Variables) -> Any:
+        """On the grid of the phases OBSERVING and FROZEN."""
+        step, low, high = (tf.stop_gradient(tf.convert_to_tensor(variables[key])) for key in ("steps", "low", "high"))
+        if self.rounding is None or self.narrow:
+            return OPS.fake_quantize(x, self.slot.spread(OPS, step), low, high)
+        return on_fixed_grid(x, step, low, high, self.bits[0], self.signed, self.rounding)
 
     def _by_method(self, x: Any, variables: Variables) -> Any:
         assert self.method is not None

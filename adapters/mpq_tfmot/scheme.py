@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import tensorflow_model_optimization as tfmot
 
 from mpq_plugins import plugins
 from mpq_plugins.budget import Budget
 from mpq_plugins.errors import ModelError
-from mpq_plugins.graph.node import INPUT, RAW, Node
+from mpq_plugins.graph.node import INPUT, RAW, Graph, Node
 from mpq_plugins.graph.ops import op_of
+from mpq_plugins.graph.output_rounding import output_roundings
 from mpq_plugins.graph.sites import GraphSites, take_sites
+from mpq_plugins.graph.weights import accumulator_steps
 from mpq_plugins.problem import Bits, candidates_for
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.targets import Target
@@ -97,10 +100,10 @@ class _Layout(tfmot.quantization.keras.QuantizeLayoutTransform):  # type: ignore
         entering = [node for node in graph.nodes if node.op == INPUT]
         signs = {node.site: self.scheme.signed_inputs for node in entering}
         sites = take_sites(graph, signs if self.scheme.recipe is None else None)
-        config_of = configs_of(self.scheme, sites)
+        trained = read_model(model, fold=self.scheme.fold_batch_norms)
+        config_of = configs_of(self.scheme, graph, trained.graph, sites)
         asked = {name: entry.get("quantize_config") for name, entry in layer_quantize_map.items()}
         wanted = set(layer_quantize_map)
-        trained = read_model(model, fold=self.scheme.fold_batch_norms)
         own_layers = {node.name for node in trained.graph.nodes}
         configs: dict[str, QuantizeConfig] = {}
         for node in graph.nodes:
@@ -131,16 +134,27 @@ class _Layout(tfmot.quantization.keras.QuantizeLayoutTransform):  # type: ignore
         return keras.models.clone_model(built, clone_function=wrapped), {}
 
 
-def configs_of(scheme: QuantizeScheme, sites: GraphSites) -> Callable[[Node], QuantizeConfig]:
-    """What gives each node its config. Raises as candidates_for and TrainingPlan.of do."""
+def configs_of(
+    scheme: QuantizeScheme, graph: Graph, trained: Graph, sites: GraphSites
+) -> Callable[[Node], QuantizeConfig]:
+    """What gives each node of the folded graph its config. trained: the graph whose weights are trained.
+
+    Raises as candidates_for and TrainingPlan.of do.
+    """
     recipe = scheme.recipe
     if recipe is not None:
         recipe.check_fits(sites.inventory)
+        rules = output_roundings(graph, sites.grid_of, recipe, plugins.target(recipe.target))
 
         def of_recipe(node: Node) -> QuantizeConfig:
-            weight = recipe[node.weight_site] if node.weighted else None
-            output = recipe[sites.grid_of[node.name]]
-            return QuantizeConfig(recipe.method, None, None, weight_grid=weight, activation_grid=output)
+            output, rule = recipe[sites.grid_of[node.name]], rules.get(node.name)
+            if not node.weighted:
+                return QuantizeConfig(recipe.method, None, None, activation_grid=output, rounding=rule)
+            weight, source = recipe[node.weight_site], recipe[sites.grid_of[node.inputs[0]]]
+            own = np.array_equal(trained[node.name].weight, node.weight)  # else a norm beside it will change it
+            steps = accumulator_steps(node, weight, source) if own else None
+            grids = {"weight_grid": weight, "activation_grid": output}
+            return QuantizeConfig(recipe.method, None, None, **grids, rounding=rule, bias_steps=steps)
 
         return of_recipe
     asked = (scheme.weight_bits, scheme.activation_bits, scheme.per_channel)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from mpq_plugins.budget import Budget
 from mpq_plugins.errors import MPQError, NonFiniteValues
 from mpq_plugins.latency_table import LatencyTable
@@ -14,7 +12,7 @@ from mpq_plugins.targets import Target
 from mpq_plugins.training.history import History, log_record
 from mpq_plugins.training.method import Progress
 from mpq_tfmot.hardening import TARGET, harden, nothing_to_search, plan_of, remember_terms
-from mpq_tfmot.hosted import forget_functions, hosted_model
+from mpq_tfmot.hosted import Hosted, begin, forget_functions, hosted_model
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.quantizers import OBSERVING, TRAINING
 from mpq_tfmot.search_session import SearchSession
@@ -31,7 +29,8 @@ class SearchCallback(keras.callbacks.Callback):  # type: ignore[misc]
         their steps). After them the model is hardened, as by ``harden``, and ``fit`` goes on at fixed grids.
     observe: training batches after which activations get their first thresholds, until when they are
         on 2**k grids that clip nothing.
-    latency: for ``Budget(latency_ms=...)``. record_every: steps between two records of the history.
+    latency: for ``Budget(latency_ms=...)``. record_every: steps between two records of the history, at which it looks
+        whether all has been finite; nothing waits for the device in between.
     log_dir: of TensorBoard, where records are written too.
 
     ``history``: a mpq_plugins.training.history.History. ``recipe``: that of the hardened model, or None.
@@ -39,8 +38,9 @@ class SearchCallback(keras.callbacks.Callback):  # type: ignore[misc]
     stopped, with another callback of the same arguments (name ``steps`` then). Put it behind a callback that
     restores (BackupAndRestore) and before those that save. Needs steps_per_execution 1.
 
-    Raises InfeasibleBudget with the smallest reachable values, MPQError where nothing can be searched, and
-    NonFiniteValues, naming the site and the step, when training diverges.
+    Raises InfeasibleBudget with the smallest reachable values, MPQError where nothing can be searched, or where most
+    of an activation would saturate at its first threshold, and NonFiniteValues, naming the site and the step, when
+    training diverges: at the next record.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class SearchCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._loss: Any = None
         self._writer = None if log_dir is None else _Scalars(log_dir)
         self._done = self._total = self._epoch_steps = 0
+        self._supports_tf_logs = True  # else Keras reads the loss at every step
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Start the methods where they have not started, and join the loss."""
@@ -88,9 +89,7 @@ class SearchCallback(keras.callbacks.Callback):  # type: ignore[misc]
         plan_of(hosted, self.target, self.budget, self.latency)
         remember_terms(model, self.target, self.budget, self.latency)
         if not self._done:
-            for one in searched:
-                if one.quantizer.phase == TRAINING:
-                    one.begin()
+            begin([h for h in searched if h.quantizer.phase == TRAINING])
         self._loss = _join_loss(model, lambda: self._session.penalty() if self._session is not None else 0.0)
         self._renew()
 
@@ -102,24 +101,17 @@ class SearchCallback(keras.callbacks.Callback):  # type: ignore[misc]
         step = self._done
         self._done += 1
         with self.model.distribute_strategy.scope():
-            broken = session.after_step(self._progress())
-        loss = (logs or {}).get("loss", 0.0)
-        if broken or not np.all(np.isfinite(loss)):
-            where = f"first at site {broken[0]!r}" if broken else "in the loss itself, with every site finite"
-            self._leave()
-            raise NonFiniteValues(
-                f"step {step}: NaN or infinite values, {where} (loss {float(np.mean(loss)):g}); lower the learning "
-                "rate, or look for such values in the data"
-            )
+            session.after_step(self._progress(), (logs or {}).get("loss", 0.0))
         if step % self.record_every == 0:
+            self._check()
             self._record(step)
         if self._done >= self.observe and any(h.quantizer.phase == OBSERVING for h in session.searched):
+            self._check()
             with self.model.distribute_strategy.scope():
-                for one in session.searched:
-                    if one.quantizer.phase == OBSERVING:
-                        one.begin()
+                self._begin([h for h in session.searched if h.quantizer.phase == OBSERVING])
             self._renew()
         if self.steps is not None and self._done >= self.steps:
+            self._check()
             self._record(self._done)
             self._leave()
             self.recipe = harden(self.model)
@@ -127,19 +119,41 @@ class SearchCallback(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_end(self, logs: Any = None) -> None:
         """Leave the loss."""
         if self._session is not None:
+            self._check()
             self._record(self._done)
             self._leave()
 
     def _progress(self) -> Progress:
         return Progress(self._done, self._total, self._epoch_steps)
 
+    def _check(self) -> None:
+        assert self._session is not None
+        found = self._session.first_bad()
+        if found is None:
+            return
+        step, site = found
+        self._leave()
+        where = "in the loss itself, with every site finite" if site is None else f"first at site {site!r}"
+        raise NonFiniteValues(
+            f"step {step}: NaN or infinite values, {where}; lower the learning rate, or look for such values in the "
+            "data"
+        )
+
     def _renew(self) -> None:
         """A session for the phases as they are now."""
         hosted = hosted_model(self.model)
-        self._session = SearchSession(hosted, plan_of(hosted, self.target, self.budget, self.latency))
+        plan = plan_of(hosted, self.target, self.budget, self.latency)
         with self.model.distribute_strategy.scope():
+            self._session = SearchSession(hosted, plan)
             self._session.prepare(self._progress())
         forget_functions(self.model)
+
+    def _begin(self, waiting: list[Hosted]) -> None:
+        try:
+            begin(waiting)
+        except MPQError:
+            self._leave()
+            raise
 
     def _leave(self) -> None:
         self._session = None

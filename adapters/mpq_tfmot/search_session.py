@@ -23,7 +23,7 @@ class SearchSession:
     """One stretch of training between two changes of phase.
 
     hosted: the quantized model. plan: of the same model. Variables of the model hold all that a search knows,
-    so a session can be dropped and made anew at any step.
+    so a session can be dropped and made anew at any step. Only ``first_bad`` and ``record`` wait for the device.
     """
 
     def __init__(self, hosted: HostedModel, plan: TrainingPlan) -> None:
@@ -36,6 +36,7 @@ class SearchSession:
         self._banks = [_Members.of(plan.method, own) for own in members]
         self._leading = next((bank for bank in self._banks if bank.hosted[0].weight is not None), self._banks[0])
         self._controls = self._controlled()
+        self._first_bad = tf.Variable([float("inf")] * (len(self.searched) + 1), trainable=False)
         self._after, self._measure = self._after_step, self._measured
         if not hosted.model.run_eagerly:
             self._after = tf.function(self._after_step, autograph=False)
@@ -62,13 +63,23 @@ class SearchSession:
         """Set what the schedule prescribes at this point."""
         self._set_controls(self._prescribed(progress))
 
-    def after_step(self, progress: Progress) -> list[str]:
+    def after_step(self, progress: Progress, loss: Any) -> None:
         """After an optimizer step: projections and transitions, and the schedule at ``progress``, which comes next.
 
-        Returns the sites that were not finite in the step, in the order of execution.
+        loss: of the step, a number or a tensor.
         """
-        finite = self._after(self._prescribed(progress)).numpy()
-        return [one.site for one, good in zip(self.searched, finite, strict=True) if good < 1.0]
+        self._after(self._prescribed(progress), tf.cast(tf.convert_to_tensor(loss), tf.float32))
+
+    def first_bad(self) -> tuple[int, str | None] | None:
+        """The first step with NaN or infinities, and the first site of them, None for the loss; None if all was finite.
+
+        Sites are in the order of execution.
+        """
+        steps = self._first_bad.numpy()
+        first = int(np.argmin(steps))
+        if not np.isfinite(steps[first]):
+            return None
+        return int(steps[first]), self.searched[first].site if first < len(self.searched) else None
 
     def record(self, step: int) -> Record:
         """Where the search stands, as plain numbers."""
@@ -136,14 +147,17 @@ class SearchSession:
         bits, spent, penalty = self._terms()
         return bits, {s.resource: s.cost for s in spent}, penalty
 
-    def _after_step(self, controls: Any) -> Any:
-        finite = tf.stack([tf.convert_to_tensor(one.variables["finite"]) for one in self.searched])
+    def _after_step(self, controls: Any, loss: Any) -> None:
+        finite = [tf.convert_to_tensor(one.variables["finite"]) for one in self.searched]
+        good = tf.stack([*finite, tf.cast(tf.reduce_all(tf.math.is_finite(loss)), tf.float32)]) >= 1.0
+        now = tf.convert_to_tensor(self.searched[0].variables["clock"])
+        known = tf.convert_to_tensor(self._first_bad)
+        self._first_bad.assign(tf.where(good, known, tf.minimum(known, now)))
         for bank in self._banks:
             bank.after_step()
         self._set_controls(controls)
         for one in self.searched:
             one.variables["clock"].assign_add(1.0)
-        return finite
 
 
 @dataclass(frozen=True)
@@ -200,7 +214,7 @@ def _threshold(one: Hosted) -> float:
     if one.unseen:
         return float("nan")
     trains = quantizer.method is not None and quantizer.phase == TRAINING
-    grid = quantizer.method.harden(quantizer.slot, *one.numbers()) if trains else quantizer.grid(one.variables)  # type: ignore[union-attr]
+    grid = one.standing() if trains else quantizer.grid(one.variables)
     return float(np.max(grid.threshold))
 
 

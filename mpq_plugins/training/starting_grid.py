@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mpq_plugins.binning.weighted_points import Points
+from mpq_plugins.errors import MPQError
 from mpq_plugins.grid import Grid
 from mpq_plugins.histogram import Histogram
 
@@ -33,3 +34,14 @@ def share_beyond(grid: Grid, histogram: Histogram) -> float:
 def saturating(grids: Mapping[str, Grid], histograms: Mapping[str, Histogram]) -> list[str]:
     """Those of which more than MOST saturates, in the order of the histograms."""
     return [name for name, histogram in histograms.items() if share_beyond(grids[name], histogram) > MOST]
+
+
+def check_holds(grids: Mapping[str, Grid], histograms: Mapping[str, Histogram]) -> None:
+    """Raise MPQError naming the first activation of which more than MOST would saturate when training begins."""
+    for name in saturating(grids, histograms)[:1]:
+        share = share_beyond(grids[name], histograms[name])
+        raise MPQError(
+            f"site {name!r}: {share:.0%} of its values in training lie beyond the grid that training would start on "
+            f"({grids[name]}), where nothing learns; show it batches as training has them, or lower the learning rate "
+            "until its grids have started"
+        )

@@ -155,7 +155,7 @@ def test_inference_in_the_middle_of_a_search_is_on_the_grids_that_hardening_give
     before = model.predict(images, verbose=0)
     recipe = harden(model)
     after = model.predict(images, verbose=0)
-    # TensorFlow's FakeQuant rounds ties up: a code at the most, which the next layers may carry on
+    # biases lie on the accumulators' steps now: a code at the most, which the next layers may carry on
     assert np.mean(before != after) < 0.05
     # unfolded batch norms: bits are kept, and the recipe's thresholds are those of the folded weights
     own = {one.site: one.quantizer.grid(one.variables) for one in hosted_model(model).hosted}

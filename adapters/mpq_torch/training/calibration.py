@@ -11,7 +11,7 @@ from torch import Tensor
 from mpq_plugins.errors import NonFiniteValues
 from mpq_plugins.histogram import Histogram
 from mpq_plugins.training.slot import Observed
-from mpq_plugins.training.starting_grid import saturating
+from mpq_plugins.training.starting_grid import check_holds, saturating
 from mpq_torch.reader.own_copy import copied
 from mpq_torch.training.graph import TrainingGraph
 from mpq_torch.training.site_quantizer import SiteQuantizer
@@ -21,7 +21,7 @@ def start(training: TrainingGraph, observed: Mapping[str, Observed], batches: Se
     """Start all banks on what was observed, by slot; activations anew where training sees something else.
 
     An untrained network, whose running statistics are those of no batch, would start with grids at which
-    everything saturates and nothing learns.
+    everything saturates and nothing learns. Raises MPQError naming a site that would saturate all the same.
     """
     for bank in training.banks:
         bank.start([observed[slot.name] for slot in bank.plain.slots])
@@ -32,6 +32,7 @@ def start(training: TrainingGraph, observed: Mapping[str, Observed], batches: Se
             for bank in training.banks:
                 if bank.plain.kind == "activation":
                     bank.start([seen.get(slot.name, observed[slot.name]) for slot in bank.plain.slots])
+            check_holds({name: training.quantizers[name].grid() for name in seen}, seen)
     for bank in training.banks:
         bank.remember_parameters()
 
