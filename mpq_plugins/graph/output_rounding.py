@@ -7,6 +7,7 @@ another order.)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from mpq_plugins.graph.node import INPUT, RAW, Graph, Node
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.ops.global_avg_pool import elements
 from mpq_plugins.graph.quantized import QuantizedGraph, clamp_codes
-from mpq_plugins.graph.runtimes.runtime import Mean
+from mpq_plugins.graph.runtimes.runtime import Accumulation, Mean
 from mpq_plugins.graph.weights import accumulator_steps
 from mpq_plugins.grid import Grid
 from mpq_plugins.targets import Target
@@ -34,7 +35,7 @@ class OutputRounding:
 
     rounding: of ties. zero_point: added before rounding and taken off again, which decides about ties.
     octaves: by how many powers of two the steps of an accumulator in fixed point are finer than the output's, one
-        number or one per channel; such a runtime rounds twice. vectors: it shifts whole vectors half up.
+        number or one per channel; such a runtime rounds twice, the second time in its own ``accumulation``.
     count, mean: of a mean, how many elements it is of, and the runtime's word; 0 for no mean.
     codes: the lowest and the highest that the node's own clamp leaves.
     table: of a function of one element, the codes for every code of its input; source: step and lowest code of these.
@@ -43,7 +44,7 @@ class OutputRounding:
     rounding: Rounding = "half_even"
     zero_point: int = 0
     octaves: tuple[int, ...] = ()
-    vectors: bool = False
+    accumulation: Accumulation = "fixed_point"
     count: int = 0
     mean: Mean = "exact"
     codes: tuple[int, int] | None = None
@@ -70,12 +71,12 @@ class OutputRounding:
         """
         if self.octaves:
             scale = 2.0 ** -np.asarray(self.octaves, np.float64)
-            upward = arithmetic.in_whole_vectors(int(scaled.shape[-1])) if self.vectors else None
+            upward = arithmetic.shifted_upward(self.accumulation, int(scaled.shape[-1]))
             codes = run.to_precision(scaled, "float64") / run.tensor(scale, "float64")
             return run.to_precision(arithmetic.fixed_point_product(run, codes, scale, upward), "float32")
         if self.count:
             sums = run.nearest(run.to_precision(scaled, "float64") * float(self.count))
-            return run.to_precision(arithmetic.mean_of(run, sums, self.count, self.mean), "float32")
+            return run.to_precision(arithmetic.mean_of(run, sums, self.count, self.mean, self.rounding), "float32")
         zero = float(self.zero_point)
         return arithmetic.rounded(run, scaled + zero, self.rounding) - zero
 
@@ -105,7 +106,7 @@ def _rule(quantized: QuantizedGraph, node: Node) -> OutputRounding:
     codes = clamp_codes(node, grid) if clamps else None
     if node.op == INPUT:
         zero = -grid.low if runtime.entry.zero_point else 0
-        return OutputRounding(runtime.entry.rounding, zero, codes=codes)
+        return OutputRounding(rounding, zero, codes=codes)
     if not op_of(node).computes:
         return OutputRounding(codes=codes)
     if node.weighted:
@@ -115,11 +116,14 @@ def _rule(quantized: QuantizedGraph, node: Node) -> OutputRounding:
         steps = accumulator_steps(node, quantized.weight_grid(node), quantized.grid(node.inputs[0]))
         octaves = tuple(int(octave) for octave in np.log2(grid.steps[0] / steps))
         shared = octaves[:1] if len(set(octaves)) == 1 else octaves
-        return OutputRounding(octaves=shared, vectors=how == "fixed_point_vectors", codes=codes)
+        return OutputRounding(octaves=shared, accumulation=how, codes=codes)
     if op_of(node).table:
         source = quantized.grid(node.inputs[0])
         table = tuple(quantized.table(node).tolist())
         return OutputRounding(rounding, codes=codes, table=table, source=(source.steps[0], source.low))
+    if node.op == "mul" and runtime.products == "fixed_point":
+        finer = grid.steps[0] / math.prod(quantized.grid(name).steps[0] for name in node.inputs)
+        return OutputRounding(octaves=(int(math.log2(finer)),), codes=codes)
     if node.op == "add":
         return OutputRounding(_SUMS.get(runtime.sums, rounding), codes=codes)
     if node.op == "avg_pool" and runtime.averages == "stored":
