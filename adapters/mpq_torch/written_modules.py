@@ -49,6 +49,22 @@ class OfTwo(nn.Module):
         return self.function
 
 
+class Affine(nn.Module):
+    """scale * x + offset, two numbers."""
+
+    def __init__(self, scale: float, offset: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.offset = offset
+
+    def forward(self, x: Tensor) -> Tensor:
+        scaled = x if self.scale == 1.0 else x * self.scale
+        return scaled if self.offset == 0.0 else scaled + self.offset
+
+    def extra_repr(self) -> str:
+        return f"{self.scale}, {self.offset}"
+
+
 class Concat(nn.Module):
     """Concatenation; inputs and output share one grid."""
 
@@ -193,4 +209,4 @@ class FloatPart(nn.Module):
 
 
 _NAMESPACES = {"functional": nn.functional, "torch": torch}
-LEAVES = (Input, OfTwo, Concat, Pad, Subsample, Clamp, SameGrid, FloatPart)
+LEAVES = (Input, OfTwo, Affine, Concat, Pad, Subsample, Clamp, SameGrid, FloatPart)

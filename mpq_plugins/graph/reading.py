@@ -1,4 +1,4 @@
-"""What every reader does with the nodes that it found: fold norms, settle float parts, fuse clamps, check values."""
+"""What every reader does with the nodes that it found: name functions, fold constants and norms, settle float parts."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections.abc import Iterable
 import numpy as np
 
 from mpq_plugins.errors import NonFiniteValues
+from mpq_plugins.graph.constants import written_out
 from mpq_plugins.graph.fitted import with_compositions, without_kernels
 from mpq_plugins.graph.float_parts import settle_float_parts
 from mpq_plugins.graph.folding import fold_batch_norms
 from mpq_plugins.graph.fusing import fuse_clamps
 from mpq_plugins.graph.node import Graph
+from mpq_plugins.graph.recognizing import recognized
+from mpq_plugins.graph.scaling import channels_as_layers, fold_into_layers_before, fold_into_layers_behind
 from mpq_plugins.targets import Target
 
 
@@ -22,7 +25,9 @@ def settled(graph: Graph, keep_float: Iterable[str] = (), *, fold: bool = True, 
 
     Raises as settle_float_parts does, and NonFiniteValues for a weight or bias that holds NaN or infinity.
     """
+    graph = fold_into_layers_before(recognized(written_out(graph), target))
     graph = fold_batch_norms(graph, into_layers=fold)
+    graph = channels_as_layers(fold_into_layers_behind(graph))
     graph = graph if target is None else without_kernels(graph, target)
     graph = settle_float_parts(graph, keep_float)
     graph = fuse_clamps(graph if target is None else with_compositions(graph, target))

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from mpq_plugins.errors import ModelError
-from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, UNKNOWN, Batch, Graph, Node
+from mpq_plugins.graph.constants import AFFINE
+from mpq_plugins.graph.node import ARGUMENT, FLOAT, UNKNOWN, Batch, Graph, Node
 from mpq_plugins.graph.ops import is_op, op_of
 from mpq_plugins.graph.reading import settled
 from mpq_plugins.targets import Target
@@ -21,14 +22,13 @@ from mpq_tfmot.runner import TensorflowRunner
 class Reading:
     """A model as data, and what of it only Keras can do.
 
-    again: node -> calls its layer, made anew, on other tensors; of what has no weight of its own.
-    norm_weights: batch norm -> its variables' values. wrappers: layer -> the TF-MOT wrapper that it has.
+    again: node -> calls its layer, made anew, on other tensors; of what has no weight of its own and is as it was.
+    wrappers: layer -> the TF-MOT wrapper that it has.
     """
 
     graph: Graph
     runner: TensorflowRunner
     again: Mapping[str, Any] = field(default_factory=dict)
-    norm_weights: Mapping[str, list[Any]] = field(default_factory=dict)
     wrappers: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -46,7 +46,8 @@ def read_model(
     check_model(model)
     reader = _Reader()
     graph = settled(reader.read(model), keep_float, fold=fold, target=target)
-    return Reading(graph, TensorflowRunner(reader.floats), reader.again, reader.norm_weights, reader.wrappers)
+    again = {name: call for name, call in reader.again.items() if name in graph and reader.made_alone(graph[name])}
+    return Reading(graph, TensorflowRunner(reader.floats), again, reader.wrappers)
 
 
 def check_model(model: Any) -> None:
@@ -83,7 +84,6 @@ class _Reader:
         self.nodes: dict[str, Node] = {}
         self.floats: dict[str, Any] = {}
         self.again: dict[str, Any] = {}
-        self.norm_weights: dict[str, list[Any]] = {}
         self.wrappers: dict[str, Any] = {}
         self._calls: dict[str, int] = {}
         self._owners: dict[int, str] = {}
@@ -101,6 +101,11 @@ class _Reader:
             names.append(name)
         outputs = self._walk(model, names, "")
         return Graph(tuple(self.nodes.values()), tuple(outputs), "NHWC")
+
+    def made_alone(self, node: Node) -> bool:
+        """Whether one call of the model, and no other, makes the node of the graph what it is."""
+        now = node.attrs.get("was", node)
+        return now.op == FLOAT or (now.op == self.nodes[node.name].op and now.op != AFFINE)
 
     def _walk(self, model: Any, inputs: Iterable[str], scope: str) -> list[str]:
         values = {id(tensor): name for tensor, name in zip(model.inputs, inputs, strict=True)}
@@ -140,8 +145,6 @@ class _Reader:
             if one.op == UNKNOWN:
                 alone = one.name == name
                 self.floats[one.name] = _recaller(node) if function else evaluator(layer) if alone else layer.activation
-            if one.op == BATCH_NORM:
-                self.norm_weights[one.name] = layer.get_weights()
             if one.weighted or (is_op(one) and op_of(one).arity == 2):
                 continue
             if one.name == name and type(layer).__name__ != "Activation":

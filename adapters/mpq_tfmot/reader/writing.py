@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from mpq_plugins.graph.constants import AFFINE
 from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, FLOAT, INPUT, Graph, Node
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.weights import as_framework
 from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.keras import keras
 from mpq_tfmot.reader.reading import Reading
+from mpq_tfmot.reader.written_functions import written_function
 
 CLAMP_SUFFIX = ".relu"
 
@@ -51,7 +54,7 @@ class _Writer:
             built.get_layer(node.layer or node.name).set_weights([np.asarray(w, np.float32) for w in weights])
         for node in graph.nodes:
             if node.op == BATCH_NORM:
-                built.get_layer(node.name).set_weights(self.reading.norm_weights[node.name])
+                _set_statistics(built.get_layer(node.name), node)
         return built
 
     def _called(self, node: Node, tensors: list[Any]) -> Any:
@@ -67,6 +70,8 @@ class _Writer:
             y = self.layers[owner](tensors[0])
         else:
             made = self.reading.again.get(node.name)
+            if made is not None and node.op == BATCH_NORM and "fused" in node.attrs:
+                made = partial(made, scale=True, center=True)
             y = _unweighted(node)(tensors if len(tensors) > 1 else tensors[0]) if made is None else made(tensors)
             if node.op == "clamp":
                 return y
@@ -90,6 +95,11 @@ def _layer(node: Node, graph: Graph) -> Any:
         return layers.DepthwiseConv1D(kernel[0], **options)
     made = layers.Conv1D if node.op == "conv1d" else layers.Conv2D
     return made(weight.shape[-1], kernel, **options)
+
+
+def _set_statistics(layer: Any, node: Node) -> None:
+    keys = [*["gamma"] * layer.scale, *["beta"] * layer.center, "mean", "variance"]
+    layer.set_weights([np.asarray(node.attrs[key], np.float32) for key in keys])
 
 
 def padded_same(node: Node, in_shape: tuple[int, ...]) -> bool:
@@ -118,8 +128,10 @@ def _unweighted(node: Node) -> Any:
     spelled = op.spellings.get("keras", ())
     if op.arity == 2:
         return getattr(layers, spelled[0])(name=node.name)
+    if node.op == AFFINE:
+        return layers.Rescaling(node.attrs["scale"], node.attrs["offset"], name=node.name)
     if op.table:
-        return layers.Activation(spelled[0], name=node.name)
+        return written_function(node)
     assert node.op == "clamp", node.op
     return layers.ReLU(node.high, name=node.name)
 

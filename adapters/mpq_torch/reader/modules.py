@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from mpq_plugins.graph.constants import AFFINE
 from mpq_plugins.graph.node import INPUT, Batch, Node
 from mpq_plugins.graph.ops import all_ops, op_of
 from mpq_plugins.graph.weights import as_framework
-from mpq_torch.written_modules import SAME_GRID_SUFFIX, Concat, Input, Mean, OfTwo, Pad, SameGrid, Subsample
+from mpq_torch.written_modules import SAME_GRID_SUFFIX, Affine, Concat, Input, Mean, OfTwo, Pad, SameGrid, Subsample
 
 _LAYERS: dict[str, type[nn.Module]] = {
     "conv1d": nn.Conv1d,
@@ -67,6 +68,8 @@ def module_of(node: Node) -> tuple[Any, ...]:
         return name, OfTwo(_of_two(node.op))
     if node.op == "concat":
         return name, Concat(a["axis"])
+    if node.op == AFFINE:
+        return name, Affine(float(a["scale"]), float(a["offset"]))
     if node.op in _FUNCTIONS:
         return name, _FUNCTIONS[node.op]()
     return name + SAME_GRID_SUFFIX, *_same_grid(node)

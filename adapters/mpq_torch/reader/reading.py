@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from mpq_plugins.errors import ModelError
+from mpq_plugins.graph.constants import AFFINE
 from mpq_plugins.graph.node import ARGUMENT, CONSTANT, RAW, UNKNOWN, Batch, Graph, Node
 from mpq_plugins.graph.reading import settled
 from mpq_plugins.targets import Target
@@ -102,9 +103,10 @@ def _example(traced: fx.GraphModule, shapes: Mapping[str, Sequence[int]]) -> lis
     return found
 
 
-def _stays_a_call(node: Node, calls: Mapping[str, FloatCall]) -> bool:
+def _stays_a_call(node: Node, calls: Mapping[str, FloatCall], ops: Mapping[str, str]) -> bool:
+    """Whether a float node is the call of its name still: no layer, and no function that several calls make."""
     was = node.attrs.get("was")
-    return node.name in calls and not (was is not None and was.weighted)
+    return node.name in calls and (was is None or (not was.weighted and was.op == ops[node.name]))
 
 
 def _described(call: Call, sources: Sequence[fx.Node]) -> dict[str, Any]:
@@ -125,11 +127,11 @@ class _Reader:
         self.names: dict[fx.Node, str] = {}
         self.nodes: list[Node] = []
         self.calls: dict[str, FloatCall] = {}
+        self.outputs: list[str] = []
 
     def read(self, keep_float: Iterable[str], target: Target | None) -> Reading:
         arguments = argument_names(self.traced)
         returned: Any = None
-        outputs: list[str] = []
         for node in self.traced.graph.nodes:
             if node.op == "placeholder":
                 self._add(node, ARGUMENT, {"index": arguments.index(str(node.target))})
@@ -140,10 +142,11 @@ class _Reader:
             elif node.op in CALLS and not is_shape_value(node):
                 self._call(node)
             elif node.op == "output":
-                returned = pytree.tree_map_only(fx.Node, lambda n: self._returned(n, outputs), node.args[0])
-        graph = settled(Graph(tuple(self._read_only()), tuple(outputs), "NCHW"), keep_float, target=target)
+                returned = pytree.tree_map_only(fx.Node, lambda n: self._returned(n), node.args[0])
+        graph = settled(Graph(tuple(self._read_only()), tuple(self.outputs), "NCHW"), keep_float, target=target)
         floats = [graph[name] for name in graph.float_ops]
-        calls = {node.name: self._placed(graph, node) for node in floats if _stays_a_call(node, self.calls)}
+        ops = {node.name: node.op for node in self.nodes}
+        calls = {node.name: self._placed(graph, node) for node in floats if _stays_a_call(node, self.calls, ops)}
         return Reading(graph, TorchRunner(calls), self.traced, returned, calls, self.observed.one_batch_size)
 
     def _add(self, node: fx.Node, op: str, attrs: Mapping[str, Any]) -> None:
@@ -155,15 +158,24 @@ class _Reader:
         self.nodes.append(Node(name, op, (), shape, attrs=attrs))
 
     def _read_only(self) -> list[Node]:
-        """The nodes without constants that nobody reads: weights of functional layers."""
-        read = {name for node in self.nodes for name in node.inputs}
-        return [node for node in self.nodes if node.op != CONSTANT or node.name in read]
+        """The nodes without constants, and what is computed from them alone, that nobody reads."""
+        constant: set[str] = set()
+        for node in self.nodes:
+            if node.op == CONSTANT or (node.op != ARGUMENT and node.inputs and constant.issuperset(node.inputs)):
+                constant.add(node.name)
+        kept: list[Node] = []
+        read = set(self.outputs)
+        for node in reversed(self.nodes):
+            if node.name not in constant or node.name in read:
+                kept.append(node)
+                read.update(node.inputs)
+        return kept[::-1]
 
-    def _returned(self, node: fx.Node, outputs: list[str]) -> Any:
+    def _returned(self, node: fx.Node) -> Any:
         if node not in self.names:
             return self.observed.values.get(node)
-        outputs.append(self.names[node])
-        return Output(len(outputs) - 1)
+        self.outputs.append(self.names[node])
+        return Output(len(self.outputs) - 1)
 
     def _attribute(self, path: str) -> Any:
         return operator.attrgetter(path)(self.traced)
@@ -182,7 +194,7 @@ class _Reader:
             made = replace(made, inputs=tuple(self.names[source] for source in made_call.sources), attrs=attrs)
         else:
             made_call = float_call(self.traced, node, lambda sources: self._positions(sources, made.inputs))
-        if made_call is not None and not made.weighted:
+        if made_call is not None and not made.weighted and made.op != AFFINE:
             self.calls[made.name] = made_call
         self.names[node] = made.name
         self.nodes.append(made)

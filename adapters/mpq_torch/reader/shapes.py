@@ -21,11 +21,13 @@ SIZES = (2, 3)
 class Observed:
     """shapes: of the nodes that give tensors, batch included. values: what nodes give that are no tensors.
 
+    by_batch: nodes that give numbers which are others for another batch size.
     one_batch_size: a sentence that names the op that runs on no batch of another size than the example's; "" for none.
     """
 
     shapes: dict[fx.Node, Shape]
     values: dict[fx.Node, Any]
+    by_batch: frozenset[fx.Node] = frozenset()
     one_batch_size: str = ""
 
 
@@ -49,7 +51,8 @@ def observe(graph: fx.GraphModule, example: Sequence[Any]) -> Observed:
         other = second[node]
         if isinstance(value, Tensor) and isinstance(other, Tensor) and value.dim() == other.dim():
             shapes[node] = tuple(_axis(a, b) for a, b in zip(value.shape, other.shape, strict=True))
-    return Observed(shapes, _others(first))
+    numbers = {n: v for n, v in _others(first).items() if isinstance(v, (int, float))}
+    return Observed(shapes, _others(first), frozenset(n for n, v in numbers.items() if v != second[n]))
 
 
 def _of_one_batch_size(graph: fx.GraphModule, example: Sequence[Any], samples: int, error: ModelError) -> Observed:
@@ -63,7 +66,7 @@ def _of_one_batch_size(graph: fx.GraphModule, example: Sequence[Any], samples: i
         if isinstance(value, Tensor) and value.dim():
             times, rest = divmod(len(value), samples)
             shapes[node] = (Batch(times) if times and not rest else len(value), *value.shape[1:])
-    return Observed(shapes, _others(run), _stopped_at(graph, example, samples))
+    return Observed(shapes, _others(run), one_batch_size=_stopped_at(graph, example, samples))
 
 
 def _stopped_at(graph: fx.GraphModule, example: Sequence[Any], samples: int) -> str:
