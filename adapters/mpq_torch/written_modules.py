@@ -31,6 +31,20 @@ class Input(nn.Module):
         return self.identity(x)
 
 
+class OfOne(nn.Module):
+    """A function of one element that torch has no module of. function: its name in torch ("abs")."""
+
+    def __init__(self, function: str) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return getattr(torch, self.function)(x)
+
+    def extra_repr(self) -> str:
+        return self.function
+
+
 class OfTwo(nn.Module):
     """A function of two activations. function: its name in torch ("add", "mul").
 
@@ -209,4 +223,4 @@ class FloatPart(nn.Module):
 
 
 _NAMESPACES = {"functional": nn.functional, "torch": torch}
-LEAVES = (Input, OfTwo, Affine, Concat, Pad, Subsample, Clamp, SameGrid, FloatPart)
+LEAVES = (Input, OfOne, OfTwo, Affine, Concat, Pad, Subsample, Clamp, SameGrid, FloatPart)

@@ -7,7 +7,7 @@ one function gets one verdict and one rounding, however it is written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -22,7 +22,8 @@ from mpq_plugins.graph.ops import all_ops, is_op, op_of
 from mpq_plugins.graph.runtimes import runtime_of
 from mpq_plugins.targets import Target
 
-PROBES: Array = np.linspace(-12.0, 12.0, 385)
+PROBES: Array = np.concatenate([np.linspace(-12.0, 12.0, 385), 2.0 ** np.arange(4, 21), -(2.0 ** np.arange(4, 21))])
+"""Where functions are compared: closely where they bend, and far out, where a clamp may end one of them."""
 TOLERANCE = 1e-5
 """How far two functions of one name are apart, because a text has 0.16666667 for 1 / 6 or 0.7979 for sqrt(2 / pi)."""
 LARGEST = 16
@@ -36,19 +37,24 @@ def recognized(graph: Graph, target: Target | None) -> Graph:
 
     target: whose kernels there are; a function that it has none for is left as it is written.
     """
-    for name in [node.name for node in reversed(graph.nodes)]:
+    order, counts = {node.name: index for index, node in enumerate(graph.nodes)}, reader_counts(graph)
+    for name in reversed(order):
         if name not in graph or not _elementwise(graph, graph[name]):
             continue
         found = None
-        for source, inside in _trees(graph, graph[name]):
+        for source, inside in _trees(graph, graph[name], counts, order):
             node = _as_record(graph, name, source, inside, target) if len(inside) > 1 else None
-            found = (node, inside) if node is not None else found
+            found = found if node is None else (node, inside)
         if found is not None:
-            node, inside = found
-            kept = [node if other.name == name else other for other in graph.nodes]
-            kept = [other for other in kept if other.name == name or other.name not in inside]
-            graph = Graph(tuple(kept), graph.outputs, graph.layout)
+            graph = _replaced(graph, *found)
+            counts = reader_counts(graph)
     return graph
+
+
+def _replaced(graph: Graph, node: Node, inside: set[str]) -> Graph:
+    """The graph with one node in the place of several, the last of which has its name."""
+    kept = [node if old.name == node.name else old for old in graph.nodes if old.name not in inside - {node.name}]
+    return Graph(tuple(kept), graph.outputs, graph.layout)
 
 
 def _elementwise(graph: Graph, node: Node) -> bool:
@@ -59,9 +65,13 @@ def _elementwise(graph: Graph, node: Node) -> bool:
     return word and all(graph[name].shape == node.shape for name in node.inputs)
 
 
-def _trees(graph: Graph, root: Node) -> Iterator[tuple[str, set[str]]]:
-    """Ways to see the node as a function of one tensor: its name, and the nodes in between, from few to many."""
-    counts, order = reader_counts(graph), {node.name: index for index, node in enumerate(graph.nodes)}
+def _trees(
+    graph: Graph, root: Node, counts: Mapping[str, int], order: Mapping[str, int]
+) -> Iterator[tuple[str, set[str]]]:
+    """Ways to see the node as a function of one tensor: its name, and the nodes in between, from few to many.
+
+    counts: how often each node is read. order: of their execution.
+    """
     inside, read = {root.name}, list(root.inputs)
     while len(inside) <= LARGEST:
         front = set(read) - inside
@@ -75,19 +85,26 @@ def _trees(graph: Graph, root: Node) -> Iterator[tuple[str, set[str]]]:
 
 
 def _as_record(graph: Graph, name: str, source: str, inside: set[str], target: Target | None) -> Node | None:
-    values = {source: PROBES}
     nodes = [node for node in graph.nodes if node.name in inside]
-    for node in nodes:
-        made = op_of(node).value(NUMPY_RUNNER, node, *(values[name] for name in node.inputs))
-        low, high = (-np.inf if node.low is None else node.low), (np.inf if node.high is None else node.high)
-        values[node.name] = np.clip(made, low, high)
+    values = _computed(nodes, source)
     for word, attrs, wanted in _functions():
         known = target is None or target.runs(all_ops()[word].target_word) or word in runtime_of(target).compositions
-        if known and np.allclose(values[name], wanted, rtol=TOLERANCE, atol=TOLERANCE):
+        if known and np.allclose(values, wanted, rtol=TOLERANCE, atol=TOLERANCE):
             gone = [other for node in nodes for other in (node.name, *node.attrs.get("fused", ())) if other != name]
             node = graph[name]
             return replace(node, op=word, inputs=(source,), low=None, high=None, attrs={**attrs, "fused": tuple(gone)})
     return None
+
+
+def _computed(nodes: Sequence[Node], source: str) -> Array:
+    """What the last of some nodes gives where the source has the values of the probes."""
+    values = {source: PROBES}
+    with np.errstate(all="ignore"):
+        for node in nodes:
+            made = op_of(node).value(NUMPY_RUNNER, node, *(values[name] for name in node.inputs))
+            low, high = (-np.inf if node.low is None else node.low), (np.inf if node.high is None else node.high)
+            values[node.name] = np.clip(np.asarray(made, np.float64), low, high)
+    return values[nodes[-1].name]
 
 
 @cache
@@ -98,6 +115,5 @@ def _functions() -> tuple[tuple[str, dict[str, Any], Array], ...]:
         if not op.table or word == AFFINE:
             continue
         for attrs in WITH_ATTRS.get(word, () if op.attrs else ({},)):
-            values = op.value(NUMPY_RUNNER, Node(word, word, ("x",), attrs=attrs), PROBES)
-            found.append((word, attrs, np.asarray(values, np.float64)))
+            found.append((word, attrs, _computed([Node(word, word, ("x",), attrs=attrs)], "x")))
     return tuple(found)

@@ -12,7 +12,7 @@ from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.ops import all_ops
 from mpq_torch.reader.call import Call, Rule
 from mpq_torch.reader.spelled import spelled
-from mpq_torch.written_modules import Clamp, Input
+from mpq_torch.written_modules import Clamp, Input, OfOne
 
 
 def clamp_to(low: float | None, high: float | None) -> Rule:
@@ -79,7 +79,13 @@ ARGUMENTS: dict[str, tuple[tuple[str, int, str, Any], ...]] = {
 default in torch."""
 
 
+def written_of_one(call: Call) -> Node | fx.Node:
+    """A module that this package has written."""
+    return FUNCTIONS[getattr(torch, call.module.function)](call)  # type: ignore[union-attr]
+
+
 MODULES: dict[Any, Rule] = {
+    OfOne: written_of_one,
     nn.ReLU: clamp_to(0.0, None),
     nn.ReLU6: clamp_to(0.0, 6.0),
     nn.Hardtanh: hardtanh,

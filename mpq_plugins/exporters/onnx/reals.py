@@ -11,6 +11,7 @@ from mpq_plugins.exporters.onnx.layers import float_layer
 from mpq_plugins.exporters.onnx.moves import flat
 from mpq_plugins.exporters.onnx.writer import GraphWriter
 from mpq_plugins.graph.arithmetic import reciprocal_keeps_ties
+from mpq_plugins.graph.constants import AFFINE
 from mpq_plugins.graph.node import BATCH_NORM, Batch, Graph, Node
 from mpq_plugins.graph.ops import op_of
 
@@ -77,6 +78,18 @@ def _silu(writer: GraphWriter, graph: Graph, node: Node, name: str, inputs: Sequ
     return writer.node("Mul", [inputs[0], writer.node("Sigmoid", inputs, f"{name}.gate")], name)
 
 
+def _affine(writer: GraphWriter, graph: Graph, node: Node, name: str, inputs: Sequence[str]) -> str:
+    scale, offset = (np.float32(node.attrs[key]) for key in ("scale", "offset"))
+    if offset == 0:
+        return writer.node("Mul", [inputs[0], writer.constant(f"{name}.scale", scale)], name)
+    x = (
+        inputs[0]
+        if scale == 1
+        else writer.node("Mul", [inputs[0], writer.constant(f"{name}.scale", scale)], f"{name}.scaled")
+    )
+    return writer.node("Add", [x, writer.constant(f"{name}.offset", offset)], name)
+
+
 def _batch_norm(writer: GraphWriter, graph: Graph, node: Node, name: str, inputs: Sequence[str]) -> str:
     a = node.attrs
     shape = [-1 if axis == a["axis"] else 1 for axis in range(len(node.shape))]
@@ -90,6 +103,7 @@ REALS: Mapping[str, Real] = {
     "avg_pool": _average,
     "global_avg_pool": _mean,
     "silu": _silu,
+    AFFINE: _affine,
     BATCH_NORM: _batch_norm,
 }
 """The ops whose form is no single operator of the same attributes."""
