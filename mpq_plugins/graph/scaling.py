@@ -13,14 +13,15 @@ In this order, the first that is exact in real arithmetic:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from mpq_plugins.graph.constants import AFFINE, Factor, chained
 from mpq_plugins.graph.folding import NEUTRAL, channel_axis_of, float32, reader_counts, with_fused
-from mpq_plugins.graph.node import BATCH_NORM, Array, Batch, Graph, Node, Shape, merged
+from mpq_plugins.graph.node import BATCH_NORM, Array, Batch, Graph, Layout, Node, Shape, merged
 from mpq_plugins.graph.ops import op_of
 
 
@@ -154,47 +155,68 @@ def _rewritten(graph: Graph, chosen: Callable[[Node], bool]) -> Graph:
 
 
 def _as_layer(graph: Graph, node: Node) -> list[Node]:
-    """A depthwise convolution of one position, between reshapes where the tensor is no image."""
-    seen = _as_images(node, graph.layout)
-    channels = seen[1] if graph.layout == "NCHW" else seen[3]
+    """A depthwise convolution of one position, between reshapes where the tensor is no image.
+
+    With channels second, a later axis that the constants lie along is first moved to the second place.
+    """
+    axis = node.attrs.get("axis")
+    rank = len(node.shape)
+    order = tuple(range(rank))
+    moves = graph.layout == "NCHW" and axis not in (None, 1) and isinstance(node.shape[0], Batch)
+    if moves:
+        order = (0, int(axis), *(a for a in order[1:] if a != axis))
+    moved = tuple(node.shape[a] for a in order)
+    seen = _as_images(moved, 1 if moves else axis, graph.layout)
+    steps = []
+    if moved != node.shape or moves:
+        steps.append(("moved", "transpose", moved, {"order": order}))
+    if seen != moved:
+        steps.append(("images", "reshape", seen, {}))
+    made = _chained(node.name, node.inputs[0], steps)
+    made.append(_depthwise(node, made[-1].name if made else node.inputs[0], seen, graph.layout))
+    if seen != moved:
+        made += _chained(node.name, node.name, [("reshaped", "reshape", moved, {})])
+    if steps and steps[0][1] == "transpose":
+        back = {"order": tuple(order.index(a) for a in range(rank))}
+        made += _chained(node.name, made[-1].name, [("back", "transpose", node.shape, back)])
+    return made
+
+
+def _chained(name: str, source: str, steps: Sequence[tuple[str, str, Shape, dict[str, Any]]]) -> list[Node]:
+    """Nodes one behind another: suffix of the name, op, shape and attrs of each."""
+    made: list[Node] = []
+    for suffix, op, shape, attrs in steps:
+        made.append(Node(f"{name}__{suffix}", op, (made[-1].name if made else source,), shape, attrs=attrs))
+    return made
+
+
+def _depthwise(node: Node, source: str, seen: Shape, layout: Layout) -> Node:
+    channels = seen[1] if layout == "NCHW" else seen[3]
     assert isinstance(channels, int)
     scale, offset = (np.broadcast_to(np.asarray(node.attrs[key]), channels) for key in ("scale", "offset"))
-    attrs = {**NEUTRAL[2], "groups": channels}
-    if "fused" in node.attrs:
-        attrs["fused"] = node.attrs["fused"]
-    layer = Node(
-        node.name,
-        "depthwise_conv2d",
-        node.inputs,
-        seen,
-        float32(scale).reshape(-1, 1, 1, 1),
-        float32(offset) if np.any(offset) else None,
-        attrs=attrs,
-    )
-    if seen == node.shape:
-        return [layer]
-    view = Node(f"{node.name}__images", "reshape", node.inputs, seen)
-    back = Node(f"{node.name}__reshaped", "reshape", (node.name,), node.shape)
-    return [view, replace(layer, inputs=(view.name,)), back]
+    fused = {"fused": node.attrs["fused"]} if "fused" in node.attrs else {}
+    weight, bias = float32(scale).reshape(-1, 1, 1, 1), float32(offset) if np.any(offset) else None
+    attrs = {**NEUTRAL[2], "groups": channels, **fused}
+    return Node(node.name, "depthwise_conv2d", (source,), seen, weight, bias, attrs=attrs)
 
 
-def _as_images(node: Node, layout: str) -> Shape:
+def _as_images(shape: Shape, axis: int | None, layout: Layout) -> Shape:
     """The shape of the same elements as images whose channels the constants lie along; one channel for a number.
 
-    >>> _as_images(Node("x", "affine", ("y",), (Batch(), 5, 8), attrs={"axis": 2}), "NCHW")
-    (Batch(times=5), 8, 1, 1)
+    >>> _as_images((Batch(), 8, 5), 1, "NCHW"), _as_images((Batch(), 5, 8), 2, "NHWC")
+    ((Batch(times=1), 8, 5, 1), (Batch(times=1), 5, 1, 8))
     """
-    shape = node.shape
-    axis = node.attrs.get("axis")
     channel = 1 if layout == "NCHW" else len(shape) - 1
-    if len(shape) == 4 and axis in (None, channel) and isinstance(shape[0], Batch) and isinstance(shape[channel], int):
+    if len(shape) == 4 and axis in (None, channel) and isinstance(shape[0], Batch) and not _batches(shape[1:]):
         return shape
+    whole = isinstance(shape[0], Batch) and not _batches(shape[1:])
+    batch: int | Batch = shape[0] if whole else Batch(_times(shape if axis is None else shape[:axis]))
     if axis is None:
-        batch, *others = shape if isinstance(shape[0], Batch) and not _batches(shape[1:]) else (Batch(_times(shape)),)
-        count = _times(tuple(others))
-        return (batch, 1, count, 1) if layout == "NCHW" else (batch, count, 1, 1)
-    before, after = _times(shape[:axis]), _times(shape[axis + 1 :])
-    return (Batch(before), shape[axis], after, 1) if layout == "NCHW" else (Batch(before), 1, 1, shape[axis])
+        others = _times(shape[1:]) if whole else 1
+        return (batch, 1, others, 1) if layout == "NCHW" else (batch, others, 1, 1)
+    if layout == "NHWC":
+        return (batch, _times(shape[1:axis]) if whole else 1, 1, shape[axis])
+    return (batch, shape[axis], _times(shape[axis + 1 :]), 1)
 
 
 def _batches(shape: Shape) -> bool:
