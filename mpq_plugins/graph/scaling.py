@@ -162,13 +162,13 @@ def _as_layer(graph: Graph, node: Node) -> list[Node]:
     axis = node.attrs.get("axis")
     rank = len(node.shape)
     order = tuple(range(rank))
-    moves = graph.layout == "NCHW" and axis not in (None, 1) and isinstance(node.shape[0], Batch)
-    if moves:
-        order = (0, int(axis), *(a for a in order[1:] if a != axis))
+    if axis is not None and axis > 1 and graph.layout == "NCHW" and isinstance(node.shape[0], Batch):
+        order = (0, axis, *(a for a in order[1:] if a != axis))
+    moves = order != tuple(range(rank))
     moved = tuple(node.shape[a] for a in order)
     seen = _as_images(moved, 1 if moves else axis, graph.layout)
     steps = []
-    if moved != node.shape or moves:
+    if moves:
         steps.append(("moved", "transpose", moved, {"order": order}))
     if seen != moved:
         steps.append(("images", "reshape", seen, {}))
@@ -176,7 +176,7 @@ def _as_layer(graph: Graph, node: Node) -> list[Node]:
     made.append(_depthwise(node, made[-1].name if made else node.inputs[0], seen, graph.layout))
     if seen != moved:
         made += _chained(node.name, node.name, [("reshaped", "reshape", moved, {})])
-    if steps and steps[0][1] == "transpose":
+    if moves:
         back = {"order": tuple(order.index(a) for a in range(rank))}
         made += _chained(node.name, made[-1].name, [("back", "transpose", node.shape, back)])
     return made
