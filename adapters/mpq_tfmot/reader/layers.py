@@ -300,8 +300,11 @@ def _called(call: Call) -> Node:
         at = {id(tensor): name for tensor, name in zip(node.keras_inputs, call.inputs, strict=True)}
         shapes = [call.whole(shape) for shape in call.in_shapes]
         made = of_function(symbol, call.name, at, shapes, call.whole(), node.call_args, node.call_kwargs)
-        if made is not None:
-            return made
+        reason = (
+            "only finite constants that are one number, or vary along the channels, and whole powers up to 4 have one"
+        )
+        reason = f"{symbol} of these operands has no integer kernel; {reason}"
+        return made or unknown(call.name, call.inputs, call.whole(), symbol, reason, described)
     if len(call.inputs) == 1 and (what not in CLAMPS or symbol.startswith("nn.")):
         attrs = {"approximate": bool(call.node.call_kwargs.get("approximate", False))} if what == "gelu" else {}
         again = partial(recall, call.node)

@@ -12,7 +12,6 @@ from mpq_plugins.graph.constants import ADD, AFFINE, MUL, SUB, power, with_const
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.ops import all_ops
 from mpq_torch.reader.call import Call, Rule
-from mpq_torch.reader.constant_values import constant_value
 from mpq_torch.reader.shape_values import is_shape_value
 from mpq_torch.reader.spelled import spelled
 from mpq_torch.written_modules import Affine, OfTwo
@@ -29,7 +28,7 @@ def of_two(word: str, reflected: bool = False) -> Rule:
             return call.unknown(f"{word} with rounding_mode={mode!r} has no integer kernel")
         if word in (ADD, SUB) and alpha != 1:
             return call.unknown(f"{word} with alpha other than 1 has no integer kernel")
-        constants = [constant_value(call, x) for x in (a, b)]
+        constants = [call.constant(x) for x in (a, b)]
         if any(_changes(call, source) for source in call.node.all_input_nodes):
             return call.unknown(f"{word} with a number that changes from call to call has no integer kernel")
         if constants[0] is None and constants[1] is None:
@@ -69,7 +68,7 @@ def _with_constant(call: Call, word: str, operands: tuple[Any, Any], constant: A
 
 def powered(call: Call) -> Node:
     """Small whole powers, which are products."""
-    times = power(constant_value(call, call.argument(1, "exponent", 2)))
+    times = power(call.constant(call.argument(1, "exponent", 2)))
     if not times or any(_changes(call, source) for source in call.node.all_input_nodes):
         return call.unknown("only the powers 2, 3 and 4 have an integer kernel")
     return call.made(MUL, call.inputs * times)

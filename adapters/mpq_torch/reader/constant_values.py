@@ -2,43 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import fx
 
-from mpq_torch.reader.call import Call, array_of
+Attribute = Callable[[str], Any]
+"""A tensor or module of the model by its path."""
 
 
 def is_constant(node: fx.Node) -> bool:
     """Whether a node's value comes from tensors of the model and plain values, and so is the same at every call."""
     if node.op == "get_attr":
         return True
-    return (
-        node.op in ("call_function", "call_method")
-        and bool(node.all_input_nodes)
-        and (all(is_constant(source) for source in node.all_input_nodes))
-    )
+    sources = node.all_input_nodes
+    return node.op.startswith("call_") and bool(sources) and all(is_constant(source) for source in sources)
 
 
-def constant_value(call: Call, operand: Any) -> Any:
-    """An operand as float64, or the number that it is; None where it is a tensor that the model computes."""
-    if isinstance(operand, Tensor):
-        return array_of(operand)
-    if not isinstance(operand, fx.Node):
-        return operand if isinstance(operand, (int, float)) and not isinstance(operand, bool) else None
-    if not is_constant(operand):
-        return None
+def constant_value(node: fx.Node, attribute: Attribute) -> Any:
+    """The value of a node that is constant."""
     with torch.no_grad():
-        found = _evaluated(call, operand)
-    return array_of(found) if isinstance(found, Tensor) else None
+        return _evaluated(node, attribute, {})
 
 
-def _evaluated(call: Call, node: fx.Node) -> Any:
-    if node.op == "get_attr":
-        return call.attribute(str(node.target))
-    args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: _evaluated(call, n))
-    if node.op == "call_method":
-        own, *others = args
-        return getattr(own, str(node.target))(*others, **kwargs)
-    return node.target(*args, **kwargs)  # type: ignore[operator]
+def _evaluated(node: fx.Node, attribute: Attribute, known: dict[fx.Node, Any]) -> Any:
+    if node not in known:
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: _evaluated(n, attribute, known))
+        if node.op == "get_attr":
+            known[node] = attribute(str(node.target))
+        elif node.op == "call_function":
+            known[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+        elif node.op == "call_module":
+            known[node] = attribute(str(node.target))(*args, **kwargs)
+        else:
+            known[node] = getattr(args[0], str(node.target))(*args[1:], **kwargs)
+    return known[node]

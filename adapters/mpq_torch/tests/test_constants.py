@@ -166,3 +166,19 @@ def test_a_constant_that_varies_along_several_axes_is_a_tensor_with_a_grid_of_it
 
     graph = read_model(Placed().eval(), (torch.randn(2, 5, 4),)).graph
     assert [node.op for node in graph.nodes if "position" in node.name] == ["constant", "input"]
+
+
+def test_a_weight_that_the_model_computes_from_its_own_is_the_one_that_it_has():
+    class Standardized(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x):
+            weight = self.conv.weight
+            mean, spread = weight.mean((1, 2, 3), keepdim=True), weight.std((1, 2, 3), keepdim=True)
+            return F.conv2d(x, (weight - mean) / (spread + 1e-5), self.conv.bias * 2)
+
+    model, x = Standardized().eval(), torch.randn(2, 3, 6, 6)
+    assert [node.op for node in read_model(model, (x,)).graph.nodes] == ["argument", "input", "conv2d"]
+    torch.testing.assert_close(written(model, x)(x), model(x))
