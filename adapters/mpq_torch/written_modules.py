@@ -64,19 +64,23 @@ class OfTwo(nn.Module):
 
 
 class Affine(nn.Module):
-    """scale * x + offset, two numbers."""
+    """scale * x + offset: numbers, or tensors that broadcast against x."""
 
-    def __init__(self, scale: float, offset: float) -> None:
+    def __init__(self, scale: float | Tensor, offset: float | Tensor) -> None:
         super().__init__()
-        self.scale = scale
-        self.offset = offset
+        for name, value in (("scale", scale), ("offset", offset)):
+            if isinstance(value, Tensor):
+                self.register_buffer(name, value)
+            else:
+                setattr(self, name, value)
 
     def forward(self, x: Tensor) -> Tensor:
-        scaled = x if self.scale == 1.0 else x * self.scale
-        return scaled if self.offset == 0.0 else scaled + self.offset
+        scaled = x if isinstance(self.scale, float) and self.scale == 1.0 else x * self.scale
+        return scaled if isinstance(self.offset, float) and self.offset == 0.0 else scaled + self.offset
 
     def extra_repr(self) -> str:
-        return f"{self.scale}, {self.offset}"
+        numbers = (value for value in (self.scale, self.offset) if isinstance(value, float))
+        return ", ".join(map(str, numbers))
 
 
 class Concat(nn.Module):

@@ -27,9 +27,9 @@ def settled(graph: Graph, keep_float: Iterable[str] = (), *, fold: bool = True, 
     """
     graph = fold_into_layers_before(recognized(written_out(graph), target))
     graph = fold_batch_norms(graph, into_layers=fold)
-    graph = channels_as_layers(fold_into_layers_behind(graph))
+    graph = fold_into_layers_behind(graph)
     graph = graph if target is None else without_kernels(graph, target)
-    graph = settle_float_parts(graph, keep_float)
+    graph = channels_as_layers(settle_float_parts(graph, keep_float))
     graph = fuse_clamps(graph if target is None else with_compositions(graph, target))
     for node in graph.nodes:
         for array in (node.weight, node.bias):

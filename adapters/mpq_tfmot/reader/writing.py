@@ -129,7 +129,7 @@ def _unweighted(node: Node) -> Any:
     if op.arity == 2:
         return getattr(layers, spelled[0])(name=node.name)
     if node.op == AFFINE:
-        return layers.Rescaling(node.attrs["scale"], node.attrs["offset"], name=node.name)
+        return layers.Rescaling(*(np.asarray(node.attrs[key]).tolist() for key in ("scale", "offset")), name=node.name)
     if op.table:
         return written_function(node)
     assert node.op == "clamp", node.op

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import fx
 
-from mpq_plugins.graph.constants import ADD, AFFINE, MUL, SUB, power, with_constant
+from mpq_plugins.graph.constants import ADD, AFFINE, MUL, SUB, chained, power, with_constant
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.ops import all_ops
-from mpq_torch.reader.call import Call, Rule
+from mpq_torch.reader.call import Call, Rule, array_of
 from mpq_torch.reader.shape_values import is_shape_value
 from mpq_torch.reader.spelled import spelled
 from mpq_torch.written_modules import Affine, OfTwo
@@ -85,9 +85,13 @@ def written_of_two(call: Call) -> Node | fx.Node:
 
 
 def written_affine(call: Call) -> Node:
-    """A number that scales and one that shifts, as this package has written them."""
+    """A scale and an offset, as this package has written them."""
     module: Any = call.module
-    return call.made(AFFINE, attrs={"scale": float(module.scale), "offset": float(module.offset)})
+    steps = [
+        with_constant(word, value if isinstance(value, float) else array_of(value), call.in_shape, call.shape, "NCHW")
+        for word, value in (("mul", module.scale), ("add", module.offset))
+    ]
+    return call.made(AFFINE, attrs=chained(*(step for step in steps if step is not None)))
 
 
 MODULES: dict[Any, Rule] = {OfTwo: written_of_two, Affine: written_affine}

@@ -11,6 +11,7 @@ from torch import nn
 from mpq_plugins.graph.constants import AFFINE
 from mpq_plugins.graph.node import INPUT, Batch, Node
 from mpq_plugins.graph.ops import all_ops, op_of
+from mpq_plugins.graph.ops.affine import factors
 from mpq_plugins.graph.weights import as_framework
 from mpq_torch.reader.elementwise import ARGUMENTS
 from mpq_torch.written_modules import (
@@ -81,7 +82,7 @@ def module_of(node: Node) -> tuple[Any, ...]:
     if node.op == "concat":
         return name, Concat(a["axis"])
     if node.op == AFFINE:
-        return name, Affine(float(a["scale"]), float(a["offset"]))
+        return name, Affine(*(v if isinstance(v, float) else torch.from_numpy(v).float() for v in factors(node)))
     if node.op in _FUNCTIONS:
         return name, _FUNCTIONS[node.op](**_options(node))
     if op_of(node).table:

@@ -14,6 +14,7 @@ from mpq_plugins.graph.arithmetic import reciprocal_keeps_ties
 from mpq_plugins.graph.constants import AFFINE
 from mpq_plugins.graph.node import BATCH_NORM, Batch, Graph, Node
 from mpq_plugins.graph.ops import op_of
+from mpq_plugins.graph.ops.affine import factors
 
 Real = Callable[[GraphWriter, Graph, Node, str, Sequence[str]], str]
 """writer, graph, node, name of the tensor to make, float tensors -> the float tensor of the node's output."""
@@ -79,15 +80,11 @@ def _silu(writer: GraphWriter, graph: Graph, node: Node, name: str, inputs: Sequ
 
 
 def _affine(writer: GraphWriter, graph: Graph, node: Node, name: str, inputs: Sequence[str]) -> str:
-    scale, offset = (np.float32(node.attrs[key]) for key in ("scale", "offset"))
-    if offset == 0:
-        return writer.node("Mul", [inputs[0], writer.constant(f"{name}.scale", scale)], name)
-    x = (
-        inputs[0]
-        if scale == 1
-        else writer.node("Mul", [inputs[0], writer.constant(f"{name}.scale", scale)], f"{name}.scaled")
-    )
-    return writer.node("Add", [x, writer.constant(f"{name}.offset", offset)], name)
+    scale, offset = factors(node)
+    x, shifts = inputs[0], bool(np.any(offset))
+    if np.any(np.asarray(scale) != 1) or not shifts:
+        x = writer.node("Mul", [x, writer.constant(f"{name}.scale", scale)], f"{name}.scaled" if shifts else name)
+    return writer.node("Add", [x, writer.constant(f"{name}.offset", offset)], name) if shifts else x
 
 
 def _batch_norm(writer: GraphWriter, graph: Graph, node: Node, name: str, inputs: Sequence[str]) -> str:
