@@ -37,6 +37,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "permute": torch.permute,
     "softmax": torch.softmax,
     "transpose": torch.transpose,
+    **{name: getattr(torch, name) for name in ("sub", "rsub", "div", "neg", "pow", "square")},
     "view": torch.reshape,
     "reshape": torch.reshape,
     **{

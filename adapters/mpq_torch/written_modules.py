@@ -28,6 +28,20 @@ class Input(nn.Module):
         return self.identity(x)
 
 
+class OfOne(nn.Module):
+    """A function of one element that torch has no module of. function: its name in torch ("abs")."""
+
+    def __init__(self, function: str) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return getattr(torch, self.function)(x)
+
+    def extra_repr(self) -> str:
+        return self.function
+
+
 class OfTwo(nn.Module):
     """A function of two activations. function: its name in torch ("add", "mul").
 
@@ -49,6 +63,26 @@ class OfTwo(nn.Module):
 
     def extra_repr(self) -> str:
         return self.function
+
+
+class Affine(nn.Module):
+    """scale * x + offset: numbers, or tensors that broadcast against x."""
+
+    def __init__(self, scale: float | Tensor, offset: float | Tensor) -> None:
+        super().__init__()
+        for name, value in (("scale", scale), ("offset", offset)):
+            if isinstance(value, Tensor):
+                self.register_buffer(name, value)
+            else:
+                setattr(self, name, value)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scaled = x if isinstance(self.scale, float) and self.scale == 1.0 else x * self.scale
+        return scaled if isinstance(self.offset, float) and self.offset == 0.0 else scaled + self.offset
+
+    def extra_repr(self) -> str:
+        numbers = (value for value in (self.scale, self.offset) if isinstance(value, float))
+        return ", ".join(map(str, numbers))
 
 
 class Concat(nn.Module):
@@ -203,4 +237,4 @@ class FloatPart(nn.Module):
 
 
 _NAMESPACES = {"functional": nn.functional, "torch": torch}
-LEAVES = (Input, OfTwo, Concat, Pad, Subsample, Clamp, SameGrid, FloatPart)
+LEAVES = (Input, OfOne, OfTwo, Affine, Concat, Pad, Subsample, Clamp, SameGrid, FloatPart)

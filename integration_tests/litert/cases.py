@@ -100,6 +100,33 @@ CASES = {
     ),
     "a_sum_with_itself": small(lambda m, x: (lambda y: y + y)(m.a(x))),
     "constants": (Constants, IMAGES),
+    "constants_of_channels": small(
+        lambda m, x: m.b(2 - F.relu(m.a(x)) * torch.linspace(-1.0, 2.0, 8)[:, None, None]),
+        **CONV, b=lambda: nn.Conv2d(8, 4, 3, padding=1),
+    ),
+    "numbers": small(
+        lambda m, x: m.b(abs(F.relu(m.a((x - 0.3) / 0.7)) / 3 - 0.2) + 0.1),
+        a=lambda: nn.Conv2d(3, 8, 3, padding=1), b=lambda: nn.Conv2d(8, 4, 3, padding=1),
+    ),
+    "differences_and_powers": small(
+        lambda m, x: (lambda y: m.b(x - y**2) - (F.relu(y) - y**3) * 0.5)(m.a(x)),
+        a=lambda: nn.Conv2d(3, 3, 1), b=lambda: nn.Conv2d(3, 3, 3, padding=1),
+    ),
+    "scaled_tokens": small(
+        lambda m, x: m.c(
+            F.relu(m.b(m.a(x).flatten(2).transpose(1, 2))) * torch.linspace(-1.0, 2.0, 6)
+            + torch.linspace(0.0, 1.0, 12)[:, None]
+        ),
+        images(12, 3, 8, 6), a=lambda: nn.Conv2d(3, 8, 2, 2), b=lambda: nn.Linear(8, 6), c=lambda: nn.Linear(6, 4),
+    ),
+    "functions_by_hand": small(
+        lambda m, x: m.c(
+            (lambda y: 0.5 * y * (1 + torch.tanh(0.7978845608 * (y + 0.044715 * y**3))))(
+                m.b((lambda y: y * F.relu6(y + 3) / 6)(m.a(x)))
+            )
+        ),
+        **CONV, b=lambda: nn.Conv2d(8, 8, 1), c=lambda: nn.Conv2d(8, 4, 1),
+    ),
     "tokens": (Tokens, images(12, 3, 5, 10)),
     "signals": small(
         lambda m, x: m.c(torch.flatten(F.max_pool1d(F.relu(m.b(F.avg_pool1d(m.a(x), 2))), 2), 1)),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from mpq_plugins.graph.constants import AFFINE
 from mpq_plugins.graph.node import UNKNOWN, Graph, Node
 from mpq_plugins.graph.ops import is_op, op_of
 from mpq_plugins.graph.runtimes import runtime_of
 from mpq_plugins.graph.runtimes.runtime import INPUT, Composition
+from mpq_plugins.graph.scaling import numbers_as_layers
 from mpq_plugins.targets import Target
 
 
@@ -21,7 +23,7 @@ def without_kernels(graph: Graph, target: Target) -> Graph:
     def fitted(node: Node) -> Node:
         if not is_op(node) or node.weighted or op_of(node).grid != "own":
             return node
-        if node.op in known or target.runs(op_of(node).target_word):
+        if node.op in known or node.op == AFFINE or target.runs(op_of(node).target_word):
             return node
         reason = f"target {target.name!r} has no kernel for {node.op}"
         return Node(node.name, UNKNOWN, node.inputs, node.shape, attrs={"what": node.op, "reason": reason, "was": node})
@@ -30,12 +32,17 @@ def without_kernels(graph: Graph, target: Target) -> Graph:
 
 
 def with_compositions(graph: Graph, target: Target) -> Graph:
-    """The graph with what its runtime computes in several steps as several nodes, each with a grid of its own."""
+    """The graph with what its runtime computes in several steps as several nodes, each with a grid of its own.
+
+    Where functions of one element are no tables, a number that scales and shifts is a layer.
+    """
     known = runtime_of(target).compositions
     nodes: list[Node] = []
     for node in graph.nodes:
         nodes += composed(node, known[node.op]) if is_op(node) and node.op in known else [node]
-    return Graph(tuple(nodes), graph.outputs, graph.layout)
+    graph = Graph(tuple(nodes), graph.outputs, graph.layout)
+    tables = target.runs(AFFINE) and runtime_of(target).tables
+    return graph if tables else numbers_as_layers(graph)
 
 
 def composed(node: Node, composition: Composition) -> list[Node]:

@@ -38,7 +38,7 @@ def fold_batch_norms(graph: Graph, into_layers: bool = True) -> Graph:
 def _follows_every_call(graph: Graph, norm: Node) -> bool:
     """Whether the norm could be folded: it alone reads a layer, along its output channels, and so at every call."""
     before = graph[norm.inputs[0]]
-    if not before.weighted or _channel_axis(graph, before) != norm.attrs["axis"]:
+    if not before.weighted or channel_axis_of(graph, before) != norm.attrs["axis"]:
         return False
     counts = reader_counts(graph)
     calls = [node for node in graph.layers if node.weight_site == before.weight_site]
@@ -59,7 +59,7 @@ def _calls(graph: Graph, layer: Node) -> int:
     return sum(node.weight_site == layer.weight_site for node in graph.layers)
 
 
-def _channel_axis(graph: Graph, layer: Node) -> int:
+def channel_axis_of(graph: Graph, layer: Node) -> int:
     """The axis of a layer's output that its output channels lie along."""
     return 1 if op_of(layer).images and graph.layout == "NCHW" else len(layer.shape) - 1
 
@@ -71,7 +71,8 @@ def reader_counts(graph: Graph) -> Counter[str]:
 
 def with_fused(node: Node, gone: Node) -> dict[str, object]:
     """The attrs of a node that does the work of another one too, whose name is kept."""
-    return {**node.attrs, "fused": (*node.attrs.get("fused", ()), gone.name)}
+    names = (*node.attrs.get("fused", ()), *gone.attrs.get("fused", ()), gone.name)
+    return {**node.attrs, "fused": names}
 
 
 def _folded(layer: Node, norm: Node) -> Node:

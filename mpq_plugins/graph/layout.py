@@ -293,7 +293,8 @@ class _Pass:
 
 def axis_attributes(node: Node) -> Mapping[str, AxisAttribute]:
     """The attrs of a node that speak of axes."""
-    return {"axis": "one"} if node.op == BATCH_NORM else op_of(node).axes
+    found: Mapping[str, AxisAttribute] = {"axis": "one"} if node.op == BATCH_NORM else op_of(node).axes
+    return {name: kind for name, kind in found.items() if name in node.attrs}
 
 
 def _elementwise(node: Node) -> bool:

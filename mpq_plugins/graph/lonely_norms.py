@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -59,16 +60,21 @@ def folded_weight(weight: Array, bias: Array | None, norm: Node) -> tuple[Array,
     """The weight and bias of a layer with a norm behind it, in float64, then as the float32 of a framework's layer."""
     a = norm.attrs
     folded = fold_batch_norm(weight, bias, a["gamma"], a["beta"], a["mean"], a["variance"], a["epsilon"])
-    return _float32(folded[0]), _float32(folded[1])
+    return float32(folded[0]), float32(folded[1])
 
 
 def _convolution(norm: Node, dims: int, inputs: tuple[str, ...], shape: Shape) -> Node:
     channels = len(norm.attrs["mean"])
     assert norm.op == BATCH_NORM
     weight, bias = folded_weight(np.ones((channels, 1, *(1,) * dims)), None, norm)
-    geometry = {"stride": (1,) * dims, "padding": ((0, 0),) * dims, "dilation": (1,) * dims, "groups": channels}
+    attrs = {**at_one_position(dims), "groups": channels}
     op = f"depthwise_conv{dims}d"
-    return replace(norm, op=op, inputs=inputs, shape=shape, weight=weight, bias=bias, attrs=geometry)
+    return replace(norm, op=op, inputs=inputs, shape=shape, weight=weight, bias=bias, attrs=attrs)
+
+
+def at_one_position(dims: int) -> dict[str, Any]:
+    """The geometry of a convolution that looks at one position, over so many spatial axes."""
+    return {"stride": (1,) * dims, "padding": ((0, 0),) * dims, "dilation": (1,) * dims}
 
 
 def _takes(graph: Graph, norm: Node, layer: Node) -> bool:
@@ -98,8 +104,8 @@ def _after(norm: Node, layer: Node) -> Node:
     scales, shifts = (v.reshape(*v.shape, *(1,) * (layer.weight.ndim - 2)) for v in inside)
     bias = layer.biases + (layer.weight * shifts).reshape(len(layer.weight), -1).sum(axis=1)
     attrs = {**layer.attrs, "fused_before": (*layer.attrs.get("fused_before", ()), norm.name)}
-    return replace(layer, inputs=norm.inputs, weight=_float32(layer.weight * scales), bias=_float32(bias), attrs=attrs)
+    return replace(layer, inputs=norm.inputs, weight=float32(layer.weight * scales), bias=float32(bias), attrs=attrs)
 
 
-def _float32(values: Array) -> Array:
+def float32(values: Array) -> Array:
     return np.asarray(values, dtype=np.float32).astype(np.float64)

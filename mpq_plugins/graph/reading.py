@@ -1,4 +1,4 @@
-"""What every reader does with the nodes that it found: fold norms, settle float parts, fuse clamps, check values."""
+"""What every reader does with the nodes that it found: name functions, fold constants and norms, settle float parts."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from collections.abc import Iterable
 import numpy as np
 
 from mpq_plugins.errors import ModelError, NonFiniteValues
+from mpq_plugins.graph.constants import written_out
 from mpq_plugins.graph.fitted import with_compositions, without_kernels
 from mpq_plugins.graph.float_parts import followed_by_weights, kept_names, settle_float_parts
 from mpq_plugins.graph.folding import fold_batch_norms
 from mpq_plugins.graph.fusing import fuse_clamps
 from mpq_plugins.graph.node import FLOAT, INPUT, Graph
+from mpq_plugins.graph.recognizing import recognized
 from mpq_plugins.graph.refusals import Refuses, refusal, refuses_nothing
+from mpq_plugins.graph.scaling import channels_as_layers, fold_into_layers_before, fold_into_layers_behind
 from mpq_plugins.targets import Target
 
 
@@ -31,7 +34,9 @@ def settled(
     Raises as settle_float_parts does, UnsupportedOp with the names of all ops that are not computed in integers or
     that the target refuses, and NonFiniteValues for a weight or bias that holds NaN or infinity.
     """
+    graph = fold_into_layers_before(recognized(written_out(graph), target))
     graph = fold_batch_norms(graph, into_layers=fold)
+    graph = fold_into_layers_behind(graph)
     graph = graph if target is None else without_kernels(graph, target)
     graph = _checked(graph, tuple(keep_float), target, refuses)
     for node in graph.nodes:
@@ -51,7 +56,7 @@ def _checked(graph: Graph, keep_float: tuple[str, ...], target: Target | None, r
     reasons, stuck = dict(followed), dict[str, str]()
     while True:
         try:
-            made = settle_float_parts(graph, (*keep_float, *reasons))
+            made = channels_as_layers(settle_float_parts(graph, (*keep_float, *reasons)))
             made = fuse_clamps(made if target is None else with_compositions(made, target))
         except ModelError:
             if not reasons:

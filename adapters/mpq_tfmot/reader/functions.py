@@ -13,6 +13,8 @@ from mpq_plugins.graph.ops import op_of, spelled
 from mpq_tfmot.keras import tf
 
 CLAMPS: dict[str, tuple[float | None, float | None]] = {"relu": (0.0, None), "relu6": (0.0, 6.0)}
+WITH_ATTRS: dict[str, tuple[str, dict[str, Any]]] = {"gelu_tanh": ("gelu", {"approximate": True})}
+"""Names that say more than a record's: its spelling, and the attrs."""
 PROBES = np.linspace(-8.0, 8.0, 65, dtype=np.float32)
 TOLERANCE = 1e-4
 
@@ -43,6 +45,7 @@ def function_node(
     if what in CLAMPS:
         low, high = CLAMPS[what]
         return Node(name, "clamp", inputs, shape, low=low, high=high)
+    what, attrs = WITH_ATTRS.get(what, (what, attrs))
     found = spelled("keras").get(what)
     if found is None or not found.table:
         return unknown(name, inputs, shape, what, described=described)

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 
 from mpq_plugins.graph.node import BATCH_NORM, Node
-from mpq_plugins.graph.ops import spelled
 from mpq_plugins.graph.weights import from_framework
 from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.reader import arithmetic
+from mpq_tfmot.reader.arithmetic import normalization, of_function, of_layers, rescaling
 from mpq_tfmot.reader.call import Call, Sample, array_of
 from mpq_tfmot.reader.called import called
 from mpq_tfmot.reader.float_functions import of_activation, of_call, of_layer
 from mpq_tfmot.reader.functions import CLAMPS, function_node, name_of, unknown
-from mpq_tfmot.reader.norms import normalized, statistics
+from mpq_tfmot.reader.norms import statistics
 
 NOTHING = (
     "ActivityRegularization",
@@ -57,10 +58,12 @@ def nodes_of(call: Call) -> list[Node]:
         return [Node(call.name, BATCH_NORM, call.inputs, call.whole(), attrs=found)]
     if kind == "Activation":
         return _activated([], call)
-    if kind in ("Rescaling", "Normalization"):
-        return [normalized(call)]
     if kind == "TFOpLambda":
         return [] if str(layer.symbol) in NOTHING_CALLED else [_called(call)]
+    if kind in arithmetic.LAYERS:
+        made_of = of_layers(kind, call.name, call.inputs, [call.whole(shape) for shape in call.in_shapes], call.whole())
+        if made_of:
+            return made_of
     made = _UNWEIGHTED.get(kind)
     node = made(call) if made else None
     if node is not None:
@@ -70,9 +73,9 @@ def nodes_of(call: Call) -> list[Node]:
     return [unknown(call.name, call.inputs, call.whole(), kind, described={**described, "weights": held})]
 
 
-def call_again(layer: Any, name: str, tensors: Sequence[Any]) -> Any:
-    """Call a new layer of the same configuration, under a name."""
-    fresh = type(layer).from_config({**layer.get_config(), "name": name})
+def call_again(layer: Any, name: str, tensors: Sequence[Any], **changed: Any) -> Any:
+    """Call a new layer of the same configuration, under a name, with some options changed."""
+    fresh = type(layer).from_config({**layer.get_config(), "name": name, **changed})
     return fresh(tensors[0] if len(tensors) == 1 else list(tensors))
 
 
@@ -227,13 +230,6 @@ def _thresholded_relu(call: Call) -> Node:
     return Node(call.name, "threshold_relu", call.inputs, call.whole(), attrs=attrs)
 
 
-def _of_two(call: Call) -> Node | None:
-    """An op of two tensors of as many axes, sizes of one repeated; Keras itself lines up tensors of other shapes."""
-    word = spelled("keras")[call.layer.symbol if call.kind == "TFOpLambda" else call.kind].word
-    alike = len(call.inputs) == 2 and len(call.in_shapes[0]) == len(call.in_shapes[1])
-    return Node(call.name, word, call.inputs, call.whole()) if alike else None
-
-
 def _concat(call: Call) -> Node:
     axis = int(call.layer.axis) % (len(call.shape) + 1)
     return Node(call.name, "concat", call.inputs, call.whole(), attrs={"axis": axis})
@@ -285,7 +281,8 @@ _UNWEIGHTED: dict[str, Callable[[Call], Node | None]] = {
     "ReLU": _relu,
     "LeakyReLU": _leaky_relu,
     "ThresholdedReLU": _thresholded_relu,
-    **dict.fromkeys([name for name, op in spelled("keras").items() if op.arity == 2], _of_two),
+    "Rescaling": lambda call: rescaling(call.layer, call.name, call.inputs, call.whole()),
+    "Normalization": lambda call: normalization(call.layer, call.name, call.inputs, call.whole()),
     "Concatenate": _concat,
     **dict.fromkeys(["MaxPooling2D", "MaxPooling1D", "AveragePooling2D", "AveragePooling1D"], _pool),
     **dict.fromkeys(["GlobalAveragePooling2D", "GlobalAveragePooling1D"], _global_average),
@@ -304,9 +301,16 @@ def _called(call: Call) -> Node:
     symbol = str(call.layer.symbol)
     what = symbol.split(".")[-1]
     described = of_call(symbol, call.node.keras_inputs, call.node.call_args, call.node.call_kwargs)
-    made = _of_two(call) if symbol in _UNWEIGHTED else None
-    if made is not None:
-        return made
+    if symbol in arithmetic.FUNCTIONS:
+        node = call.node
+        at = {id(tensor): name for tensor, name in zip(node.keras_inputs, call.inputs, strict=True)}
+        shapes = [call.whole(shape) for shape in call.in_shapes]
+        made = of_function(symbol, call.name, at, shapes, call.whole(), node.call_args, node.call_kwargs)
+        reason = (
+            "only finite constants that are one number, or vary along the channels, and whole powers up to 4 have one"
+        )
+        reason = f"{symbol} of these operands has no integer kernel; {reason}"
+        return made or unknown(call.name, call.inputs, call.whole(), symbol, reason, described)
     if len(call.inputs) == 1 and (what not in CLAMPS or symbol.startswith("nn.")):
         attrs = {"approximate": bool(call.node.call_kwargs.get("approximate", False))} if what == "gelu" else {}
         again = partial(recall, call.node)

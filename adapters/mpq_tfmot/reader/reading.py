@@ -9,7 +9,8 @@ from typing import Any
 
 from mpq_plugins.errors import ModelError
 from mpq_plugins.exporters.refusals import refused_by
-from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, UNKNOWN, Batch, Graph, Node
+from mpq_plugins.graph.constants import AFFINE
+from mpq_plugins.graph.node import ARGUMENT, FLOAT, UNKNOWN, Batch, Graph, Node
 from mpq_plugins.graph.ops import is_op, op_of
 from mpq_plugins.graph.reading import settled
 from mpq_plugins.graph.refusals import refuses_nothing
@@ -28,8 +29,8 @@ OUTPUT = "output"
 class Reading:
     """A model as data, and what of it only Keras can do.
 
-    again: node -> calls its layer, made anew, on other tensors; of what has no weight of its own.
-    own_weights: of batch norms and of layers without a record, their variables' values.
+    again: node -> calls its layer, made anew, on other tensors; of what has no weight of its own and is as it was.
+    own_weights: of layers without a record, their variables' values.
     wrappers: layer -> the TF-MOT wrapper that it has.
     taken, returned: the structures of the arguments, by name, and of the results, as numbers of the graph's outputs;
     output_names: what Keras calls those.
@@ -67,12 +68,13 @@ def read_model(
     reader = _Reader()
     refuses = refused_by(target) if refusing and target is not None else refuses_nothing
     graph = settled(reader.read(model), keep_float, fold=fold, target=target, refuses=refuses)
+    again = {name: call for name, call in reader.again.items() if name in graph and reader.made_alone(graph[name])}
     taken = tf.nest.map_structure(lambda tensor: tensor.node.layer.name, model._nested_inputs)
     returned = tf.nest.pack_sequence_as(model._nested_outputs, list(range(len(graph.outputs))))
     return Reading(
         graph,
         TensorflowRunner(reader.floats),
-        reader.again,
+        again,
         reader.own_weights,
         reader.wrappers,
         taken,
@@ -131,6 +133,11 @@ class _Reader:
         kept = [node for node in self.nodes.values() if node.attrs.get("what") != OUTPUT or node.name in read]
         return Graph(tuple(kept), tuple(outputs), "NHWC")
 
+    def made_alone(self, node: Node) -> bool:
+        """Whether one call of the model, and no other, makes the node of the graph what it is."""
+        now = node.attrs.get("was", node)
+        return now.op == FLOAT or (now.op == self.nodes[node.name].op and now.op != AFFINE)
+
     def _walk(self, model: Any, inputs: Iterable[str], scope: str) -> list[str]:
         values = {id(tensor): name for tensor, name in zip(model.inputs, inputs, strict=True)}
         for node in _calls(model):
@@ -171,7 +178,7 @@ class _Reader:
             if one.op == UNKNOWN:
                 alone = one.name == name
                 self.floats[one.name] = _recaller(node) if function else evaluator(layer) if alone else layer.activation
-            if one.op in (BATCH_NORM, UNKNOWN) and one.name == name and layer.weights:
+            if one.op == UNKNOWN and one.name == name and layer.weights:
                 self.own_weights[name] = layer.get_weights()
             if one.weighted or (is_op(one) and op_of(one).arity == 2):
                 continue

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from mpq_plugins.graph.constants import AFFINE
 from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, FLOAT, INPUT, Graph, Node
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.weights import as_framework
 from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.reading import Reading
+from mpq_tfmot.reader.written_functions import written_function
 
 CLAMP_SUFFIX = ".relu"
 
@@ -51,7 +54,9 @@ class _Writer:
             weights = [as_framework(node, graph.layout), node.biases]
             built.get_layer(node.layer or node.name).set_weights([np.asarray(w, np.float32) for w in weights])
         for node in graph.nodes:
-            if node.op in (BATCH_NORM, FLOAT) and node.name in self.reading.own_weights:
+            if node.op == BATCH_NORM:
+                _set_statistics(built.get_layer(node.name), node)
+            elif node.op == FLOAT and node.name in self.reading.own_weights:
                 built.get_layer(node.name).set_weights(self.reading.own_weights[node.name])
         return built
 
@@ -68,6 +73,8 @@ class _Writer:
             y = self.layers[owner](tensors[0])
         else:
             made = self.reading.again.get(node.name)
+            if made is not None and node.op == BATCH_NORM and "fused" in node.attrs:
+                made = partial(made, scale=True, center=True)
             y = _unweighted(node)(tensors if len(tensors) > 1 else tensors[0]) if made is None else made(tensors)
             if node.op == "clamp":
                 return y
@@ -102,6 +109,11 @@ def _padding(node: Node, in_shape: tuple[int, ...]) -> str:
     return "same" if padded_same(node, in_shape) else "valid"
 
 
+def _set_statistics(layer: Any, node: Node) -> None:
+    keys = [*["gamma"] * layer.scale, *["beta"] * layer.center, "mean", "variance"]
+    layer.set_weights([np.asarray(node.attrs[key], np.float32) for key in keys])
+
+
 def padded_same(node: Node, in_shape: tuple[int, ...]) -> bool:
     """Whether the padding of a convolution or pooling is what "same" stands for, and no "valid"; Keras knows no other.
 
@@ -128,8 +140,10 @@ def _unweighted(node: Node) -> Any:
     spelled = op.spellings.get("keras", ())
     if op.arity == 2:
         return getattr(layers, spelled[0])(name=node.name)
+    if node.op == AFFINE:
+        return layers.Rescaling(*(np.asarray(node.attrs[key]).tolist() for key in ("scale", "offset")), name=node.name)
     if op.table:
-        return layers.Activation(spelled[0], name=node.name)
+        return written_function(node)
     if node.op == "reshape":
         return layers.Reshape(node.sample_shape, name=node.name)
     assert node.op == "clamp", node.op

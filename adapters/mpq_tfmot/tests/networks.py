@@ -141,6 +141,26 @@ def gated():
     return settled(keras.Model(inputs, layers.Dense(4, name="fc")(y)))
 
 
+def scaled():
+    """Rescales and normalizes inside; constants before, behind and between layers; differences, averages and a hard
+    swish by hand."""
+    inputs = keras.Input((8, 8, 3), name="image")
+    x = layers.Rescaling(0.5, offset=-0.25, name="rescaling")(inputs)
+    x = layers.Normalization(mean=[0.1, -0.2, 0.3], variance=[0.25, 0.5, 1.5], name="normalization")(x)
+    x = layers.Conv2D(8, 3, 2, padding="same", use_bias=False, name="stem")(x) * 0.7
+    x = layers.BatchNormalization(name="bn")(x)
+    x = layers.ReLU(name="relu")(x) * 1.5
+    x = layers.Multiply(name="swish")([x, layers.ReLU(6.0, name="relu6")(x + 3.0) * (1.0 / 6.0)])
+    y = layers.Conv2D(8, 3, padding="same", name="wide")(x)
+    z = layers.Conv2D(8, 1, name="narrow")(0.75 - y)
+    z = layers.Subtract(name="sub")([x, z])
+    z = layers.Average(name="average")([z, x, y])
+    z = layers.Add(name="three")([z / 2.0 - 0.125, x, y])
+    z = layers.GlobalAveragePooling2D(name="mean")(z)
+    z = layers.Dense(6, activation="relu", name="hidden")(-z)
+    return settled(keras.Model(inputs, layers.Dense(4, name="fc")(z / 3.0) * 2.0))
+
+
 NETWORKS = {
     "residual": residual,
     "mobile": mobile,
@@ -148,4 +168,5 @@ NETWORKS = {
     "series": series,
     "nested": nested,
     "gated": gated,
+    "scaled": scaled,
 }

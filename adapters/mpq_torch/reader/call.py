@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from mpq_plugins.graph.node import UNKNOWN, Batch, Node, Shape
+from mpq_torch.reader.constant_values import constant_value, is_constant
 from mpq_torch.reader.shapes import Observed
 
 
@@ -67,7 +68,7 @@ class Call:
         return Node(self.name, UNKNOWN, inputs, self.shape, attrs=attrs)
 
     def parameter(self, position: int, name: str) -> Any:
-        """A tensor of the model that a function takes, or computes from its own, as float64; None for none.
+        """A tensor that a function takes, of the model or computed from such alone, as float64; None for none.
 
         Raises KeyError where the argument depends on the model's input.
         """
@@ -76,9 +77,18 @@ class Call:
             return None
         if found in self.observed.constants:
             return array_of(self.observed.constants[found])
-        if not isinstance(found, fx.Node) or found.op != "get_attr":
+        if not isinstance(found, fx.Node) or not is_constant(found):
             raise KeyError(name)
-        return array_of(self.attribute(str(found.target)))
+        return array_of(constant_value(found, self.attribute))
+
+    def constant(self, operand: Any) -> Any:
+        """An operand as float64, or the number that it is; None where the model computes it from what it is given."""
+        if isinstance(operand, Tensor):
+            return array_of(operand)
+        if not isinstance(operand, fx.Node):
+            return operand if isinstance(operand, (int, float)) and not isinstance(operand, bool) else None
+        found = constant_value(operand, self.attribute) if is_constant(operand) else None
+        return array_of(found) if isinstance(found, Tensor) else None
 
     @property
     def computes_parameters(self) -> bool:

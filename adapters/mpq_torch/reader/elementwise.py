@@ -1,9 +1,7 @@
-"""Clamps, sums and functions of one element."""
+"""Clamps and functions of one element."""
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,7 +11,8 @@ from torch import fx, nn
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.ops import all_ops
 from mpq_torch.reader.call import Call, Rule, function_name
-from mpq_torch.written_modules import Clamp, Input, OfTwo
+from mpq_torch.reader.spelled import spelled
+from mpq_torch.written_modules import Clamp, Input, OfOne
 
 
 def clamp_to(low: float | None, high: float | None) -> Rule:
@@ -46,21 +45,6 @@ def clamp_module(call: Call) -> Node:
 
 def _number(value: Any) -> float | None:
     return None if value is None else float(value)
-
-
-def of_two(word: str) -> Rule:
-    """An op of two tensors."""
-
-    def rule(call: Call) -> Node:
-        a, b = call.argument(0, "input"), call.argument(1, "other")
-        names = [call.names.get(x) if isinstance(x, fx.Node) else None for x in (a, b)]
-        if None in names:
-            return call.unknown(f"{word} with a constant has no integer kernel")
-        if call.node.kwargs.get("alpha", 1) != 1:
-            return call.unknown("add with alpha other than 1 has no integer kernel")
-        return call.made(word, tuple(name for name in names if name is not None))
-
-    return rule
 
 
 def nothing(call: Call) -> fx.Node:
@@ -106,17 +90,17 @@ ARGUMENTS: dict[str, tuple[tuple[str, int, str, Any], ...]] = {
 default in torch."""
 
 
-def written_of_two(call: Call) -> Node | fx.Node:
+def written_of_one(call: Call) -> Node | fx.Node:
     """A module that this package has written."""
     return FUNCTIONS[getattr(torch, call.module.function)](call)  # type: ignore[union-attr]
 
 
 MODULES: dict[Any, Rule] = {
+    OfOne: written_of_one,
     nn.ReLU: clamp_to(0.0, None),
     nn.ReLU6: clamp_to(0.0, 6.0),
     nn.Hardtanh: hardtanh,
     Clamp: clamp_module,
-    OfTwo: written_of_two,
     (nn.modules.dropout._DropoutNd, nn.Identity, Input): nothing,
 }
 FUNCTIONS: dict[Any, Rule] = {
@@ -135,17 +119,8 @@ BY_NAME: dict[str, Rule] = dict.fromkeys(["stochastic_depth", "drop_path", "drop
 """Functions of other packages that torch.fx does not look into, as torchvision's."""
 
 
-def _spelled(name: str) -> Callable[..., Any] | type[nn.Module] | str | None:
-    """What a record's spelling stands for: "nn.X", "F.x", "torch.x", "operator.x", or ".x" for a method."""
-    room, _, own = name.rpartition(".")
-    rooms = {"nn": nn, "F": F, "torch": torch, "operator": operator}
-    return own if not room else getattr(rooms[room], own, None)
-
-
-_RULES = {word: function_of_one(word) for word, op in all_ops().items() if op.table}
-_RULES |= {word: of_two(word) for word, op in all_ops().items() if op.arity == 2}
-for _word, _rule in _RULES.items():
-    for _name in all_ops()[_word].spellings.get("torch", ()):
-        _found = _spelled(_name)
+for _word, _op in all_ops().items():
+    for _name in _op.spellings.get("torch", ()) if _op.table else ():
+        _found = spelled(_name)
         if _found is not None:
-            (MODULES if _name.startswith("nn.") else FUNCTIONS)[_found] = _rule
+            (MODULES if _name.startswith("nn.") else FUNCTIONS)[_found] = function_of_one(_word)

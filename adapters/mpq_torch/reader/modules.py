@@ -8,15 +8,20 @@ import numpy as np
 import torch
 from torch import nn
 
+from mpq_plugins.graph.constants import AFFINE
 from mpq_plugins.graph.node import INPUT, Batch, Node
 from mpq_plugins.graph.ops import all_ops, op_of
+from mpq_plugins.graph.ops.affine import factors
 from mpq_plugins.graph.weights import as_framework
+from mpq_torch.reader.elementwise import ARGUMENTS
 from mpq_torch.written_modules import (
     SAME_GRID_SUFFIX,
+    Affine,
     Concat,
     Input,
     Interpolate,
     Mean,
+    OfOne,
     OfTwo,
     Pad,
     SameGrid,
@@ -74,16 +79,28 @@ def module_of(node: Node) -> tuple[Any, ...]:
     if node.op == INPUT:
         return name, Input().eval()
     if op_of(node).arity == 2:
-        return name, OfTwo(_of_two(node.op))
+        return name, OfTwo(_in_torch(node.op))
     if node.op == "concat":
         return name, Concat(a["axis"])
+    if node.op == AFFINE:
+        return name, Affine(*(v if isinstance(v, float) else torch.from_numpy(v).float() for v in factors(node)))
     if node.op in _FUNCTIONS:
-        return name, _FUNCTIONS[node.op]()
+        return name, _FUNCTIONS[node.op](**_options(node))
+    if op_of(node).table:
+        return name, OfOne(_in_torch(node.op))
     return name + SAME_GRID_SUFFIX, *_same_grid(node)
 
 
-def _of_two(word: str) -> str:
-    """The name of an op of two activations in torch."""
+def _options(node: Node) -> dict[str, Any]:
+    """What a module of torch is told of the function that it is to be."""
+    options = {name: node.attrs[attr] for attr, _, name, _ in ARGUMENTS.get(node.op, ()) if attr in node.attrs}
+    if "approximate" in options:
+        options["approximate"] = "tanh" if options["approximate"] else "none"
+    return options
+
+
+def _in_torch(word: str) -> str:
+    """The name of an op in torch."""
     return next(name.removeprefix("torch.") for name in all_ops()[word].spellings["torch"] if name.startswith("torch."))
 
 

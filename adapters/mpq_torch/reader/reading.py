@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 
 from mpq_plugins.errors import ModelError
 from mpq_plugins.exporters.refusals import refused_by
+from mpq_plugins.graph.constants import AFFINE
 from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, RAW, UNKNOWN, Batch, Graph, Node
 from mpq_plugins.graph.reading import settled
 from mpq_plugins.graph.refusals import Refuses, refuses_nothing
@@ -124,9 +125,10 @@ def example_of(model: nn.Module, shapes: Mapping[str, Sequence[int]]) -> list[An
     return found
 
 
-def _stays_a_call(node: Node, calls: Mapping[str, FloatCall]) -> bool:
+def _stays_a_call(node: Node, calls: Mapping[str, FloatCall], ops: Mapping[str, str]) -> bool:
+    """Whether a float node is the call of its name still: no layer, and no function that several calls make."""
     was = node.attrs.get("was")
-    return node.name in calls and not (was is not None and was.weighted)
+    return node.name in calls and (was is None or (not was.weighted and was.op == ops[node.name]))
 
 
 def _described(call: Call, sources: Sequence[fx.Node]) -> dict[str, Any]:
@@ -148,11 +150,11 @@ class _Reader:
         self.nodes: list[Node] = []
         self.calls: dict[str, FloatCall] = {}
         self.computed: list[str] = []
+        self.outputs: list[str] = []
 
     def read(self, keep_float: Iterable[str], target: Target | None, refuses: Refuses) -> Reading:
         arguments = argument_names(self.traced)
         returned: Any = None
-        outputs: list[str] = []
         for node in self.traced.graph.nodes:
             if node.op == "placeholder":
                 self._add(node, ARGUMENT, {"index": arguments.index(str(node.target))})
@@ -163,12 +165,13 @@ class _Reader:
             elif node.op in CALLS and not (is_shape_value(node) or isinstance(node.target, type)):
                 self._call(node)
             elif node.op == "output":
-                returned = mapped(structure(node.args[0]), lambda leaf: self._returned(leaf, outputs), lambda m: m)
+                returned = mapped(structure(node.args[0]), self._returned, lambda m: m)
         graph = settled(
-            Graph(self._reaching(outputs), tuple(outputs), "NCHW"), keep_float, target=target, refuses=refuses
+            Graph(self._reaching(self.outputs), tuple(self.outputs), "NCHW"), keep_float, target=target, refuses=refuses
         )
         floats = [graph[name] for name in graph.float_ops]
-        calls = {node.name: self._placed(graph, node) for node in floats if _stays_a_call(node, self.calls)}
+        ops = {node.name: node.op for node in self.nodes}
+        calls = {node.name: self._placed(graph, node) for node in floats if _stays_a_call(node, self.calls, ops)}
         computed = tuple(self.computed)
         return Reading(graph, TorchRunner(calls), self.traced, returned, calls, computed, self.observed.one_batch_size)
 
@@ -190,13 +193,13 @@ class _Reader:
                 kept.append(node)
         return tuple(reversed(kept))
 
-    def _returned(self, node: Any, outputs: list[str]) -> Any:
+    def _returned(self, node: Any) -> Any:
         if not isinstance(node, fx.Node):
             return node
         if node not in self.names:
             return self.observed.values.get(node)
-        outputs.append(self.names[node])
-        return Output(len(outputs) - 1)
+        self.outputs.append(self.names[node])
+        return Output(len(self.outputs) - 1)
 
     def _attribute(self, path: str) -> Any:
         return operator.attrgetter(path)(self.traced)
@@ -217,7 +220,7 @@ class _Reader:
             made = replace(made, inputs=tuple(self.names[source] for source in made_call.sources), attrs=attrs)
         else:
             made_call = float_call(self.traced, node, lambda sources: self._positions(sources, made.inputs))
-        if made_call is not None and not made.weighted:
+        if made_call is not None and not made.weighted and made.op != AFFINE:
             self.calls[made.name] = made_call
         self.names[node] = made.name
         self.nodes.append(made)

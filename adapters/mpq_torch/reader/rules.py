@@ -7,13 +7,25 @@ from typing import Any
 from torch import fx
 
 from mpq_plugins.graph.node import Node
-from mpq_torch.reader import elementwise, layers, moving, pooling
+from mpq_torch.reader import arithmetic, elementwise, layers, moving, pooling
 from mpq_torch.reader.call import Call, Rule, function_name
 from mpq_torch.reader.shapes import Observed
 from mpq_torch.written_modules import FloatPart
 
-MODULES: dict[Any, Rule] = {**layers.MODULES, **elementwise.MODULES, **pooling.MODULES, **moving.MODULES}
-FUNCTIONS: dict[Any, Rule] = {**layers.FUNCTIONS, **elementwise.FUNCTIONS, **pooling.FUNCTIONS, **moving.FUNCTIONS}
+MODULES: dict[Any, Rule] = {
+    **layers.MODULES,
+    **arithmetic.MODULES,
+    **elementwise.MODULES,
+    **pooling.MODULES,
+    **moving.MODULES,
+}
+FUNCTIONS: dict[Any, Rule] = {
+    **layers.FUNCTIONS,
+    **arithmetic.FUNCTIONS,
+    **elementwise.FUNCTIONS,
+    **pooling.FUNCTIONS,
+    **moving.FUNCTIONS,
+}
 
 
 def node_of(call: Call) -> Node | fx.Node:

@@ -23,6 +23,7 @@ class Observed:
 
     constants: what is computed from nothing but the model's own tensors.
     same: calls that give the very tensor that they read first.
+    by_batch: nodes that give numbers which are others for another batch size.
     one_batch_size: a sentence that names the op that runs on no batch of another size than the example's; "" for none.
     """
 
@@ -30,6 +31,7 @@ class Observed:
     values: dict[fx.Node, Any]
     constants: dict[fx.Node, Tensor] = field(default_factory=dict)
     same: frozenset[fx.Node] = frozenset()
+    by_batch: frozenset[fx.Node] = frozenset()
     one_batch_size: str = ""
 
 
@@ -78,7 +80,9 @@ def _of_batches_of(
         value = first.get(node)
         if isinstance(value, Tensor) and isinstance(other, Tensor) and value.dim() == other.dim():
             shapes[node] = tuple(_axis(a, b) for a, b in zip(value.shape, other.shape, strict=True))
-    return Observed(shapes, _others(first), _constants(second), _same(second))
+    numbers = {n: v for n, v in _others(first).items() if isinstance(v, (int, float))}
+    by_batch = frozenset(n for n, v in numbers.items() if v != second.get(n))
+    return Observed(shapes, _others(first), _constants(second), _same(second), by_batch)
 
 
 def _of_one_batch_size(graph: fx.GraphModule, example: Sequence[Any], samples: int, error: ModelError) -> Observed:
@@ -92,7 +96,8 @@ def _of_one_batch_size(graph: fx.GraphModule, example: Sequence[Any], samples: i
         if isinstance(value, Tensor) and value.dim():
             times, rest = divmod(len(value), samples)
             shapes[node] = (Batch(times) if times and not rest else len(value), *value.shape[1:])
-    return Observed(shapes, _others(run), _constants(run), _same(run), _stopped_at(graph, example, samples))
+    stopped = _stopped_at(graph, example, samples)
+    return Observed(shapes, _others(run), _constants(run), _same(run), one_batch_size=stopped)
 
 
 def _stopped_at(graph: fx.GraphModule, example: Sequence[Any], samples: int) -> str:

@@ -199,7 +199,36 @@ class Gated(nn.Module):
         return self.fc(y.mean((2, 3)))
 
 
-NETWORKS = [Residual, Mobile, Branches, Shared, Signal, Upsampler, Embedded, Crossed, Gated]
+class Scaled(nn.Module):
+    """Normalizes inside; constants before, behind and between layers; differences; hard swish and sigmoid by hand."""
+
+    input_shape = (3, 8, 8)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([0.1, -0.2, 0.3]))
+        self.register_buffer("std", torch.tensor([0.5, 0.75, 1.25]))
+        self.stem = nn.Conv2d(3, 8, 3, 2, 1, bias=False)
+        self.bn = nn.BatchNorm2d(8)
+        self.wide, self.narrow = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 1)
+        self.squeeze = nn.Conv2d(8, 8, 1)
+        self.gamma = nn.Parameter(torch.linspace(0.5, 1.5, 8))
+        self.fc, self.last = nn.Linear(8, 6), nn.Linear(6, 4)
+
+    def forward(self, x):
+        x = (x - self.mean[None, :, None, None]) / self.std.view(3, 1, 1)
+        x = self.bn(self.stem(x) * 0.7)
+        x = x * F.relu6(x + 3) / 6
+        y = F.relu(self.wide(x)) * 1.5
+        z = self.narrow(y - 0.75)
+        gate = F.adaptive_avg_pool2d(z, 1)
+        z = z * (F.relu6(self.squeeze(gate) + 3.0) * 0.16666667)
+        y = 1.25 - (y - z) * self.gamma[:, None, None]
+        y = self.fc((y - x).mean((2, 3)))
+        return self.last(-(F.relu(y) / 3)) * 2 + 0.5
+
+
+NETWORKS = [Residual, Mobile, Branches, Shared, Signal, Upsampler, Embedded, Crossed, Gated, Scaled]
 
 
 def network(kind: type[nn.Module], samples: int = 6) -> tuple[nn.Module, torch.Tensor]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from mpq_plugins.errors import UnsupportedOp
 from mpq_plugins.exporters.litert.emission import FLOAT_SUFFIX, Emission
+from mpq_plugins.graph.constants import AFFINE
 from mpq_plugins.graph.node import Batch, Node, Operand
 from mpq_plugins.graph.ops import op_of
+from mpq_plugins.graph.ops.affine import factors
 
 FUNCTIONS = {"sigmoid": "LOGISTIC", "tanh": "TANH"}
 ALONG_LAST_AXIS: Mapping[str, tuple[str, dict[str, Any]]] = {
@@ -61,20 +64,27 @@ def _as_it_was(emission: Emission, node: Node, was: Node, inputs: list[int]) -> 
         order = emission.numbers(f"{node.name}/order", was.attrs["order"])
         return writer.op("TRANSPOSE", [inputs[0], order], _output(emission, node))
     if was.op == "clamp":
-        return _clamped(emission, node, was, inputs[0])
+        bounds = (("MAXIMUM", was.low), ("MINIMUM", was.high))
+        return _with_constants(
+            emission, node, inputs[0], [(code, bound) for code, bound in bounds if bound is not None]
+        )
+    if was.op == AFFINE and was.low is None and was.high is None:
+        scale, offset = factors(was)
+        shift = [("ADD", offset)] if np.any(offset) else []
+        scales = not shift or np.any(np.asarray(scale) != 1)
+        return _with_constants(emission, node, inputs[0], [("MUL", scale)] * bool(scales) + shift)
     if was.op in FUNCTIONS and op_of(was).table and not was.attrs and was.low is None and was.high is None:
         return writer.op(FUNCTIONS[was.op], inputs, _output(emission, node))
     raise _refused(node, was.op)
 
 
-def _clamped(emission: Emission, node: Node, was: Node, x: int) -> int:
+def _with_constants(emission: Emission, node: Node, x: int, steps: Sequence[tuple[str, ArrayLike]]) -> int:
+    """Operators of the tensor and a constant, one behind another."""
     writer = emission.writer
-    bounds = [(code, bound) for code, bound in (("MAXIMUM", was.low), ("MINIMUM", was.high)) if bound is not None]
-    for code, bound in bounds:
-        constant = writer.constant(f"{node.name}/{code.lower()}", bound, "float32")
-        last = code == bounds[-1][0]
-        output = _output(emission, node, "" if last else f"/{code}")
-        x = writer.op(code, [x, constant], output)
+    for index, (code, number) in enumerate(steps):
+        constant = writer.constant(f"{node.name}/{code.lower()}", number, "float32")
+        last = index == len(steps) - 1
+        x = writer.op(code, [x, constant], _output(emission, node, "" if last else f"/{code}"))
     return x
 
 

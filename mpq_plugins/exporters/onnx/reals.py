@@ -11,8 +11,10 @@ from mpq_plugins.exporters.onnx.layers import float_layer
 from mpq_plugins.exporters.onnx.moves import flat
 from mpq_plugins.exporters.onnx.writer import GraphWriter
 from mpq_plugins.graph.arithmetic import reciprocal_keeps_ties
+from mpq_plugins.graph.constants import AFFINE
 from mpq_plugins.graph.node import BATCH_NORM, Batch, Graph, Node
 from mpq_plugins.graph.ops import op_of
+from mpq_plugins.graph.ops.affine import factors
 
 Real = Callable[[GraphWriter, Graph, Node, str, Sequence[str]], str]
 """writer, graph, node, name of the tensor to make, float tensors -> the float tensor of the node's output."""
@@ -77,6 +79,14 @@ def _silu(writer: GraphWriter, graph: Graph, node: Node, name: str, inputs: Sequ
     return writer.node("Mul", [inputs[0], writer.node("Sigmoid", inputs, f"{name}.gate")], name)
 
 
+def _affine(writer: GraphWriter, graph: Graph, node: Node, name: str, inputs: Sequence[str]) -> str:
+    scale, offset = factors(node)
+    x, shifts = inputs[0], bool(np.any(offset))
+    if np.any(np.asarray(scale) != 1) or not shifts:
+        x = writer.node("Mul", [x, writer.constant(f"{name}.scale", scale)], f"{name}.scaled" if shifts else name)
+    return writer.node("Add", [x, writer.constant(f"{name}.offset", offset)], name) if shifts else x
+
+
 def _batch_norm(writer: GraphWriter, graph: Graph, node: Node, name: str, inputs: Sequence[str]) -> str:
     a = node.attrs
     shape = [-1 if axis == a["axis"] else 1 for axis in range(len(node.shape))]
@@ -90,6 +100,7 @@ REALS: Mapping[str, Real] = {
     "avg_pool": _average,
     "global_avg_pool": _mean,
     "silu": _silu,
+    AFFINE: _affine,
     BATCH_NORM: _batch_norm,
 }
 """The ops whose form is no single operator of the same attributes."""

@@ -19,7 +19,7 @@ OPS = (
         hardsigmoid,
         table=True,
         negative=never,
-        spellings={"torch": ("nn.Hardsigmoid", "F.hardsigmoid"), "keras": (), "onnx": ("HardSigmoid",)},
+        spellings={"torch": ("nn.Hardsigmoid", "F.hardsigmoid"), "keras": ("hardsigmoid",), "onnx": ("HardSigmoid",)},
         onnx=lambda attrs: {"alpha": 1 / 6, "beta": 0.5},
     ),
 )

@@ -63,6 +63,7 @@ class Runtime:
         shifted, the rule that it comes nearest to.
     accumulation: by op word; "*" for all others. sums: of two activations of one shape; broadcast_rounding: of those
     of different shapes, where that is another than that of "add". products, averages, means: see the words.
+    tables: whether functions of one element can be looked up, code by code; else each runs as its own kernel.
     functions: of one element, whose own kernels give the table's codes on all grids; others are written as tables.
     compositions: by op word, the steps that compute it, each of which rounds onto a grid of its own.
     """
@@ -77,6 +78,7 @@ class Runtime:
     products: Product = "exact"
     averages: Average = "exact"
     means: Mean = "exact"
+    tables: bool = True
     functions: tuple[str, ...] = ()
     compositions: Mapping[str, Composition] = field(default_factory=dict)
 

@@ -13,8 +13,17 @@ CONTAINER = Entry(by="reciprocal", zero_point=True)
 QNNPACK: dict[str, Rounding] = {"*": "half_even", "add": "half_away"}
 
 RUNTIMES = (
-    Runtime("torch", "x86", CONTAINER, sums="float32", compositions=SILU),
-    Runtime("torch", "onednn", CONTAINER, sums="float32", compositions=SILU),
-    Runtime("torch", "qnnpack", CONTAINER, QNNPACK, sums="float32", broadcast_rounding="half_even", compositions=SILU),
-    Runtime("torch", "pt2e", Entry(by="reciprocal"), sums="float32"),
+    Runtime("torch", "x86", CONTAINER, sums="float32", compositions=SILU, tables=False),
+    Runtime("torch", "onednn", CONTAINER, sums="float32", compositions=SILU, tables=False),
+    Runtime(
+        "torch",
+        "qnnpack",
+        CONTAINER,
+        QNNPACK,
+        sums="float32",
+        broadcast_rounding="half_even",
+        compositions=SILU,
+        tables=False,
+    ),
+    Runtime("torch", "pt2e", Entry(by="reciprocal"), sums="float32", tables=False),
 )

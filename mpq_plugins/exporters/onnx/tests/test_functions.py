@@ -17,6 +17,7 @@ from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.runtimes import all_runtimes
 
 ATTRS: dict[str, list[dict[str, Any]]] = {
+    "affine": [{"scale": 1 / 3, "offset": -0.7}, {"scale": -1.0, "offset": 0.0}, {"scale": 1.0, "offset": 0.1}],
     "elu": [{"alpha": 0.7}],
     "gelu": [{"approximate": False}, {"approximate": True}],
     "leaky_relu": [{"slope": 0.3}],

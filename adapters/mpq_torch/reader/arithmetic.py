@@ -1,0 +1,114 @@
+"""Sums, differences, products and quotients of two activations, or of an activation and a constant."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+from torch import fx
+
+from mpq_plugins.graph.constants import ADD, AFFINE, MUL, SUB, chained, power, with_constant
+from mpq_plugins.graph.node import Node
+from mpq_plugins.graph.ops import all_ops
+from mpq_torch.reader.call import Call, Rule, array_of
+from mpq_torch.reader.shape_values import is_shape_value
+from mpq_torch.reader.spelled import spelled
+from mpq_torch.written_modules import Affine, OfTwo
+
+
+def of_two(word: str, reflected: bool = False) -> Rule:
+    """An op of two operands. word: "add", "sub", "mul" or "div". reflected: the second one comes first."""
+
+    def rule(call: Call) -> Node:
+        a, b = call.argument(0, "input"), call.argument(1, "other")
+        a, b = (b, a) if reflected else (a, b)
+        alpha, mode = call.argument(2, "alpha", 1), call.node.kwargs.get("rounding_mode")
+        if mode is not None:
+            return call.unknown(f"{word} with rounding_mode={mode!r} has no integer kernel")
+        if word in (ADD, SUB) and alpha != 1:
+            return call.unknown(f"{word} with alpha other than 1 has no integer kernel")
+        constants = [call.constant(x) for x in (a, b)]
+        if any(_changes(call, source) for source in call.node.all_input_nodes):
+            return call.unknown(f"{word} with a number that changes from call to call has no integer kernel")
+        if constants[0] is None and constants[1] is None:
+            return _of_activations(call, word, (a, b))
+        swapped = constants[0] is not None
+        return _with_constant(call, word, (a, b), constants[0] if swapped else constants[1], swapped)
+
+    return rule
+
+
+def _changes(call: Call, source: fx.Node) -> bool:
+    """Whether a number that an op reads may be another one at another call: an argument, or a size of the batch."""
+    number = source in call.observed.values
+    return number and (not is_shape_value(source) or source in call.observed.by_batch)
+
+
+def _of_activations(call: Call, word: str, operands: tuple[Any, Any]) -> Node:
+    names = [call.names.get(x) if isinstance(x, fx.Node) else None for x in operands]
+    if None in names or word == "div":
+        return call.unknown(f"{word} of these operands has no integer kernel")
+    return call.made(word, tuple(name for name in names if name is not None))
+
+
+def _with_constant(call: Call, word: str, operands: tuple[Any, Any], constant: Any, swapped: bool) -> Node:
+    activation = operands[1] if swapped else operands[0]
+    if not isinstance(activation, fx.Node) or activation not in call.names:
+        return call.unknown(f"{word} of constants alone has no integer kernel")
+    shape = call.observed.shapes.get(activation, ())
+    attrs = with_constant(word, constant, shape, call.shape, "NCHW", swapped)
+    if attrs is not None:
+        return call.made(AFFINE, (call.names[activation],), attrs=attrs)
+    other = operands[0] if swapped else operands[1]
+    if isinstance(other, fx.Node) and other in call.names and word != "div":
+        return _of_activations(call, word, operands)
+    return call.unknown(f"{word} with this constant has no integer kernel; let it be finite, and vary along one axis")
+
+
+def powered(call: Call) -> Node:
+    """Small whole powers, which are products."""
+    times = power(call.constant(call.argument(1, "exponent", 2)))
+    if not times or any(_changes(call, source) for source in call.node.all_input_nodes):
+        return call.unknown("only the powers 2, 3 and 4 have an integer kernel")
+    return call.made(MUL, call.inputs * times)
+
+
+def negated(call: Call) -> Node:
+    """The same with the other sign."""
+    return call.made(AFFINE, attrs={"scale": -1.0, "offset": 0.0})
+
+
+def written_of_two(call: Call) -> Node | fx.Node:
+    """A module that this package has written."""
+    return FUNCTIONS[getattr(torch, call.module.function)](call)  # type: ignore[union-attr]
+
+
+def written_affine(call: Call) -> Node:
+    """A scale and an offset, as this package has written them."""
+    module: Any = call.module
+    steps = [
+        with_constant(word, value if isinstance(value, float) else array_of(value), call.in_shape, call.shape, "NCHW")
+        for word, value in (("mul", module.scale), ("add", module.offset))
+    ]
+    return call.made(AFFINE, attrs=chained(*(step for step in steps if step is not None)))
+
+
+MODULES: dict[Any, Rule] = {OfTwo: written_of_two, Affine: written_affine}
+FUNCTIONS: dict[Any, Rule] = {
+    **dict.fromkeys(
+        [operator.sub, operator.isub, torch.sub, torch.subtract, "sub", "sub_", "subtract", "subtract_"], of_two(SUB)
+    ),
+    **dict.fromkeys(
+        [operator.truediv, operator.itruediv, torch.div, torch.divide, torch.true_divide, "div", "div_", "divide"],
+        of_two("div"),
+    ),
+    **dict.fromkeys([operator.pow, torch.pow, torch.square, "pow", "pow_", "square", "square_"], powered),
+    torch.rsub: of_two(SUB, reflected=True),
+    **dict.fromkeys([operator.neg, torch.neg, torch.negative, torch.Tensor.neg, "neg", "neg_", "negative"], negated),
+}
+for _word in (word for word, op in all_ops().items() if op.arity == 2):
+    for _name in all_ops()[_word].spellings.get("torch", ()):
+        _found = spelled(_name)
+        if _found is not None:
+            FUNCTIONS[_found] = of_two(_word)

@@ -1,0 +1,119 @@
+"""Functions of one element that a model writes by hand, as the records that they are.
+
+A tree of elementwise ops that begins and ends with one tensor and that nobody else looks into is a function of one
+element. Where it has the values of a record's, ``relu6(x + 3) / 6`` those of the hard sigmoid, it becomes that record:
+one function gets one verdict and one rounding, however it is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from mpq_plugins.graph.constants import AFFINE
+from mpq_plugins.graph.folding import reader_counts
+from mpq_plugins.graph.node import Array, Graph, Node
+from mpq_plugins.graph.numpy_runner import NUMPY_RUNNER
+from mpq_plugins.graph.ops import all_ops, is_op, op_of
+from mpq_plugins.graph.runtimes import runtime_of
+from mpq_plugins.targets import Target
+
+PROBES: Array = np.concatenate([np.linspace(-12.0, 12.0, 385), 2.0 ** np.arange(4, 21), -(2.0 ** np.arange(4, 21))])
+"""Where functions are compared: closely where they bend, and far out, where a clamp may end one of them."""
+TOLERANCE = 1e-5
+"""How far two functions of one name are apart, because a text has 0.16666667 for 1 / 6 or 0.7979 for sqrt(2 / pi)."""
+LARGEST = 16
+"""How many ops a function may be written in."""
+WITH_ATTRS: dict[str, tuple[dict[str, Any], ...]] = {"gelu": ({"approximate": False}, {"approximate": True})}
+"""What the attrs of a record may be, where it has any; others cannot be recognized."""
+
+
+def recognized(graph: Graph, target: Target | None) -> Graph:
+    """The graph with each function that is written in several ops as one node, under the name of its last op.
+
+    target: whose kernels there are; a function that it has none for is left as it is written.
+    """
+    order, counts = {node.name: index for index, node in enumerate(graph.nodes)}, reader_counts(graph)
+    for name in reversed(order):
+        if name not in graph or not _elementwise(graph, graph[name]):
+            continue
+        found = None
+        for source, inside in _trees(graph, graph[name], counts, order):
+            node = _as_record(graph, name, source, inside, target) if len(inside) > 1 else None
+            found = found if node is None else (node, inside)
+        if found is not None:
+            graph = _replaced(graph, *found)
+            counts = reader_counts(graph)
+    return graph
+
+
+def _replaced(graph: Graph, node: Node, inside: set[str]) -> Graph:
+    """The graph with one node in the place of several, the last of which has its name."""
+    kept = [node if old.name == node.name else old for old in graph.nodes if old.name not in inside - {node.name}]
+    return Graph(tuple(kept), graph.outputs, graph.layout)
+
+
+def _elementwise(graph: Graph, node: Node) -> bool:
+    """Whether each element of the output depends on the one element in the same place of each input."""
+    if not is_op(node) or "axis" in node.attrs:
+        return False
+    word = node.op in ("clamp", "add", "mul") or op_of(node).table
+    return word and all(graph[name].shape == node.shape for name in node.inputs)
+
+
+def _trees(
+    graph: Graph, root: Node, counts: Mapping[str, int], order: Mapping[str, int]
+) -> Iterator[tuple[str, set[str]]]:
+    """Ways to see the node as a function of one tensor: its name, and the nodes in between, from few to many.
+
+    counts: how often each node is read. order: of their execution.
+    """
+    inside, read = {root.name}, list(root.inputs)
+    while len(inside) <= LARGEST:
+        front = set(read) - inside
+        if len(front) == 1:
+            yield next(iter(front)), set(inside)
+        last = graph[max(front, key=order.__getitem__)]
+        if not _elementwise(graph, last) or counts[last.name] != read.count(last.name):
+            return
+        inside.add(last.name)
+        read += last.inputs
+
+
+def _as_record(graph: Graph, name: str, source: str, inside: set[str], target: Target | None) -> Node | None:
+    nodes = [node for node in graph.nodes if node.name in inside]
+    values = _computed(nodes, source)
+    for word, attrs, wanted in _functions():
+        known = target is None or target.runs(all_ops()[word].target_word) or word in runtime_of(target).compositions
+        if known and np.allclose(values, wanted, rtol=TOLERANCE, atol=TOLERANCE):
+            gone = [other for node in nodes for other in (node.name, *node.attrs.get("fused", ())) if other != name]
+            node = graph[name]
+            return replace(node, op=word, inputs=(source,), low=None, high=None, attrs={**attrs, "fused": tuple(gone)})
+    return None
+
+
+def _computed(nodes: Sequence[Node], source: str) -> Array:
+    """What the last of some nodes gives where the source has the values of the probes."""
+    values = {source: PROBES}
+    with np.errstate(all="ignore"):
+        for node in nodes:
+            made = op_of(node).value(NUMPY_RUNNER, node, *(values[name] for name in node.inputs))
+            low, high = (-np.inf if node.low is None else node.low), (np.inf if node.high is None else node.high)
+            values[node.name] = np.clip(np.asarray(made, np.float64), low, high)
+    return values[nodes[-1].name]
+
+
+@cache
+def _functions() -> tuple[tuple[str, dict[str, Any], Array], ...]:
+    """Word, attrs and values at the probes of all functions that can be recognized."""
+    found = []
+    for word, op in all_ops().items():
+        if not op.table or word == AFFINE:
+            continue
+        for attrs in WITH_ATTRS.get(word, () if op.attrs else ({},)):
+            found.append((word, attrs, _computed([Node(word, word, ("x",), attrs=attrs)], "x")))
+    return tuple(found)
