@@ -28,8 +28,8 @@ def test_what_a_hook_adds_on_grids_is_computed_on_grids():
 @pytest.mark.parametrize(
     ("register", "hook", "name"),
     [
-        ("register_forward_pre_hook", lambda module, given: (given[0] - 0.5,), "0__hooks.sub"),
-        ("register_forward_hook", lambda module, given, output: output * 2, "0__hooks.mul"),
+        ("register_forward_pre_hook", lambda module, given: (torch.sin(given[0]),), "0__hooks.sin"),
+        ("register_forward_hook", lambda module, given, output: torch.cos(output), "0__hooks.cos"),
     ],
 )
 def test_what_a_hook_adds_without_an_integer_form_is_refused_by_name_and_may_stay_float(register, hook, name):

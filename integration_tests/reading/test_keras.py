@@ -122,11 +122,10 @@ def test_normalization_in_front_is_part_of_the_first_layer_where_that_is_exact(f
             layers.Conv2D(2, 1),
         ]
     )
-    ops = [node.op for node in read_model(model).graph.layers]
-    shifted = (
-        front != "Rescaling" and padding == "same"
-    )  # a shifted zero is none, so that padding needs the norm before
-    assert ops == (["depthwise_conv2d"] if shifted else []) + ["conv2d", "conv2d"]
+    ops = [node.op for node in read_model(model).graph.nodes if node.op not in ("argument", "input")]
+    # a shifted zero is none, so that padding needs it before: by one number a function, by channels a layer
+    shift = {"Rescaling": [], "Rescaling with an offset": ["affine"]}.get(front, ["depthwise_conv2d"])
+    assert ops == (shift if padding == "same" else []) + ["conv2d", "conv2d"]
     assert error_of(model, *exact(model, images()), images()) < 0.05
 
 
