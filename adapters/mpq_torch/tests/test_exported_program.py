@@ -11,7 +11,8 @@ from torch import nn
 from mpq_plugins.errors import ModelError
 from mpq_torch import fx
 from mpq_torch.exported_program import load_program
-from mpq_torch.tests.networks import Mobile, Residual, settled
+from mpq_torch.reader.reading import read_model
+from mpq_torch.tests.networks import Mobile, Residual, Scaled, settled
 
 
 def saved(model: nn.Module, path: Path) -> tuple[nn.Module, torch.Tensor]:
@@ -38,6 +39,15 @@ def test_a_loaded_program_computes_what_the_model_computes_and_names_its_weights
     assert [(site.kind, site.op, site.shape, site.macs) for site in got] == [
         (site.kind, site.op, site.shape, site.macs) for site in wanted
     ]
+
+
+def test_arithmetic_with_constants_is_read_from_a_program_as_from_the_model(tmp_path: Path) -> None:
+    model, x = saved(Scaled(), tmp_path / "model.pt2")
+    loaded = load_program(tmp_path / "model.pt2")
+    with torch.no_grad():
+        assert torch.allclose(loaded(x), model(x), atol=1e-6)
+    wanted, got = (read_model(m, (x,)).graph for m in (model, loaded))
+    assert [node.op for node in got.nodes] == [node.op for node in wanted.nodes]
 
 
 def test_a_recipe_searched_on_the_file_has_the_models_grids(tmp_path: Path) -> None:
