@@ -79,13 +79,18 @@ def network(depth: int) -> CifarResNet:
     return model.eval()
 
 
-def searching(model: nn.Module, method: str, x: Tensor) -> Training:
-    """A search with a method, at 3 bits on average."""
-    shared: dict[str, Any] = {"activation_bits": 8, "per_channel": False, "steps": 1000, "calibration": [x]}
+def searching(
+    model: nn.Module, method: str, x: Tensor, per_channel: bool = False, activations: bool = False
+) -> Training:
+    """A search with a method, at 3 bits on average. activations: searched too, of a method that searches."""
+    target = "generic-po2-per-channel" if per_channel else "torch-x86"
+    shared: dict[str, Any] = {"per_channel": per_channel, "steps": 1000, "calibration": [x]}
     if trainable(method).searches_bits:
-        search = fx.Search(model, x, "torch-x86", mpq.Budget(average_weight_bits=3), method, **shared)
+        limits = {"average_weight_bits": 3.0} | ({"activation_bytes": 40000.0} if activations else {})
+        shared["activation_bits"] = None if activations else 8
+        search = fx.Search(model, x, target, mpq.Budget(**limits), method, **shared)
     else:
-        search = fx.Search(model, x, "torch-x86", method=method, weight_bits=3, **shared)
+        search = fx.Search(model, x, target, method=method, weight_bits=3, activation_bits=8, **shared)
     return Training(search.model, search)
 
 
@@ -150,14 +155,17 @@ def _print_operations(
 ) -> None:
     def row(name: str, make: Callable[[], Training]) -> None:
         plain, bodies = operations(make(), x, y), operations(make(), x, y, bodies=True)
-        print(f"{name:26s} {plain.total:7d} {bodies.total:7d} {plain.seen[HOST_READ]:7d} {plain.total / ao:7.2f}")
+        print(f"{name:36s} {plain.total:7d} {bodies.total:7d} {plain.seen[HOST_READ]:7d} {plain.total / ao:7.2f}")
 
     ao = operations(baselines["torch.ao"], x, y).total
-    print(f"{'operations':26s} {'seen':>7s} {'bodies':>7s} {'reads':>7s} {'/ao':>7s}")
+    print(f"{'operations':36s} {'seen':>7s} {'bodies':>7s} {'reads':>7s} {'/ao':>7s}")
     for name, training in baselines.items():
         row(name, lambda training=training: training)  # type: ignore[misc]
     for method in methods:
         row(f"{method} searching", lambda method=method: searching(model, method, x))  # type: ignore[misc]
+        for channel in (False, True) if trainable(method).searches_bits else ():
+            name = f"{method} and activations{', per channel' * channel}"
+            row(name, lambda method=method, channel=channel: searching(model, method, x, channel, True))  # type: ignore[misc]
         row(f"{method} fixed", lambda method=method: fixed(model, method, x, y))  # type: ignore[misc]
 
 

@@ -70,6 +70,6 @@ def _written_out(x: Any, step: Any, low: Any, high: Any, rule: OutputRounding) -
     def quantized(x: Any) -> tuple[Any, Callable[[Any], Any]]:
         codes = rule.rounded(RUN, x / step)
         clipped = tf.clip_by_value(codes, low, high)
-        return clipped * step, lambda g: tf.where(tf.equal(codes, clipped), g, tf.zeros((), g.dtype))
+        return clipped * step, lambda g: tf.math.multiply_no_nan(g, tf.cast(tf.equal(codes, clipped), g.dtype))
 
     return quantized(x)

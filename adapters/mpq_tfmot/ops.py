@@ -137,7 +137,7 @@ class TensorflowOps:
         @tf.custom_gradient  # type: ignore[untyped-decorator]
         def quantized(x: Array, step: Array, low: Array, high: Array) -> tuple[Array, Callable[[Array], Any]]:
             r = tf.round(x / step)
-            code = tf.clip_by_value(r, low, high)
+            code = _clipped(r, low, high)
 
             def backward(g: Array) -> tuple[Array, ...]:
                 return _gradients(x, step, low, high, r, code, g, rounding, delta, strict)
@@ -164,19 +164,34 @@ def _gradients(
     delta: float,
     strict: bool,
 ) -> tuple[Array, ...]:
-    """The closed form of mpq_plugins.ops.fake_quantize_gradients. r: x / step, rounded; code: r, clipped."""
-    above, below = (r >= high, r <= low) if strict else (r > high, r < low)
-    zero = tf.zeros((), g.dtype)
-    passed = tf.where(tf.logical_or(above, below), zero, g)
+    """The closed form of mpq_plugins.ops.fake_quantize_gradients. r: x / step, rounded; code: r, clipped.
+
+    Products with masks, since a selection against a single zero takes five times as long.
+    """
+    inside = tf.logical_and(r > low, r < high) if strict else tf.equal(r, code)
+    passed = _masked(g, inside)
     if rounding != STRAIGHT_THROUGH and delta:
         passed = passed * gradient_factor(OPS, rounding, x / step - r, g, delta)
+    below, above = (r <= low, r >= high) if strict else (r < low, r > high)
     return (
         passed,
         # inside: g (r - u f), outside: g times the code clipped to
         _summed_to(g * code - passed * (x / step), step),
-        _summed_to(tf.where(below, g, zero) * step, low),
-        _summed_to(tf.where(above, g, zero) * step, high),
+        _summed_to(_masked(g, below) * step, low),
+        _summed_to(_masked(g, above) * step, high),
     )
+
+
+def _masked(values: Array, mask: Array) -> Array:
+    """Zero where the mask is false, whatever the value."""
+    return tf.math.multiply_no_nan(values, tf.cast(mask, values.dtype))
+
+
+def _clipped(codes: Array, low: Array, high: Array) -> Array:
+    """In one pass where the limits are two numbers."""
+    if low.shape.rank == 0 and high.shape.rank == 0:
+        return tf.raw_ops.ClipByValue(t=codes, clip_value_min=low, clip_value_max=high)
+    return tf.clip_by_value(codes, low, high)
 
 
 def _summed_to(values: Array, argument: Array) -> Array:

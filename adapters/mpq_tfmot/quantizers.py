@@ -210,8 +210,7 @@ class GridQuantizer(Base):  # type: ignore[misc]
     def _in_training(self, x: Any, variables: Variables) -> Any:
         wide = tf.cast(x, tf.float32)
         if self.method is not None:
-            finite = tf.reduce_all(tf.math.is_finite(wide))
-            variables["finite"].assign(tf.cast(finite, tf.float32))
+            variables["finite"].assign(tf.cast(_all_finite(wide), tf.float32))
         if self.phase == OBSERVING:
             observe(wide, variables, self.slot)
         if self.phase == TRAINING:
@@ -250,6 +249,12 @@ class GridQuantizer(Base):  # type: ignore[misc]
             return tf.identity(y), backward
 
         return watched(y)
+
+
+def _all_finite(x: Any) -> Any:
+    """Whether all of x is finite: surely so where the sum is, which is a single pass; else it is looked at again."""
+    total = tf.math.is_finite(tf.reduce_sum(x))
+    return tf.cond(total, lambda: True, lambda: tf.reduce_all(tf.math.is_finite(x)))
 
 
 def method_number(method: TrainingMethod) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mpq_plugins.surrogates import STRAIGHT_THROUGH
 from mpq_torch import rounding_passes
 from mpq_torch.rounding_function import LIBRARY, Rounding, on_rows
 
@@ -66,7 +67,7 @@ def _forward(
     for index, share in enumerate(shares):
         y = rounding_passes.forward_on_cpu if _on_cpu(x) else rounding_passes.forward
         part = y(x, *rows[3 * index : 3 * index + 3], step_shape, low_shape, high_shape, []).float()
-        part = part.mul_(share.view(step_shape))
+        part = part.mul_(rounding_passes.shaped(share, step_shape))
         total = part if total is None else total.add_(part)
     assert total is not None
     return total.to(x.dtype)
@@ -85,6 +86,7 @@ def _backward(
     strict: bool,
 ) -> list[Tensor]:
     on_cpu = _on_cpu(x)
+    plain = rounding == STRAIGHT_THROUGH and not strict and not on_cpu
     forward = rounding_passes.forward_on_cpu if on_cpu else rounding_passes.forward
     backward = rounding_passes.backward_on_cpu if on_cpu else rounding_passes.backward
     g, wide = gradient.float(), x.float()
@@ -92,12 +94,15 @@ def _backward(
     found = []
     for index, share in enumerate(shares):
         grid = (*rows[3 * index : 3 * index + 3], step_shape, low_shape, high_shape, [])
-        y = forward(wide, *grid)
-        shaped = share.view(step_shape)
-        found.append(
-            (g * y).sum_to_size(shaped.shape).view(share.shape) if step_shape else (g * y).sum().view(share.shape)
-        )
-        dx = backward(g * shaped, wide, y, *grid, rounding, delta, strict, [False, False, False])[0]
+        shaped = rounding_passes.shaped(share, step_shape)
+        if plain:
+            y, outside = rounding_passes.forward_and_outside(wide, *grid)
+            dx = (g * shaped).masked_fill_(outside, 0.0)
+        else:
+            y = forward(wide, *grid)
+            dx = backward(g * shaped, wide, y, *grid, rounding, delta, strict, [False, False, False])[0]
+        product = g * y
+        found.append((product.sum_to_size(step_shape) if step_shape else product.sum()).view(share.shape))
         total = dx if total is None else total.add_(dx)
     assert total is not None
     return [total.to(x.dtype), *found]

@@ -36,7 +36,7 @@ def forward(
     if step is None:
         first, *limits = numbers
         return torch.div(wide, first).round_().clamp_(*limits).mul_(first).to(x.dtype)
-    step = _shaped(step, step_shape)
+    step = shaped(step, step_shape)
     limits = _codes(low, high, low_shape, high_shape, numbers)
     return torch.div(wide, step).round_().clamp_(*limits).mul_(step).to(x.dtype)
 
@@ -78,7 +78,7 @@ def backward(
     if step is None:
         return _by_numbers(gradient, x, y, numbers, rounding, delta, strict, wanted, ([1], [1], [1]))
     rows = step.shape
-    step = _shaped(step, step_shape)
+    step = shaped(step, step_shape)
     first, last = _codes(low, high, low_shape, high_shape, numbers)
     g, wide = gradient.float(), x.float()
     scaled = torch.div(wide, step)
@@ -128,6 +128,24 @@ def backward_on_cpu(
     return _by_numbers(gradient, x, y, plain, *options, (rows[0], rows[1], rows[2]))
 
 
+def forward_and_outside(
+    x: Tensor,
+    step: Tensor,
+    low: Tensor | None,
+    high: Tensor | None,
+    step_shape: Shape,
+    low_shape: Shape,
+    high_shape: Shape,
+    numbers: list[float],
+) -> tuple[Tensor, Tensor]:
+    """What ``forward`` gives of float32, by rows, and where it was clipped: all that a plain gradient needs."""
+    step = shaped(step, step_shape)
+    rounded = torch.div(x, step).round_()
+    clipped = rounded.clamp(*_codes(low, high, low_shape, high_shape, numbers))
+    outside = rounded.ne(clipped)
+    return clipped.mul_(step), outside
+
+
 def _by_numbers(
     gradient: Tensor,
     x: Tensor,
@@ -175,10 +193,10 @@ def _codes(
     """Lowest and highest code, as numbers or as arrays that broadcast."""
     if low is None or high is None:
         return numbers[0], numbers[1]
-    return _shaped(low, low_shape), _shaped(high, high_shape)
+    return shaped(low, low_shape), shaped(high, high_shape)
 
 
-def _shaped(row: Tensor, shape: Shape) -> Tensor:
+def shaped(row: Tensor, shape: Shape) -> Tensor:
     """A row in the shape in which it broadcasts; one element does as it is, if not into fewer axes than it has."""
     return row if row.numel() == 1 and row.dim() <= 1 else row.view(shape)
 

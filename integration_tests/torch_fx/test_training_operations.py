@@ -30,6 +30,17 @@ def test_a_search_step_stays_within_its_operations(method, resnet20):
     assert operations(training, x, y, bodies=True).total <= BODIES_SEARCHING
 
 
+@pytest.mark.parametrize("per_channel", [False, True], ids=["per tensor", "per channel"])
+@pytest.mark.parametrize("method", ["hmq", "sdq", "fdqmp"])
+def test_searching_activations_too_and_per_channel_costs_at_most_1_3_times_as_much(method, per_channel, resnet20):
+    model, x, y = resnet20
+    training = searching(model, method, x, per_channel, activations=True)
+    counted = operations(training, x, y)
+    assert counted.total <= 1.3 * SEARCHING
+    assert counted.seen[HOST_READ] == 0
+    assert operations(training, x, y, bodies=True).total <= 1.3 * BODIES_SEARCHING
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_step_at_fixed_grids_stays_within_its_operations(method, resnet20):
     model, x, y = resnet20

@@ -40,6 +40,43 @@ def test_after_a_move_to_another_device_nothing_is_left_behind_and_nothing_is_re
     assert {p.device.type for p in trained.model.parameters()} == {"meta"}
 
 
+@pytest.mark.parametrize("method", ["hmq", "sdq", "fdqmp"])
+def test_activations_that_are_searched_too_move_and_read_nothing_back(method):
+    budget = mpq.Budget(average_weight_bits=4, activation_bytes=400)
+    shared = {"target": "generic-po2-per-channel", "per_channel": True, "steps": 100, "record_every": 1000}
+    trained = fx.Search(digits.trained(), digits.test_images()[0][:64], budget=budget, method=method, **shared)
+    assert any(len(slot.bits) > 1 for slot in trained.plan.slots.values() if slot.kind == "activation")
+    steps(trained, digits.batches(0)[:1])
+    trained.model.to("meta")
+    x, y = torch.randn(8, 1, 8, 8, device="meta"), torch.zeros(8, dtype=torch.int64, device="meta")
+    steps(trained, [(x, y)] * 2)
+    assert {p.device.type for p in trained.model.parameters()} == {"meta"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_at_fixed_grids_nothing_is_read_back_either(method):
+    trained = search(method, record_every=1000)
+    steps(trained, digits.batches(0)[:1])
+    trained.harden()
+    trained.model.to("meta")
+    x, y = torch.randn(8, 1, 8, 8, device="meta"), torch.zeros(8, dtype=torch.int64, device="meta")
+    steps(trained, [(x, y)] * 2)
+
+
+def test_a_model_at_fixed_grids_compiles_as_one_graph():
+    torch._dynamo.reset()
+    plain, compiled = search("msqe", record_every=1000), search("msqe", record_every=1000)
+    batches = digits.batches(0)[:3]
+    for trained in (plain, compiled):
+        steps(trained, batches[:1])
+        trained.harden()
+    steps(plain, batches[1:])
+    steps(compiled, batches[1:], model=torch.compile(compiled.model, backend="aot_eager", fullgraph=True))
+    wanted, found = plain.model.state_dict(), compiled.model.state_dict()
+    for key, value in wanted.items():
+        torch.testing.assert_close(found[key], value, rtol=1e-3, atol=1e-4, msg=key)
+
+
 @pytest.mark.parametrize("method", ["msqe", "hmq"])
 def test_the_model_compiles_as_one_graph(method):
     torch._dynamo.reset()
