@@ -22,7 +22,7 @@ def three_ops():
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(3, 8, 3),
-        nn.Softshrink(),
+        nn.Softmax(1),
         nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect"),
         nn.LayerNorm([7, 7]),
         nn.Conv2d(8, 4, 1),
