@@ -6,7 +6,7 @@ r = U^T d: a sum of squares, which float32 holds well, and what compensated roun
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,39 +39,41 @@ class Factored:
     weights: Single
     unit: Array
     ridge: Array
-    _lower: Array | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, matrix: Array, keep: bool = False) -> Factored:
-        """Factors a matrix, symmetric positive semidefinite but for rounding. keep: what ``solve`` needs.
+    def of(cls, matrix: Array) -> Factored:
+        """Factors a matrix [groups, in, in], symmetric positive semidefinite but for rounding.
 
         The ridge is as small a one of _RIDGES as will do, or the trace, with which every matrix factors whose
         elements are no larger than their diagonals allow. Raises MPQError for any other.
         """
-        check_finite("curvature", matrix)
-        diagonal = np.einsum("gii->gi", matrix)
-        # The columns that matter most go first, while all the others can still make up for them.
-        order = np.argsort(-diagonal, axis=1, kind="stable")
-        mean = diagonal.mean(axis=1)
-        for share in (*_RIDGES, float(matrix.shape[-1])):
-            ridge = np.where(mean > 0, share * mean, 1.0)
-            try:
-                lower = _lower_factor(matrix, order[:, ::-1], ridge)
-                break
-            except np.linalg.LinAlgError:
-                continue
+        order, ridge, lower = _lower_factor(matrix)
+        return cls._of_lower(matrix, order, ridge, lower)
+
+    @classmethod
+    def solving(cls, matrix: Array, rows: Array) -> tuple[Array, Factored]:
+        """X with X A = rows, [groups, rows, in], the ridge counted in, and the factored matrix A; as ``of``."""
+        order, ridge, lower = _lower_factor(matrix)
+        backward = order[:, ::-1]
+        right = np.take_along_axis(rows, backward[:, None, :], 2).transpose(0, 2, 1)
+        if len(rows) == 1:
+            solved = scipy.linalg.cho_solve((lower[0], True), right[0], check_finite=False)[None]
         else:
-            lowest = float(np.linalg.eigvalsh(matrix).min())
-            raise MPQError(
-                f"a curvature with eigenvalue {lowest:.3g} is no Gram matrix or covariance; none is negative"
-            )
+            solved = np.linalg.solve(lower.transpose(0, 2, 1), np.linalg.solve(lower, right))
+        back = np.argsort(backward, axis=1)
+        found = np.take_along_axis(solved.transpose(0, 2, 1), back[:, None, :], 2)
+        return np.asarray(found), cls._of_lower(matrix, order, ridge, lower)
+
+    @classmethod
+    def _of_lower(cls, matrix: Array, order: NDArray[np.intp], ridge: Array, lower: Array) -> Factored:
+        """From the factor of the matrix in reverse order, which is used up."""
         roots = np.einsum("gii->gi", lower).copy()
+        mean = np.einsum("gii->gi", matrix).mean(axis=1)
         unit = np.ldexp(1.0, np.frexp(np.maximum(mean, ridge))[1])
-        kept = lower.copy() if keep else None
         lower /= roots[:, None, :]
         upper = np.ascontiguousarray(lower[:, ::-1, ::-1], dtype=np.float32)
         weights = ((roots**2)[:, ::-1] / unit[:, None]).T.astype(np.float32)
-        return cls(matrix, order, upper, np.ascontiguousarray(weights), unit, ridge, kept)
+        return cls(matrix, order, upper, np.ascontiguousarray(weights), unit, ridge)
 
     def ordered(self, rows: NDArray[Any]) -> NDArray[Any]:
         """[groups, rows, in] as [in, groups, rows] in the order of the inputs: loops walk along the first axis."""
@@ -115,19 +117,6 @@ class Factored:
         fisher = np.stack([blocks[g, :, g] for g in range(groups)])
         return 0.5 * float(np.sum(self.unit * np.einsum("grs,grs->g", fisher, products))) / scale**2
 
-    def solve(self, rows: Array) -> Array:
-        """X with X A = rows, [groups, rows, in], the ridge counted in."""
-        assert self._lower is not None
-        backward = self.order[:, ::-1]
-        right = np.take_along_axis(rows, backward[:, None, :], 2).transpose(0, 2, 1)
-        if len(rows) == 1:
-            solved = scipy.linalg.cho_solve((self._lower[0], True), right[0], check_finite=False)[None]
-        else:
-            halfway = np.linalg.solve(self._lower, right)
-            solved = np.linalg.solve(self._lower.transpose(0, 2, 1), halfway)
-        back = np.argsort(backward, axis=1)
-        return np.asarray(np.take_along_axis(solved.transpose(0, 2, 1), back[:, None, :], 2))
-
 
 def check_finite(name: str, array: Array) -> None:
     """Raise NonFiniteValues where the array that is called by this name holds NaN or infinity."""
@@ -135,8 +124,25 @@ def check_finite(name: str, array: Array) -> None:
         raise NonFiniteValues(f"the {name} holds NaN or infinity; rounding takes finite values")
 
 
-def _lower_factor(matrix: Array, order: NDArray[np.intp], ridge: Array) -> Array:
-    """The Cholesky factors of the matrices, their inputs in an order; a single one is factored in place."""
+def _lower_factor(matrix: Array) -> tuple[NDArray[np.intp], Array, Array]:
+    """The order of the inputs, the ridges [groups], and the Cholesky factors of the matrices in reverse order."""
+    check_finite("curvature", matrix)
+    diagonal = np.einsum("gii->gi", matrix)
+    # The columns that matter most go first, while all the others can still make up for them.
+    order = np.argsort(-diagonal, axis=1, kind="stable")
+    mean = diagonal.mean(axis=1)
+    for share in (*_RIDGES, float(matrix.shape[-1])):
+        ridge = np.where(mean > 0, share * mean, 1.0)
+        try:
+            return order, ridge, _cholesky(matrix, order[:, ::-1], ridge)
+        except np.linalg.LinAlgError:
+            continue
+    lowest = float(np.linalg.eigvalsh(matrix).min())
+    raise MPQError(f"a curvature with eigenvalue {lowest:.3g} is no Gram matrix or covariance; none is negative")
+
+
+def _cholesky(matrix: Array, order: NDArray[np.intp], ridge: Array) -> Array:
+    """The factors of the matrices, their inputs in an order; a single one is factored in place."""
     size = matrix.shape[-1]
     if len(matrix) == 1:
         # symmetric, so the transpose is the same matrix in the order of memory that LAPACK wants
