@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mpq_plugins.calibration.chunks import CHUNK, cut
 from mpq_plugins.errors import EmptyCalibration, ModelError, NonFiniteValues
+from mpq_plugins.search.chunk import samples_at_once
 from mpq_tfmot.keras import tf
 from mpq_tfmot.reader.reading import Reading
 
@@ -74,4 +75,5 @@ def in_chunks(batches: Iterable[Batch], samples: int = CHUNK) -> list[Batch]:
 def as_chunks(calibration: Iterable[Any] | Any, reading: Reading) -> list[tuple[Any, ...]]:
     """The calibration set as the chunks of tensors that the core measures on; raises as ``as_batches`` does."""
     shapes = [node.sample_shape for node in reading.graph.arguments]
-    return [tuple(map(tf.constant, chunk)) for chunk in in_chunks(as_batches(calibration, shapes))]
+    chunks = in_chunks(as_batches(calibration, shapes), samples_at_once(reading.graph))
+    return [tuple(map(tf.constant, chunk)) for chunk in chunks]
