@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins.calibration.chunks import CHUNK, cut
+from mpq_plugins.calibration.holding import held
 from mpq_plugins.errors import EmptyCalibration, ModelError, NonFiniteValues
 from mpq_plugins.search.chunk import samples_at_once
 from mpq_tfmot.keras import tf
@@ -44,11 +45,12 @@ def as_batch(example: Any, inputs: int) -> Batch:
 def as_batches(calibration: Iterable[Any] | Any, shapes: Sequence[tuple[int, ...]]) -> list[Batch]:
     """The calibration set as a list of batches; a single array is one batch.
 
-    shapes: of the model's inputs for one sample. Raises EmptyCalibration when there is no sample, and ModelError
-    when a batch does not fit the model.
+    shapes: of the model's inputs for one sample. Raises EmptyCalibration when there is no sample, CalibrationTooLarge
+    where it has no end, and ModelError when a batch does not fit the model.
     """
     single = isinstance(calibration, np.ndarray) or tf.is_tensor(calibration)
-    batches = [as_batch(example, len(shapes)) for example in ([calibration] if single else calibration)]
+    examples = (as_batch(example, len(shapes)) for example in ([calibration] if single else calibration))
+    batches = held(examples, lambda batch: sum(array.nbytes for array in batch))
     batches = [batch for batch in batches if batch and len(batch[0])]
     if not batches:
         raise EmptyCalibration(
