@@ -20,7 +20,8 @@ def held(batches: Iterable[Batch], bytes_of: Callable[[Batch], int], limit: int 
     [1, 2]
     """
     most = machine_memory() // 2 if limit is None else limit
-    found, size = [], 0
+    found: list[Batch] = []
+    size = 0
     for batch in batches:
         size += bytes_of(batch)
         if size > most:
