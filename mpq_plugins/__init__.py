@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mpq_plugins.errors import (
         AllocationError,
         BudgetError,
+        CalibrationTooLarge,
         CostError,
         EmptyCalibration,
         GridError,
@@ -53,6 +54,7 @@ __all__ = [
     "AllocationError",
     "Budget",
     "BudgetError",
+    "CalibrationTooLarge",
     "Candidate",
     "CostError",
     "CostModel",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mpq_plugins.compensation.factored import Factored
 from mpq_plugins.errors import GridError, MPQError
 from mpq_plugins.grid import Grid
 from mpq_plugins.moments import DAMPING, Array, LayerMoments, by_group
@@ -64,7 +65,7 @@ def quantize_layer(
 ) -> tuple[Array, Array]:
     """Weight and bias of one layer on their grids, with the least output error that rounding can reach.
 
-    Regresses the wished output (``LayerMoments.target``), rounds with compensation, corrects the bias and
+    Regresses the wished output (``LayerMoments.regression``), rounds with compensation, corrects the bias and
     snaps it. Idempotent: a weight that already lies on its grid stays where it is, whatever the
     data say, and so does a bias on the accumulator's grid next to such a weight.
 
@@ -79,5 +80,6 @@ def quantize_layer(
         if np.array_equal(snapped.astype(b.dtype), b):
             return quantized, snapped
     else:
-        quantized = round_compensated(*moments.target(w, damping), grid, sweeps=sweeps)
+        target, factored = Factored.solving(*moments.regression(w, damping))
+        quantized = round_compensated(target.reshape(w.shape), factored, grid, sweeps=sweeps)
     return quantized, snap_bias(corrected_bias(quantized, moments), input_step, grid, name)

@@ -17,6 +17,10 @@ class EmptyCalibration(MPQError):
     """A search was given no calibration data."""
 
 
+class CalibrationTooLarge(MPQError):
+    """The calibration set is larger than the machine can hold, or has no end."""
+
+
 class InfeasibleBudget(MPQError):
     """No choice of candidates meets the budget; the message holds the smallest reachable values.
 

@@ -99,7 +99,8 @@ class LayerMoments:
     @property
     def covariance(self) -> Array:
         """Of the input, [groups, in, in]; it alone counts: the bias makes up for any error in the mean."""
-        return self.gram - self.input_mean[:, :, None] * self.input_mean[:, None, :]
+        product = self.input_mean[:, :, None] * self.input_mean[:, None, :]
+        return np.subtract(self.gram, product, out=product)
 
     @property
     def cross_covariance(self) -> Array:
@@ -117,13 +118,18 @@ class LayerMoments:
 
         weight: [out, in]. Returns target [out, in] and curvature [groups, in, in].
         """
-        rows = by_group(np.asarray(weight, dtype=np.float64), self.groups)
-        covariance = self.covariance
-        curvature = damped(covariance, damping)
-        ridge = (curvature - covariance)[:, :1, :1]
-        wished = self.cross_covariance + ridge * rows
+        curvature, wished = self.regression(weight, damping)
         target = np.linalg.solve(curvature, wished.transpose(0, 2, 1)).transpose(0, 2, 1)
         return target.reshape(np.shape(weight)), curvature
+
+    def regression(self, weight: ArrayLike, damping: float = DAMPING) -> tuple[Array, Array]:
+        """The curvature A [groups, in, in] and the rows B [groups, out / groups, in]: ``target`` solves X A = B."""
+        rows = by_group(np.asarray(weight, dtype=np.float64), self.groups)
+        curvature = self.covariance
+        mean = np.einsum("gii->gi", curvature).mean(axis=1)
+        ridge = np.where(mean > 0, damping * mean, 1.0)
+        np.einsum("gii->gi", curvature)[...] += ridge[:, None]
+        return curvature, self.cross_covariance + ridge[:, None, None] * rows
 
 
 def by_group(rows: NDArray[Any], groups: int) -> NDArray[Any]:
@@ -135,7 +141,8 @@ def by_group(rows: NDArray[Any], groups: int) -> NDArray[Any]:
 
 def damped(curvature: ArrayLike, damping: float) -> Array:
     """``curvature + damping * mean diagonal * identity`` of each group; the identity where all is zero."""
-    matrix = np.asarray(curvature, dtype=np.float64)
-    mean = np.einsum("...ii->...i", matrix).mean(axis=-1)
-    ridge = np.where(mean > 0, damping * mean, 1.0)
-    return np.asarray(matrix + ridge[..., None, None] * np.eye(matrix.shape[-1]))
+    matrix = np.array(curvature, dtype=np.float64)
+    diagonal = np.einsum("...ii->...i", matrix)
+    mean = diagonal.mean(axis=-1)
+    diagonal += np.where(mean > 0, damping * mean, 1.0)[..., None]
+    return matrix

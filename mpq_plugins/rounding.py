@@ -4,8 +4,8 @@ The error of a layer's output is quadratic in the weight: E(Q) = tr((Q - W) A (Q
 matrix or covariance of the inputs (moments.py). Rounding to nearest ignores that A is far from
 diagonal. Here columns are rounded one after another, each first moved by what makes up for the
 errors made so far (the OBQ / GPTQ family, 2208.11580, 2210.17323, in its feedback form: with
-A = R R^T, R upper triangular, W_j moves by -sum_{i<j} (Q_i - W_i) R_ij / R_jj, no inverse needed);
-then cyclic coordinate descent over the codes (QuantEase, 2309.01885) removes what greed left over.
+A = U D U^T, U upper triangular with ones on its diagonal, W_j moves by -sum_{i<j} (Q_i - W_i) U_ij, no inverse
+needed); then cyclic coordinate descent over the codes (QuantEase, 2309.01885) removes what greed left over.
 Output channels are independent, so everything is vectorised over them, and over candidate grids.
 """
 
@@ -16,12 +16,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from mpq_plugins.code_search import Levels, row_error, search_codes
-from mpq_plugins.errors import GridError, MPQError, NonFiniteValues
+from mpq_plugins.compensation.choice import Kind, choose_each
+from mpq_plugins.compensation.factored import Factored, check_finite
+from mpq_plugins.compensation.levels import Levels
+from mpq_plugins.compensation.search import row_error, search_codes
+from mpq_plugins.errors import GridError, MPQError
 from mpq_plugins.grid import Grid
-from mpq_plugins.moments import Array, by_group
+from mpq_plugins.moments import Array, by_group, damped
 
 
 def on_grid(weight: ArrayLike, grid: Grid) -> bool:
@@ -54,14 +57,15 @@ def output_error(quantized: ArrayLike, target: ArrayLike, curvature: ArrayLike) 
 
 
 def round_compensated(
-    target: ArrayLike, curvature: ArrayLike, grid: Grid, damping: float = 0.0, sweeps: int = 2
+    target: ArrayLike, curvature: ArrayLike | Factored, grid: Grid, damping: float = 0.0, sweeps: int = 2
 ) -> Array:
     """Values on the grid that give the output of ``target`` with little error, never more than nearest.
 
     target: [out, in], out being the concatenation of equal groups of rows (a depthwise convolution:
         as many groups as channels). A target that lies on the grid is returned as it is.
     curvature: symmetric positive semidefinite, [in, in] or [groups, in, in]; singular and all-zero
-        ones are legal, a weight whose input is always zero goes to its nearest value.
+        ones are legal, a weight whose input is always zero goes to its nearest value. Factored already, it is
+        taken as it is.
     grid: one step, or one per row (its axis is taken to be the rows).
     damping: added to the diagonal, as a fraction of its mean (moments already carry theirs).
     sweeps: of coordinate descent; each can only lower the error.
@@ -72,32 +76,33 @@ def round_compensated(
     >>> round_compensated([[0.4, 0.4]], a, grid)
     array([[0., 1.]])
     """
-    weight, matrix = _checked(target, curvature)
-    rows = by_group(weight, len(matrix))
+    weight = _checked(target, curvature)
+    rows = by_group(weight, _groups(curvature))
     grid = along_rows(grid, len(weight))
     if on_grid(weight, grid):
         return weight
     levels = _levels(grid, rows.shape[:2])
-    codes = search_codes(rows, matrix, levels, damping, sweeps)
+    codes = _codes(rows, curvature, levels, damping, sweeps)
     return (codes * levels.step[:, :, None]).reshape(weight.shape)
 
 
 def choose_exponents(
     target: ArrayLike,
-    curvature: ArrayLike,
+    curvature: ArrayLike | Factored,
     bits: int,
     exponents: Sequence[ArrayLike],
     per_channel: bool = False,
     narrow: bool = False,
     row_weights: ArrayLike | None = None,
     damping: float = 0.0,
-    sweeps: int = 1,
+    sweeps: int = 2,
 ) -> tuple[Grid, Array]:
     """The power-of-two grid of least output error AFTER compensation, and the weight rounded onto it.
 
     exponents: candidate thresholds ``2**exponent``; each one number, or one per output channel.
     row_weights: importance of each output channel, [out], where one grid serves them all.
-    All candidates are rounded in one pass. A target that lies on one of the grids keeps it.
+    All candidates are rounded in one pass, and compared by what feedback leaves; descent and the guard are for the
+    chosen grid alone. A curvature that is factored already is taken as it is, without damping.
 
     Returns the Grid (axis 0 if per channel) and float64 values [out, in].
     """
@@ -107,48 +112,33 @@ def choose_exponents(
 
 def choose_steps(
     target: ArrayLike,
-    curvature: ArrayLike,
+    curvature: ArrayLike | Factored,
     bits: int,
     steps: Sequence[ArrayLike],
     per_channel: bool = False,
     narrow: bool = False,
     row_weights: ArrayLike | None = None,
     damping: float = 0.0,
-    sweeps: int = 1,
+    sweeps: int = 2,
 ) -> tuple[Grid, Array]:
     """As choose_exponents, for any steps: candidates, each one number, or one per output channel."""
-    weight, matrix = _checked(target, curvature)
-    rows = by_group(weight, len(matrix))
-    candidates = np.stack([np.broadcast_to(np.asarray(s, dtype=np.float64), len(weight)) for s in steps])
-    count, high = len(candidates), float(2 ** (bits - 1) - 1)
+    _checked(target, curvature)
+    if not isinstance(curvature, Factored):
+        matrix = _curvature(curvature)
+        curvature = Factored.of(damped(matrix, damping) if damping else matrix)
+    return next(choose_each(target, curvature, [Kind(bits, steps, per_channel, narrow)], row_weights, sweeps))
 
-    def stack(per_channel_values: Array) -> Array:
-        """[candidates, out] as rows of the groups, [groups, candidates * out / groups]."""
-        split = per_channel_values.reshape(count, len(rows), -1).swapaxes(0, 1)
-        return np.asarray(split.reshape(len(rows), -1))
 
-    def unstack(per_row_values: Array) -> Array:
-        """Rows of the groups, [groups, candidates * out / groups, ...], as [candidates, out, ...]."""
-        split = per_row_values.reshape(len(rows), count, rows.shape[1], -1).swapaxes(0, 1)
-        return np.asarray(split.reshape(count, len(weight), -1))
-
-    step = stack(candidates)
-    levels = Levels(step, np.full_like(step, -high - (not narrow)), np.full_like(step, high))
-    stacked = np.tile(rows, (1, count, 1))
-    values = search_codes(stacked, matrix, levels, damping, sweeps) * step[:, :, None]
-    error = unstack(row_error(values - stacked, matrix))[:, :, 0]
-    channels = np.arange(len(weight))
-    if per_channel:
-        best = error.argmin(axis=0)
-    else:
-        importance = np.ones(len(weight)) if row_weights is None else np.asarray(row_weights, dtype=np.float64)
-        best = np.full(len(weight), (error @ importance).argmin())
-    kept = candidates[best, channels]
-    if not per_channel and np.ptp(kept) > 0:
-        steps_found = sorted(set(kept.tolist()))
-        raise GridError(f"one grid for the tensor takes one exponent (one step), not one per channel: {steps_found}")
-    grid = Grid(bits, tuple(kept if per_channel else kept[:1]), True, narrow, 0 if per_channel else None)
-    return grid, unstack(values)[best, channels]
+def _codes(
+    rows: Array, curvature: ArrayLike | Factored, levels: Levels, damping: float, sweeps: int
+) -> NDArray[np.float32]:
+    """Codes [groups, rows, in]; the guard looks at the curvature as it is given, without damping."""
+    if isinstance(curvature, Factored):
+        return search_codes(rows, curvature, levels, sweeps)
+    matrix = _curvature(curvature)
+    if not damping:
+        return search_codes(rows, Factored.of(matrix), levels, sweeps)
+    return search_codes(rows, Factored.of(damped(matrix, damping)), levels, sweeps, plain=matrix)
 
 
 def _levels(grid: Grid, shape: tuple[int, ...]) -> Levels:
@@ -161,11 +151,15 @@ def _curvature(curvature: ArrayLike) -> Array:
     return matrix[None] if matrix.ndim == 2 else matrix
 
 
-def _checked(target: ArrayLike, curvature: ArrayLike) -> tuple[Array, Array]:
-    weight, matrix = np.asarray(target, dtype=np.float64), _curvature(curvature)
+def _groups(curvature: ArrayLike | Factored) -> int:
+    return len(curvature.matrix if isinstance(curvature, Factored) else _curvature(curvature))
+
+
+def _checked(target: ArrayLike, curvature: ArrayLike | Factored) -> Array:
+    weight = np.asarray(target, dtype=np.float64)
+    matrix = curvature.matrix if isinstance(curvature, Factored) else _curvature(curvature)
     if weight.ndim != 2 or matrix.ndim != 3 or matrix.shape[1:] != (weight.shape[1],) * 2:
         raise MPQError(f"a weight of shape {weight.shape} needs a curvature [groups, in, in], not {matrix.shape}")
-    for name, array in (("weight", weight), ("curvature", matrix)):
-        if not np.all(np.isfinite(array)):
-            raise NonFiniteValues(f"the {name} holds NaN or infinity; rounding takes finite values")
-    return weight, matrix
+    check_finite("weight", weight)
+    check_finite("curvature", matrix)
+    return weight

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins.calibration.chunks import CHUNK, cut
+from mpq_plugins.calibration.holding import held
 from mpq_plugins.errors import EmptyCalibration, ModelError, NonFiniteValues
 from mpq_plugins.graph.node import Node
+from mpq_plugins.search.chunk import samples_at_once
 from mpq_tfmot.keras import tf
 from mpq_tfmot.reader.reading import Reading
 
@@ -64,12 +66,13 @@ def _array(part: Any, name: str) -> NDArray[np.float32]:
 def as_batches(calibration: Iterable[Any] | Any, inputs: Sequence[Node]) -> list[Batch]:
     """The calibration set as a list of batches; a single array, or a mapping of one for each input, is one batch.
 
-    inputs: of the model. Raises EmptyCalibration when there is no sample, and ModelError when a batch does not fit
-    the model.
+    inputs: of the model. Raises EmptyCalibration when there is no sample, CalibrationTooLarge where it has no end, and
+    ModelError when a batch does not fit the model.
     """
     names = [node.name for node in inputs]
     single = isinstance(calibration, (np.ndarray, Mapping)) or tf.is_tensor(calibration)
-    batches = [as_batch(example, names) for example in ([calibration] if single else calibration)]
+    examples = (as_batch(example, names) for example in ([calibration] if single else calibration))
+    batches = held(examples, lambda batch: sum(array.nbytes for array in batch))
     batches = [batch for batch in batches if batch and len(batch[0])]
     if not batches:
         raise EmptyCalibration(
@@ -103,5 +106,5 @@ def in_chunks(batches: Iterable[Batch], samples: int = CHUNK) -> list[Batch]:
 
 def as_chunks(calibration: Iterable[Any] | Any, reading: Reading) -> list[tuple[Any, ...]]:
     """The calibration set as the chunks of tensors that the core measures on; raises as ``as_batches`` does."""
-    batches = as_batches(calibration, reading.graph.arguments)
-    return [tuple(map(tf.constant, chunk)) for chunk in in_chunks(batches)]
+    chunks = in_chunks(as_batches(calibration, reading.graph.arguments), samples_at_once(reading.graph))
+    return [tuple(map(tf.constant, chunk)) for chunk in chunks]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from mpq_plugins.calibration.chunks import CHUNK, cut
+from mpq_plugins.calibration.holding import held
 from mpq_plugins.errors import EmptyCalibration, ModelError, NonFiniteValues
 from mpq_torch.reader.own_copy import unwrapped
 
@@ -56,10 +57,10 @@ def as_batch(example: Any, arguments: int) -> Batch:
 def as_batches(calibration: Iterable[Any] | Tensor, arguments: int) -> list[Batch]:
     """The calibration set as a list of batches; a single tensor is one batch.
 
-    Raises EmptyCalibration when there is no sample in it.
+    Raises EmptyCalibration when there is no sample in it, CalibrationTooLarge where it has no end.
     """
     examples = [calibration] if isinstance(calibration, Tensor) else calibration
-    batches = [as_batch(example, arguments) for example in examples]
+    batches = held((as_batch(example, arguments) for example in examples), _bytes_of)
     batches = [batch for batch in batches if batch and samples_of(batch)]
     if not batches:
         raise EmptyCalibration(
@@ -67,6 +68,10 @@ def as_batches(calibration: Iterable[Any] | Tensor, arguments: int) -> list[Batc
             "(a generator that was used up before is empty too: pass a list)"
         )
     return batches
+
+
+def _bytes_of(batch: Batch) -> int:
+    return sum(t.numel() * t.element_size() for t in batch if isinstance(t, Tensor))
 
 
 def samples_of(batch: Batch) -> int:

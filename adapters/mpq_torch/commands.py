@@ -21,6 +21,7 @@ from mpq_plugins.hardware.onnxruntime import ONNXRUNTIME
 from mpq_plugins.integers.program import Program
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.recipe import Recipe
+from mpq_plugins.search.chunk import samples_at_once
 from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.search.signs import signed_inputs
 from mpq_plugins.targets import Target
@@ -107,7 +108,8 @@ def measure(
     reading, given = read_with_data(model, batches, keep_float, target)
     sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, given[0]))
     check(sites.inventory)
-    measured = Measurements(reading.graph, sites, reading.runner, in_chunks(given), progress)
+    chunks = in_chunks(given, samples_at_once(reading.graph))
+    measured = Measurements(reading.graph, sites, reading.runner, chunks, progress)
     measured.check_gradients()
     return Measured(measured, f"torch {torch.__version__}", reading.graph.float_ops)
 

@@ -20,6 +20,7 @@ from mpq_plugins.latency_table import LatencyTable
 from mpq_plugins.problem import Bits
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.request import Request
+from mpq_plugins.search.chunk import samples_at_once
 from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.search.signs import signed_inputs
 from mpq_plugins.search.sweep import compensate
@@ -109,7 +110,8 @@ def search(
     reading, batches = read_with_data(model, calibration, keep_float, request.target)
     sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, batches[0]))
     request.check(sites.inventory)
-    measured = Measurements(reading.graph, sites, reading.runner, in_chunks(batches), progress)
+    chunks = in_chunks(batches, samples_at_once(reading.graph))
+    measured = Measurements(reading.graph, sites, reading.runner, chunks, progress)
     if budget is not None:
         measured.check_gradients()
     framework = f"torch {torch.__version__}"

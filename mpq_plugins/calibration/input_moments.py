@@ -64,15 +64,20 @@ class InputMoments:
         if not self._count:
             raise EmptyCalibration("moments need at least one calibration position")
         mean = self._sum / self._count
-        about = self._gram / self._count
-        covariance = about - mean[:, :, None] * mean[:, None, :]
-        second, variance = (np.einsum("gii->gi", m) for m in (about, covariance))
-        live = (variance > NOISE * second) & (variance > (RESOLUTION * self._scale * self._largest) ** 2)
-        covariance = covariance * (live[:, :, None] & live[:, None, :])
+        covariance = self._gram / self._count  # one copy, all else in place: of a wide layer it is most of the memory
+        diagonal = np.einsum("gii->gi", covariance)
+        second = diagonal.copy()
+        for matrix, own in zip(covariance, mean, strict=True):
+            for row, factor in zip(matrix, own, strict=True):
+                row -= factor * own
+        live = (diagonal > NOISE * second) & (diagonal > (RESOLUTION * self._scale * self._largest) ** 2)
+        covariance *= live[:, :, None]
+        covariance *= live[:, None, :]
         noise = NOISE * np.sum(second * live, axis=1)
-        missing = np.maximum(0.0, noise - DAMPING * np.einsum("gii->gi", covariance).mean(axis=1))
-        np.einsum("gii->gi", covariance)[...] += missing[:, None] * live
-        return np.asarray(covariance / self._scale**2)
+        missing = np.maximum(0.0, noise - DAMPING * diagonal.mean(axis=1))
+        diagonal += missing[:, None] * live
+        covariance /= self._scale**2
+        return covariance
 
 
 def _scale(largest: float) -> float:

@@ -19,6 +19,8 @@ import numpy as np
 
 from mpq_plugins.allocation import Allocation, allocate
 from mpq_plugins.capabilities import Candidate
+from mpq_plugins.compensation.choice import Kind, choose_each
+from mpq_plugins.compensation.factored import Factored
 from mpq_plugins.costs import known_costs
 from mpq_plugins.errors import NonFiniteValues
 from mpq_plugins.free_steps import search_step, short, squared_error
@@ -27,13 +29,12 @@ from mpq_plugins.histogram import Histogram
 from mpq_plugins.hookspecs import hookimpl
 from mpq_plugins.inventory import Site
 from mpq_plugins.methods.msqe_training import MsqeTraining
-from mpq_plugins.moments import DAMPING, Array, damped
+from mpq_plugins.moments import DAMPING, Array, by_group, damped
 from mpq_plugins.problem import Problem
 from mpq_plugins.progress import track
 from mpq_plugins.ratings import Rated, Ratings, losses
 from mpq_plugins.recipe import Recipe
-from mpq_plugins.rounding import choose_steps
-from mpq_plugins.sensitivity import predicted_loss
+from mpq_plugins.rounding import output_error
 from mpq_plugins.shared_grids import search_shared
 from mpq_plugins.thresholds import error_table, search_threshold
 
@@ -97,25 +98,19 @@ class Msqe:
 def _rate_weight(problem: Problem, site: Site) -> dict[str, dict[int, Rated]]:
     """Grid and predicted loss of every candidate of a weight."""
     weight = problem.model.weight(site.name)
-    curvature = damped(problem.model.covariance(site.name), DAMPING)
+    curvature = Factored.of(damped(problem.model.covariance(site.name), DAMPING))
     fisher = problem.model.output_fisher(site.name)
     importance = fisher.diagonal() if np.any(fisher) else None  # a layer without a gradient weighs its rows alike
     rated: dict[int, Rated] = {}
-    for candidate in problem.candidates[site.name]:
-        grid, rounded = choose_steps(
-            weight,
-            curvature,
-            candidate.bits,
-            _weight_steps(weight, candidate),
-            candidate.per_channel,
-            candidate.narrow,
-            row_weights=importance,
-        )
+    candidates = problem.candidates[site.name]
+    kinds = [Kind(c.bits, _weight_steps(weight, c), c.per_channel, c.narrow) for c in candidates]
+    chosen = choose_each(weight, curvature, kinds, importance)
+    for candidate, (grid, rounded) in zip(candidates, chosen, strict=True):
         on_site = Grid(grid.bits, grid.steps, True, grid.narrow, site.channel_axis if candidate.per_channel else None)
         if importance is not None:
-            loss = predicted_loss(rounded, weight, curvature, fisher)
+            loss = curvature.predicted_loss(by_group(rounded - weight, len(curvature.matrix)), fisher)
         else:
-            error, signal = (predicted_loss(q, weight, curvature, np.ones(len(weight))) for q in (rounded, 0 * weight))
+            error, signal = (output_error(q, weight, curvature.matrix).sum() for q in (rounded, 0 * weight))
             loss = UNSEEN * _share(error, signal)
         rated[candidate.bits] = on_site, _finite(loss, site)
     return {site.name: rated}

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from mpq_plugins.calibration.input_moments import NOISE, InputMoments
-from mpq_plugins.code_search import Levels, search_codes
+from mpq_plugins.compensation.factored import Factored
+from mpq_plugins.compensation.levels import Levels
+from mpq_plugins.compensation.search import search_codes
 from mpq_plugins.errors import EmptyCalibration
 from mpq_plugins.moments import damped
 
@@ -63,7 +65,7 @@ def test_fewer_positions_than_inputs_give_a_matrix_that_rounding_can_use(positio
     curvature = damped(covariance(x)[None], 0.01)
     weight = np.random.default_rng(0).normal(size=(1, 3, 32))
     levels = Levels(np.full((1, 3), 0.25), np.full((1, 3), -8.0), np.full((1, 3), 7.0))
-    codes = search_codes(weight, curvature, levels, damping=0.0, sweeps=2)
+    codes = search_codes(weight, Factored.of(curvature), levels, sweeps=2)
     nearest = levels.nearest(weight.transpose(2, 0, 1)).transpose(1, 2, 0)
 
     def error(found):

@@ -1,0 +1,41 @@
+"""The calibration set as a list, unless it has no end that the machine could hold."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from mpq_plugins.errors import CalibrationTooLarge
+
+Batch = TypeVar("Batch")
+
+
+def held(batches: Iterable[Batch], bytes_of: Callable[[Batch], int], limit: int | None = None) -> list[Batch]:
+    """All batches. limit: bytes; by default half of the machine's memory.
+
+    Raises CalibrationTooLarge as soon as they are more: a loader that starts over never ends.
+
+    >>> held(iter([1, 2]), lambda batch: 4)
+    [1, 2]
+    """
+    most = machine_memory() // 2 if limit is None else limit
+    found: list[Batch] = []
+    size = 0
+    for batch in batches:
+        size += bytes_of(batch)
+        if size > most:
+            raise CalibrationTooLarge(
+                f"the calibration set holds more than {most / 1e9:.3g} GB after {len(found)} batches, or has no end; "
+                "pass some hundred samples (itertools.islice(loader, 8))"
+            )
+        found.append(batch)
+    return found
+
+
+def machine_memory() -> int:
+    """Bytes of the machine's memory; 16 GB where it does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 2**34

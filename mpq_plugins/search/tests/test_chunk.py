@@ -1,0 +1,21 @@
+"""How many samples are measured at once."""
+
+import pytest
+
+from mpq_plugins.calibration.chunks import CHUNK
+from mpq_plugins.graph.node import Batch, Graph, Node
+from mpq_plugins.search.chunk import samples_at_once
+
+
+def network(elements):
+    nodes = (Node("x", "argument", (), (Batch(), elements)), Node("x__input", "input", ("x",), (Batch(), elements)))
+    return Graph(nodes, ("x__input",), "NCHW")
+
+
+@pytest.mark.parametrize(("elements", "samples"), [(1, CHUNK), (2**18, CHUNK), (2**18 + 1, 32), (2**22, 4), (2**30, 1)])
+def test_a_chunk_halves_until_its_values_fit_the_memory(elements, samples):
+    assert samples_at_once(network(elements), memory=2**30) == samples
+
+
+def test_more_memory_takes_no_more_than_a_whole_chunk():
+    assert samples_at_once(network(10), memory=2**50) == CHUNK
