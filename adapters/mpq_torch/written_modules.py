@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mpq_plugins.grid import Grid
+from mpq_torch.slicing import Slice
 
 INPUT_SUFFIX = "__input"
 RELU_SUFFIX = "__relu"
@@ -82,26 +83,6 @@ class Pad(nn.Module):
                 zeros = torch.clamp(torch.narrow(x, dim, 0, 1), 0.0, 0.0)
                 x = torch.cat([zeros] * before + [x] + [zeros] * after, dim)
         return x
-
-
-class Subsample(nn.Module):
-    """``x[..., ::stride_h, ::stride_w]``, strides powers of two, from ops that stay on the grid.
-
-    Nearest interpolation by 1/stride takes every stride-th element; padding by stride - 1 first
-    keeps the last one. (Max pooling of one-element windows would do, but QNNPACK refuses it.)
-    torch.export and torch.compile get the slices.
-    """
-
-    def __init__(self, strides: tuple[int, int]) -> None:
-        super().__init__()
-        self.strides = strides
-        self.pad = Pad((0, strides[1] - 1, 0, strides[0] - 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        if torch.compiler.is_compiling():
-            return x[:, :, :: self.strides[0], :: self.strides[1]]
-        scale = (1.0 / self.strides[0], 1.0 / self.strides[1])
-        return nn.functional.interpolate(self.pad(x), scale_factor=scale, mode="nearest")
 
 
 class Clamp(nn.Module):
@@ -193,4 +174,4 @@ class FloatPart(nn.Module):
 
 
 _NAMESPACES = {"functional": nn.functional, "torch": torch}
-LEAVES = (Input, OfTwo, Concat, Pad, Subsample, Clamp, SameGrid, FloatPart)
+LEAVES = (Input, OfTwo, Concat, Pad, Slice, Clamp, SameGrid, FloatPart)

@@ -79,8 +79,10 @@ class Call:
         return array_of(self.attribute(str(found.target)))
 
 
-Rule = Callable[[Call], "Node | fx.Node"]
-"""Makes the node of a call, or says which node it stands for where the call does nothing."""
+Made = Node | fx.Node | list[Node]
+"""Of a call: its node; the node that it stands for where it does nothing; or several nodes, of which the last has its
+name. None at all are made of a call that gives several tensors, whose readers make theirs."""
+Rule = Callable[[Call], Made]
 
 
 def function_name(node: fx.Node) -> str:

@@ -10,8 +10,10 @@ from torch import nn
 
 from mpq_plugins.graph.node import INPUT, Batch, Node
 from mpq_plugins.graph.ops import all_ops, op_of
+from mpq_plugins.graph.ops.slice import slices
 from mpq_plugins.graph.weights import as_framework
-from mpq_torch.written_modules import SAME_GRID_SUFFIX, Concat, Input, Mean, OfTwo, Pad, SameGrid, Subsample
+from mpq_torch.slicing import Slice
+from mpq_torch.written_modules import SAME_GRID_SUFFIX, Concat, Input, Mean, OfTwo, Pad, SameGrid
 
 _LAYERS: dict[str, type[nn.Module]] = {
     "conv1d": nn.Conv1d,
@@ -69,6 +71,9 @@ def module_of(node: Node) -> tuple[Any, ...]:
         return name, Concat(a["axis"])
     if node.op in _FUNCTIONS:
         return name, _FUNCTIONS[node.op]()
+    if op_of(node).table:
+        function = next(spelled for spelled in op_of(node).spellings["torch"] if spelled.startswith("torch."))
+        return name, SameGrid(function, node.op)
     return name + SAME_GRID_SUFFIX, *_same_grid(node)
 
 
@@ -105,8 +110,8 @@ def _same_grid(node: Node) -> tuple[Any, ...]:
         while len(pads) > 2 and pads[-2:] == [0, 0]:
             pads = pads[:-2]
         return (Pad(tuple(pads)),)
-    assert node.op == "subsample", node.op
-    return (Subsample(tuple(a["steps"][2:])),)
+    assert node.op == "slice", node.op
+    return (Slice(slices(a), tuple(-1 if isinstance(size, Batch) else size for size in node.shape)),)
 
 
 def _even(node: Node) -> tuple[int, ...]:

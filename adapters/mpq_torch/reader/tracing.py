@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from torch import fx, nn
@@ -64,10 +65,45 @@ def name_nodes(graph: fx.GraphModule) -> dict[fx.Node, str]:
     return names
 
 
+def tensors_given(node: fx.Node) -> int | None:
+    """How many tensors a call gives by its arguments alone; None where the shape of its input decides."""
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    if name not in ("chunk", "split", "split_with_sizes") or node.op == "call_module":
+        return None
+    keys = {
+        "chunk": ("chunks",),
+        "split": ("split_size", "split_size_or_sections"),
+        "split_with_sizes": ("split_sizes",),
+    }
+    named = [node.kwargs[key] for key in keys[name] if key in node.kwargs]
+    asked = node.args[1] if len(node.args) > 1 else named[0] if named else None
+    if name == "chunk":
+        return asked if isinstance(asked, int) else None
+    return len(asked) if isinstance(asked, (list, tuple)) else None
+
+
+class _Several(fx.Proxy):
+    """The tensors of a chunk or split whose number is written in the call; torch.fx's own proxies have no length."""
+
+    def __init__(self, node: fx.Node, tracer: fx.Tracer, number: int) -> None:
+        super().__init__(node, tracer)
+        self.number = number
+
+    def __len__(self) -> int:
+        return self.number
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([self[index] for index in range(self.number)])
+
+
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         ours = isinstance(m, (*LEAVES, SlicedDepthwise, SubpixelConvTranspose))
         return ours or super().is_leaf_module(m, module_qualified_name)
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        number = tensors_given(node)
+        return super().proxy(node) if number is None else _Several(node, self, number)
 
 
 def _defaults(model: nn.Module, given: int | None) -> dict[str, Any]:
