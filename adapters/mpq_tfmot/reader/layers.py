@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from mpq_plugins.errors import UnsupportedOp
+from mpq_plugins.graph.moving import Part
 from mpq_plugins.graph.node import BATCH_NORM, Batch, Node, Shape
 from mpq_plugins.graph.ops import spelled
 from mpq_plugins.graph.weights import from_framework
 from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.keras import tf
+from mpq_tfmot.reader import moving
 from mpq_tfmot.reader.float_functions import of_activation, of_call, of_layer
 from mpq_tfmot.reader.functions import CLAMPS, function_node, name_of, unknown
 
@@ -36,7 +38,7 @@ class Call:
 
     name: of the node that gives its output. owner: of the first call of the same layer, which its weight is named
     after. inputs: the nodes that it reads. in_shapes, shape: of one sample. kernel: the weight, where it is not the
-    layer's own. node: Keras' record of the call.
+    layer's own. node: Keras' record of the call. index: of the output, where there are several.
     """
 
     layer: Any
@@ -47,15 +49,25 @@ class Call:
     in_shapes: Sequence[Sample]
     shape: Sample
     kernel: Any = None
+    index: int | None = None
 
     @property
     def kind(self) -> str:
         """The name of the layer's class."""
         return type(self.layer).__name__
 
+    @property
+    def parts(self) -> list[Part]:
+        """The tensors that it reads."""
+        return [Part(name, self.whole(shape)) for name, shape in zip(self.inputs, self.in_shapes, strict=True)]
+
     def whole(self, shape: Sample | None = None) -> Shape:
         """The shape of the output (or another one) with the batch."""
         return (Batch(), *(self.shape if shape is None else shape))
+
+
+FUNCTION_LAYERS = ("TFOpLambda", "SlicingOpLambda")
+"""The layers that Keras makes of TensorFlow's functions."""
 
 
 def nodes_of(call: Call) -> list[Node]:
@@ -71,8 +83,11 @@ def nodes_of(call: Call) -> list[Node]:
         return [Node(call.name, BATCH_NORM, call.inputs, call.whole(), attrs=_statistics(call))]
     if kind == "Activation":
         return _activated([], call)
-    if kind == "TFOpLambda":
-        return [_called(call)]
+    if kind in FUNCTION_LAYERS:
+        moves = moving.called(call.name, call.parts, str(layer.symbol), call.node, call.whole(), call.index)
+        return [_called(call)] if moves is None else moves
+    if kind in moving.LAYERS:
+        return moving.moved(call.name, call.parts, moving.LAYERS[kind], layer, call.whole()) or []
     made = _UNWEIGHTED.get(kind)
     node = made(call) if made else None
     if node is not None:

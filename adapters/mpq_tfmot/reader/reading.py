@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from mpq_plugins.errors import ModelError
+from mpq_plugins.errors import ModelError, UnsupportedOp
 from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, UNKNOWN, Batch, Graph, Node
 from mpq_plugins.graph.ops import is_op, op_of
 from mpq_plugins.graph.reading import settled
 from mpq_plugins.targets import Target
 from mpq_tfmot.keras import keras
-from mpq_tfmot.reader.layers import Call, call_again, evaluator, nodes_of, recall
+from mpq_tfmot.reader.layers import FUNCTION_LAYERS, Call, call_again, evaluator, nodes_of, recall
 from mpq_tfmot.runner import TensorflowRunner
 
 
@@ -76,6 +76,10 @@ def check_model(model: Any) -> None:
     raise ModelError(f"a tf_keras Sequential or Functional model is needed, got {type(model).__name__}")
 
 
+MOVES = ("slice", "reshape", "transpose", "concat", "pad")
+"""Records that are written as they are, where no layer of the model's stands for one alone."""
+
+
 class _Reader:
     """Walks the graph of a model and of the models nested in it."""
 
@@ -100,7 +104,7 @@ class _Reader:
             self.nodes[name] = Node(name, ARGUMENT, (), (Batch(), *shape), attrs={"index": index})
             names.append(name)
         outputs = self._walk(model, names, "")
-        return Graph(tuple(self.nodes.values()), tuple(outputs), "NHWC")
+        return Graph(tuple(_read_only(self.nodes.values(), outputs)), tuple(outputs), "NHWC")
 
     def _walk(self, model: Any, inputs: Iterable[str], scope: str) -> list[str]:
         values = {id(tensor): name for tensor, name in zip(model.inputs, inputs, strict=True)}
@@ -120,7 +124,11 @@ class _Reader:
             if isinstance(inner, keras.Model):
                 results = self._walk(inner, sources, f"{scope}{inner.name}.")
             else:
-                results = [self._visit(layer, inner, node, sources, scope, tuple(outputs[0].shape[1:]))]
+                name, count = self._name(inner, scope), len(outputs)
+                results = [
+                    self._visit(layer, inner, node, sources, name, tuple(each.shape[1:]), None if count == 1 else index)
+                    for index, each in enumerate(outputs)
+                ]
             if inner is not layer and results == sources:  # the quantizer of an input, on a layer that does nothing
                 self.wrappers[sources[0]] = layer
             for tensor, name in zip(outputs, results, strict=True):
@@ -128,21 +136,34 @@ class _Reader:
         return [values[id(tensor)] for tensor in model.outputs]
 
     def _visit(
-        self, wrapper: Any, layer: Any, node: Any, sources: list[str], scope: str, shape: tuple[int, ...]
+        self,
+        wrapper: Any,
+        layer: Any,
+        node: Any,
+        sources: list[str],
+        name: str,
+        shape: tuple[int, ...],
+        index: int | None,
     ) -> str:
-        name = self._name(layer, scope)
+        name = name if index is None else f"{name}.part{index}"
         owner = self._owners.setdefault(id(layer), name)
         in_shapes = [self.nodes[source].sample_shape for source in sources]
-        made = nodes_of(Call(layer, node, name, owner, tuple(sources), in_shapes, shape, _kernel(wrapper)))
-        function = type(layer).__name__ == "TFOpLambda"
+        made = nodes_of(Call(layer, node, name, owner, tuple(sources), in_shapes, shape, _kernel(wrapper), index))
+        function = type(layer).__name__ in FUNCTION_LAYERS
         for one in made:
             self.nodes[one.name] = one
+            if one.op == UNKNOWN and index is not None:
+                raise UnsupportedOp(f"{name}: no integer form is known of a layer that gives several tensors", [name])
             if one.op == UNKNOWN:
                 alone = one.name == name
                 self.floats[one.name] = _recaller(node) if function else evaluator(layer) if alone else layer.activation
             if one.op == BATCH_NORM:
                 self.norm_weights[one.name] = layer.get_weights()
-            if one.weighted or (is_op(one) and op_of(one).arity == 2):
+            if (
+                one.weighted
+                or (is_op(one) and op_of(one).arity == 2)
+                or (one.op in MOVES and (function or one.op == "slice" or len(made) > 1))
+            ):
                 continue
             if one.name == name and type(layer).__name__ != "Activation":
                 self.again[name] = partial(recall, node) if function else partial(call_again, layer, name)
@@ -155,6 +176,16 @@ class _Reader:
         count = self._calls.get(name, 0)
         self._calls[name] = count + 1
         return name if not count else f"{name}__call{count}"
+
+
+def _read_only(nodes: Iterable[Node], outputs: Iterable[str]) -> list[Node]:
+    """The nodes without the moves that nobody reads: tensors of a split or unstack that are not used."""
+    read, kept = set(outputs), []
+    for node in reversed(list(nodes)):
+        if node.op not in MOVES or node.name in read:
+            read.update(node.inputs)
+            kept.append(node)
+    return kept[::-1]
 
 
 def _recaller(node: Any) -> Any:

@@ -13,6 +13,7 @@ from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.weights import as_framework
 from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.keras import keras
+from mpq_tfmot.reader.moving import written
 from mpq_tfmot.reader.reading import Reading
 
 CLAMP_SUFFIX = ".relu"
@@ -120,6 +121,9 @@ def _unweighted(node: Node) -> Any:
         return getattr(layers, spelled[0])(name=node.name)
     if op.table:
         return layers.Activation(spelled[0], name=node.name)
+    moves = written(node)
+    if moves is not None:
+        return moves
     assert node.op == "clamp", node.op
     return layers.ReLU(node.high, name=node.name)
 
