@@ -122,8 +122,8 @@ class TensorflowRunner(TensorflowOps):
     def transpose(self, x: Any, order: Sizes) -> Any:
         return tf.transpose(x, order)
 
-    def subsample(self, x: Any, steps: Sizes) -> Any:
-        return x[tuple(slice(None, None, step) for step in steps)]
+    def slice(self, x: Any, slices: tuple[slice, ...]) -> Any:
+        return x[slices]
 
     def upsample(self, x: Any, times: Sizes) -> Any:
         for axis, count in enumerate(times):

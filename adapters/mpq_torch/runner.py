@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mpq_plugins.graph.runner import Precision, Sides, Sizes
 from mpq_torch.ops import TorchOps
+from mpq_torch.slicing import sliced
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 FloatPart = Callable[..., Any]
@@ -110,8 +111,8 @@ class TorchRunner(TorchOps):
     def transpose(self, x: Tensor, order: Sizes) -> Tensor:
         return x.permute(tuple(order))
 
-    def subsample(self, x: Tensor, steps: Sizes) -> Tensor:
-        return x[tuple(slice(None, None, step) for step in steps)]
+    def slice(self, x: Tensor, slices: tuple[slice, ...]) -> Tensor:
+        return sliced(x, slices)
 
     def upsample(self, x: Tensor, times: Sizes) -> Tensor:
         for axis, count in enumerate(times):

@@ -22,7 +22,8 @@ from mpq_plugins.recipe import Recipe
 from mpq_plugins.targets import Target
 from mpq_torch.engine import quantized_engine
 from mpq_torch.grid_observers import CONTAINER_BITS
-from mpq_torch.written_modules import Clamp, Concat, Pad, Subsample
+from mpq_torch.slicing import Slice
+from mpq_torch.written_modules import Clamp, Concat, Pad
 
 STEP, ZERO_POINT = 2.0**-5, 0
 KEPT = 4096
@@ -150,7 +151,7 @@ def _moved(workload: Workload) -> Callable[..., Any]:
     """The ops that a target calls reshape."""
     option = workload.option
     if option("steps"):
-        return Subsample(option("steps")[2:])
+        return Slice(tuple(map(slice, option("starts"), option("stops"), option("steps"))), (-1, *workload.output))
     if option("times"):
         scale = tuple(float(times) for times in option("times")[2:])
         return lambda x: F.interpolate(x, scale_factor=scale, mode="nearest")

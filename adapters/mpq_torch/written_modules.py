@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mpq_torch.slicing import Slice
+
 INPUT_SUFFIX = "__input"
 RELU_SUFFIX = "__relu"
 CLAMP_SUFFIX = "__clamp"
@@ -120,26 +122,6 @@ class Pad(nn.Module):
         return x
 
 
-class Subsample(nn.Module):
-    """``x[..., ::stride_h, ::stride_w]``, strides powers of two, from ops that stay on the grid.
-
-    Nearest interpolation by 1/stride takes every stride-th element; padding by stride - 1 first
-    keeps the last one. (Max pooling of one-element windows would do, but QNNPACK refuses it.)
-    torch.export and torch.compile get the slices.
-    """
-
-    def __init__(self, strides: tuple[int, int]) -> None:
-        super().__init__()
-        self.strides = strides
-        self.pad = Pad((0, strides[1] - 1, 0, strides[0] - 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        if torch.compiler.is_compiling():
-            return x[:, :, :: self.strides[0], :: self.strides[1]]
-        scale = (1.0 / self.strides[0], 1.0 / self.strides[1])
-        return nn.functional.interpolate(self.pad(x), scale_factor=scale, mode="nearest")
-
-
 class Clamp(nn.Module):
     """Clamp of the float model (ReLU6, Hardtanh, torch.clamp); a None bound is absent.
 
@@ -237,4 +219,4 @@ class FloatPart(nn.Module):
 
 
 _NAMESPACES = {"functional": nn.functional, "torch": torch}
-LEAVES = (Input, OfOne, OfTwo, Affine, Concat, Pad, Subsample, Clamp, SameGrid, FloatPart)
+LEAVES = (Input, OfOne, OfTwo, Affine, Concat, Pad, Slice, Clamp, SameGrid, FloatPart)

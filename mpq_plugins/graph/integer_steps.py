@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.runner import Sides, Sizes
 
-Movement = Literal["pad", "subsample", "repeat", "transpose"]
+Movement = Literal["pad", "slice", "repeat", "transpose"]
 """What a movement of elements is for, in a word."""
 
 

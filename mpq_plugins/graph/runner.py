@@ -84,8 +84,8 @@ class Runner(Ops, Protocol):
         """Zeros around a tensor; pads for every axis, batch included."""
 
     def transpose(self, x: Tensor, order: Sizes) -> Tensor: ...
-    def subsample(self, x: Tensor, steps: Sizes) -> Tensor:
-        """Every so manyth element along each axis, batch included."""
+    def slice(self, x: Tensor, slices: tuple[slice, ...]) -> Tensor:
+        """The elements of a slice of each axis, batch included; steps may be below zero."""
 
     def upsample(self, x: Tensor, times: Sizes) -> Tensor:
         """Each element so many times along each axis, batch included."""

@@ -17,7 +17,7 @@ from mpq_plugins.latency.workload import Option, Workload
 Shape = tuple[int, ...]
 GEOMETRY = (
     "kernel", "stride", "padding", "overhang", "dilation", "counts_padding", "axes", "keepdims", "axis", "pads",
-    "order", "times", "steps",
+    "order", "times", "starts", "stops", "steps",
 )  # fmt: skip
 """What of a node's attrs a device needs to make the op again; axes include the batch."""
 

@@ -225,7 +225,7 @@ class Move:
 
     output: str
     inputs: tuple[str]
-    kind: Literal["pad", "subsample", "repeat", "transpose", "zero_stuff"]
+    kind: Literal["pad", "slice", "repeat", "transpose", "zero_stuff"]
     order: tuple[int, ...]
     before: tuple[int, ...]
     step: tuple[int, ...]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mpq_plugins.graph.moving import Part
 from mpq_plugins.graph.node import Batch, Shape
 
 Sample = tuple[int, ...]
@@ -20,7 +21,7 @@ class Call:
 
     name: of the node that gives its output. owner: of the first call of the same layer, which its weight is named
     after. inputs: the nodes that it reads. in_shapes, shape: of one sample. kernel: the weight, where it is not the
-    layer's own. node: Keras' record of the call.
+    layer's own. node: Keras' record of the call. index: of the output, where there are several.
     """
 
     layer: Any
@@ -31,11 +32,17 @@ class Call:
     in_shapes: Sequence[Sample]
     shape: Sample
     kernel: Any = None
+    index: int | None = None
 
     @property
     def kind(self) -> str:
         """The name of the layer's class."""
         return type(self.layer).__name__
+
+    @property
+    def parts(self) -> list[Part]:
+        """The tensors that it reads."""
+        return [Part(name, self.whole(shape)) for name, shape in zip(self.inputs, self.in_shapes, strict=True)]
 
     def whole(self, shape: Sample | None = None) -> Shape:
         """The shape of the output (or another one) with the batch."""

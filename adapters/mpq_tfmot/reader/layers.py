@@ -13,7 +13,7 @@ from mpq_plugins.graph.node import BATCH_NORM, Node
 from mpq_plugins.graph.weights import from_framework
 from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.keras import keras, tf
-from mpq_tfmot.reader import arithmetic
+from mpq_tfmot.reader import arithmetic, moving
 from mpq_tfmot.reader.arithmetic import normalization, of_function, of_layers, rescaling
 from mpq_tfmot.reader.call import Call, Sample, array_of
 from mpq_tfmot.reader.called import called
@@ -42,6 +42,10 @@ NOTHING_CALLED = ("identity", "stop_gradient")
 """The same of TensorFlow's functions."""
 
 
+FUNCTION_LAYERS = ("TFOpLambda", "SlicingOpLambda")
+"""The layers that Keras makes of TensorFlow's functions."""
+
+
 def nodes_of(call: Call) -> list[Node]:
     """The nodes of one call of a layer, the last of which gives its output; none for a layer that does nothing."""
     kind, layer = call.kind, call.layer
@@ -58,8 +62,13 @@ def nodes_of(call: Call) -> list[Node]:
         return [Node(call.name, BATCH_NORM, call.inputs, call.whole(), attrs=found)]
     if kind == "Activation":
         return _activated([], call)
-    if kind == "TFOpLambda":
-        return [] if str(layer.symbol) in NOTHING_CALLED else [_called(call)]
+    if kind in FUNCTION_LAYERS:
+        if str(layer.symbol) in NOTHING_CALLED:
+            return []
+        moves = moving.called(call.name, call.parts, str(layer.symbol), call.node, call.whole(), call.index)
+        return [_called(call)] if moves is None else moves
+    if kind in moving.LAYERS:
+        return moving.moved(call.name, call.parts, moving.LAYERS[kind], layer, call.whole()) or []
     if kind in arithmetic.LAYERS:
         made_of = of_layers(kind, call.name, call.inputs, [call.whole(shape) for shape in call.in_shapes], call.whole())
         if made_of:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ from mpq_plugins.targets import Target
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.call import Call
 from mpq_tfmot.reader.expanding import is_graph, of_layer, of_model
-from mpq_tfmot.reader.layers import call_again, evaluator, nodes_of, recall
+from mpq_tfmot.reader.layers import FUNCTION_LAYERS, call_again, evaluator, nodes_of, recall
 from mpq_tfmot.runner import TensorflowRunner
 
 OUTPUT = "output"
@@ -105,6 +105,10 @@ def check_model(model: Any) -> None:
     raise ModelError(f"a tf_keras Sequential or Functional model is needed, got {type(model).__name__}")
 
 
+MOVES = ("slice", "reshape", "transpose", "concat", "pad")
+"""Records that are written as they are, where no layer of the model's stands for one alone."""
+
+
 class _Reader:
     """Walks the graph of a model and of the models nested in it."""
 
@@ -129,9 +133,7 @@ class _Reader:
             self.nodes[name] = Node(name, ARGUMENT, (), (Batch(), *shape), attrs={"index": index})
             names.append(name)
         outputs = self._walk(model, names, "")
-        read = {*outputs, *(name for node in self.nodes.values() for name in node.inputs)}
-        kept = [node for node in self.nodes.values() if node.attrs.get("what") != OUTPUT or node.name in read]
-        return Graph(tuple(kept), tuple(outputs), "NHWC")
+        return Graph(tuple(_read_only(self.nodes.values(), outputs)), tuple(outputs), "NHWC")
 
     def made_alone(self, node: Node) -> bool:
         """Whether one call of the model, and no other, makes the node of the graph what it is."""
@@ -171,8 +173,13 @@ class _Reader:
         name = self._name(layer, scope)
         owner = self._owners.setdefault(id(layer), name)
         in_shapes = [self.nodes[source].sample_shape for source in sources]
-        made = nodes_of(Call(layer, node, name, owner, tuple(sources), in_shapes, shapes[0], _kernel(wrapper)))
-        function = type(layer).__name__ == "TFOpLambda"
+        call = Call(layer, node, name, owner, tuple(sources), in_shapes, shapes[0], _kernel(wrapper))
+        function = type(layer).__name__ in FUNCTION_LAYERS
+        if len(shapes) > 1 and function:
+            moved = self._moved(call, shapes)
+            if moved:
+                return moved
+        made = nodes_of(call)
         for one in made:
             self.nodes[one.name] = one
             if one.op == UNKNOWN:
@@ -180,7 +187,11 @@ class _Reader:
                 self.floats[one.name] = _recaller(node) if function else evaluator(layer) if alone else layer.activation
             if one.op == UNKNOWN and one.name == name and layer.weights:
                 self.own_weights[name] = layer.get_weights()
-            if one.weighted or (is_op(one) and op_of(one).arity == 2):
+            if (
+                one.weighted
+                or (is_op(one) and op_of(one).arity == 2)
+                or (one.op in MOVES and (function or one.op == "slice" or len(made) > 1))
+            ):
                 continue
             if one.name == name and type(layer).__name__ != "Activation":
                 self.again[name] = partial(recall, node) if function else partial(call_again, layer, name)
@@ -189,6 +200,17 @@ class _Reader:
         if len(shapes) == 1:
             return [made[-1].name if made else sources[0]]
         return [self._part(made[-1], index, shape) for index, shape in enumerate(shapes)]
+
+    def _moved(self, call: Call, shapes: list[tuple[int, ...]]) -> list[str]:
+        """The nodes of a function that gives several tensors by moving elements; none for another function."""
+        each = [
+            nodes_of(replace(call, name=f"{call.name}.part{index}", shape=shape, index=index))
+            for index, shape in enumerate(shapes)
+        ]
+        if any(not made or any(one.op == UNKNOWN for one in made) for made in each):
+            return []
+        self.nodes |= {one.name: one for made in each for one in made}
+        return [made[-1].name for made in each]
 
     def _part(self, whole: Node, index: int, shape: tuple[int, ...]) -> str:
         """One of the outputs of a layer that has several."""
@@ -218,6 +240,16 @@ def _model_of(layer: Any, node: Any) -> Any | None:
     if isinstance(layer, keras.Model):
         return layer if is_graph(layer) else of_model(layer)
     return of_layer(layer, node.call_args[0]) if node.call_args else None
+
+
+def _read_only(nodes: Iterable[Node], outputs: Iterable[str]) -> list[Node]:
+    """The nodes without what nobody reads of several tensors: of a split, an unstack, or a layer of several outputs."""
+    read, kept = set(outputs), []
+    for node in reversed(list(nodes)):
+        if (node.op not in MOVES and node.attrs.get("what") != OUTPUT) or node.name in read:
+            read.update(node.inputs)
+            kept.append(node)
+    return kept[::-1]
 
 
 def _recaller(node: Any) -> Any:

@@ -15,6 +15,7 @@ from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.weights import as_framework
 from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.reader.moving import written
 from mpq_tfmot.reader.reading import Reading
 from mpq_tfmot.reader.written_functions import written_function
 
@@ -144,8 +145,9 @@ def _unweighted(node: Node) -> Any:
         return layers.Rescaling(*(np.asarray(node.attrs[key]).tolist() for key in ("scale", "offset")), name=node.name)
     if op.table:
         return written_function(node)
-    if node.op == "reshape":
-        return layers.Reshape(node.sample_shape, name=node.name)
+    moves = written(node)
+    if moves is not None:
+        return moves
     assert node.op == "clamp", node.op
     return layers.ReLU(node.high, name=node.name)
 

@@ -19,7 +19,9 @@ BATCH_NORMS = frozenset({"batch_norm", "_native_batch_norm_legit_no_training", "
 _POOLS = frozenset(
     {"max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "mean"}
 )
-_VIEWS = frozenset({"view", "reshape", "flatten", "permute", "transpose", "squeeze", "unsqueeze", "slice", "narrow"})
+_VIEWS = frozenset(
+    {"view", "reshape", "flatten", "permute", "transpose", "squeeze", "unsqueeze", "slice", "narrow", "flip"}
+)
 _COPIES = frozenset({"contiguous", "clone", "alias", "detach", "pad", "constant_pad_nd", "upsample_nearest2d"})
 _DROPOUTS = frozenset({"dropout", "dropout_", "feature_dropout"})
 SAME_GRID = _POOLS | _VIEWS | _COPIES | _DROPOUTS

@@ -96,8 +96,10 @@ class Call:
         return any(node in self.observed.constants for node in self.node.all_input_nodes)
 
 
-Rule = Callable[[Call], "Node | fx.Node"]
-"""Makes the node of a call, or says which node it stands for where the call does nothing."""
+Made = Node | fx.Node | list[Node]
+"""Of a call: its node; the node that it stands for where it does nothing; or several nodes, of which the last has its
+name. None at all are made of a call that gives several tensors, whose readers make theirs."""
+Rule = Callable[[Call], Made]
 
 
 def function_name(node: fx.Node) -> str:

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mpq_plugins.errors import ModelError
+from mpq_plugins.graph.moving import Moving, Part
 from mpq_plugins.graph.node import BATCH_NORM, Node
+from mpq_plugins.graph.runner import Sides
 from mpq_plugins.graph.weights import from_framework
-from mpq_torch.reader.call import Call, Rule, array_of, numbers
+from mpq_torch.reader.call import Call, Made, Rule, array_of, numbers
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
 _GEOMETRY = ("stride", "padding", "dilation", "groups")
@@ -21,14 +23,11 @@ _TRANSPOSED_GEOMETRY = ("stride", "padding", "output_padding", "groups", "dilati
 _NEUTRAL = {"stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "dilation": 1}
 
 
-def weighted_module(call: Call) -> Node:
+def weighted_module(call: Call) -> Made:
     """nn.Conv1d, nn.Conv2d, their transposes, and nn.Linear."""
     layer: Any = call.module
-    mode = getattr(layer, "padding_mode", "zeros")
-    if mode != "zeros":
-        return call.unknown(f"padding mode {mode!r} has no integer kernel")
     weight, bias = array_of(layer.weight), None if layer.bias is None else array_of(layer.bias)
-    geometry = {name: getattr(layer, name) for name in _NEUTRAL if hasattr(layer, name)}
+    geometry = {name: getattr(layer, name) for name in (*_NEUTRAL, "padding_mode") if hasattr(layer, name)}
     path = str(call.node.target)
     transposed = isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d))
     return _layer(call, weight, bias, geometry, transposed, None if path == call.name else path)
@@ -38,7 +37,7 @@ def weighted_function(transposed: bool, linear: bool = False) -> Rule:
     """F.conv1d, F.linear and the like, whose weight is a parameter of the model."""
     names = () if linear else _TRANSPOSED_GEOMETRY if transposed else _GEOMETRY
 
-    def rule(call: Call) -> Node:
+    def rule(call: Call) -> Made:
         try:
             weight, bias = call.parameter(1, "weight"), call.parameter(2, "bias")
         except KeyError:
@@ -56,7 +55,7 @@ def _layer(
     geometry: Mapping[str, Any],
     transposed: bool,
     owner: str | None,
-) -> Node:
+) -> Made:
     dims = own.ndim - 2
     if dims == 0:
         return call.made("linear", weight=own, bias=bias, layer=owner)
@@ -65,22 +64,40 @@ def _layer(
     kernel = own.shape[2:]
     padding = geometry["padding"]
     if isinstance(padding, str):
-        extra = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-        if padding == "same" and any(amount % 2 for amount in extra):
-            return call.unknown(
-                "padding 'same' about a window of even size is lopsided and has no integer kernel; pad before the layer"
-            )
-        padding = tuple(amount // 2 if padding == "same" else 0 for amount in extra)
-    sides = tuple((amount, amount) for amount in numbers(padding, dims))
+        extra = [d * (k - 1) if padding == "same" else 0 for d, k in zip(dilation, kernel, strict=True)]
+        sides = tuple((amount // 2, amount - amount // 2) for amount in extra)
+    else:
+        sides = tuple((amount, amount) for amount in numbers(padding, dims))
     if transposed:
         more = numbers(geometry["output_padding"], dims)
         sides = tuple((before, after - extra) for (before, after), extra in zip(sides, more, strict=True))
+    border, inputs_read, sides = _border(call, sides, geometry.get("padding_mode", "zeros"), transposed)
     attrs = {"stride": stride, "padding": sides, "dilation": dilation, "groups": groups}
     inputs = own.shape[0] if transposed else own.shape[1] * groups
     op = f"conv_transpose{dims}d" if transposed else f"conv{dims}d"
     if not transposed and groups > 1 and groups == inputs:
         op = f"depthwise_{op}"
-    return call.made(op, weight=from_framework(op, "NCHW", own, groups), bias=bias, layer=owner, attrs=attrs)
+    weight = from_framework(op, "NCHW", own, groups)
+    node = call.made(op, inputs_read, weight=weight, bias=bias, layer=owner, attrs=attrs)
+    return [*border, node] if border else node
+
+
+def _border(call: Call, sides: Sides, mode: str, transposed: bool) -> tuple[list[Node], tuple[str, ...], Sides]:
+    """The border that no kernel makes: of the input's own elements, or of more zeros on one side.
+
+    The nodes that make it, what the layer then reads, and the padding that is left to it.
+    """
+    even = all(before == after for before, after in sides)
+    if transposed or (mode == "zeros" and even):
+        return [], call.inputs, sides
+    x = Part(call.inputs[0], call.in_shape)
+    moving = Moving(f"{call.name}__border")
+    if mode == "zeros":
+        x = moving.pad(x, ((0, 0),) * (len(x.shape) - len(sides)) + sides)
+    else:
+        first = len(x.shape) - len(sides)
+        x = moving.bordered(x, {first + index: pair for index, pair in enumerate(sides) if any(pair)}, mode)
+    return moving.nodes, (x.name,), ((0, 0),) * len(sides)
 
 
 def batch_norm_module(call: Call) -> Node:

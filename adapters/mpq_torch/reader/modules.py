@@ -12,8 +12,10 @@ from mpq_plugins.graph.constants import AFFINE
 from mpq_plugins.graph.node import INPUT, Batch, Node
 from mpq_plugins.graph.ops import all_ops, op_of
 from mpq_plugins.graph.ops.affine import factors
+from mpq_plugins.graph.ops.slice import slices
 from mpq_plugins.graph.weights import as_framework
 from mpq_torch.reader.elementwise import ARGUMENTS
+from mpq_torch.slicing import Slice
 from mpq_torch.written_modules import (
     SAME_GRID_SUFFIX,
     Affine,
@@ -25,7 +27,6 @@ from mpq_torch.written_modules import (
     OfTwo,
     Pad,
     SameGrid,
-    Subsample,
 )
 
 _LAYERS: dict[str, type[nn.Module]] = {
@@ -133,8 +134,8 @@ def _same_grid(node: Node) -> tuple[Any, ...]:
         while len(pads) > 2 and pads[-2:] == [0, 0]:
             pads = pads[:-2]
         return (Pad(tuple(pads)),)
-    assert node.op == "subsample", node.op
-    return (Subsample(tuple(a["steps"][2:])),)
+    assert node.op == "slice", node.op
+    return (Slice(slices(a), tuple(-1 if isinstance(size, Batch) else size for size in node.shape)),)
 
 
 def _even(node: Node) -> tuple[int, ...]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import fx, nn
+from torch import nn
 
-from mpq_plugins.graph.node import Batch, Node, Shape
-from mpq_torch.reader.call import Call, Rule, whole
+from mpq_plugins.graph.moving import Moving, Part
+from mpq_plugins.graph.node import Batch, Node
+from mpq_plugins.graph.runner import Sides
+from mpq_torch.reader.call import Call, Made, Rule, whole
 from mpq_torch.reader.pooling import constrained_mean
-from mpq_torch.written_modules import Concat, Pad, SameGrid, Subsample
+from mpq_torch.slicing import Slice
+from mpq_torch.written_modules import Concat, Pad, SameGrid
 
 
 def concat(call: Call) -> Node:
@@ -57,6 +59,19 @@ def transpose(call: Call) -> Node:
     a, b = (int(call.argument(1 + i, f"dim{i}")) % rank for i in (0, 1))
     order = list(range(rank))
     order[a], order[b] = b, a
+    return call.made("transpose", attrs={"order": tuple(order)})
+
+
+def moved_axes(call: Call) -> Node:
+    """torch.movedim: some axes to other places, the rest in their order."""
+    rank = len(call.in_shape)
+    source, target = (
+        [int(axis) % rank for axis in (found if isinstance(found, (list, tuple)) else (found,))]
+        for found in (call.argument(1, "source"), call.argument(2, "destination"))
+    )
+    order = [axis for axis in range(rank) if axis not in source]
+    for place, axis in sorted(zip(target, source, strict=True)):
+        order.insert(place, axis)
     return call.made("transpose", attrs={"order": tuple(order)})
 
 
@@ -107,74 +122,76 @@ def _sources(call: Call, axis: int) -> tuple[int, ...]:
     return tuple(int(value) for value in moved[0, 0].movedim(axis, 0).flatten(1)[:, 0])
 
 
-def pad(call: Call) -> Node:
-    """F.pad, nn.ZeroPad2d and the like, with zeros."""
+def pad(call: Call) -> Made:
+    """F.pad, nn.ZeroPad2d, nn.ReflectionPad2d and the like: zeros, or the tensor's own elements."""
     if call.module is not None:
-        pads, mode, value = tuple(call.module.padding), "constant", getattr(call.module, "value", 0.0)
+        named = type(call.module).__name__.partition("Pad")[0]
+        mode, value = _MODES.get(named, "constant"), getattr(call.module, "value", 0.0)
+        pads = tuple(call.module.padding)
     else:
         pads = tuple(call.argument(1, "pad"))
         mode, value = call.argument(2, "mode", "constant"), call.argument(3, "value")
-    if mode != "constant" or value not in (None, 0, 0.0):
-        return call.unknown("padding by anything but zeros has no integer kernel")
-    if not all(isinstance(amount, int) and amount >= 0 for amount in pads):
-        return call.unknown("padding must be by constant amounts of zero or more")
-    return _pad(call, pads)
+    if not all(isinstance(amount, int) for amount in pads):
+        return call.unknown("padding by amounts that are computed has no integer kernel")
+    if mode != "constant":
+        return bordered(call, mode, pads)
+    if value not in (None, 0, 0.0):
+        return call.unknown("padding by a number other than zero has no integer kernel")
+    sides = _sides(call, pads)
+    if any(sides[0]):
+        return call.unknown("padding along the samples of a batch has no integer kernel")
+    if all(amount >= 0 for amount in pads):
+        return call.made("pad", attrs={"pads": sides})
+    moving, x = begun(call)
+    x = moving.slice(
+        x,
+        {
+            axis: range(max(0, -before), whole(x.shape[axis]) - max(0, -after))
+            for axis, (before, after) in enumerate(sides)
+            if min(before, after) < 0
+        },
+    )
+    more = tuple((max(0, before), max(0, after)) for before, after in sides)
+    return moving.done(moving.pad(x, more) if any(map(any, more)) else x)
+
+
+def bordered(call: Call, mode: str, pads: tuple[int, ...]) -> Made:
+    """A border of the tensor's own elements; pads: as torch.nn.functional.pad takes them, from the last axis back."""
+    moving, x = begun(call)
+    sides = {axis: pair for axis, pair in enumerate(_sides(call, pads)) if any(pair)}
+    return moving.done(moving.bordered(x, sides, mode))
+
+
+def begun(call: Call) -> tuple[Moving, Part]:
+    """The nodes of a call, and the tensor that they begin with."""
+    return Moving(call.name), Part(call.inputs[0], call.in_shape)
+
+
+_MODES = {"Reflection": "reflect", "Replication": "replicate", "Circular": "circular"}
 
 
 def pad_module(call: Call) -> Node:
     """The padding of a model that was constrained."""
     module: Any = call.module
-    return _pad(call, module.pads)
+    return call.made("pad", attrs={"pads": _sides(call, module.pads)})
 
 
-def _pad(call: Call, pads: tuple[int, ...]) -> Node:
+def _sides(call: Call, pads: tuple[int, ...]) -> Sides:
     """pads: as torch.nn.functional.pad takes them, from the last axis back."""
     sides = [(0, 0)] * len(call.in_shape)
     for index in range(len(pads) // 2):
         sides[-1 - index] = (pads[2 * index], pads[2 * index + 1])
-    if isinstance(call.in_shape[0], Batch) and any(sides[0]):
-        return call.unknown("padding along the samples of a batch has no integer kernel")
-    return call.made("pad", attrs={"pads": tuple(sides)})
+    return tuple(sides)
 
 
-def index(call: Call) -> Node:
-    """Every 2nd, 4th or 8th row and column, and what keeps all elements; other slices have no kernel."""
-    source, wanted = call.node.args
-    if not isinstance(source, fx.Node) or source not in call.observed.shapes:
-        return call.unknown("taking one of several results has no integer kernel")
-    items = wanted if isinstance(wanted, tuple) else (wanted,)
-    if _keeps_all(items, call.in_shape):
-        return reshape(call)
-    steps = [item.step or 1 if isinstance(item, slice) else 0 for item in items]
-    plain = [isinstance(item, slice) and item.start in (None, 0) and item.stop is None for item in items]
-    spatial = len(items) == 4 and all(plain) and steps[:2] == [1, 1]
-    if spatial and all(step in (1, 2, 4, 8) for step in steps[2:]):
-        return call.made("subsample", attrs={"steps": (1, 1, *steps[2:])})
-    return call.unknown("this indexing has no integer kernel (every 2nd, 4th or 8th row and column has)")
-
-
-def _keeps_all(items: tuple[Any, ...], shape: Shape) -> bool:
-    """Whether an index takes every element in order: all of an axis, the one of an axis of one, or a new axis."""
-    left = len(shape) - sum(item is not None and item is not Ellipsis for item in items)
-    axes = iter(shape)
-    for item in items:
-        if item is Ellipsis:
-            for _ in range(left):
-                next(axes)
-        elif item is not None:
-            size = next(axes, 0)
-            if not (item == slice(None) or (item in (0, -1) and size == 1)):
-                return False
-    return True
-
-
-def subsample_module(call: Call) -> Node:
+def slice_module(call: Call) -> Node:
     """The slices of a model that was constrained."""
     module: Any = call.module
-    return call.made("subsample", attrs={"steps": (1, 1, *module.strides)})
+    found = {name: tuple(getattr(each, name[:-1]) for each in module.slices) for name in ("starts", "stops", "steps")}
+    return call.made("slice", attrs=found)
 
 
-def same_grid(call: Call) -> Node | fx.Node:
+def same_grid(call: Call) -> Made:
     """An op of a model that was constrained, by the function that it holds."""
     module: Any = call.module
     if module.op == "global_avg_pool":
@@ -195,9 +212,11 @@ MODULES: dict[Any, Rule] = {
     (nn.Flatten, nn.Unflatten): reshape,
     nn.Upsample: interpolate,
     (nn.ZeroPad1d, nn.ZeroPad2d, nn.ConstantPad1d, nn.ConstantPad2d): pad,
+    (nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReplicationPad1d, nn.ReplicationPad2d): pad,
+    (nn.CircularPad1d, nn.CircularPad2d): pad,
     Concat: concat_module,
     Pad: pad_module,
-    Subsample: subsample_module,
+    Slice: slice_module,
     SameGrid: same_grid,
 }
 FUNCTIONS: dict[Any, Rule] = {
@@ -221,8 +240,8 @@ FUNCTIONS: dict[Any, Rule] = {
         reshape,
     ),
     **dict.fromkeys([torch.permute, "permute"], permute),
-    **dict.fromkeys([torch.transpose, "transpose"], transpose),
+    **dict.fromkeys([torch.transpose, torch.swapaxes, torch.swapdims, "transpose", "swapaxes", "swapdims"], transpose),
+    **dict.fromkeys([torch.movedim, torch.moveaxis, "movedim", "moveaxis"], moved_axes),
     F.interpolate: interpolate,
     F.pad: pad,
-    operator.getitem: index,
 }

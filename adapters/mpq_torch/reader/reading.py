@@ -23,7 +23,7 @@ from mpq_torch.reader.float_calls import FloatCall, float_call
 from mpq_torch.reader.float_functions import described
 from mpq_torch.reader.own_copy import unwrapped
 from mpq_torch.reader.returned import made, mapped, structure
-from mpq_torch.reader.rules import inner_call, node_of
+from mpq_torch.reader.rules import inner_call, made_of
 from mpq_torch.reader.shape_values import is_shape_value
 from mpq_torch.reader.shapes import Observed, at_first_size, observe
 from mpq_torch.reader.tracing import CALLS, Traced, argument_names, name_nodes, trace
@@ -207,9 +207,14 @@ class _Reader:
     def _call(self, node: fx.Node) -> None:
         module = self.traced.get_submodule(str(node.target)) if node.op == "call_module" else None
         call = Call(node, self.own[node], module, self.names, self.observed, self._attribute)
-        made = node_of(call)
+        made = made_of(call)
         if isinstance(made, fx.Node):
             self.names[node] = self.names[made]
+            return
+        if isinstance(made, list):
+            self.nodes += made
+            if made:
+                self.names[node] = made[-1].name
             return
         if call.computes_parameters and (made.weighted or made.op == BATCH_NORM):
             self.computed.append(made.name)

@@ -6,9 +6,8 @@ from typing import Any
 
 from torch import fx
 
-from mpq_plugins.graph.node import Node
-from mpq_torch.reader import arithmetic, elementwise, layers, moving, pooling
-from mpq_torch.reader.call import Call, Rule, function_name
+from mpq_torch.reader import arithmetic, elementwise, layers, moving, pooling, shuffling, slicing
+from mpq_torch.reader.call import Call, Made, Rule, function_name
 from mpq_torch.reader.shapes import Observed
 from mpq_torch.written_modules import FloatPart
 
@@ -18,6 +17,7 @@ MODULES: dict[Any, Rule] = {
     **elementwise.MODULES,
     **pooling.MODULES,
     **moving.MODULES,
+    **shuffling.MODULES,
 }
 FUNCTIONS: dict[Any, Rule] = {
     **layers.FUNCTIONS,
@@ -25,11 +25,13 @@ FUNCTIONS: dict[Any, Rule] = {
     **elementwise.FUNCTIONS,
     **pooling.FUNCTIONS,
     **moving.FUNCTIONS,
+    **shuffling.FUNCTIONS,
+    **slicing.FUNCTIONS,
 }
 
 
-def node_of(call: Call) -> Node | fx.Node:
-    """The node of a call, or the traced node that it stands for where it does nothing."""
+def made_of(call: Call) -> Made:
+    """What a call is in nodes."""
     if isinstance(call.module, FloatPart):
         return _inside(call, call.module)
     if call.module is not None:
@@ -60,7 +62,7 @@ def inner_call(call: Call) -> tuple[Call, dict[fx.Node, fx.Node]] | None:
     return Call(inner, call.name, None, names, Observed(shapes, {}), call.attribute), outer
 
 
-def _inside(call: Call, part: FloatPart) -> Node | fx.Node:
+def _inside(call: Call, part: FloatPart) -> Made:
     """The node of a call that was written as a module of its own; one that computes sizes can only be kept float."""
     found = inner_call(call)
     if found is None:
@@ -68,5 +70,5 @@ def _inside(call: Call, part: FloatPart) -> Node | fx.Node:
         *_, last, _ = graph.graph.nodes
         return call.unknown(f"no integer kernel for {function_name(last)}")
     inner, outer = found
-    made = node_of(inner)
+    made = made_of(inner)
     return outer[made] if isinstance(made, fx.Node) else made

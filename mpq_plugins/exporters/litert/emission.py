@@ -105,14 +105,15 @@ class Emission:
         end: Sequence[int | None],
         steps: Sequence[int] | None = None,
     ) -> int:
-        """Every so manyth element of each axis, from ``begin`` to ``end`` (None: to the last one)."""
+        """Every so manyth element of each axis, from ``begin`` to ``end`` (None: to the last, or back to the first)."""
+        counted = steps or [1] * len(begin)
         given = [
             self.numbers(f"{name}/begin", begin),
             self.numbers(f"{name}/end", [stop or 0 for stop in end]),
-            self.numbers(f"{name}/steps", steps or [1] * len(begin)),
+            self.numbers(f"{name}/steps", counted),
         ]
         whole = sum(1 << axis for axis, stop in enumerate(end) if stop is None)
-        from_start = sum(1 << axis for axis, start in enumerate(begin) if not start)
+        from_start = sum(1 << axis for axis, start in enumerate(begin) if not start and counted[axis] > 0)
         return self.writer.op("STRIDED_SLICE", [tensor, *given], output, beginMask=from_start, endMask=whole)
 
     def as_float(self, name: str) -> int:

@@ -97,9 +97,9 @@ def _reshaped(emission: Emission, node: Node, inputs: list[int], grid: Grid, nam
     return emission.reshaped(inputs[0], node.shape, emission.codes(name, node.shape, grid), name)
 
 
-def _subsampled(emission: Emission, node: Node, inputs: list[int], grid: Grid, name: str) -> int:
-    steps, output = node.attrs["steps"], emission.codes(name, node.shape, grid)
-    return emission.strided(inputs[0], output, name, [0] * len(steps), [None] * len(steps), steps)
+def _sliced(emission: Emission, node: Node, inputs: list[int], grid: Grid, name: str) -> int:
+    a, output = node.attrs, emission.codes(name, node.shape, grid)
+    return emission.strided(inputs[0], output, name, a["starts"], a["stops"], a["steps"])
 
 
 def _kept(emission: Emission, node: Node, inputs: list[int], grid: Grid, name: str) -> int:
@@ -140,7 +140,7 @@ _EMITTERS: Mapping[str, Emit] = {
     "pad": _padded,
     "transpose": _transposed,
     "reshape": _reshaped,
-    "subsample": _subsampled,
+    "slice": _sliced,
     "clamp": _kept,
     "upsample": _upsampled,
     "max_pool": _pooled,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from mpq_plugins.exporters.onnx.sizes import Sizes
 from mpq_plugins.exporters.onnx.writer import Codes, GraphWriter, Value
 from mpq_plugins.graph.node import Node
+from mpq_plugins.graph.ops.slice import slices
 from mpq_plugins.graph.quantized import clamp_codes
 from mpq_plugins.graph.windows import with_overhang
 
@@ -38,15 +39,16 @@ def _pad(writer: GraphWriter, node: Node, name: str, parts: Sequence[Value], siz
     return writer.moved("Pad", parts[0], name, [amounts, writer.zero(parts[0])])
 
 
-def _subsample(writer: GraphWriter, node: Node, name: str, parts: Sequence[Value], sizes: Sizes) -> Value:
-    steps = {axis: step for axis, step in enumerate(node.attrs["steps"]) if step > 1}
-    if not steps:
+def _slice(writer: GraphWriter, node: Node, name: str, parts: Sequence[Value], sizes: Sizes) -> Value:
+    found = {axis: each for axis, each in enumerate(slices(node.attrs)) if each != slice(0, None, 1)}
+    if not found:
         return parts[0]
+    ends = [(INT64_MAX if each.step > 0 else -INT64_MAX) if each.stop is None else each.stop for each in found.values()]
     given = {
-        "starts": [0] * len(steps),
-        "ends": [INT64_MAX] * len(steps),
-        "axes": list(steps),
-        "steps": list(steps.values()),
+        "starts": [each.start for each in found.values()],
+        "ends": ends,
+        "axes": list(found),
+        "steps": [each.step for each in found.values()],
     }
     return writer.moved(
         "Slice", parts[0], name, [writer.constant(f"{name}.{key}", value, "int64") for key, value in given.items()]
@@ -97,7 +99,7 @@ MOVES: Mapping[str, Move] = {
     "nearest": _nearest,
     "pad": _pad,
     "reshape": _reshape,
-    "subsample": _subsample,
+    "slice": _slice,
     "transpose": _transpose,
     "upsample": _upsample,
 }

@@ -55,7 +55,12 @@ def test_ends_that_are_kept_are_transposed_inside_on_the_codes():
         ("concat", {"axis": 3}, (N, 4, 8, 6), {"axis": 2}),
         ("pad", {"pads": ((0, 0), (1, 2), (3, 4), (5, 6))}, (N, 7, 15, 17),
          {"pads": ((0, 0), (3, 4), (5, 6), (1, 2))}),
-        ("subsample", {"steps": (1, 1, 2, 4)}, (N, 4, 4, 2), {"steps": (1, 2, 4, 1)}),
+        (
+            "slice",
+            {"starts": (0, 1, 0, 0), "stops": (None, 3, None, None), "steps": (1, 1, 2, 4)},
+            (N, 4, 4, 2),
+            {"starts": (0, 0, 0, 1), "stops": (None, None, None, 3), "steps": (1, 2, 4, 1)},
+        ),
         ("upsample", {"times": (1, 1, 2, 3)}, (N, 4, 16, 18), {"times": (1, 2, 3, 1)}),
         ("global_avg_pool", {"axes": (2, 3), "keepdims": True}, (N, 4, 1, 1), {"axes": (1, 2), "keepdims": True}),
     ],

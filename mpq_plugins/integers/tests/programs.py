@@ -106,9 +106,7 @@ def every_step():
         "lookup": program((x,), tensor("o", 6, 5, 4), Lookup("o", one, "t", -128), arrays=table),
         "concat": program((x, y), tensor("o", 6, 10, 4), Concat("o", ("x", "y"), 1)),
         "pad": program((x,), tensor("o", 9, 6, 4), Move("o", one, "pad", (0, 1, 2), **{**move, "before": (2, 0, 0)})),
-        "subsample": program(
-            (x,), tensor("o", 3, 2, 4), Move("o", one, "subsample", (0, 1, 2), **{**move, "step": (2, 4, 1)})
-        ),
+        "slice": program((x,), tensor("o", 3, 2, 4), Move("o", one, "slice", (0, 1, 2), **{**move, "step": (2, 4, 1)})),
         "repeat": program(
             (x,), tensor("o", 12, 15, 4), Move("o", one, "repeat", (0, 1, 2), **{**move, "repeat": (2, 3, 1)})
         ),

@@ -85,7 +85,7 @@ def test_a_move_gives_each_position_one_element_or_zero(name):
     x = given["x"][0]
     expected = {
         "pad": lambda: np.pad(x, ((2, 1), (0, 1), (0, 0))),
-        "subsample": lambda: x[::2, ::4],
+        "slice": lambda: x[::2, ::4],
         "repeat": lambda: x.repeat(2, 0).repeat(3, 1),
         "transpose": lambda: x.transpose(2, 0, 1),
         "zero_stuff": lambda: _stuffed(x),

@@ -1,0 +1,227 @@
+"""What moves elements in Keras and TensorFlow, by layers and by functions, in nodes of a graph; and back as layers."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from mpq_plugins.graph.moving import Moving, Part
+from mpq_plugins.graph.node import Batch, Node, Shape
+from mpq_tfmot.keras import keras, tf
+
+Move = Callable[[Moving, list[Part], Mapping[str, Any], Shape], "Part | None"]
+"""moving, what is read, arguments by name, shape of the output -> the output; None for what no record describes."""
+
+
+def called(name: str, parts: list[Part], symbol: str, node: Any, shape: Shape, index: int | None) -> list[Node] | None:
+    """The nodes of a function called on Keras tensors; None where none describe it. index: of several outputs."""
+    move = FUNCTIONS.get(symbol.removeprefix("compat.v1."))
+    if move is None:
+        return None
+    function = getattr(node.layer, "function", None)
+    bound = inspect.signature(function).bind(*node.call_args, **node.call_kwargs)
+    bound.apply_defaults()
+    return moved(name, parts, move, {**bound.arguments, "index": index}, shape)
+
+
+def moved(name: str, parts: list[Part], move: Move, given: Mapping[str, Any], shape: Shape) -> list[Node] | None:
+    """The nodes of a move; None where samples of a batch would be moved or no record describes it."""
+    moving = Moving(name)
+    try:
+        found = move(moving, parts, given, shape)
+    except (AssertionError, TypeError, KeyError):
+        return None
+    if found is None:
+        return None
+    return moving.done(found if found.shape == shape else moving.reshape(found, shape))
+
+
+def crop(moving: Moving, parts: list[Part], layer: Any, shape: Shape) -> Part:
+    """Cropping1D and Cropping2D."""
+    (x,) = parts
+    sides = layer.cropping if isinstance(layer.cropping[0], (tuple, list)) else (layer.cropping,)
+    sizes = [range(first, _size(x, 1 + axis) - last) for axis, (first, last) in enumerate(sides)]
+    return moving.slice(x, {1 + axis: chosen for axis, chosen in enumerate(sizes)})
+
+
+def repeat_vector(moving: Moving, parts: list[Part], layer: Any, shape: Shape) -> Part:
+    """RepeatVector: the features as every step of a series."""
+    (x,) = parts
+    return moving.repeat(moving.reshape(x, (x.shape[0], 1, *x.shape[1:])), {1: int(layer.n)})
+
+
+LAYERS: Mapping[str, Callable[[Moving, list[Part], Any, Shape], Part]] = {
+    "Cropping1D": crop,
+    "Cropping2D": crop,
+    "RepeatVector": repeat_vector,
+}
+
+
+def _indexed(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: Shape) -> Part | None:
+    items = given["slice_spec"]
+    items = list(items) if isinstance(items, (tuple, list)) else [items]
+    items = [slice(i["start"], i["stop"], i["step"]) if isinstance(i, dict) else i for i in items]
+    (x,) = parts
+    named = sum(item is not None and item is not Ellipsis for item in items)
+    rest = [slice(None)] * (len(x.shape) - named)
+    if Ellipsis in items:
+        at = items.index(Ellipsis)
+        items = [*items[:at], *rest, *items[at + 1 :]]
+    axes: dict[int, range] = {}
+    for axis, item in enumerate(item for item in items if item is not None):
+        if axis == 0:
+            if item != slice(None):
+                return None
+            continue
+        every = range(_size(x, axis))
+        axes[axis] = every[item] if isinstance(item, slice) else every[int(item) :][:1]
+    return moving.slice(x, axes) if all(axes.values()) else None
+
+
+def _strided(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: Shape) -> Part | None:
+    if any(given[name] for name in ("ellipsis_mask", "new_axis_mask", "shrink_axis_mask")):
+        return None
+    begin, end = (list(map(int, given[name])) for name in ("begin", "end"))
+    steps = [1] * len(begin) if given["strides"] is None else list(map(int, given["strides"]))
+    spec = [
+        slice(
+            None if given["begin_mask"] >> i & 1 else b,
+            None if given["end_mask"] >> i & 1 else e,
+            None if s == 1 else s,
+        )
+        for i, (b, e, s) in enumerate(zip(begin, end, steps, strict=True))
+    ]
+    return _indexed(moving, parts, {"slice_spec": spec}, shape)
+
+
+def _split(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: Shape) -> Part:
+    (x,) = parts
+    axis = int(given["axis"]) % len(x.shape)
+    asked, index = given["num_or_size_splits"], int(given["index"])
+    size = _size(x, axis)
+    sizes = [size // asked] * asked if isinstance(asked, int) else [int(each) for each in asked]
+    sizes = [size - sum(sizes) - 1 if each == -1 else each for each in sizes]
+    start = sum(sizes[:index])
+    return moving.slice(x, {axis: range(start, start + sizes[index])})
+
+
+def _unstacked(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: Shape) -> Part:
+    (x,) = parts
+    index = int(given["index"])
+    return moving.slice(x, {int(given["axis"]) % len(x.shape): range(index, index + 1)})
+
+
+def _transposed(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: Shape) -> Part | None:
+    order = [int(axis) for axis in given["perm"]]
+    return moving.transpose(parts[0], order) if order[0] == 0 else None
+
+
+def _reshaped(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: Shape) -> Part | None:
+    """Only where the batch stays the first axis."""
+    sizes = [np.prod([size for size in each if not isinstance(size, Batch)]) for each in (parts[0].shape, shape)]
+    return moving.reshape(parts[0], shape) if sizes[0] == sizes[1] else None
+
+
+def _joined(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: Shape) -> Part | None:
+    axis = int(given["axis"]) % len(shape)
+    return moving.concat(parts, axis) if axis else None
+
+
+def _stacked(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: Shape) -> Part | None:
+    axis = int(given["axis"]) % len(shape)
+    return moving.stack(parts, axis) if axis else None
+
+
+def _padded(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: Shape) -> Part | None:
+    sides = [(int(before), int(after)) for before, after in np.asarray(given["paddings"])]
+    mode = str(given["mode"]).lower()
+    if any(sides[0]) or mode not in ("constant", "reflect", "symmetric"):
+        return None
+    if mode == "constant":
+        return None if given.get("constant_values") else moving.pad(parts[0], sides)
+    return moving.bordered(parts[0], {axis: pair for axis, pair in enumerate(sides) if any(pair)}, mode)
+
+
+def _to_space(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: Shape) -> Part | None:
+    return moving.depth_to_space(parts[0], int(given["block_size"])) if given["data_format"] == "NHWC" else None
+
+
+def _to_depth(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: Shape) -> Part | None:
+    return moving.space_to_depth(parts[0], int(given["block_size"])) if given["data_format"] == "NHWC" else None
+
+
+def _rolled(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: Shape) -> Part:
+    axes, shifts = (np.atleast_1d(given[name]) for name in ("axis", "shift"))
+    pairs = zip(axes, shifts, strict=True)
+    return moving.roll(parts[0], {int(axis) % len(shape): int(shift) for axis, shift in pairs})
+
+
+def _reversed(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: Shape) -> Part:
+    axes = [int(axis) % len(shape) for axis in np.atleast_1d(given["axis"])]
+    return moving.slice(parts[0], {axis: range(_size(parts[0], axis) - 1, -1, -1) for axis in axes})
+
+
+def _tiled(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: Shape) -> Part | None:
+    times = [int(count) for count in given["multiples"]]
+    more = {axis: count for axis, count in enumerate(times) if count > 1}
+    return moving.repeat(parts[0], more) if times[0] == 1 else None
+
+
+FUNCTIONS: Mapping[str, Move] = {
+    "__operators__.getitem": _indexed,
+    "strided_slice": _strided,
+    "split": _split,
+    "unstack": _unstacked,
+    "transpose": _transposed,
+    **dict.fromkeys(["reshape", "squeeze", "expand_dims"], _reshaped),
+    "concat": _joined,
+    "stack": _stacked,
+    "pad": _padded,
+    "nn.depth_to_space": _to_space,
+    "nn.space_to_depth": _to_depth,
+    "roll": _rolled,
+    "reverse": _reversed,
+    "tile": _tiled,
+}
+"""By TensorFlow's symbol."""
+
+
+def _size(x: Part, axis: int) -> int:
+    size = x.shape[axis]
+    assert not isinstance(size, Batch)
+    return size
+
+
+def written(node: Node) -> Callable[[Any], Any] | None:
+    """The layer of a record that moves elements, by the node's name; None for another record."""
+    a, layers = node.attrs, keras.layers
+    if node.op == "reshape":
+        return layers.Reshape(node.sample_shape, name=node.name)
+    if node.op == "transpose":
+        return layers.Permute(a["order"][1:], name=node.name)
+    if node.op == "concat":
+        return layers.Concatenate(a["axis"], name=node.name)
+    function = type(_example_call())
+    if node.op == "pad":
+        return lambda x: function(tf.pad, name=node.name)(x, [list(sides) for sides in a["pads"]])
+    if node.op != "slice":
+        return None
+    masks = [
+        sum(1 << axis for axis, bound in enumerate(bounds) if open_(axis, bound))
+        for bounds, open_ in (
+            (a["starts"], lambda axis, start: start == 0 and a["steps"][axis] > 0),
+            (a["stops"], lambda axis, stop: stop is None),
+        )
+    ]
+    ends = [stop or 0 for stop in a["stops"]]
+    return lambda x: function(tf.strided_slice, name=node.name)(
+        x, list(a["starts"]), ends, list(a["steps"]), begin_mask=masks[0], end_mask=masks[1]
+    )
+
+
+def _example_call() -> Any:
+    """A function layer of Keras, whose class it does not export."""
+    return tf.expand_dims(keras.Input((1,)), 1).node.layer

@@ -1,0 +1,50 @@
+"""Small Keras models that move elements between their layers, in the ways that networks do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.tests.networks import settled
+
+layers = keras.layers
+
+
+def _swapped(x: Any) -> Any:
+    first, second = tf.split(x, [3, 5], axis=-1)
+    return tf.concat([second, first], -1)
+
+
+def _unstacked(x: Any) -> Any:
+    rows = tf.unstack(x, axis=1)
+    return tf.stack([rows[3], rows[0], rows[-1]], 1)
+
+
+MOVES: dict[str, Callable[[Any], Any]] = {
+    "sliced": lambda x: x[:, 1:-1, ::3, 2:6],
+    "one_row": lambda x: tf.expand_dims(x[:, 2], 1),
+    "split": _swapped,
+    "unstacked": _unstacked,
+    "strided": lambda x: tf.strided_slice(x, [0, 5, 1, 0], [0, 0, 9, 8], [1, -2, 2, 1], begin_mask=1, end_mask=1),
+    "transposed": lambda x: tf.transpose(x, (0, 2, 1, 3)),
+    "reshaped": lambda x: tf.reshape(x, (-1, 9, 6, 8)),
+    "reflected": lambda x: tf.pad(x, [[0, 0], [2, 1], [0, 3], [0, 0]], "REFLECT"),
+    "mirrored": lambda x: tf.pad(x, [[0, 0], [2, 1], [0, 3], [0, 0]], "SYMMETRIC"),
+    "zeros_around": lambda x: tf.pad(x, [[0, 0], [1, 0], [0, 2], [0, 0]]),
+    "into_space": lambda x: tf.nn.depth_to_space(x, 2),
+    "into_depth": lambda x: tf.nn.space_to_depth(x[:, :, :8], 2),
+    "rolled": lambda x: tf.roll(x, [2, -1], [1, 2]),
+    "reversed": lambda x: tf.reverse(x, [1]),
+    "tiled": lambda x: tf.tile(x, (1, 1, 2, 1)),
+    "cropped": lambda x: layers.Cropping2D(((1, 0), (2, 3)), name="crop")(x),
+    "cropped_series": lambda x: layers.Reshape((1, 51, 8))(layers.Cropping1D((1, 2))(layers.Reshape((54, 8))(x))),
+    "repeated_features": lambda x: layers.Reshape((3, 54, 8))(layers.RepeatVector(3)(layers.Flatten()(x))),
+}
+
+
+def moved(name: str) -> Any:
+    """A convolution, a move of what it gives, and a convolution over that."""
+    inputs = keras.Input((6, 9, 3), name="image")
+    x = MOVES[name](layers.Conv2D(8, 1, activation="relu", name="first")(inputs))
+    return settled(keras.Model(inputs, layers.Conv2D(4, 1, name="last")(x)))

@@ -1,0 +1,137 @@
+"""Some elements along axes: indexing, narrow and select, and the tensors that chunk, split and unbind give."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from mpq_plugins.graph.node import Batch
+from mpq_torch.reader.call import Call, Made, Rule
+from mpq_torch.reader.moving import begun
+
+_TAKES_SAMPLES = "taking some of the samples of a batch has no integer kernel"
+
+
+def index(call: Call) -> Made:
+    """``x[...]`` by numbers, slices, None and an ellipsis; or one of the tensors that a call gives."""
+    source = call.node.args[0]
+    if not isinstance(source, fx.Node):
+        return call.unknown("taking one of several results has no integer kernel")
+    if source not in call.observed.shapes:
+        return _one_of(call, source)
+    wanted = call.argument(1, "index")
+    items = _spelled_out(wanted if isinstance(wanted, tuple) else (wanted,), len(call.in_shape))
+    if not all(item is None or (isinstance(item, (int, slice)) and not isinstance(item, bool)) for item in items):
+        return call.unknown("indexing by a tensor or a list has no integer kernel (by numbers and slices it has)")
+    axes = [item for item in items if item is not None]
+    return _chosen(call, dict(enumerate(axes)))
+
+
+def _spelled_out(items: tuple[Any, ...], rank: int) -> list[Any]:
+    """An item for every axis, whole ones where nothing is said."""
+    named = sum(item is not None and item is not ... for item in items)
+    rest = [slice(None)] * (rank - named)
+    found: list[Any] = []
+    for item in items:
+        found += rest if item is ... else [item]
+    return found if any(item is ... for item in items) else [*found, *rest]
+
+
+def narrow(call: Call) -> Made:
+    """torch.narrow."""
+    axis, start, length = (int(call.argument(1 + i, name)) for i, name in enumerate(("dim", "start", "length")))
+    size = call.in_shape[axis % len(call.in_shape)]
+    start = start if start >= 0 or isinstance(size, Batch) else start + size
+    return _chosen(call, {axis: slice(start, start + length)})
+
+
+def select(call: Call) -> Made:
+    """torch.select."""
+    return _chosen(call, {int(call.argument(1, "dim")): int(call.argument(2, "index"))})
+
+
+def flip(call: Call) -> Made:
+    """torch.flip."""
+    first = call.argument(1, "dims")
+    dims = first if isinstance(first, (list, tuple)) else call.node.args[1:]
+    moving, x = begun(call)
+    ranges: dict[int, range] = {}
+    for dim in dims:
+        size = x.shape[int(dim) % len(x.shape)]
+        if isinstance(size, Batch):
+            return call.unknown(_TAKES_SAMPLES)
+        ranges[int(dim) % len(x.shape)] = range(size - 1, -1, -1)
+    return moving.done(moving.slice(x, ranges))
+
+
+def _chosen(call: Call, items: dict[int, int | slice]) -> Made:
+    moving, x = begun(call)
+    ranges: dict[int, range] = {}
+    for axis, item in items.items():
+        place = axis % len(x.shape)
+        size = x.shape[place]
+        if isinstance(size, Batch):
+            if item not in (slice(None), slice(0, None), slice(None, None, 1), slice(0, None, 1)):
+                return call.unknown(_TAKES_SAMPLES)
+            continue
+        ranges[place] = range(size)[item] if isinstance(item, slice) else range(size)[item : item + 1 or None]
+        if not ranges[place]:
+            return call.unknown("a slice without an element has no integer kernel")
+    x = moving.slice(x, ranges)
+    return moving.done(x if x.shape == call.shape else moving.reshape(x, call.shape))
+
+
+def several(call: Call) -> Made:
+    """chunk, split and unbind: nothing by themselves, and a slice for each of their tensors that is read."""
+    if not all(user.target is operator.getitem and isinstance(user.args[1], int) for user in call.node.users):
+        return call.unknown("several tensors in one have no integer kernel; take them one by one")
+    return []
+
+
+def _one_of(call: Call, source: fx.Node) -> Made:
+    """One of the tensors of a call: the positions behind those of the tensors before it."""
+    given = call.observed.values.get(source)
+    known = _SEVERAL.get(source.target) if source.op in ("call_function", "call_method") else None
+    wanted = call.node.args[1]
+    if known is None or not isinstance(given, (list, tuple)) or not isinstance(wanted, int):
+        return call.unknown("taking one of several results has no integer kernel")
+    inner = Call(source, call.name, None, call.names, call.observed, call.attribute)
+    if not isinstance(several(inner), list):
+        return call.unknown("several tensors in one have no integer kernel; take them one by one")
+    axis = known(inner) % len(inner.in_shape)
+    if isinstance(inner.in_shape[axis], Batch):
+        return call.unknown(_TAKES_SAMPLES)
+    sizes = [_length(tensor, axis, len(inner.in_shape)) for tensor in given]
+    number = wanted % len(sizes)
+    start = sum(sizes[:number])
+    moving, x = begun(inner)
+    x = moving.slice(x, {axis: range(start, start + sizes[number])})
+    return moving.done(x if x.shape == call.shape else moving.reshape(x, call.shape))
+
+
+def _length(tensor: Tensor, axis: int, rank: int) -> int:
+    return int(tensor.shape[axis]) if tensor.dim() == rank else 1
+
+
+def _axis(position: int) -> Callable[[Call], int]:
+    return lambda call: int(call.argument(position, "dim", 0))
+
+
+_SEVERAL: dict[Any, Callable[[Call], int]] = {
+    **dict.fromkeys([torch.chunk, torch.split, torch.tensor_split, "chunk", "split", "tensor_split"], _axis(2)),
+    **dict.fromkeys([torch.functional.split, "split_with_sizes"], _axis(2)),
+    **dict.fromkeys([torch.unbind, "unbind"], _axis(1)),
+}
+"""The axis of a call that gives several tensors."""
+
+FUNCTIONS: dict[Any, Rule] = {
+    **dict.fromkeys(_SEVERAL, several),
+    **dict.fromkeys([torch.narrow, "narrow"], narrow),
+    **dict.fromkeys([torch.select, "select"], select),
+    **dict.fromkeys([torch.flip, "flip"], flip),
+    operator.getitem: index,
+}
