@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from integration_tests.tfmot.recipes import clipping_recipe, float_values
-from mpq_tfmot import simulate, to_litert, verify
+from mpq_tfmot import litert, simulate
 from mpq_tfmot.reader.reading import read_model
 from mpq_tfmot.reader.writing import write_model
 from mpq_tfmot.tests.moving_networks import MOVES, moved
@@ -31,4 +31,4 @@ def test_a_move_is_exact_in_litert(name, target):
     model = moved(name)
     x = samples(model, count=4)
     recipe = clipping_recipe(model, x, target, 4, 5)
-    verify(to_litert(model, recipe), simulate(model, recipe), x * 2).raise_if_different()
+    litert.verify(litert.export(model, recipe), simulate(model, recipe), x * 2).raise_if_different()

@@ -18,12 +18,13 @@ def without_kernels(graph: Graph, target: Target) -> Graph:
 
     It is then float at the model's end, and refused in front of a weight. Layers stay: a search names them.
     """
-    known = runtime_of(target).compositions
+    runtime = runtime_of(target)
 
     def fitted(node: Node) -> Node:
         if not is_op(node) or node.weighted or op_of(node).grid != "own":
             return node
-        if node.op in known or node.op == AFFINE or target.runs(op_of(node).target_word):
+        known = node.op in runtime.compositions or node.op == AFFINE or target.runs(op_of(node).target_word)
+        if known and node.op not in runtime.lacks:
             return node
         reason = f"target {target.name!r} has no kernel for {node.op}"
         return Node(node.name, UNKNOWN, node.inputs, node.shape, attrs={"what": node.op, "reason": reason, "was": node})

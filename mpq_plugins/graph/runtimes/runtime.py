@@ -66,6 +66,7 @@ class Runtime:
     tables: whether functions of one element can be looked up, code by code; else each runs as its own kernel.
     functions: of one element, whose own kernels give the table's codes on all grids; others are written as tables.
     compositions: by op word, the steps that compute it, each of which rounds onto a grid of its own.
+    lacks: words of functions of one element that it takes apart in ways that round in between.
     """
 
     framework: str
@@ -81,6 +82,7 @@ class Runtime:
     tables: bool = True
     functions: tuple[str, ...] = ()
     compositions: Mapping[str, Composition] = field(default_factory=dict)
+    lacks: tuple[str, ...] = ()
 
     def accumulates(self, op: str) -> Accumulation:
         """How the accumulator of an op becomes codes."""

@@ -1,0 +1,1 @@
+"""Every record of an op on every runtime that has it."""

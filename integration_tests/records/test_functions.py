@@ -1,0 +1,138 @@
+"""Every function of one element that torch spells, where there are tables or floats: all codes, 2 to 8 bits."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import mpq_torch
+from mpq_plugins import Grid, Recipe
+from mpq_plugins.errors import UnsupportedOp
+from mpq_plugins.graph.ops import all_ops
+from mpq_torch import fx, litert, onnx, pt2e
+from mpq_torch.reader.spelled import spelled
+
+BITS = range(2, 9)
+
+
+def logistic(x):
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+
+
+def softplus(x):
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+
+
+WANTED = {
+    "abs": abs,
+    "elu": lambda x: x if x > 0 else math.expm1(x),
+    "exponential": math.exp,
+    "gelu": lambda x: 0.5 * x * (1 + math.erf(x / math.sqrt(2))),
+    "hardsigmoid": lambda x: min(max(x + 3, 0), 6) / 6,
+    "hardswish": lambda x: x * min(max(x + 3, 0), 6) / 6,
+    "leaky_relu": lambda x: x if x >= 0 else 0.01 * x,
+    "mish": lambda x: x * math.tanh(softplus(x)),
+    "selu": lambda x: 1.0507009873554805 * (x if x > 0 else 1.6732632423543772 * math.expm1(x)),
+    "sigmoid": logistic,
+    "silu": lambda x: x * logistic(x),
+    "softplus": softplus,
+    "softsign": lambda x: x / (1 + abs(x)),
+    "tanh": math.tanh,
+}
+"""What each is in real numbers, by the standard library."""
+SPELLED = [
+    w
+    for w, op in all_ops().items()
+    if op.table and any(n.startswith(("nn.", "torch.")) for n in op.spellings.get("torch", ()))
+]
+
+
+def test_every_record_that_torch_spells_is_among_them():
+    assert set(SPELLED) == set(WANTED)
+
+
+class Branches(nn.Module):
+    """The function at seven widths, each behind its own input and in front of a layer that passes it on."""
+
+    def __init__(self, word):
+        super().__init__()
+        name = next(n for n in all_ops()[word].spellings["torch"] if n.startswith(("nn.", "torch.")))
+        found = spelled(name)
+        self.functions = nn.ModuleList(found() if isinstance(found, type) else Called(found) for _ in BITS)
+        self.layers = nn.ModuleList(nn.Linear(1, 1, bias=False) for _ in BITS)
+        for layer in self.layers:
+            nn.init.ones_(layer.weight)
+
+    def forward(self, a, b, c, d, e, f, g):
+        inputs = (a, b, c, d, e, f, g)
+        return tuple(layer(h(x)) for layer, h, x in zip(self.layers, self.functions, inputs, strict=True))
+
+
+class Called(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+def case(word, target):
+    """A model of seven widths, its recipe, and all codes of every input as values."""
+    model = Branches(word).eval()
+    names = "abcdefg"
+    inputs, grids = [], {}
+    example = tuple(torch.ones(4, 1) for _ in BITS)
+    inventory = fx.inventory(model, example, target=target)
+    inventory = type(inventory)([s if s.op != "input" else signed(s) for s in inventory], inventory.live)
+    for index, bits in enumerate(BITS):
+        source = Grid.power_of_two(bits, 2 + index % 2)
+        inputs.append(torch.arange(source.low, source.high + 1).float().reshape(-1, 1) * source.step)
+        grids[names[index]] = source
+        outputs = [s for s in inventory.activations if s.name == f"layers.{index}"]
+        own = Grid.power_of_two(bits, index % 3, signed=True)
+        for site in inventory.activations:
+            if site.name.startswith(f"functions.{index}") or site in outputs:
+                grids[site.name] = own if site.signed or site in outputs else Grid.power_of_two(bits, index % 3, False)
+        grids[f"layers.{index}"] = grids[next(n for n in grids if n.startswith(f"functions.{index}"))]
+        grids[f"layers.{index}.weight"] = Grid.power_of_two(8, 1)
+    return model, Recipe.from_inventory(inventory, grids, target, "by hand"), inputs
+
+
+def signed(site):
+    return replace(site, signed=True)
+
+
+def padded(inputs):
+    """All inputs with as many samples."""
+    return tuple(x[torch.arange(256) % len(x)] for x in inputs)
+
+
+@pytest.mark.parametrize("target", ["generic-po2", "torch-pt2e", "onnxruntime", "litert-po2", "litert-po2-reference"])
+@pytest.mark.parametrize("word", SPELLED)
+def test_every_code_is_the_function_rounded_once(word, target):
+    if (word, target) == ("softsign", "torch-pt2e"):
+        with pytest.raises(UnsupportedOp, match="target 'torch-pt2e' has no kernel for softsign"):
+            case(word, target)
+        return
+    model, recipe, inputs = case(word, target)
+    batch = padded(inputs)
+    simulated = fx.simulate(model, recipe, example_inputs=batch)
+    for index, (got, x) in enumerate(zip(simulated(*batch), batch, strict=True)):
+        grid = recipe[f"layers.{index}"]
+        real = np.array([WANTED[word](float(v)) for v in x.ravel()])
+        codes = np.clip(np.rint(real / grid.step), grid.low, grid.high)
+        assert np.array_equal(got.numpy().ravel(), codes * grid.step), (word, BITS[index])
+    if target == "generic-po2":
+        program = mpq_torch.integers(model, recipe, batch)
+        mpq_torch.verify_integers(program, model, recipe, [batch]).raise_if_different()
+    elif target == "torch-pt2e":
+        on_grid = pt2e.constrain(model, recipe, example_inputs=batch)
+        pt2e.verify(pt2e.quantize(on_grid, recipe, batch), simulated, [batch]).raise_if_different()
+    elif target == "onnxruntime":
+        onnx.verify(onnx.export(model, recipe, batch), simulated, [batch]).raise_if_different()
+    else:
+        litert.verify(litert.export(model, recipe, batch), model, [batch], recipe).raise_if_different()
