@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import mpq_torch
-from mpq_plugins import Grid, Recipe
+from mpq_plugins import Grid, Recipe, plugins
 from mpq_plugins.errors import UnsupportedOp
 from mpq_plugins.graph.ops import all_ops
 from mpq_torch import fx, litert, onnx, pt2e
@@ -92,12 +92,14 @@ def case(word, target):
         source = Grid.power_of_two(bits, 2 + index % 2)
         inputs.append(torch.arange(source.low, source.high + 1).float().reshape(-1, 1) * source.step)
         grids[names[index]] = source
-        outputs = [s for s in inventory.activations if s.name == f"layers.{index}"]
-        own = Grid.power_of_two(bits, index % 3, signed=True)
         for site in inventory.activations:
-            if site.name.startswith(f"functions.{index}") or site in outputs:
-                grids[site.name] = own if site.signed or site in outputs else Grid.power_of_two(bits, index % 3, False)
-        grids[f"layers.{index}"] = grids[next(n for n in grids if n.startswith(f"functions.{index}"))]
+            if site.name.startswith(f"functions.{index}"):
+                kinds = plugins.target(target).activation_candidates(site.op, site.signed)
+                fixed = kinds[0].exponent
+                kind = (bits, index % 3) if fixed is None else (8, fixed)
+                grids[site.name] = Grid.power_of_two(*kind, site.signed)
+        last = [n for n in grids if n.startswith(f"functions.{index}") and not n.endswith("__sigmoid")]
+        grids[f"layers.{index}"] = grids[last[0]]
         grids[f"layers.{index}.weight"] = Grid.power_of_two(8, 1)
     return model, Recipe.from_inventory(inventory, grids, target, "by hand"), inputs
 
@@ -136,3 +138,22 @@ def test_every_code_is_the_function_rounded_once(word, target):
         onnx.verify(onnx.export(model, recipe, batch), simulated, [batch]).raise_if_different()
     else:
         litert.verify(litert.export(model, recipe, batch), model, [batch], recipe).raise_if_different()
+
+
+@pytest.mark.parametrize("engine", ["x86", "onednn", "qnnpack"])
+@pytest.mark.parametrize("word", ["hardswish", "sigmoid", "hardsigmoid", "silu"])
+def test_every_code_is_what_torch_s_own_kernels_compute(word, engine):
+    model, recipe, inputs = case(word, f"torch-{engine}")
+    batch = padded(inputs)
+    simulated = fx.simulate(model, recipe, example_inputs=batch)
+    for index, (got, x) in enumerate(zip(simulated(*batch), batch, strict=True)):
+        grid = recipe[f"layers.{index}"]
+        real = np.array([wanted_on_torch(word, float(v)) for v in x.ravel()])
+        codes = np.clip(np.rint(real / grid.step), grid.low, grid.high)
+        assert np.array_equal(got.numpy().ravel(), codes * grid.step), (word, BITS[index])
+    fx.verify(fx.quantize(model, recipe, batch), simulated, [batch]).raise_if_different()
+
+
+def wanted_on_torch(word, x):
+    """SiLU as its product with a sigmoid that lies on 1/256 already."""
+    return x * min(np.rint(logistic(x) * 256), 255) / 256 if word == "silu" else WANTED[word](x)
