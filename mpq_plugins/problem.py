@@ -97,8 +97,8 @@ def candidates_for(
     Raises UnsupportedOp or TargetError naming the site, the bits asked for and those there are, and UnmatchedName for a
     pattern that matches no site.
     """
-    _check_patterns("weight_bits", weight_bits, [site.name for site in inventory.weights])
-    _check_patterns("activation_bits", activation_bits, [site.name for site in inventory.activations])
+    for argument, bits in (("weight_bits", weight_bits), ("activation_bits", activation_bits)):
+        _check_patterns(argument, bits, [site.name for site in inventory])
     every = {}
     for site in inventory:
         asked = _allowed(weight_bits if site.kind == "weight" else activation_bits, site.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -40,6 +40,9 @@ class QuantizeConfig(Base):  # type: ignore[misc]
     TF-MOT's own applies, which folds nothing, and drops the config of a layer whose ReLU is a layer of its own.
     Raises MPQError for candidates that are missing or do not increase, or that the method cannot choose from.
     """
+
+    rounded_bias: Callable[[], Any] | None = None
+    """What gives the bias that the layer computes with; of the wrapper that calls it."""
 
     def __init__(
         self,
@@ -90,9 +93,14 @@ class QuantizeConfig(Base):  # type: ignore[misc]
         return [(layer.activation, self._output_quantizer(layer))]
 
     def set_quantize_weights(self, layer: Any, quantize_weights: list[Any]) -> None:
-        """Let the layer compute with the quantized kernel."""
+        """Let the layer compute with the quantized kernel, and with its bias as its wrapper rounds it.
+
+        The layer computes right behind: replicas, which share it and take turns where variables are set, do not meet.
+        """
         if quantize_weights:
             setattr(layer, str(kernel_name(layer)), quantize_weights[0])
+        if self.rounded_bias is not None:
+            vars(layer)["bias"] = self.rounded_bias()
 
     def set_quantize_activations(self, layer: Any, quantize_activations: list[Any]) -> None:
         """Let the layer compute with the quantized activation."""

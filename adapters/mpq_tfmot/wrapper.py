@@ -54,7 +54,7 @@ class QuantizeGridWrapper(QuantizeWrapperV2):  # type: ignore[misc]
         object.__setattr__(self, "_read", inputs)
         if self.bias_steps is None:
             return super().call(inputs, training, **kwargs)
-        layer["bias"] = self._rounded_bias()
+        self.quantize_config.rounded_bias = self._rounded_bias
         try:
             return super().call(inputs, training, **kwargs)
         finally:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 import mpq_plugins as mpq
@@ -18,12 +19,25 @@ def refused(model, target, search=fx.search, **options):
     return caught.value
 
 
+class Strange(nn.Module):
+    """A layer of another library, which torch.fx does not look into."""
+
+    __module__ = "torch.nn.strange"
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3) * 0.1)
+
+    def forward(self, x):
+        return F.conv2d(x, self.weight.sin(), padding=1)
+
+
 def three_ops():
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(3, 8, 3),
         nn.Softmax(1),
-        nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect"),
+        Strange(8, 8),
         nn.LayerNorm([7, 7]),
         nn.Conv2d(8, 4, 1),
     ).eval()
@@ -60,7 +74,7 @@ def test_what_a_runtime_cannot_compute_in_float_either_is_said_at_search(target)
     assert set(error.names) == {"1", "2", "3"}
     assert "The target's runtime has nothing that computes" in str(error)
     assert "'2'" not in str(error)  # no list to paste has the convolution
-    tail = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1), nn.ReflectionPad2d(1)).eval()
+    tail = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1), nn.Softshrink()).eval()
     assert refused(tail, target).names == ("3",)
     known = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1), nn.Softmax(1)).eval()
     fx.search(known, [X], target, weight_bits=8, activation_bits=8, progress=False)
@@ -89,7 +103,7 @@ def test_training_refuses_the_same_at_its_start():
 
 
 def test_weights_that_stay_float_at_the_end_count_in_every_budget():
-    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3, padding=1, padding_mode="reflect")).eval()
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), Strange(8, 16)).eval()
     floats = 16 * 8 * 9
     recipe = fx.search(model, [X], "torch-x86", weight_bits=2, activation_bits=8, progress=False)
     assert recipe.weight_bytes == 8 * 27 * 2 / 8 + 4 * floats

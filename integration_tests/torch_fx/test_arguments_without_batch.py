@@ -1,5 +1,7 @@
 """A model may have arguments that do not grow with the batch: they are told from those that do."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -43,8 +45,12 @@ def test_such_a_model_is_exact_for_every_number_of_samples(target):
 
 def test_litert_and_integers_refuse_such_an_argument_by_name():
     model = Shifted().eval()
-    recipe = fx.search(model, batches(), "litert-po2", weight_bits=4, activation_bits=5, progress=False)
-    with pytest.raises(UnsupportedOp, match=r"^shift: an argument that does not grow with the batch"):
-        litert.export(model, recipe, batches()[0])
-    with pytest.raises(UnsupportedOp, match=r"^shift: an argument that does not grow with the batch"):
+    sentence = r"^shift: an argument that does not grow with the batch"
+    with pytest.raises(UnsupportedOp, match=sentence) as caught:
+        fx.search(model, batches(), "litert-po2", weight_bits=4, activation_bits=5, progress=False)
+    assert "keep_float" not in str(caught.value)
+    recipe = fx.search(model, batches(), "generic-po2", weight_bits=4, activation_bits=5, progress=False)
+    with pytest.raises(UnsupportedOp, match=sentence):
+        litert.export(model, replace(recipe, target="litert-po2"), batches()[0])
+    with pytest.raises(UnsupportedOp, match=sentence):
         commands.integers(model, recipe, batches())

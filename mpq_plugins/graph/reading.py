@@ -12,7 +12,7 @@ from mpq_plugins.graph.fitted import with_compositions, without_kernels
 from mpq_plugins.graph.float_parts import followed_by_weights, kept_names, settle_float_parts
 from mpq_plugins.graph.folding import fold_batch_norms
 from mpq_plugins.graph.fusing import fuse_clamps
-from mpq_plugins.graph.node import FLOAT, INPUT, Graph
+from mpq_plugins.graph.node import INPUT, RAW, Graph
 from mpq_plugins.graph.recognizing import recognized
 from mpq_plugins.graph.refusals import Refuses, refusal, refuses_nothing
 from mpq_plugins.graph.scaling import channels_as_layers, fold_into_layers_before, fold_into_layers_behind
@@ -63,7 +63,7 @@ def _checked(graph: Graph, keep_float: tuple[str, ...], target: Target | None, r
                 raise
             break  # nothing would be left on grids
         against = dict(refuses(made))
-        on_grids = {n: why for n, why in against.items() if made[n].op not in (FLOAT, INPUT) and n not in reasons}
+        on_grids = {n: why for n, why in against.items() if made[n].op not in (*RAW, INPUT) and n not in reasons}
         stuck = {n: why for n, why in against.items() if n not in on_grids}
         if not on_grids:
             break

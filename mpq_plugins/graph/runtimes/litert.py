@@ -42,6 +42,7 @@ OPTIMIZED = Runtime(
         "conv2d": "fixed_point_upward",
     },
     sums="fixed_point",
+    products="fixed_point",
     averages="stored",
     means="fixed_point",
 )
