@@ -8,7 +8,9 @@ from typing import Any
 
 from mpq_plugins import plugins
 from mpq_plugins.budget import Budget
+from mpq_plugins.graph.limits import check_limits
 from mpq_plugins.graph.placing import put_on_grids
+from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.latency_table import LatencyTable
@@ -80,7 +82,9 @@ def search(
     if budget is not None:
         measured.check_gradients()
     framework = f"tensorflow {tf.__version__}, tf_keras {keras.__version__}"
-    return request.search(measured, framework, reading.graph.float_ops, lambda recipe: time_recipe(model, recipe))
+    recipe = request.search(measured, framework, reading.graph.float_ops, lambda recipe: time_recipe(model, recipe))
+    check_limits(QuantizedGraph(reading.graph, recipe, sites.grid_of, request.target))
+    return recipe
 
 
 def constrain(
@@ -103,10 +107,12 @@ def constrain(
     Raises RecipeMismatch, with names, where the recipe is of another model.
     """
     reading, sites = read_fitting(model, recipe)
+    target = plugins.target(recipe.target)
+    check_limits(QuantizedGraph(reading.graph, recipe, sites.grid_of, target))
     if calibration is None:
         graph = put_on_grids(reading.graph, sites.grid_of, recipe)
     else:
-        chunks, target = as_chunks(calibration, reading), plugins.target(recipe.target)
+        chunks = as_chunks(calibration, reading)
         graph = compensate(
             reading.graph, sites.grid_of, recipe, target, reading.runner, chunks, progress, nearest=nearest
         )

@@ -15,7 +15,7 @@ from mpq_plugins import plugins
 from mpq_plugins.errors import CostError
 from mpq_plugins.exporters.litert import limits
 from mpq_plugins.exporters.litert.flatbuffer import FlatbufferWriter, as_bytes, unpacked
-from mpq_plugins.exporters.litert.limits import PACKED_BITS
+from mpq_plugins.exporters.litert.packing import PACKED_BITS
 from mpq_plugins.exporters.litert.requirements import schema
 from mpq_plugins.exporters.litert.running import interpreter
 from mpq_plugins.exporters.litert.writer import write_litert

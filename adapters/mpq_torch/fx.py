@@ -12,6 +12,7 @@ from torch import fx, nn
 from mpq_plugins import plugins
 from mpq_plugins.budget import Budget
 from mpq_plugins.errors import MPQError, TargetError
+from mpq_plugins.graph.limits import check_limits
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.runtimes import all_runtimes, contradictions
 from mpq_plugins.graph.sites import take_sites
@@ -28,7 +29,7 @@ from mpq_plugins.targets import Target
 from mpq_torch.batches import arguments_of, as_batch, as_batches, in_chunks
 from mpq_torch.conversion import convert
 from mpq_torch.engine import DEFAULT_ENGINE
-from mpq_torch.kernel_forms import check_products, check_sums, clamps_on_grids, grid_clamps, kernel_layers
+from mpq_torch.kernel_forms import check_products, clamps_on_grids, grid_clamps, kernel_layers
 from mpq_torch.latency import measure_latency, time_models, time_recipe
 from mpq_torch.qconfig import get_qconfig_mapping
 from mpq_torch.reader.data import read_with_data
@@ -115,9 +116,11 @@ def search(
     if budget is not None:
         measured.check_gradients()
     framework = f"torch {torch.__version__}"
-    return request.search(
+    recipe = request.search(
         measured, framework, reading.graph.float_ops, lambda recipe: time_recipe(model, recipe, batches[0])
     )
+    check_limits(QuantizedGraph(reading.graph, recipe, sites.grid_of, request.target))
+    return recipe
 
 
 @undisturbed
@@ -170,7 +173,7 @@ def rounded(
     target = plugins.target(recipe.target)
     quantized = QuantizedGraph.of(reading.graph, sites, recipe, target)
     check_products(quantized)
-    check_sums(quantized)
+    check_limits(quantized)
     if batches is not None:
         chunks, grid_of = in_chunks(batches), sites.grid_of
         graph = compensate(reading.graph, grid_of, recipe, target, reading.runner, chunks, progress, nearest=nearest)

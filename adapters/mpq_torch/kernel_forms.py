@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from torch import nn
 
-from mpq_plugins.errors import GridError
 from mpq_plugins.graph.node import RAW, Graph, Node
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.quantized import QuantizedGraph, clamp_codes
@@ -22,8 +21,6 @@ from mpq_torch.reader.writing import is_relu
 from mpq_torch.subpixel import SubpixelConvTranspose
 from mpq_torch.written_modules import CLAMP_SUFFIX, GridClamp
 
-LEAST_SUM_GAIN, LARGEST_SUM_GAIN = 2.0**-14, 2.0**8
-"""The step of an operand of an add over the step of the sum, on QNNPACK."""
 DECONVOLUTION_REFUSED = ("x86", "onednn")
 """Engines whose transposed convolutions are wrong for some shapes: see subpixel.py."""
 
@@ -82,24 +79,6 @@ def _clamps(graph: Graph, node: Node) -> bool:
     """Whether the node has a clamp other than a ReLU that torch.ao fuses or runs by itself."""
     bounded = node.op not in RAW and (node.low is not None or node.high is not None)
     return bounded and not is_relu(graph, node)
-
-
-def check_sums(quantized: QuantizedGraph) -> None:
-    """Raise GridError, naming the site and the numbers, for a sum that QNNPACK's kernel does not take."""
-    if quantized.runtime.engine != "qnnpack":
-        return
-    for node in quantized.graph.nodes:
-        if node.op != "add" or not quantized.graph.alike(*node.inputs):
-            continue  # torch's general kernel takes sums of two shapes, on any grids
-        output = quantized.grid(node).steps[0]
-        for name in node.inputs:
-            gain = quantized.grid(name).steps[0] / output
-            if not LEAST_SUM_GAIN <= gain < LARGEST_SUM_GAIN:
-                raise GridError(
-                    f"site {node.site!r}: the step of its operand {quantized.grid_of[name]!r} is {gain:g} times the "
-                    f"step {output:g} of its output, and QNNPACK takes {LEAST_SUM_GAIN:g} to less than "
-                    f"{LARGEST_SUM_GAIN:g}; give the output a {'larger' if gain > 1 else 'smaller'} threshold"
-                )
 
 
 def check_products(quantized: QuantizedGraph) -> None:

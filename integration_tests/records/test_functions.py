@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-import mpq_torch
+from integration_tests.records.runtimes import Called, check_runtime
 from mpq_plugins import Grid, Recipe, plugins
 from mpq_plugins.errors import UnsupportedOp
 from mpq_plugins.graph.ops import all_ops
-from mpq_torch import fx, litert, onnx, pt2e
+from mpq_torch import fx
 from mpq_torch.reader.spelled import spelled
 
 BITS = range(2, 9)
@@ -71,15 +71,6 @@ class Branches(nn.Module):
         return tuple(layer(h(x)) for layer, h, x in zip(self.layers, self.functions, inputs, strict=True))
 
 
-class Called(nn.Module):
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, x):
-        return self.function(x)
-
-
 def case(word, target):
     """A model of seven widths, its recipe, and all codes of every input as values."""
     model = Branches(word).eval()
@@ -128,16 +119,7 @@ def test_every_code_is_the_function_rounded_once(word, target):
         real = np.array([WANTED[word](float(v)) for v in x.ravel()])
         codes = np.clip(np.rint(real / grid.step), grid.low, grid.high)
         assert np.array_equal(got.numpy().ravel(), codes * grid.step), (word, BITS[index])
-    if target == "generic-po2":
-        program = mpq_torch.integers(model, recipe, batch)
-        mpq_torch.verify_integers(program, model, recipe, [batch]).raise_if_different()
-    elif target == "torch-pt2e":
-        on_grid = pt2e.constrain(model, recipe, example_inputs=batch)
-        pt2e.verify(pt2e.quantize(on_grid, recipe, batch), simulated, [batch]).raise_if_different()
-    elif target == "onnxruntime":
-        onnx.verify(onnx.export(model, recipe, batch), simulated, [batch]).raise_if_different()
-    else:
-        litert.verify(litert.export(model, recipe, batch), model, [batch], recipe).raise_if_different()
+    check_runtime(model, recipe, batch)
 
 
 @pytest.mark.parametrize("engine", ["x86", "onednn", "qnnpack"])
@@ -151,7 +133,7 @@ def test_every_code_is_what_torch_s_own_kernels_compute(word, engine):
         real = np.array([wanted_on_torch(word, float(v)) for v in x.ravel()])
         codes = np.clip(np.rint(real / grid.step), grid.low, grid.high)
         assert np.array_equal(got.numpy().ravel(), codes * grid.step), (word, BITS[index])
-    fx.verify(fx.quantize(model, recipe, batch), simulated, [batch]).raise_if_different()
+    check_runtime(model, recipe, batch)
 
 
 def wanted_on_torch(word, x):

@@ -5,10 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-import mpq_torch
+from integration_tests.records.runtimes import TARGETS, Called, check_integers, check_runtime
 from integration_tests.torch_fx.recipes import clipping_recipe
 from mpq_plugins.graph.ops import all_ops
-from mpq_torch import fx, litert, onnx, pt2e
 from mpq_torch.reader.reading import read_model
 
 IMAGES, SIGNALS = (4, 9, 8), (4, 13)
@@ -31,27 +30,8 @@ KINDS = {
     "upsample": (IMAGES, lambda: nn.Upsample(scale_factor=(2, 3))),
     "clamp": (IMAGES, lambda: Called(lambda x: torch.clamp(torch.cat([x, x], 1), -0.7, 1.3))),
 }
-TARGETS = (
-    "generic-po2",
-    "torch-x86",
-    "torch-onednn",
-    "torch-qnnpack",
-    "torch-pt2e",
-    "onnxruntime",
-    "litert-po2",
-    "litert-po2-reference",
-)
 ELSEWHERE = {"input", "nearest", "affine"} | {w for w, op in all_ops().items() if op.table or op.arity == 2}
 """Records of functions and of ops of two have tests of their own; so have nearest resizing and constants."""
-
-
-class Called(nn.Module):
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, x):
-        return self.function(x)
 
 
 def test_every_record_has_a_case():
@@ -78,15 +58,6 @@ def test_every_argument_is_exact_on_every_runtime(word, target):
     model, x = model_of(word)
     for bits in (2, 5, 8):
         recipe = clipping_recipe(model, x, target, min(bits, 7), bits)
-        simulated = fx.simulate(model, recipe)
-        program = mpq_torch.integers(model, recipe, x)
-        mpq_torch.verify_integers(program, model, recipe, [2 * x]).raise_if_different()
-        if target == "torch-pt2e":
-            on_grid = pt2e.constrain(model, recipe)
-            pt2e.verify(pt2e.quantize(on_grid, recipe, x), simulated, [2 * x]).raise_if_different()
-        elif target.startswith("torch"):
-            fx.verify(fx.quantize(model, recipe, x), simulated, [2 * x]).raise_if_different()
-        elif target == "onnxruntime":
-            onnx.verify(onnx.export(model, recipe, x), simulated, [2 * x]).raise_if_different()
-        elif target.startswith("litert"):
-            litert.verify(litert.export(model, recipe, x), model, [2 * x], recipe).raise_if_different()
+        check_integers(model, recipe, (x,), (2 * x,))
+        if target != "generic-po2":
+            check_runtime(model, recipe, (x,), (2 * x,))

@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-import mpq_torch
+from integration_tests.records.runtimes import TARGETS, check_integers, check_runtime
 from mpq_plugins import Grid, Recipe
+from mpq_plugins.errors import GridError
 from mpq_plugins.graph.ops import all_ops
-from mpq_torch import fx, litert, onnx, pt2e
+from mpq_torch import fx, litert
 
 WORDS = {"add": torch.add, "mul": torch.mul}
 TIES = {
@@ -19,16 +20,6 @@ TIES = {
 """How ties are rounded where it is not to the even code."""
 TWICE = {("litert-po2-reference", "mul")}
 """What rounds twice: its simulation is compared with the runtime alone."""
-TARGETS = (
-    "generic-po2",
-    "torch-x86",
-    "torch-onednn",
-    "torch-qnnpack",
-    "torch-pt2e",
-    "onnxruntime",
-    "litert-po2",
-    "litert-po2-reference",
-)
 GRIDS = {
     "8 bits": (Grid.power_of_two(8, 0), Grid.power_of_two(8, 2), Grid.power_of_two(8, 2)),
     "8 bits of one sign": (Grid.power_of_two(8, 1, False), Grid.power_of_two(8, 1), Grid.power_of_two(8, 1)),
@@ -66,28 +57,56 @@ def rounded(values, how):
 @pytest.mark.parametrize("grids", GRIDS)
 @pytest.mark.parametrize("word", WORDS)
 def test_all_pairs_of_codes_are_exact(word, grids, target):
-    first, second, own = GRIDS[grids]
+    model, recipe, x, real = case(word, GRIDS[grids], target)
+    got = fx.simulate(model, recipe, example_inputs=x)(*x).numpy()
+    if (target, word) not in TWICE:
+        assert np.array_equal(got, on_grid(real, recipe[word], TIES.get((target, word))))
+    check_integers(model, recipe, x)
+    if target != "generic-po2":
+        check_runtime(model, recipe, x)
+
+
+@pytest.mark.parametrize("octaves", [10, 11, 15])
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("target", ["litert-po2", "litert-po2-optimized"])
+def test_xnnpack_leaves_sums_of_steps_far_apart_to_a_kernel_that_rounds_otherwise(target, swapped, octaves):
+    own, fine = Grid.power_of_two(8, 7), Grid.power_of_two(8, 7 - octaves)
+    operands = (Grid.power_of_two(8, 6), fine)
+    model, recipe, x, real = case("add", (*operands[:: -1 if swapped else 1], own), target)
+    got = fx.simulate(model, recipe, example_inputs=x)(*x).numpy()
+    ties = "up" if target == "litert-po2" and octaves <= 10 else "away"
+    assert np.array_equal(got, on_grid(real, own, ties))
+    check_integers(model, recipe, x)
+    check_runtime(model, recipe, x)
+
+
+@pytest.mark.parametrize("exponents", [(-7, -2, 0), (-8, -2, 0), (8, 6, -1), (8, 7, -1)])
+def test_products_of_steps_far_apart_are_exact_on_xnnpack_and_the_kernels_that_it_leaves_them_to(exponents):
+    model, recipe, x, _ = case("mul", [Grid.power_of_two(8, exponent) for exponent in exponents], "litert-po2")
+    check_integers(model, recipe, x)
+    check_runtime(model, recipe, x)
+
+
+@pytest.mark.parametrize("target", ["litert-po2", "litert-po2-optimized"])
+def test_a_sum_that_the_optimized_kernel_saturates_is_refused_by_site_and_numbers(target):
+    grids = (Grid.power_of_two(8, 6), Grid.power_of_two(8, 0), Grid.power_of_two(8, -2))
+    model, recipe, x, _ = case("add", grids, target)
+    for verb in (litert.export, lambda *given: fx.constrain(*given[:2], example_inputs=given[2])):
+        with pytest.raises(GridError, match=r"'add': the step of its operand 'a' is 256 times the step .* larger"):
+            verb(model, recipe, x)
+
+
+def case(word, grids, target):
+    """A model of the op, its recipe, all pairs of codes as values, and what the op gives of them in real numbers."""
+    first, second, own = grids
     a, b = (np.arange(g.low, g.high + 1) * g.step for g in (first, second))
     a, b = (x.reshape(-1, 1) for x in np.broadcast_arrays(a[:, None], b[None, :]))
     x = tuple(torch.from_numpy(np.ascontiguousarray(v)).float() for v in (a, b))
     model = Pair(WORDS[word]).eval()
-    inventory = fx.inventory(model, x, target=target)
     given = {"a": first, "b": second, word: own, "last": own, "last.weight": Grid.power_of_two(7, 1)}
-    recipe = Recipe.from_inventory(inventory, given, target, "by hand")
-    simulated = fx.simulate(model, recipe, example_inputs=x)
-    got = simulated(*x).numpy()
-    if (target, word) not in TWICE:
-        real = (a + b if word == "add" else a * b) / own.step
-        codes = np.clip(rounded(real, TIES.get((target, word))), own.low, own.high)
-        assert np.array_equal(got, codes * own.step)
-    program = mpq_torch.integers(model, recipe, x)
-    mpq_torch.verify_integers(program, model, recipe, [x]).raise_if_different()
-    if target == "torch-pt2e":
-        on_grid = pt2e.constrain(model, recipe, example_inputs=x)
-        pt2e.verify(pt2e.quantize(on_grid, recipe, x), simulated, [x]).raise_if_different()
-    elif target.startswith("torch"):
-        fx.verify(fx.quantize(model, recipe, x), simulated, [x]).raise_if_different()
-    elif target == "onnxruntime":
-        onnx.verify(onnx.export(model, recipe, x), simulated, [x]).raise_if_different()
-    elif target.startswith("litert"):
-        litert.verify(litert.export(model, recipe, x), model, [x], recipe).raise_if_different()
+    recipe = Recipe.from_inventory(fx.inventory(model, x, target=target), given, target, "by hand")
+    return model, recipe, x, a + b if word == "add" else a * b
+
+
+def on_grid(real, grid, ties):
+    return np.clip(rounded(real / grid.step, ties), grid.low, grid.high) * grid.step

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from integration_tests.litert.cases import CASES
+from integration_tests.records.runtimes import check_runtime
 from integration_tests.torch_fx.recipes import clipping_recipe
-from mpq_torch import fx, integers, litert, onnx, pt2e, verify_integers
+from mpq_torch import fx, integers, onnx, pt2e, verify_integers
 
 EVERYWHERE = ["constants", "constants_of_channels", "differences_and_powers", "scaled_tokens"]
 WITH_TABLES = ["numbers", "functions_by_hand"]
@@ -78,12 +79,4 @@ def test_behind_a_float_op_it_stays_float_and_the_same(target):
     model, x = FloatEnd().eval(), torch.randn(9, 6)
     recipe = clipping_recipe(model, x, target, 6, 7)
     assert [entry.site for entry in recipe.sites] == ["x", "fc.weight", "fc"]
-    if target == "onnxruntime":
-        found = onnx.verify(onnx.export(model, recipe, x), fx.simulate(model, recipe), [x])
-    elif target == "litert-po2":
-        found = litert.verify(litert.export(model, recipe, x), model, [x], recipe)
-    else:
-        verbs = fx if target == "torch-x86" else pt2e
-        on_grid = verbs.constrain(model, recipe)
-        found = verbs.verify(verbs.quantize(on_grid, recipe, x), verbs.simulate(on_grid, recipe), [x])
-    found.raise_if_different()
+    check_runtime(model, recipe, (x,))

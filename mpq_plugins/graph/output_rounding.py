@@ -121,11 +121,12 @@ def _rule(quantized: QuantizedGraph, node: Node) -> OutputRounding:
         source = quantized.grid(node.inputs[0])
         table = tuple(quantized.table(node).tolist())
         return OutputRounding(rounding, codes=codes, table=table, source=(source.steps[0], source.low))
-    if node.op == "mul" and runtime.products == "fixed_point":
-        finer = grid.steps[0] / math.prod(quantized.grid(name).steps[0] for name in node.inputs)
-        return OutputRounding(octaves=(int(math.log2(finer)),), codes=codes)
+    if node.op == "mul":
+        (gain,) = quantized.gains(node)
+        if runtime.products_at(gain) == "fixed_point":
+            return OutputRounding(octaves=(-int(math.log2(gain)),), codes=codes)
     if node.op == "add":
-        return OutputRounding(_SUMS.get(runtime.sums, rounding), codes=codes)
+        return OutputRounding(_SUMS.get(runtime.sums_at(quantized.gains(node)), rounding), codes=codes)
     if node.op == "avg_pool" and runtime.averages == "stored":
         return OutputRounding("half_away", arithmetic.int8_zero_point(grid), codes=codes)
     if node.op == "global_avg_pool" and runtime.means != "exact":

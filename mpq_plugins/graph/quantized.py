@@ -131,3 +131,12 @@ class QuantizedGraph:
     def table(self, node: Node) -> NDArray[np.int64]:
         """The codes of a function of one element, for every code of its input from the lowest up."""
         return table_of(node, self.grid(node.inputs[0]), self.grid(node), self.rounding(node))
+
+    def gains(self, node: Node) -> tuple[float, ...]:
+        """The steps that go into a node over the step that comes out: of an accumulator, a product, or each operand."""
+        own = float(self.grid(node).steps[0])
+        if node.weighted:
+            sums = accumulator_steps(node, grid_at(self.grids, node.weight_site), self.grid(node.inputs[0]))
+            return (float(np.max(sums)) / own,)
+        steps = [float(self.grid(name).steps[0]) for name in node.inputs]
+        return (math.prod(steps) / own,) if node.op == "mul" else tuple(step / own for step in steps)

@@ -146,14 +146,16 @@ class Simulation:
         rounding = self.quantized.rounding(node)
         if not self.graph.alike(*node.inputs):
             rounding = self.quantized.runtime.broadcast_rounding or rounding
-        return arithmetic.SUMS[self.quantized.runtime.sums](run, a, b, sources, grid, rounding)
+        how = self.quantized.runtime.sums_at(self.quantized.gains(node))
+        return arithmetic.SUMS[how](run, a, b, sources, grid, rounding)
 
     def _product(self, node: Node, grid: Grid, inputs: Sequence[Any]) -> Any:
         run, quantized = self.runner, self.quantized
         a, b = (run.to_precision(x, "float64") for x in inputs)
         first, second = (arithmetic.step_of(quantized.grid(name)) for name in node.inputs)
         scale = np.asarray(float(first) * float(second) / float(arithmetic.step_of(grid)))
-        return arithmetic.PRODUCTS[quantized.runtime.products](run, a * b, scale, quantized.rounding(node))
+        how = quantized.runtime.products_at(*quantized.gains(node))
+        return arithmetic.PRODUCTS[how](run, a * b, scale, quantized.rounding(node))
 
     def _average(self, node: Node, grid: Grid, inputs: Sequence[Any]) -> Any:
         run, a = self.runner, node.attrs

@@ -155,13 +155,15 @@ class _Lowering:
             rounding = runtime.broadcast_rounding
         first, second = node.inputs
         sources = (self.names[first], self.names[second])
-        self.builder.add(self._output(node), sources, self.quantized.grid(node), rounding, runtime.sums)
+        how = runtime.sums_at(self.quantized.gains(node))
+        self.builder.add(self._output(node), sources, self.quantized.grid(node), rounding, how)
 
     def multiply(self, node: Node) -> None:
         runtime, rounding = self.quantized.runtime, self.quantized.rounding(node)
         first, second = (self.names[name] for name in node.inputs)
         grid = self.quantized.grid(node)
-        self.builder.multiply(self._output(node), (first, second), grid, rounding, runtime.products)
+        how = runtime.products_at(*self.quantized.gains(node))
+        self.builder.multiply(self._output(node), (first, second), grid, rounding, how)
 
     def mean(self, node: Node, axes: Sizes) -> None:
         (source,) = self._source(node)

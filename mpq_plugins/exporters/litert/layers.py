@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mpq_plugins.exporters.litert.emission import Emission, builtin
 from mpq_plugins.exporters.litert.geometry import as_images, convolution_padding, cropping_of
-from mpq_plugins.exporters.litert.limits import is_packed, is_pointwise
+from mpq_plugins.exporters.litert.packing import is_packed, is_pointwise
 from mpq_plugins.graph.node import Node, Shape
 from mpq_plugins.graph.windows import inside
 from mpq_plugins.grid import Grid

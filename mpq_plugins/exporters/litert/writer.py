@@ -17,7 +17,7 @@ from mpq_plugins.errors import UnsupportedOp
 from mpq_plugins.exporters.litert.emission import FLOAT_SUFFIX, FULL, Emission
 from mpq_plugins.exporters.litert.float_ops import emit_float
 from mpq_plugins.exporters.litert.integer_ops import emit
-from mpq_plugins.exporters.litert.limits import check_limits
+from mpq_plugins.graph.limits import check_limits
 from mpq_plugins.graph.node import ARGUMENT, CONSTANT, FLOAT, Node
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.quantized import QuantizedGraph
@@ -37,7 +37,7 @@ def write_litert(
     pack: store weights of 4 bits and fewer two to a byte, where the runtime runs that exactly.
     output_names: in the file's signature; by default the names of the nodes. facts: kept in the file's metadata.
     Raises UnsupportedOp, with all names, where LiteRT lacks an op, and GridError for steps that lie too far apart for
-    XNNPACK.
+    the runtime.
     """
     assert quantized.graph.layout == "NHWC", "LiteRT's images have their channels last"
     check_limits(quantized)

@@ -4,9 +4,12 @@ The built-in kernels are two sets: the reference ones ("builtin"), whose dense l
 the optimized ones, which run where there is no delegate. XNNPACK leaves transposed convolutions of an open batch to the
 optimized kernel. That one, and the optimized depthwise convolution, requantize eight channels at once and what is left
 over one by one, and shift the two differently; the other optimized layers shift every channel half up.
+
+XNNPACK leaves sums and products whose steps lie far apart to the optimized kernels. It refuses layers whose output is
+much finer than the accumulator, and the optimized add saturates at wrong codes where its output is.
 """
 
-from mpq_plugins.graph.runtimes.runtime import LOOKUP, Entry, Runtime
+from mpq_plugins.graph.runtimes.runtime import LAYER, LOOKUP, Entry, Runtime
 
 XNNPACK = Runtime(
     "tfmot",
@@ -18,6 +21,9 @@ XNNPACK = Runtime(
     products="float32",
     averages="stored",
     means="reciprocal",
+    gains={"add": (2.0**-10, 2.0**8), "mul": (2.0**-16, 2.0**8)},
+    others="fixed_point",
+    limits={LAYER: (0.0, 2.0**8), "add": (0.0, 2.0**8)},
 )
 BUILTIN = Runtime(
     "tfmot",
@@ -45,5 +51,6 @@ OPTIMIZED = Runtime(
     products="fixed_point",
     averages="stored",
     means="fixed_point",
+    limits={"add": (0.0, 2.0**8)},
 )
 RUNTIMES = (XNNPACK, BUILTIN, OPTIMIZED)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -39,6 +40,9 @@ Composition = tuple[tuple[str, tuple[str, ...]], ...]
 LOOKUP = "lookup"
 """The word of all functions of one element in a runtime's rounding."""
 
+LAYER = "layer"
+"""The word of all ops with a weight in a runtime's limits."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -63,6 +67,11 @@ class Runtime:
         shifted, the rule that it comes nearest to.
     accumulation: by op word; "*" for all others. sums: of two activations of one shape; broadcast_rounding: of those
     of different shapes, where that is another than that of "add". products, averages, means: see the words.
+    gains: by op word, the least step of an operand, over that of the output, that its own kernel takes, and the first
+        that it takes no more; of a product the step of both operands' product. others: the word of the kernels that
+        compute sums and products at all other gains.
+    limits: by op word, LAYER for all with a weight, the least gain that anything computes rightly, and the first that
+        nothing does; of two activations of one shape where broadcast_rounding is given.
     tables: whether functions of one element can be looked up, code by code; else each runs as its own kernel.
     functions: of one element, whose own kernels give the table's codes on all grids; others are written as tables.
     compositions: by op word, the steps that compute it, each of which rounds onto a grid of its own.
@@ -79,6 +88,9 @@ class Runtime:
     products: Product = "exact"
     averages: Average = "exact"
     means: Mean = "exact"
+    gains: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    others: Literal["exact", "fixed_point"] = "exact"
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     tables: bool = True
     functions: tuple[str, ...] = ()
     compositions: Mapping[str, Composition] = field(default_factory=dict)
@@ -87,3 +99,15 @@ class Runtime:
     def accumulates(self, op: str) -> Accumulation:
         """How the accumulator of an op becomes codes."""
         return self.accumulation.get(op, self.accumulation["*"])
+
+    def sums_at(self, gains: Sequence[float]) -> Sum:
+        """How two activations are added, of whose steps over that of the sum these are."""
+        return self.sums if self._own("add", gains) else self.others
+
+    def products_at(self, gain: float) -> Product:
+        """How two activations are multiplied, the product of whose steps over that of the output this is."""
+        return self.products if self._own("mul", (gain,)) else self.others
+
+    def _own(self, op: str, gains: Sequence[float]) -> bool:
+        least, beyond = self.gains.get(op, (0.0, math.inf))
+        return all(least <= gain < beyond for gain in gains)

@@ -22,6 +22,7 @@ RUNTIMES = (
         QNNPACK,
         sums="float32",
         broadcast_rounding="half_even",
+        limits={"add": (2.0**-14, 2.0**8)},
         compositions=SILU,
         tables=False,
     ),

@@ -1,51 +1,16 @@
-"""What LiteRT's kernels refuse to prepare or compute wrongly. Found by trying ai-edge-litert 2.3."""
+"""Which layers LiteRT's kernels compute from packed weights. Found by trying ai-edge-litert 2.3."""
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from mpq_plugins.errors import GridError
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.quantized import QuantizedGraph
 
-LARGEST_GAIN = 2.0**8
-"""The step of an accumulator, or of an operand of an add, over the step of the output has to be less, on XNNPACK: a
-layer whose output is finer is refused, and such an add saturates at wrong codes."""
-LEAST_GAIN = 2.0**-16
-"""The product of both operands' steps over that of the output has to be as much at least: XNNPACK leaves others to the
-built-in kernel, which rounds otherwise."""
 PACKED_BITS = 4
 PACKED_ACCUMULATOR = 2**27
 """XNNPACK's kernels for packed weights accumulate sixteen times the sum in 32 bits, and overflow from this sum on."""
-
-
-def check_limits(quantized: QuantizedGraph) -> None:
-    """Raise GridError, naming the site and the numbers, for steps that the interpreter cannot serve."""
-    if quantized.runtime.engine != "xnnpack":
-        return
-    for node in quantized.graph.nodes:
-        if (not node.weighted and node.op not in ("add", "mul")) or node.name not in quantized.grid_of:
-            continue
-        output = quantized.grid(node).steps[0]
-        if node.weighted:
-            what, step = "accumulator", float(np.max(quantized.layer(node).steps))
-        elif node.op == "mul":
-            what, step = "product", math.prod(quantized.grid(name).steps[0] for name in node.inputs)
-            if step / output < LEAST_GAIN:
-                raise GridError(
-                    f"site {node.site!r}: its product's step is {step / output:g} times the step {output:g} of its "
-                    f"output, and XNNPACK takes {LEAST_GAIN:g} or more; give the output a smaller threshold"
-                )
-        else:
-            what, step = "operand", max(quantized.grid(name).steps[0] for name in node.inputs)
-        if step / output >= LARGEST_GAIN:
-            raise GridError(
-                f"site {node.site!r}: its {what}'s step is {step / output:g} times the step {output:g} of its output, "
-                f"and XNNPACK takes less than {LARGEST_GAIN:g}; give the output a larger threshold"
-            )
 
 
 def is_packed(quantized: QuantizedGraph, node: Node) -> bool:
