@@ -61,3 +61,23 @@ def test_every_argument_is_exact_on_every_runtime(word, target):
         check_integers(model, recipe, (x,), (2 * x,))
         if target != "generic-po2":
             check_runtime(model, recipe, (x,), (2 * x,))
+
+
+def several_groups():
+    return nn.Sequential(nn.Conv2d(8, 8, 1), nn.Conv2d(8, 12, 3, groups=4)).eval()
+
+
+def kept_axes():
+    """A mean of as many channels as the optimized kernel takes at once, and one more, over 24 positions."""
+    return nn.Sequential(nn.Conv2d(8, 17, 1), nn.AdaptiveAvgPool2d(1), nn.Conv2d(17, 4, 1)).eval()
+
+
+@pytest.mark.parametrize("target", ["litert-po2", "litert-po2-optimized", "litert-po2-reference"])
+@pytest.mark.parametrize("make", [several_groups, kept_axes])
+def test_what_litert_leaves_to_other_kernels_is_exact(make, target):
+    torch.manual_seed(0)
+    model, x = make(), torch.randn(64, 8, 6, 4)
+    for bits in (3, 8):
+        recipe = clipping_recipe(model, x, target, 7, bits)
+        check_integers(model, recipe, (x,))
+        check_runtime(model, recipe, (x,))

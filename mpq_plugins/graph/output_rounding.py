@@ -110,7 +110,7 @@ def _rule(quantized: QuantizedGraph, node: Node) -> OutputRounding:
     if not op_of(node).computes:
         return OutputRounding(codes=codes)
     if node.weighted:
-        how = runtime.accumulates(node.op)
+        how = quantized.accumulation(node)
         if how == "float32":
             return OutputRounding(rounding, codes=codes)
         steps = accumulator_steps(node, quantized.weight_grid(node), quantized.grid(node.inputs[0]))

@@ -17,7 +17,7 @@ from mpq_plugins.graph.numpy_runner import NUMPY_RUNNER
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.placing import grid_at, put_on_grids
 from mpq_plugins.graph.runtimes import rounding_of, runtime_of
-from mpq_plugins.graph.runtimes.runtime import Runtime
+from mpq_plugins.graph.runtimes.runtime import GROUPED, Accumulation, Runtime
 from mpq_plugins.graph.sites import GraphSites
 from mpq_plugins.graph.weights import accumulator_steps, by_rows
 from mpq_plugins.grid import Grid
@@ -131,6 +131,10 @@ class QuantizedGraph:
     def table(self, node: Node) -> NDArray[np.int64]:
         """The codes of a function of one element, for every code of its input from the lowest up."""
         return table_of(node, self.grid(node.inputs[0]), self.grid(node), self.rounding(node))
+
+    def accumulation(self, node: Node) -> Accumulation:
+        """How a layer's accumulator becomes codes."""
+        return self.runtime.accumulates(node.op, node.op in GROUPED and node.attrs["groups"] > 1)
 
     def gains(self, node: Node) -> tuple[float, ...]:
         """The steps that go into a node over the step that comes out: of an accumulator, a product, or each operand."""

@@ -102,7 +102,7 @@ class Simulation:
 
     def _wide(self, node: Node) -> bool:
         """Whether a layer accumulates in float64."""
-        return self.quantized.layer(node).wide or self.quantized.runtime.accumulates(node.op) != "float32"
+        return self.quantized.layer(node).wide or self.quantized.accumulation(node) != "float32"
 
     def _weight_and_bias(self, node: Node, precision: Precision) -> tuple[Any, ...]:
         if node.name not in self._tensors:
@@ -117,7 +117,7 @@ class Simulation:
         weight, bias = self._weight_and_bias(node, precision)
         accumulator = op_of(node).value(run, node, run.to_precision(x, precision), weight, bias)
         source, steps = quantized.grid(node.inputs[0]), np.asarray(quantized.weight_grid(node).steps, np.float32)
-        how = quantized.runtime.accumulates(node.op)
+        how = quantized.accumulation(node)
         if how != "float32":
             wide = steps.astype(np.float64)
             scale = float(arithmetic.step_of(source)) * wide / float(arithmetic.step_of(grid))

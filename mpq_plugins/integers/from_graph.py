@@ -128,7 +128,7 @@ class _Lowering:
 
     def _requantized(self, node: Node, weight: str, bias: str) -> tuple[tuple[steps.Stage, ...], Any]:
         quantized, (source,) = self.quantized, self._source(node)
-        how = quantized.runtime.accumulates(node.op)
+        how = quantized.accumulation(node)
         return self.builder.layer_stages(weight, bias, source, quantized.grid(node), quantized.rounding(node), how)
 
     def _spread(self, node: Node, padding: Sides, dilation: Sizes, spread: Sizes) -> str:

@@ -18,6 +18,9 @@ from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.windows import inside
 from mpq_plugins.grid import Grid
 
+OPTIMIZED = "optimized"
+"""The engine of LiteRT's kernels without a delegate."""
+
 Emit = Callable[[Emission, Node, list[int], Grid, str], int]
 """Writes a node's op: from its inputs' tensors and its own grid to the tensor of the name."""
 
@@ -76,8 +79,14 @@ def _joined(emission: Emission, node: Node, inputs: list[int], grid: Grid, name:
 
 def _mean(emission: Emission, node: Node, inputs: list[int], grid: Grid, name: str) -> int:
     axes = emission.numbers(f"{name}/axes", node.attrs["axes"])
+    keep = bool(node.attrs["keepdims"])
+    if keep and emission.quantized.runtime.engine == OPTIMIZED:  # whose own kernel of kept axes rounds otherwise
+        kept = [size for axis, size in enumerate(node.shape) if axis not in node.attrs["axes"]]
+        flat = emission.codes(f"{name}/flat", tuple(kept), grid)
+        emission.writer.op(builtin(node), [inputs[0], axes], flat, keepDims=False)
+        return emission.reshaped(flat, node.shape, emission.codes(name, node.shape, grid), name)
     output = emission.codes(name, node.shape, grid)
-    return emission.writer.op(builtin(node), [inputs[0], axes], output, keepDims=bool(node.attrs["keepdims"]))
+    return emission.writer.op(builtin(node), [inputs[0], axes], output, keepDims=keep)
 
 
 def _padded(emission: Emission, node: Node, inputs: list[int], grid: Grid, name: str) -> int:

@@ -3,7 +3,8 @@
 The built-in kernels are two sets: the reference ones ("builtin"), whose dense layers are requantized as XNNPACK's, and
 the optimized ones, which run where there is no delegate. XNNPACK leaves transposed convolutions of an open batch to the
 optimized kernel. That one, and the optimized depthwise convolution, requantize eight channels at once and what is left
-over one by one, and shift the two differently; the other optimized layers shift every channel half up.
+over one by one, and shift the two differently; the other optimized layers shift every channel half up, but for
+convolutions in groups, which the reference kernel computes.
 
 XNNPACK leaves sums and products whose steps lie far apart to the optimized kernels. It refuses layers whose output is
 much finer than the accumulator, and the optimized add saturates at wrong codes where its output is.
@@ -47,6 +48,7 @@ OPTIMIZED = Runtime(
         "conv1d": "fixed_point_upward",
         "conv2d": "fixed_point_upward",
     },
+    grouped="fixed_point",
     sums="fixed_point",
     products="fixed_point",
     averages="stored",

@@ -40,6 +40,9 @@ Composition = tuple[tuple[str, tuple[str, ...]], ...]
 LOOKUP = "lookup"
 """The word of all functions of one element in a runtime's rounding."""
 
+GROUPED = ("conv1d", "conv2d")
+"""Convolutions that may be in several groups, neither one nor one per channel."""
+
 LAYER = "layer"
 """The word of all ops with a weight in a runtime's limits."""
 
@@ -65,8 +68,9 @@ class Runtime:
     rounding: of ties, by the word that targets have for the op; LOOKUP for functions of one element, "*" for all
         others, and where there is none, the target decides. Where a law below rounds twice, or codes that are
         shifted, the rule that it comes nearest to.
-    accumulation: by op word; "*" for all others. sums: of two activations of one shape; broadcast_rounding: of those
-    of different shapes, where that is another than that of "add". products, averages, means: see the words.
+    accumulation: by op word; "*" for all others; grouped: of convolutions in groups, where that is another.
+    sums: of two activations of one shape; broadcast_rounding: of those of different shapes, where that is another than
+        that of "add". products, averages, means: see the words.
     gains: by op word, the least step of an operand, over that of the output, that its own kernel takes, and the first
         that it takes no more; of a product the step of both operands' product. others: the word of the kernels that
         compute sums and products at all other gains.
@@ -83,6 +87,7 @@ class Runtime:
     entry: Entry = Entry()
     rounding: Mapping[str, Rounding] = field(default_factory=lambda: {"*": "half_even"})
     accumulation: Mapping[str, Accumulation] = field(default_factory=lambda: {"*": "float32"})
+    grouped: Accumulation | None = None
     sums: Sum = "exact"
     broadcast_rounding: Rounding | None = None
     products: Product = "exact"
@@ -96,8 +101,10 @@ class Runtime:
     compositions: Mapping[str, Composition] = field(default_factory=dict)
     lacks: tuple[str, ...] = ()
 
-    def accumulates(self, op: str) -> Accumulation:
-        """How the accumulator of an op becomes codes."""
+    def accumulates(self, op: str, grouped: bool = False) -> Accumulation:
+        """How the accumulator of an op becomes codes; grouped: of a convolution in several groups."""
+        if grouped and self.grouped is not None:
+            return self.grouped
         return self.accumulation.get(op, self.accumulation["*"])
 
     def sums_at(self, gains: Sequence[float]) -> Sum:
