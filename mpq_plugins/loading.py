@@ -10,7 +10,6 @@ import importlib
 import importlib.util
 import os
 import sys
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from mpq_plugins import plugins
 from mpq_plugins.errors import LoadingError, MPQError
 from mpq_plugins.hosting.admission import sentence
 from mpq_plugins.silence import silenced
+from mpq_plugins.stored.arrays import read_arrays
 
 ARRAY_SUFFIXES = (".npy", ".npz")
 EXAMPLE = "package.module:factory"
@@ -184,15 +184,11 @@ def _module_of_file(path: Path) -> ModuleType:
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"": loaded}
-        with loaded:
-            arrays = {name: loaded[name] for name in loaded.files}
+        arrays = read_arrays(path)
     except OSError as error:
         raise LoadingError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise LoadingError(f"{path} holds no plain arrays: {_first_sentence(error)}") from error
+    except ValueError as error:
+        raise LoadingError(f"{path} holds no plain arrays: {error}") from error
     if not arrays:
         raise LoadingError(f"{path} holds no array")
     return arrays

@@ -21,6 +21,7 @@ from mpq_plugins.hosting import devices, discovery
 from mpq_plugins.hosting.admission import collect, new_manager, sentence
 from mpq_plugins.hosting.discovery import BLOCK_VARIABLE, BUILTINS, LOAD_VARIABLE, Source
 from mpq_plugins.hosting.registrations import SECTIONS, Registered, empty
+from mpq_plugins.silence import on_stderr
 from mpq_plugins.targets import Target
 
 if TYPE_CHECKING:
@@ -67,17 +68,20 @@ class PluginHost:
         self._registered: Registered = empty()
         self._loaded: dict[str, PluginInfo] = {}
         self._left_out: list[PluginInfo] = []
-        self._started = False
+        self._started = self._finished = False
         self._lock = threading.RLock()
 
     def load(self) -> None:
         """Load all plug-ins; does nothing the second time."""
-        with self._lock:
-            if self._started:  # all are loaded, or a plug-in asks while it is being loaded
+        if self._finished:
+            return
+        with on_stderr(), self._lock:  # what a vendor's banner says is no part of what a command prints
+            if self._started:  # a plug-in asks while it is being loaded
                 return
             self._started = True
             for source in self._sources():
                 self._load(source)
+            self._finished = True
 
     def register(self, plugin: Any, name: str) -> None:
         """Load one plug-in object by hand, as a notebook would. Raises PluginError if it fails."""

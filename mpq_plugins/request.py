@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mpq_plugins import plugins
 from mpq_plugins.allocation import infeasible, models_of, smallest_cost
 from mpq_plugins.budget import Budget
-from mpq_plugins.errors import CostError, MPQError
+from mpq_plugins.capabilities import Candidate
+from mpq_plugins.errors import CostError, MPQError, TargetError
 from mpq_plugins.headroom import with_headroom
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.latency_table import LatencyTable
@@ -20,6 +21,9 @@ from mpq_plugins.targets import Target
 
 if TYPE_CHECKING:
     from mpq_plugins.latency.clock import Timing
+
+RATED_BITS = 8
+"""The resolution of the histograms that a search keeps of activations."""
 
 FLOAT_OPS = "float_ops"
 """Entry of ``Recipe.meta`` that lists the ops which stay float."""
@@ -57,6 +61,7 @@ class Request:
         """Refuse what cannot work before anything is measured; raises as candidates_for does."""
         candidates = self._candidates(inventory)
         check_budget(candidates, self.budget)
+        _check_rated(inventory, candidates)
         if self.latency is not None:
             assert isinstance(self.target, Target)
             self.latency.check_target(self.target.name)
@@ -135,6 +140,18 @@ class Request:
     def _candidates(self, inventory: Inventory) -> dict[str, Any]:
         assert isinstance(self.target, Target)
         return candidates_for(inventory, self.target, self.weight_bits, self.activation_bits, self.per_channel)
+
+
+def _check_rated(inventory: Inventory, candidates: Mapping[str, Sequence[Candidate]]) -> None:
+    """Raise TargetError for an activation with more bits than a search's histograms tell apart."""
+    for site in inventory.activations:
+        wide = sorted(kind.bits for kind in candidates[site.name] if kind.bits - kind.signed > RATED_BITS)
+        if wide:
+            raise TargetError(
+                f"site {site.name!r} may have {', '.join(map(str, wide))} bits, and a search rates activations of up "
+                f"to {RATED_BITS} bits, {RATED_BITS + 1} with a sign; narrow activation_bits, or write a recipe by hand "
+                "(Recipe.from_inventory), which simulations and integer programs take"
+            )
 
 
 def float_ops_of(meta: Mapping[str, str]) -> tuple[str, ...]:

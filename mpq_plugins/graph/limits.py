@@ -1,4 +1,4 @@
-"""Steps that lie too far apart for a runtime: its table says from which gain on nothing computes an op rightly."""
+"""What grids ask of a target and it cannot serve: steps that lie too far apart, and sums past its accumulators."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from mpq_plugins.graph.node import RAW, Node
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.runtimes.runtime import LAYER
 
+DEFAULT_BITS = 32
+
 
 def check_limits(quantized: QuantizedGraph) -> None:
-    """Raise GridError, naming the site and the numbers, for steps that the target's runtime does not serve."""
+    """Raise GridError, naming the site and the numbers, for steps or sums that the target does not serve.
+
+    Its runtime's table says from which gain on nothing computes an op rightly.
+    """
+    _check_sums(quantized)
     runtime = quantized.runtime
     for node in quantized.graph.nodes:
         limits = runtime.limits.get(LAYER if node.weighted else node.op)
@@ -25,6 +31,21 @@ def check_limits(quantized: QuantizedGraph) -> None:
                     f"output, and {runtime.engine} takes {f'{least:g} to ' if least else ''}less than {beyond:g}; give "
                     f"the output a {'larger threshold, or fewer bits' if gain >= beyond else 'smaller threshold'}"
                 )
+
+
+def _check_sums(quantized: QuantizedGraph) -> None:
+    """Where the target has accumulators of its own width; all runtimes here have 32 bits, or floats."""
+    bits = quantized.target.accumulator_bits
+    if bits >= DEFAULT_BITS:
+        return
+    for node in quantized.graph.layers:
+        largest = quantized.largest_sum(node)
+        if largest >= 2 ** (bits - 1):
+            source = quantized.grid_of[node.inputs[0]]
+            raise GridError(
+                f"site {node.site!r}: sums of its products reach {largest:.0f}, and accumulators of {bits} bits hold "
+                f"{2 ** (bits - 1) - 1}; give {node.weight_site!r} or {source!r} fewer bits, or a larger threshold"
+            )
 
 
 def _sources(quantized: QuantizedGraph, node: Node) -> list[str]:

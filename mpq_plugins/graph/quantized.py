@@ -132,6 +132,12 @@ class QuantizedGraph:
         """The codes of a function of one element, for every code of its input from the lowest up."""
         return table_of(node, self.grid(node.inputs[0]), self.grid(node), self.rounding(node))
 
+    def largest_sum(self, node: Node) -> float:
+        """The largest absolute sum of a layer that any codes of its input can give, the bias among it."""
+        layer, source = self.layer(node), self.grid(node.inputs[0])
+        norms = np.abs(layer.weight).reshape(len(layer.weight), -1).sum(axis=1)
+        return float((norms * max(source.high, -source.low) + np.abs(layer.bias)).max())
+
     def accumulation(self, node: Node) -> Accumulation:
         """How a layer's accumulator becomes codes."""
         return self.runtime.accumulates(node.op, node.op in GROUPED and node.attrs["groups"] > 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import zipfile
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -15,6 +14,7 @@ from mpq_plugins.integers.program import Bias, Entrance, Layout, Program, Tensor
 from mpq_plugins.integers.steps import Step
 from mpq_plugins.schema import Schema
 from mpq_plugins.stored import json_text, whole_file
+from mpq_plugins.stored.arrays import read_arrays
 from mpq_plugins.stored.heading import Heading
 
 HEADING = Heading("mpq-integers", 1, "integer program", ProgramError)
@@ -82,11 +82,10 @@ def _first(name: str, fields: dict[str, Any]) -> dict[str, Any]:
 
 def _arrays(path: Path) -> dict[str, Any]:
     try:
-        with np.load(path, allow_pickle=False) as loaded:
-            arrays = {name: loaded[name] for name in loaded.files}
+        arrays = read_arrays(path)
     except OSError as error:
         raise ProgramError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except ValueError as error:
         raise ProgramError(f"{path} holds no plain arrays: {error}") from None
     wrong = [name for name, array in arrays.items() if array.dtype.kind != "i"]
     if wrong:

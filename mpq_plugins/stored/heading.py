@@ -47,6 +47,8 @@ class Heading:
             data = json.loads(text, object_pairs_hook=_without_repeats)
         except ValueError as failure:
             raise self.damaged(failure, origin) from None
+        except RecursionError:
+            raise self.damaged("it is nested too deeply", origin) from None
         if not isinstance(data, dict) or (self.format is not None and data.get("format") != self.format):
             marked = "" if self.format is None else f' with "format": "{self.format}"'
             raise self.error(f"{origin} is no {self.name}: it should be a JSON object{marked}")

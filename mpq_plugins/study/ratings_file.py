@@ -28,8 +28,8 @@ class RatingsFile:
         found: dict[str, dict[int, Rated]] = {}
         if self.path is None or not self.path.exists():
             return found
-        for line in self.path.read_text().splitlines():
-            with contextlib.suppress(ValueError, KeyError, TypeError):  # a line that was cut off
+        for line in self.path.read_text(errors="replace").splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):  # a line that was cut off
                 data = json.loads(line)
                 site = data["site"]
                 if site in candidates and data["candidates"] == _described(candidates[site]):

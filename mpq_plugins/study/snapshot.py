@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from mpq_plugins.histogram import Histogram
 from mpq_plugins.inventory import Inventory, Site
 from mpq_plugins.moments import Array
 from mpq_plugins.stored import whole_file
+from mpq_plugins.stored.arrays import read_arrays
 
 FORMAT = 2
 _OF_WEIGHTS = ("weight", "bias", "covariance", "output_fisher")
@@ -93,15 +93,14 @@ class Snapshot:
     def load(cls, path: Path) -> Snapshot | None:
         """The snapshot of a file; None where there is none, or it is damaged or of another version."""
         try:
-            with np.load(path, allow_pickle=False) as file:
-                rest: dict[str, Any] = json.loads(file["rest"].tobytes())
-                if rest["format"] != FORMAT:
-                    return None
-                arrays = {name: file[name] for name in file.files if name != "rest"}
+            arrays = read_arrays(path)
+            rest: dict[str, Any] = json.loads(arrays.pop("rest").tobytes())
+            if rest["format"] != FORMAT:
+                return None
             histograms = {name: Histogram.from_dict(state) for name, state in rest["histograms"].items()}
             inventory = inventory_from_dict(rest["inventory"])
             return cls(inventory, arrays, histograms, rest["energies"], rest["framework"], tuple(rest["float_ops"]))
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, MPQError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, MPQError):
             return None
 
 

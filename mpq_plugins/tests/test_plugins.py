@@ -353,3 +353,14 @@ def test_a_measurement_that_fails_names_the_plug_in() -> None:
     host.register(plugin(mpq_measure_latency=lambda: 1 / 0), "clock")
     with pytest.raises(PluginError, match="plug-in 'clock' failed to measure latency: ZeroDivisionError"):
         host.measure_latency(a_target(), None)
+
+
+def test_what_a_plugin_prints_while_it_is_imported_goes_to_standard_error(
+    install: Install, capfd: pytest.CaptureFixture[str]
+) -> None:
+    install(
+        "loud", 'import os\nprint("ACME SDK v3")\nos.write(1, b"of its library\\n")\n' + TARGET.format(name="loud-npu")
+    )
+    assert "loud-npu" in quiet_host().targets()
+    shown = capfd.readouterr()
+    assert (shown.out, sorted(shown.err.splitlines())) == ("", ["ACME SDK v3", "of its library"])

@@ -33,3 +33,35 @@ def test_it_is_shown_after_all_when_the_block_raises():
     assert shown[0] == "before"
     assert shown[-1] == "after"
     assert sorted(shown[1:-1]) == ["from C", "from Python"]
+
+
+def test_what_is_written_to_standard_output_goes_to_standard_error():
+    program = """
+import ctypes, os, sys
+from mpq_plugins.silence import on_stderr
+print("before")
+with on_stderr():
+    print("from Python")
+    os.write(1, b"from the descriptor\\n")
+print("after")
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["before", "after"]
+    assert sorted(ran.stderr.splitlines()) == ["from Python", "from the descriptor"]
+
+
+def test_threads_that_want_silence_wait_for_each_other_and_leave_the_stream_as_it_was():
+    program = """
+import os, threading
+from mpq_plugins.silence import silenced
+before = os.fstat(1)
+def work():
+    for _ in range(50):
+        with silenced("stdout"):
+            os.write(1, b"held back")
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(os.fstat(1) == before)
+"""
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "True\n"

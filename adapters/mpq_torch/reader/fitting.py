@@ -9,6 +9,7 @@ from torch import nn
 
 from mpq_plugins import plugins
 from mpq_plugins.errors import ModelError, RecipeMismatch, UnmatchedName, UnsupportedOp
+from mpq_plugins.graph.limits import check_limits
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.sites import GraphSites, take_sites
 from mpq_plugins.recipe import Recipe
@@ -51,9 +52,14 @@ def input_shapes(recipe: Recipe) -> dict[str, tuple[int, ...]]:
 def read_quantized(
     model: nn.Module, recipe: Recipe, example: Sequence[Any] | None = None
 ) -> tuple[Reading, QuantizedGraph]:
-    """The model as a graph on the recipe's grids, weights and biases at the nearest value that they may take."""
+    """The model as a graph on the recipe's grids, weights and biases at the nearest value that they may take.
+
+    Raises GridError, naming the site, for steps or sums that the target cannot serve.
+    """
     reading, sites = read_fitting(model, recipe, example)
-    return reading, QuantizedGraph.of(reading.graph, sites, recipe, plugins.target(recipe.target))
+    quantized = QuantizedGraph.of(reading.graph, sites, recipe, plugins.target(recipe.target))
+    check_limits(quantized)
+    return reading, quantized
 
 
 def _check_layers(model: nn.Module, recipe: Recipe, error: ModelError) -> None:

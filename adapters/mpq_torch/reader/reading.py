@@ -28,6 +28,7 @@ from mpq_torch.reader.shape_values import is_shape_value
 from mpq_torch.reader.shapes import Observed, at_first_size, observe
 from mpq_torch.reader.tracing import CALLS, Traced, argument_names, name_nodes, trace
 from mpq_torch.runner import TorchRunner
+from mpq_torch.surroundings import one_at_a_time
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Output:
     index: int
 
 
+@one_at_a_time
 def read_model(
     model: nn.Module,
     example: Sequence[Any] | None,

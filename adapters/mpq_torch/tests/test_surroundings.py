@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -81,3 +83,15 @@ def test_a_network_whose_units_are_all_saturated_does_not_get_the_fewest_bits():
     x = 1e6 + torch.rand(50, 4)
     recipe = fx.search(model, [x], "torch-x86", BUDGET, activation_bits=8, progress=False)
     assert recipe.average_weight_bits > 3.5
+
+
+def test_threads_that_search_and_simulate_at_once_leave_torch_s_tracer_whole():
+    model, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval(), torch.randn(4, 3, 6, 6)
+
+    def found(_):
+        recipe = fx.search(model, [x], "torch-x86", weight_bits=4, activation_bits=8, progress=False)
+        return fx.simulate(model, recipe)(x)
+
+    with ThreadPoolExecutor(4) as pool:
+        several = list(pool.map(found, range(8)))
+    assert all(torch.equal(one, found(None)) for one in several)

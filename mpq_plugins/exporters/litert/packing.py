@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.quantized import QuantizedGraph
@@ -18,14 +16,7 @@ def is_packed(quantized: QuantizedGraph, node: Node) -> bool:
     if quantized.weight_grid(node).bits > PACKED_BITS:
         return False
     engine = quantized.runtime.engine
-    return packs(node, engine) and (engine != "xnnpack" or _largest_sum(quantized, node) < PACKED_ACCUMULATOR)
-
-
-def _largest_sum(quantized: QuantizedGraph, node: Node) -> float:
-    """The largest absolute sum of a layer that any codes of its input can give, the bias among it."""
-    layer, source = quantized.layer(node), quantized.grid(node.inputs[0])
-    norms = np.abs(layer.weight).reshape(len(layer.weight), -1).sum(axis=1)
-    return float((norms * max(source.high, -source.low) + np.abs(layer.bias)).max())
+    return packs(node, engine) and (engine != "xnnpack" or quantized.largest_sum(node) < PACKED_ACCUMULATOR)
 
 
 def packs(node: Node, engine: str) -> bool:

@@ -66,3 +66,9 @@ def test_a_wrong_field_is_named_with_the_file() -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(CostError, match=r"cannot read the card .*none\.json: No such file"):
         CARDS.load(Card, tmp_path / "none.json")
+
+
+def test_a_file_that_is_nested_too_deeply_is_damaged() -> None:
+    text = '{"format": "mpq-cards", "schema_version": 3, "suit": ' + "[" * 5000 + "]" * 5000 + "}"
+    with pytest.raises(CostError, match="damaged: it is nested too deeply"):
+        CARDS.parse(text, "deep.json")
