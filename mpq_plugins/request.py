@@ -149,8 +149,8 @@ def _check_rated(inventory: Inventory, candidates: Mapping[str, Sequence[Candida
         if wide:
             raise TargetError(
                 f"site {site.name!r} may have {', '.join(map(str, wide))} bits, and a search rates activations of up "
-                f"to {RATED_BITS} bits, {RATED_BITS + 1} with a sign; narrow activation_bits, or write a recipe by hand "
-                "(Recipe.from_inventory), which simulations and integer programs take"
+                f"to {RATED_BITS} bits, {RATED_BITS + 1} with a sign; narrow activation_bits, or write a recipe by "
+                "hand (Recipe.from_inventory), which simulations and integer programs take"
             )
 
 
