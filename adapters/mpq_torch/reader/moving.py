@@ -12,7 +12,6 @@ from mpq_plugins.graph.moving import Moving, Part
 from mpq_plugins.graph.node import Batch, Node
 from mpq_plugins.graph.runner import Sides
 from mpq_torch.reader.call import Call, Made, Rule, whole
-from mpq_torch.reader.pooling import constrained_mean
 from mpq_torch.slicing import Slice
 from mpq_torch.written_modules import Concat, Pad, SameGrid
 
@@ -194,18 +193,12 @@ def slice_module(call: Call) -> Node:
 def same_grid(call: Call) -> Made:
     """An op of a model that was constrained, by the function that it holds."""
     module: Any = call.module
-    if module.op == "global_avg_pool":
-        axes, keepdims = call.node.args[1:]
-        rank = len(call.in_shape)
-        attrs = {"axes": tuple(sorted(int(axis) % rank for axis in axes)), "keepdims": bool(keepdims)}
-        return call.made("global_avg_pool", attrs=attrs)
     rooms = {"functional": F, "torch": torch}
     room, name = module.function.split(".")
     target = name if room == "Tensor" else getattr(rooms[room], name)
     from mpq_torch.reader.rules import FUNCTIONS as EVERY  # the table that this rule is part of
 
-    rule = constrained_mean if target is torch.mean else EVERY[target]
-    return rule(Call(call.node, call.name, None, call.names, call.observed, call.attribute))
+    return EVERY[target](Call(call.node, call.name, None, call.names, call.observed, call.attribute))
 
 
 MODULES: dict[Any, Rule] = {

@@ -1,4 +1,4 @@
-"""Pooling and means."""
+"""Pooling."""
 
 from __future__ import annotations
 
@@ -115,28 +115,6 @@ def adaptive_max_pool(dims: int) -> Rule:
     return rule
 
 
-def mean(call: Call) -> Node:
-    """The mean over height and width, or over the length of signals."""
-    dims, rank = call.argument(1, "dim"), len(call.in_shape)
-    wanted = tuple(dims) if isinstance(dims, (list, tuple)) else (dims,)
-    axes = {int(d) % rank for d in wanted if d is not None}
-    if rank not in (3, 4) or axes != set(range(2, rank)):
-        return call.unknown(f"mean over dimensions {dims} has no integer kernel (over height and width it has)")
-    return mean_over(call, wanted)
-
-
-def constrained_mean(call: Call) -> Node:
-    """The mean of a model that was constrained: over the length of signals too."""
-    dims = call.argument(1, "dim")
-    return mean_over(call, tuple(dims) if isinstance(dims, (list, tuple)) else (dims,))
-
-
-def mean_over(call: Call, dims: tuple[int, ...]) -> Node:
-    """The mean over axes, counted from the first or from the last."""
-    axes = tuple(sorted(int(d) % len(call.in_shape) for d in dims))
-    return call.made("global_avg_pool", attrs={"axes": axes, "keepdims": bool(call.argument(2, "keepdim", False))})
-
-
 MODULES: dict[Any, Rule] = {
     nn.MaxPool1d: max_pool(1),
     nn.MaxPool2d: max_pool(2),
@@ -156,5 +134,4 @@ FUNCTIONS: dict[Any, Rule] = {
     F.adaptive_avg_pool2d: adaptive_pool(2),
     F.adaptive_max_pool1d: adaptive_max_pool(1),
     F.adaptive_max_pool2d: adaptive_max_pool(2),
-    **dict.fromkeys([torch.mean, "mean"], mean),
 }
