@@ -1,4 +1,4 @@
-"""What moves elements is read from Keras with its own values, and is exact in LiteRT."""
+"""What moves elements, and what is several kernels, is read from Keras with its own values, and is exact in LiteRT."""
 
 import numpy as np
 import pytest
@@ -7,11 +7,11 @@ from integration_tests.tfmot.recipes import clipping_recipe, float_values
 from mpq_tfmot import litert, simulate
 from mpq_tfmot.reader.reading import read_model
 from mpq_tfmot.reader.writing import write_model
-from mpq_tfmot.tests.moving_networks import MOVES, moved
+from mpq_tfmot.tests.moving_networks import COMPOSED, MOVES, moved
 from mpq_tfmot.tests.networks import samples
 
 
-@pytest.mark.parametrize("name", MOVES)
+@pytest.mark.parametrize("name", [*MOVES, *COMPOSED])
 def test_a_move_gives_keras_own_values_and_is_written_as_it_is_read(name):
     model = moved(name)
     x = samples(model, count=3)
@@ -26,7 +26,7 @@ def test_a_move_gives_keras_own_values_and_is_written_as_it_is_read(name):
 
 
 @pytest.mark.parametrize("target", ["litert-po2", "litert-po2-reference"])
-@pytest.mark.parametrize("name", MOVES)
+@pytest.mark.parametrize("name", [*MOVES, *COMPOSED])
 def test_a_move_is_exact_in_litert(name, target):
     model = moved(name)
     x = samples(model, count=4)

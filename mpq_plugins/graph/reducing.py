@@ -68,7 +68,7 @@ class Reducing(Moving):
         """The largest of the elements in the same places of several tensors of as many axes; sizes of one repeated."""
         shape = tuple(next((n for n in sizes if n != 1), 1) for sizes in zip(*(p.shape for p in parts), strict=True))
         whole = [self.repeat(part, _times(part.shape, shape)) for part in parts]
-        axis = len(shape)
+        axis = len(shape) if self.layout == "NCHW" else 1
         return self.largest(self.stack(whole, axis), (axis,), False)
 
     def smaller(self, parts: Sequence[Part]) -> Part:

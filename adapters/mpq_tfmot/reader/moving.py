@@ -1,4 +1,4 @@
-"""What moves elements in Keras and TensorFlow, by layers and by functions, in nodes of a graph; and back as layers."""
+"""What moves elements in Keras and TensorFlow, by layers and by functions, in nodes of a graph."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import numpy as np
 
 from mpq_plugins.graph.moving import Moving, Part
 from mpq_plugins.graph.node import Batch, Node, Shape
-from mpq_tfmot.keras import keras, tf
+from mpq_plugins.graph.reducing import Reducing
+from mpq_tfmot.reader import reducing
 
-Move = Callable[[Moving, list[Part], Mapping[str, Any], Shape], "Part | None"]
+Move = Callable[[Any, list[Part], Mapping[str, Any], Shape], "Part | None"]
 """moving, what is read, arguments by name, shape of the output -> the output; None for what no record describes."""
 
 
@@ -29,7 +30,7 @@ def called(name: str, parts: list[Part], symbol: str, node: Any, shape: Shape, i
 
 def moved(name: str, parts: list[Part], move: Move, given: Mapping[str, Any], shape: Shape) -> list[Node] | None:
     """The nodes of a move; None where samples of a batch would be moved or no record describes it."""
-    moving = Moving(name)
+    moving = Reducing(name, "NHWC")
     try:
         found = move(moving, parts, given, shape)
     except (AssertionError, TypeError, KeyError):
@@ -53,7 +54,8 @@ def repeat_vector(moving: Moving, parts: list[Part], layer: Any, shape: Shape) -
     return moving.repeat(moving.reshape(x, (x.shape[0], 1, *x.shape[1:])), {1: int(layer.n)})
 
 
-LAYERS: Mapping[str, Callable[[Moving, list[Part], Any, Shape], Part]] = {
+LAYERS: Mapping[str, Callable[[Any, list[Part], Any, Shape], "Part | None"]] = {
+    **reducing.LAYERS,
     "Cropping1D": crop,
     "Cropping2D": crop,
     "RepeatVector": repeat_vector,
@@ -171,6 +173,7 @@ def _tiled(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: S
 
 
 FUNCTIONS: Mapping[str, Move] = {
+    **reducing.FUNCTIONS,
     "__operators__.getitem": _indexed,
     "strided_slice": _strided,
     "split": _split,
@@ -193,35 +196,3 @@ def _size(x: Part, axis: int) -> int:
     size = x.shape[axis]
     assert not isinstance(size, Batch)
     return size
-
-
-def written(node: Node) -> Callable[[Any], Any] | None:
-    """The layer of a record that moves elements, by the node's name; None for another record."""
-    a, layers = node.attrs, keras.layers
-    if node.op == "reshape":
-        return layers.Reshape(node.sample_shape, name=node.name)
-    if node.op == "transpose":
-        return layers.Permute(a["order"][1:], name=node.name)
-    if node.op == "concat":
-        return layers.Concatenate(a["axis"], name=node.name)
-    function = type(_example_call())
-    if node.op == "pad":
-        return lambda x: function(tf.pad, name=node.name)(x, [list(sides) for sides in a["pads"]])
-    if node.op != "slice":
-        return None
-    masks = [
-        sum(1 << axis for axis, bound in enumerate(bounds) if open_(axis, bound))
-        for bounds, open_ in (
-            (a["starts"], lambda axis, start: start == 0 and a["steps"][axis] > 0),
-            (a["stops"], lambda axis, stop: stop is None),
-        )
-    ]
-    ends = [stop or 0 for stop in a["stops"]]
-    return lambda x: function(tf.strided_slice, name=node.name)(
-        x, list(a["starts"]), ends, list(a["steps"]), begin_mask=masks[0], end_mask=masks[1]
-    )
-
-
-def _example_call() -> Any:
-    """A function layer of Keras, whose class it does not export."""
-    return tf.expand_dims(keras.Input((1,)), 1).node.layer

@@ -15,9 +15,9 @@ from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.weights import as_framework
 from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.keras import keras, tf
-from mpq_tfmot.reader.moving import written
 from mpq_tfmot.reader.reading import Reading
 from mpq_tfmot.reader.written_functions import written_function
+from mpq_tfmot.reader.written_layers import clamp_layer, written
 
 CLAMP_SUFFIX = ".relu"
 
@@ -79,7 +79,8 @@ class _Writer:
             y = _unweighted(node)(tensors if len(tensors) > 1 else tensors[0]) if made is None else made(tensors)
             if node.op == "clamp":
                 return y
-        return y if node.low is None else keras.layers.ReLU(node.high, name=f"{node.name}{CLAMP_SUFFIX}")(y)
+        bare = node.low is None and node.high is None
+        return y if bare else clamp_layer(node.low, node.high, f"{node.name}{CLAMP_SUFFIX}")(y)
 
 
 def _layer(node: Node, graph: Graph) -> Any:
@@ -149,7 +150,7 @@ def _unweighted(node: Node) -> Any:
     if moves is not None:
         return moves
     assert node.op == "clamp", node.op
-    return layers.ReLU(node.high, name=node.name)
+    return clamp_layer(node.low, node.high, node.name)
 
 
 def with_graph(reading: Reading, graph: Graph) -> Reading:
