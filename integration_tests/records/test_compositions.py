@@ -40,6 +40,17 @@ KINDS = {
         torch.min(x, x.mean((2, 3), keepdim=True)),
         torch.maximum(x, torch.tensor(0.3)),
     ),
+    "interpolation by whole factors": lambda x: (
+        F.interpolate(x, scale_factor=2, mode="bilinear"),
+        F.interpolate(x, size=(18, 8), mode="bilinear"),
+        F.interpolate(x.flatten(2), scale_factor=4, mode="linear"),
+        F.interpolate(x.flatten(2), scale_factor=2),
+    ),
+    "interpolation to other sizes": lambda x: (
+        F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True),
+        F.interpolate(x, size=(4, 11), mode="bilinear"),
+        F.interpolate(x, scale_factor=2, mode="bicubic"),
+    ),
 }
 
 

@@ -11,8 +11,8 @@ import math
 from collections.abc import Collection, Sequence
 
 from mpq_plugins.graph.constants import AFFINE, NEGATED
-from mpq_plugins.graph.moving import Moving, Part
-from mpq_plugins.graph.node import Batch, Layout, Node, Shape
+from mpq_plugins.graph.moving import Moving, Part, size_of
+from mpq_plugins.graph.node import Layout, Node, Shape
 from mpq_plugins.graph.ops import op_of
 
 
@@ -55,7 +55,7 @@ class Reducing(Moving):
         whole = set(axes) == set(spatial)
         seen = x if whole else self._as_signals(x, axes)
         along = spatial if whole else (self._length(seen.shape),)
-        kernel = tuple(_size(seen, axis) for axis in along)
+        kernel = tuple(size_of(seen, axis) for axis in along)
         pooled = _reduced(seen.shape, along, True)
         found = self._add("max_pool", (seen,), pooled, _windows(kernel))
         return found if pooled == shape else self.reshape(found, shape)
@@ -96,7 +96,7 @@ class Reducing(Moving):
     def _as_signals(self, x: Part, axes: Collection[int]) -> Part:
         """The tensor as signals along the axes, what is kept as their channels."""
         kept = [axis for axis in range(1, len(x.shape)) if axis not in axes]
-        channels, length = math.prod(_size(x, axis) for axis in kept), _count(x, axes)
+        channels, length = math.prod(size_of(x, axis) for axis in kept), _count(x, axes)
         first = self.layout == "NCHW"
         order = (0, *kept, *sorted(axes)) if first else (0, *sorted(axes), *kept)
         moved = x if order == tuple(range(len(order))) else self.transpose(x, order)
@@ -121,16 +121,11 @@ def _times(shape: Shape, wanted: Shape) -> dict[int, int]:
     found: dict[int, int] = {}
     for axis, (size, all_of_it) in enumerate(zip(shape, wanted, strict=True)):
         if size != all_of_it:
-            assert size == 1 and isinstance(all_of_it, int), "samples of a batch stay as they are"
+            assert size == 1, "only sizes of one are repeated"
+            assert isinstance(all_of_it, int), "samples of a batch stay as they are"
             found[axis] = all_of_it
     return found
 
 
 def _count(x: Part, axes: Collection[int]) -> int:
-    return math.prod(_size(x, axis) for axis in axes)
-
-
-def _size(x: Part, axis: int) -> int:
-    size = x.shape[axis]
-    assert not isinstance(size, Batch), f"{x.name}: the samples of a batch stay where they are"
-    return size
+    return math.prod(size_of(x, axis) for axis in axes)

@@ -25,7 +25,6 @@ from mpq_plugins.graph.lonely_norms import at_one_position, float32
 from mpq_plugins.graph.node import BATCH_NORM, Array, Batch, Graph, Layout, Node, Shape, merged
 from mpq_plugins.graph.ops import op_of
 
-
 PASSED_BY_NUMBERS = ("reshape", "transpose", "slice", "upsample", "nearest", "avg_pool", "global_avg_pool")
 """Ops before which a factor may stand as well as behind them."""
 

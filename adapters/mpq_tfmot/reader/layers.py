@@ -68,7 +68,9 @@ def nodes_of(call: Call) -> list[Node]:
         moves = moving.called(call.name, call.parts, str(layer.symbol), call.node, call.whole(), call.index)
         return [_called(call)] if moves is None else moves
     if kind in moving.LAYERS:
-        return moving.moved(call.name, call.parts, moving.LAYERS[kind], layer, call.whole()) or []
+        moves = moving.moved(call.name, call.parts, moving.LAYERS[kind], layer, call.whole())
+        if moves is not None:
+            return moves
     if kind in arithmetic.LAYERS:
         made_of = of_layers(kind, call.name, call.inputs, [call.whole(shape) for shape in call.in_shapes], call.whole())
         if made_of:
@@ -277,12 +279,8 @@ def _permute(call: Call) -> Node:
     return Node(call.name, "transpose", call.inputs, call.whole(), attrs={"order": order})
 
 
-def _upsample(call: Call) -> Node | None:
-    layer = call.layer
-    if getattr(layer, "interpolation", "nearest") != "nearest":
-        return None
-    size = (layer.size,) if isinstance(layer.size, int) else tuple(layer.size)
-    return Node(call.name, "upsample", call.inputs, call.whole(), attrs={"times": (1, *map(int, size), 1)})
+def _upsample(call: Call) -> Node:
+    return Node(call.name, "upsample", call.inputs, call.whole(), attrs={"times": (1, int(call.layer.size), 1)})
 
 
 _ACTIVATIONS = ("ReLU", "LeakyReLU", "ThresholdedReLU")
@@ -298,7 +296,7 @@ _UNWEIGHTED: dict[str, Callable[[Call], Node | None]] = {
     **dict.fromkeys(["ZeroPadding2D", "ZeroPadding1D"], _pad),
     **dict.fromkeys(["Reshape", "Flatten"], _reshape),
     "Permute": _permute,
-    **dict.fromkeys(["UpSampling2D", "UpSampling1D"], _upsample),
+    "UpSampling1D": _upsample,
 }
 
 

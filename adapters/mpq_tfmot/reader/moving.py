@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from mpq_plugins.graph.moving import Moving, Part
+from mpq_plugins.graph.composing import Composing
+from mpq_plugins.graph.moving import Moving, Part, size_of
 from mpq_plugins.graph.node import Batch, Node, Shape
-from mpq_plugins.graph.reducing import Reducing
-from mpq_tfmot.reader import reducing
+from mpq_tfmot.reader import reducing, resizing
 
 Move = Callable[[Any, list[Part], Mapping[str, Any], Shape], "Part | None"]
 """moving, what is read, arguments by name, shape of the output -> the output; None for what no record describes."""
@@ -30,7 +30,7 @@ def called(name: str, parts: list[Part], symbol: str, node: Any, shape: Shape, i
 
 def moved(name: str, parts: list[Part], move: Move, given: Mapping[str, Any], shape: Shape) -> list[Node] | None:
     """The nodes of a move; None where samples of a batch would be moved or no record describes it."""
-    moving = Reducing(name, "NHWC")
+    moving = Composing(name, "NHWC")
     try:
         found = move(moving, parts, given, shape)
     except (AssertionError, TypeError, KeyError):
@@ -44,7 +44,7 @@ def crop(moving: Moving, parts: list[Part], layer: Any, shape: Shape) -> Part:
     """Cropping1D and Cropping2D."""
     (x,) = parts
     sides = layer.cropping if isinstance(layer.cropping[0], (tuple, list)) else (layer.cropping,)
-    sizes = [range(first, _size(x, 1 + axis) - last) for axis, (first, last) in enumerate(sides)]
+    sizes = [range(first, size_of(x, 1 + axis) - last) for axis, (first, last) in enumerate(sides)]
     return moving.slice(x, {1 + axis: chosen for axis, chosen in enumerate(sizes)})
 
 
@@ -54,8 +54,9 @@ def repeat_vector(moving: Moving, parts: list[Part], layer: Any, shape: Shape) -
     return moving.repeat(moving.reshape(x, (x.shape[0], 1, *x.shape[1:])), {1: int(layer.n)})
 
 
-LAYERS: Mapping[str, Callable[[Any, list[Part], Any, Shape], "Part | None"]] = {
+LAYERS: Mapping[str, Callable[[Any, list[Part], Any, Shape], Part | None]] = {
     **reducing.LAYERS,
+    **resizing.LAYERS,
     "Cropping1D": crop,
     "Cropping2D": crop,
     "RepeatVector": repeat_vector,
@@ -78,7 +79,7 @@ def _indexed(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape:
             if item != slice(None):
                 return None
             continue
-        every = range(_size(x, axis))
+        every = range(size_of(x, axis))
         axes[axis] = every[item] if isinstance(item, slice) else every[int(item) :][:1]
     return moving.slice(x, axes) if all(axes.values()) else None
 
@@ -103,7 +104,7 @@ def _split(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: S
     (x,) = parts
     axis = int(given["axis"]) % len(x.shape)
     asked, index = given["num_or_size_splits"], int(given["index"])
-    size = _size(x, axis)
+    size = size_of(x, axis)
     sizes = [size // asked] * asked if isinstance(asked, int) else [int(each) for each in asked]
     sizes = [size - sum(sizes) - 1 if each == -1 else each for each in sizes]
     start = sum(sizes[:index])
@@ -163,7 +164,7 @@ def _rolled(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: 
 
 def _reversed(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: Shape) -> Part:
     axes = [int(axis) % len(shape) for axis in np.atleast_1d(given["axis"])]
-    return moving.slice(parts[0], {axis: range(_size(parts[0], axis) - 1, -1, -1) for axis in axes})
+    return moving.slice(parts[0], {axis: range(size_of(parts[0], axis) - 1, -1, -1) for axis in axes})
 
 
 def _tiled(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: Shape) -> Part | None:
@@ -174,6 +175,7 @@ def _tiled(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: S
 
 FUNCTIONS: Mapping[str, Move] = {
     **reducing.FUNCTIONS,
+    **resizing.FUNCTIONS,
     "__operators__.getitem": _indexed,
     "strided_slice": _strided,
     "split": _split,
@@ -190,9 +192,3 @@ FUNCTIONS: Mapping[str, Move] = {
     "tile": _tiled,
 }
 """By TensorFlow's symbol."""
-
-
-def _size(x: Part, axis: int) -> int:
-    size = x.shape[axis]
-    assert not isinstance(size, Batch)
-    return size

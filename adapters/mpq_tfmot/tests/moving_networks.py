@@ -53,6 +53,9 @@ COMPOSED: dict[str, Callable[[Any], Any]] = {
     "largest of series": lambda x: layers.Reshape((1, 1, 8))(layers.GlobalMaxPooling1D()(layers.Reshape((54, 8))(x))),
     "larger": lambda x: layers.Maximum()([x, tf.tanh(x), 0.5 - x]),
     "smaller": lambda x: tf.minimum(x, tf.reduce_mean(x, [1, 2], keepdims=True)),
+    "twice as large": lambda x: layers.UpSampling2D(2, interpolation="bilinear")(x),
+    "larger by areas": lambda x: tf.image.resize(x, (13, 5)),
+    "resized": lambda x: layers.Resizing(12, 18)(x),
     "at least": lambda x: tf.maximum(x, 0.2),
     "between": lambda x: tf.clip_by_value(x, -0.3, 0.4),
 }
@@ -62,5 +65,7 @@ COMPOSED: dict[str, Callable[[Any], Any]] = {
 def moved(name: str) -> Any:
     """A convolution, a move of what it gives, and a convolution over that."""
     inputs = keras.Input((6, 9, 3), name="image")
-    x = {**MOVES, **COMPOSED}[name](layers.Conv2D(8, 1, activation="relu" if name in MOVES else None, name="first")(inputs))
+    x = {**MOVES, **COMPOSED}[name](
+        layers.Conv2D(8, 1, activation="relu" if name in MOVES else None, name="first")(inputs)
+    )
     return settled(keras.Model(inputs, layers.Conv2D(4, 1, name="last")(x)))

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import fx
 
-from mpq_torch.reader import arithmetic, elementwise, layers, moving, pooling, reducing, shuffling, slicing
+from mpq_torch.reader import arithmetic, elementwise, layers, moving, pooling, reducing, resizing, shuffling, slicing
 from mpq_torch.reader.call import Call, Made, Rule, function_name
 from mpq_torch.reader.shapes import Observed
 from mpq_torch.written_modules import FloatPart
@@ -18,6 +18,7 @@ MODULES: dict[Any, Rule] = {
     **pooling.MODULES,
     **reducing.MODULES,
     **moving.MODULES,
+    **resizing.MODULES,
     **shuffling.MODULES,
 }
 FUNCTIONS: dict[Any, Rule] = {
@@ -27,6 +28,7 @@ FUNCTIONS: dict[Any, Rule] = {
     **pooling.FUNCTIONS,
     **reducing.FUNCTIONS,
     **moving.FUNCTIONS,
+    **resizing.FUNCTIONS,
     **shuffling.FUNCTIONS,
     **slicing.FUNCTIONS,
 }
