@@ -40,6 +40,11 @@ KINDS = {
         torch.min(x, x.mean((2, 3), keepdim=True)),
         torch.maximum(x, torch.tensor(0.3)),
     ),
+    "PReLU": lambda x: (
+        F.prelu(x, torch.tensor([0.1, -0.5, 0.25, 1.5])),
+        F.prelu(x, torch.tensor([0.2])),
+        F.prelu(x.mean((2, 3)), torch.tensor([0.1, -0.5, 0.25, 1.5])),
+    ),
     "interpolation by whole factors": lambda x: (
         F.interpolate(x, scale_factor=2, mode="bilinear"),
         F.interpolate(x, size=(18, 8), mode="bilinear"),

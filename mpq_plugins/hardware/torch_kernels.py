@@ -74,7 +74,9 @@ def torchao_flow(name: str, description: str, saturation: PairSaturation | None)
     """A target of torchao's PT2E flow: as the onednn engine, but inputs are rounded before the zero point is added."""
     engine = torch_engine("pt2e", "float", saturation)
     functions = OpSupport(activation=ActivationGrids(), rounding="half_even")
-    ops = {op: support for op, support in engine.ops.items() if support.activation not in (UNIT, SIGNED_UNIT)} | {"lookup": functions}
+    ops = {op: support for op, support in engine.ops.items() if support.activation not in (UNIT, SIGNED_UNIT)} | {
+        "lookup": functions
+    }
     described = f"{description}; weights per tensor or per channel, 2 to 8 bits"
     return engine.model_copy(update={"name": name, "description": described, "ops": ops})
 

@@ -11,7 +11,7 @@ import numpy as np
 from mpq_plugins.graph.composing import Composing
 from mpq_plugins.graph.moving import Moving, Part, size_of
 from mpq_plugins.graph.node import Batch, Node, Shape
-from mpq_tfmot.reader import reducing, resizing
+from mpq_tfmot.reader import rectifying, reducing, resizing
 
 Move = Callable[[Any, list[Part], Mapping[str, Any], Shape], "Part | None"]
 """moving, what is read, arguments by name, shape of the output -> the output; None for what no record describes."""
@@ -56,6 +56,7 @@ def repeat_vector(moving: Moving, parts: list[Part], layer: Any, shape: Shape) -
 
 LAYERS: Mapping[str, Callable[[Any, list[Part], Any, Shape], Part | None]] = {
     **reducing.LAYERS,
+    **rectifying.LAYERS,
     **resizing.LAYERS,
     "Cropping1D": crop,
     "Cropping2D": crop,

@@ -188,6 +188,7 @@ class _Reader:
                 one.weighted
                 or (is_op(one) and op_of(one).arity == 2)
                 or (one.op == AFFINE and len(made) > 1)
+                or (is_op(one) and layer.weights and one.name == name)
                 or (one.op in WRITTEN and (function or one.op == "slice" or len(made) > 1))
             ):
                 continue

@@ -144,11 +144,11 @@ def _unweighted(node: Node) -> Any:
         return getattr(layers, spelled[0])(name=node.name)
     if node.op == AFFINE:
         return layers.Rescaling(*(np.asarray(node.attrs[key]).tolist() for key in ("scale", "offset")), name=node.name)
+    made = written(node)
+    if made is not None:
+        return made
     if op.table:
         return written_function(node)
-    moves = written(node)
-    if moves is not None:
-        return moves
     assert node.op == "clamp", node.op
     return clamp_layer(node.low, node.high, node.name)
 

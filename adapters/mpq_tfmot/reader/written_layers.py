@@ -8,7 +8,7 @@ from typing import Any
 from mpq_plugins.graph.node import Node
 from mpq_tfmot.keras import keras, tf
 
-WRITTEN = ("slice", "reshape", "transpose", "concat", "pad", "max_pool", "global_avg_pool", "upsample")
+WRITTEN = ("slice", "reshape", "transpose", "concat", "pad", "max_pool", "global_avg_pool", "upsample", "clamp")
 """Records that are written as they are, where no layer of the model's stands for one alone."""
 
 
@@ -41,6 +41,8 @@ def written(node: Node) -> Callable[[Any], Any] | None:
         return lambda x: _function(tf.pad, node.name)(x, [list(sides) for sides in a["pads"]])
     if node.op == "global_avg_pool":
         return lambda x: _function(tf.reduce_mean, node.name)(x, list(a["axes"]), a["keepdims"])
+    if node.op == "leaky_relu":
+        return layers.LeakyReLU(a["slope"], name=node.name)
     if node.op == "upsample":
         size = a["times"][1:-1]
         up = layers.UpSampling2D(size, name=node.name)

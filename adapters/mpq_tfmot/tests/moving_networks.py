@@ -56,6 +56,8 @@ COMPOSED: dict[str, Callable[[Any], Any]] = {
     "twice as large": lambda x: layers.UpSampling2D(2, interpolation="bilinear")(x),
     "larger by areas": lambda x: tf.image.resize(x, (13, 5)),
     "resized": lambda x: layers.Resizing(12, 18)(x),
+    "by channel": lambda x: layers.PReLU(alpha_initializer="he_normal", shared_axes=[1, 2])(x),
+    "of one slope": lambda x: layers.PReLU(shared_axes=[1, 2, 3])(x),
     "at least": lambda x: tf.maximum(x, 0.2),
     "between": lambda x: tf.clip_by_value(x, -0.3, 0.4),
 }
