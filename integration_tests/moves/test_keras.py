@@ -32,3 +32,12 @@ def test_a_move_is_exact_in_litert(name, target):
     x = samples(model, count=4)
     recipe = clipping_recipe(model, x, target, 4, 5)
     litert.verify(litert.export(model, recipe), simulate(model, recipe), x * 2).raise_if_different()
+
+
+@pytest.mark.parametrize("target", ["litert-po2", "litert-po2-optimized"])
+@pytest.mark.parametrize("name", ["in groups", "multiplied"])
+def test_a_step_for_each_channel_is_exact_in_litert(name, target):
+    model = moved(name)
+    x = samples(model, count=4)
+    recipe = clipping_recipe(model, x, target, 4, 5, per_channel=True)
+    litert.verify(litert.export(model, recipe), simulate(model, recipe), x * 2).raise_if_different()

@@ -122,7 +122,7 @@ def interpolation(size: int, factor: int) -> Array:
     [[1.0, 0.0], [0.75, 0.25], [0.25, 0.75], [0.0, 1.0]]
     """
     places = np.clip((np.arange(size * factor) + 0.5) / factor - 0.5, 0, size - 1)
-    return np.maximum(0.0, 1.0 - np.abs(places[:, None] - np.arange(size)[None]))
+    return np.asarray(np.maximum(0.0, 1.0 - np.abs(places[:, None] - np.arange(size)[None])))
 
 
 def whole_factor(matrix: Array) -> int:

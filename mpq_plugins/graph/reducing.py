@@ -26,7 +26,7 @@ class Reducing(Moving):
     def done(self, part: Part) -> list[Node]:
         """The nodes, as Moving's. What has a grid of its own is never the last one: a module of torch that is converted
         would lose those whose names begin with its own."""
-        own = any(node.name == part.name and op_of(node).grid == "own" for node in self.nodes)
+        own = len(self.nodes) > 1 and any(n.name == part.name and op_of(n).grid == "own" for n in self.nodes)
         return super().done(self.reshape(part, part.shape) if own else part)
 
     def mean(self, x: Part, axes: Collection[int], keepdims: bool) -> Part:

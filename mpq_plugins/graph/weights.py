@@ -59,7 +59,8 @@ def channel_axis(node: Node, layout: Layout) -> int:
 def by_rows(node: Node, grid: Grid) -> Grid:
     """The grid of the weight as rows: one step, or one per output channel along axis 0.
 
-    The groups of a transposed convolution share the steps of their channels. Raises GridError for a grid of
+    The groups of a transposed convolution share the steps of their channels, and the channels that a depthwise one
+    makes of one share its step. Raises GridError for a grid of
     another number of channels.
     """
     if grid.axis is None:
@@ -68,7 +69,9 @@ def by_rows(node: Node, grid: Grid) -> Grid:
     channels = len(node.weight)
     if channels % len(grid.steps):
         raise GridError(f"{node.weight_site}: a grid of {len(grid.steps)} channels for {channels} output channels")
-    return replace(grid, steps=grid.steps * (channels // len(grid.steps)), axis=0)
+    times = channels // len(grid.steps)
+    steps = tuple(np.repeat(grid.steps, times)) if node.op.startswith("depthwise") else grid.steps * times
+    return replace(grid, steps=tuple(map(float, steps)), axis=0)
 
 
 def accumulator_steps(node: Node, weight: Grid, source: Grid) -> NDArray[np.float64]:

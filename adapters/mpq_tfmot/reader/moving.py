@@ -48,6 +48,16 @@ def crop(moving: Moving, parts: list[Part], layer: Any, shape: Shape) -> Part:
     return moving.slice(x, {1 + axis: chosen for axis, chosen in enumerate(sizes)})
 
 
+def center_crop(moving: Moving, parts: list[Part], layer: Any, shape: Shape) -> Part | None:
+    """CenterCrop of what is no smaller, which it would resize."""
+    (x,) = parts
+    sizes = {1: int(layer.height), 2: int(layer.width)}
+    starts = {axis: (size_of(x, axis) - size) // 2 for axis, size in sizes.items()}
+    if len(x.shape) != 4 or min(starts.values()) < 0:
+        return None
+    return moving.slice(x, {axis: range(start, start + sizes[axis]) for axis, start in starts.items()})
+
+
 def repeat_vector(moving: Moving, parts: list[Part], layer: Any, shape: Shape) -> Part:
     """RepeatVector: the features as every step of a series."""
     (x,) = parts
@@ -58,6 +68,7 @@ LAYERS: Mapping[str, Callable[[Any, list[Part], Any, Shape], Part | None]] = {
     **reducing.LAYERS,
     **rectifying.LAYERS,
     **resizing.LAYERS,
+    "CenterCrop": center_crop,
     "Cropping1D": crop,
     "Cropping2D": crop,
     "RepeatVector": repeat_vector,

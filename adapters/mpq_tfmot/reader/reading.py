@@ -187,14 +187,13 @@ class _Reader:
             if (
                 one.weighted
                 or (is_op(one) and op_of(one).arity == 2)
-                or (one.op == AFFINE and len(made) > 1)
                 or (is_op(one) and layer.weights and one.name == name)
                 or (one.op in WRITTEN and (function or one.op == "slice" or len(made) > 1))
             ):
                 continue
             if one.name == name and type(layer).__name__ != "Activation":
                 self.again[name] = partial(recall, node) if function else partial(call_again, layer, name)
-            else:
+            elif hasattr(layer, "activation"):
                 self.again[one.name] = partial(_activate, layer.activation, one.name)
         if len(shapes) == 1:
             return [made[-1].name if made else sources[0]]

@@ -91,13 +91,15 @@ def _layer(node: Node, graph: Graph) -> Any:
     kernel = weight.shape[: len(weight.shape) - 2]
     padding = _padding(node, graph[node.inputs[0]].sample_shape)
     options: dict[str, Any] = {"strides": node.attrs["stride"], "padding": padding, "name": name}
-    if node.op == "conv_transpose2d":
-        return layers.Conv2DTranspose(weight.shape[-2], kernel, **options)
+    if node.op.startswith("conv_transpose"):
+        transposed = layers.Conv1DTranspose if node.op == "conv_transpose1d" else layers.Conv2DTranspose
+        return transposed(weight.shape[-2], kernel, **options)
     options["dilation_rate"] = node.attrs["dilation"]
     if node.op == "depthwise_conv2d":
-        return layers.DepthwiseConv2D(kernel, **options)
+        return layers.DepthwiseConv2D(kernel, depth_multiplier=weight.shape[-1], **options)
     if node.op == "depthwise_conv1d":
-        return layers.DepthwiseConv1D(kernel[0], **options)
+        return layers.DepthwiseConv1D(kernel[0], depth_multiplier=weight.shape[-1], **options)
+    options["groups"] = int(node.attrs["groups"])
     made = layers.Conv1D if node.op == "conv1d" else layers.Conv2D
     return made(weight.shape[-1], kernel, **options)
 

@@ -58,6 +58,12 @@ COMPOSED: dict[str, Callable[[Any], Any]] = {
     "resized": lambda x: layers.Resizing(12, 18)(x),
     "by channel": lambda x: layers.PReLU(alpha_initializer="he_normal", shared_axes=[1, 2])(x),
     "of one slope": lambda x: layers.PReLU(shared_axes=[1, 2, 3])(x),
+    "in groups": lambda x: layers.Conv2D(6, (2, 3), (2, 1), "same", groups=2)(x),
+    "multiplied": lambda x: layers.DepthwiseConv2D((3, 2), depth_multiplier=3)(x),
+    "series of twice the length": lambda x: layers.Reshape((54, 2, 4))(
+        layers.Conv1DTranspose(4, 3, 2, "same", activation="relu")(layers.Reshape((54, 8))(x))
+    ),
+    "gated by channel": lambda x: layers.Multiply()([x, layers.GlobalAveragePooling2D()(x)]),
     "at least": lambda x: tf.maximum(x, 0.2),
     "between": lambda x: tf.clip_by_value(x, -0.3, 0.4),
 }
