@@ -130,4 +130,4 @@ def whole_factor(matrix: Array) -> int:
     out, size = matrix.shape
     if out % size or not np.allclose(matrix, interpolation(size, out // size), rtol=0, atol=NEAR):
         return 0
-    return out // size
+    return int(out // size)

@@ -66,7 +66,7 @@ class _Writer:
             return tensors[0] if self.after_input is None else self.after_input(node, tensors[0])
         was = node.attrs.get("was")
         if node.op == FLOAT and was is not None:
-            return self._called(was, tensors)
+            return self._called(replace(was, inputs=node.inputs), tensors)
         if node.weighted:
             owner = node.layer or node.name
             if owner not in self.layers:
