@@ -42,6 +42,18 @@ class Reducing(Moving):
         found = self._add("global_avg_pool", (signals,), shorter, {"axes": (along,), "keepdims": False})
         return found if shorter == shape else self.reshape(found, shape)
 
+    def averaged(self, x: Part, kernel: Sequence[int]) -> Part:
+        """The mean of each window of images or signals, channels second, that the windows divide."""
+        first = len(x.shape) - len(kernel)
+        sizes = [size_of(x, first + index) // side for index, side in enumerate(kernel)]
+        out = (*x.shape[:first], *sizes)
+        rows = (size_of(x, 1) * sizes[0], kernel[0])  # with the channels, so that there are four axes at most
+        x = self.reshape(x, (x.shape[0], *rows, *(n for pair in zip(sizes[1:], kernel[1:], strict=True) for n in pair)))
+        if len(kernel) == 2:
+            x = self.transpose(x, (0, 1, 3, 2, 4))
+        means = self.mean(x, range(len(x.shape) - len(kernel), len(x.shape)), False)
+        return means if means.shape == out else self.reshape(means, out)
+
     def total(self, x: Part, axes: Collection[int], keepdims: bool) -> Part:
         """The sum over axes."""
         return self.scaled(self.mean(x, axes, keepdims), float(_count(x, axes)))
