@@ -47,9 +47,14 @@ def from_framework(op: str, layout: Layout, weight: NDArray[Any], groups: int = 
     return np.moveaxis(weight, (-1, -2), (0, 1))
 
 
-def channel_axis(node: Node, layout: Layout) -> int:
-    """The axis of the output channels of the weight as the layout's framework has it."""
+def channel_axis(node: Node, layout: Layout) -> int | None:
+    """The axis of the output channels of the weight as the layout's framework has it.
+
+    None where they lie along two: of Keras' depthwise convolutions that make several channels of each.
+    """
     assert node.weight is not None
+    if layout == "NHWC" and node.op.startswith("depthwise") and len(node.weight) > node.attrs["groups"]:
+        return None
     transposed = node.op.startswith("conv_transpose")
     if layout == "NCHW":
         return 1 if transposed else 0
@@ -59,8 +64,7 @@ def channel_axis(node: Node, layout: Layout) -> int:
 def by_rows(node: Node, grid: Grid) -> Grid:
     """The grid of the weight as rows: one step, or one per output channel along axis 0.
 
-    The groups of a transposed convolution share the steps of their channels, and the channels that a depthwise one
-    makes of one share its step. Raises GridError for a grid of
+    The groups of a transposed convolution share the steps of their channels. Raises GridError for a grid of
     another number of channels.
     """
     if grid.axis is None:
@@ -69,9 +73,7 @@ def by_rows(node: Node, grid: Grid) -> Grid:
     channels = len(node.weight)
     if channels % len(grid.steps):
         raise GridError(f"{node.weight_site}: a grid of {len(grid.steps)} channels for {channels} output channels")
-    times = channels // len(grid.steps)
-    steps = tuple(np.repeat(grid.steps, times)) if node.op.startswith("depthwise") else grid.steps * times
-    return replace(grid, steps=tuple(map(float, steps)), axis=0)
+    return replace(grid, steps=grid.steps * (channels // len(grid.steps)), axis=0)
 
 
 def accumulator_steps(node: Node, weight: Grid, source: Grid) -> NDArray[np.float64]:
