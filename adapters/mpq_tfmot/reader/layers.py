@@ -20,6 +20,7 @@ from mpq_tfmot.reader.called import called
 from mpq_tfmot.reader.float_functions import of_activation, of_call, of_layer
 from mpq_tfmot.reader.functions import CLAMPS, attributes, function_node, name_of, unknown
 from mpq_tfmot.reader.norms import statistics
+from mpq_tfmot.reader.written_layers import OfRecord
 
 NOTHING = (
     "ActivityRegularization",
@@ -51,6 +52,8 @@ def nodes_of(call: Call) -> list[Node]:
     kind, layer = call.kind, call.layer
     if kind in NOTHING or (kind == "Activation" and name_of(layer.activation) == "linear"):
         return []
+    if isinstance(layer, OfRecord):
+        return [layer.read(call.name, call.inputs, call.whole())]
     if kind in _WEIGHTED:
         return _checked(_weighted(call), call)
     if kind in ("SeparableConv2D", "SeparableConv1D"):

@@ -187,7 +187,7 @@ class _Reader:
             if (
                 one.weighted
                 or (is_op(one) and op_of(one).arity == 2)
-                or (is_op(one) and layer.weights and one.name == name)
+                or (is_op(one) and one.name == name and (layer.weights or (function and op_of(one).table)))
                 or (one.op in WRITTEN and (function or one.op == "slice" or len(made) > 1))
             ):
                 continue

@@ -1,4 +1,4 @@
-"""Records that a model has no layer of its own for, as layers of Keras and functions of TensorFlow."""
+"""Records that a model has no layer of its own for, as layers of Keras."""
 
 from __future__ import annotations
 
@@ -6,26 +6,54 @@ from collections.abc import Callable
 from typing import Any
 
 from mpq_plugins.graph.node import Node
-from mpq_tfmot.keras import keras, tf
+from mpq_plugins.graph.ops import op_of
+from mpq_tfmot.keras import keras
+from mpq_tfmot.runner import TensorflowRunner
 
 WRITTEN = ("slice", "reshape", "transpose", "concat", "pad", "max_pool", "global_avg_pool", "upsample", "clamp")
 """Records that are written as they are, where no layer of the model's stands for one alone."""
+RUNNER = TensorflowRunner({})
+
+
+@keras.utils.register_keras_serializable("mpq_plugins")
+class OfRecord(keras.layers.Layer):  # type: ignore[misc]
+    """An op of one tensor that Keras has no layer of. TF-MOT takes layers, and loses what functions are called with.
+
+    op, attrs, low, high: as Node has them.
+    """
+
+    def __init__(self, op: str, attrs: Any = None, low: Any = None, high: Any = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.record = Node(self.name, op, ("x",), low=low, high=high, attrs=_tuples(attrs or {}))
+
+    def call(self, x: Any) -> Any:
+        """The op, and its clamp."""
+        y = op_of(self.record).value(RUNNER, self.record, x)
+        y = y if self.record.low is None else RUNNER.maximum(y, self.record.low)
+        return y if self.record.high is None else RUNNER.minimum(y, self.record.high)
+
+    def get_config(self) -> dict[str, Any]:
+        """What makes the layer again."""
+        record = self.record
+        own = {"op": record.op, "attrs": dict(record.attrs), "low": record.low, "high": record.high}
+        return {**super().get_config(), **own}
+
+    def read(self, name: str, inputs: tuple[str, ...], shape: Any) -> Node:
+        """The node that the layer was written from."""
+        record = self.record
+        return Node(name, record.op, inputs, shape, low=record.low, high=record.high, attrs=record.attrs)
+
+
+def _tuples(value: Any) -> Any:
+    """Lists, which JSON makes of tuples, as tuples again."""
+    if isinstance(value, dict):
+        return {key: _tuples(each) for key, each in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
 
 
 def clamp_layer(low: float | None, high: float | None, name: str) -> Any:
-    """A clamp: a ReLU where it begins at zero, else a function."""
-    if low == 0:
-        return keras.layers.ReLU(high, name=name)
-    if low is None:
-        return lambda x: _function(tf.minimum, name)(x, high)
-    if high is None:
-        return lambda x: _function(tf.maximum, name)(x, low)
-    return lambda x: _function(tf.clip_by_value, name)(x, low, high)
-
-
-def _function(function: Any, name: str) -> Any:
-    """A function of TensorFlow as a layer of a name."""
-    return type(_example_call())(function, name=name)
+    """A clamp: a ReLU where it begins at zero."""
+    return keras.layers.ReLU(high, name=name) if low == 0 else OfRecord("clamp", None, low, high, name=name)
 
 
 def written(node: Node) -> Callable[[Any], Any] | None:
@@ -37,10 +65,8 @@ def written(node: Node) -> Callable[[Any], Any] | None:
         return layers.Permute(a["order"][1:], name=node.name)
     if node.op == "concat":
         return layers.Concatenate(a["axis"], name=node.name)
-    if node.op == "pad":
-        return lambda x: _function(tf.pad, node.name)(x, [list(sides) for sides in a["pads"]])
-    if node.op == "global_avg_pool":
-        return lambda x: _function(tf.reduce_mean, node.name)(x, list(a["axes"]), a["keepdims"])
+    if node.op in ("pad", "slice", "global_avg_pool"):
+        return OfRecord(node.op, dict(a), name=node.name)
     if node.op == "leaky_relu":
         return layers.LeakyReLU(a["slope"], name=node.name)
     if node.op == "upsample":
@@ -51,21 +77,4 @@ def written(node: Node) -> Callable[[Any], Any] | None:
         pool = (layers.MaxPooling1D, layers.MaxPooling2D)[len(a["kernel"]) - 1]
         assert not any(side for sides in a["padding"] for side in sides), f"{node.name}: pads"
         return pool(a["kernel"], a["stride"], name=node.name)
-    if node.op != "slice":
-        return None
-    masks = [
-        sum(1 << axis for axis, bound in enumerate(bounds) if open_(axis, bound))
-        for bounds, open_ in (
-            (a["starts"], lambda axis, start: start == 0 and a["steps"][axis] > 0),
-            (a["stops"], lambda axis, stop: stop is None),
-        )
-    ]
-    ends = [stop or 0 for stop in a["stops"]]
-    return lambda x: _function(tf.strided_slice, node.name)(
-        x, list(a["starts"]), ends, list(a["steps"]), begin_mask=masks[0], end_mask=masks[1]
-    )
-
-
-def _example_call() -> Any:
-    """A function layer of Keras, whose class it does not export."""
-    return tf.expand_dims(keras.Input((1,)), 1).node.layer
+    return None
