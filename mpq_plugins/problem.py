@@ -154,7 +154,7 @@ def _offered(site: Site, target: Target, per_channel: bool | None) -> tuple[Cand
         found = target.weight_candidates(site.op)
     except UnsupportedOp as error:
         raise UnsupportedOp(f"site {site.name!r}: {error}") from None
-    has_channel = any(c.per_channel for c in found)
+    has_channel = any(c.per_channel for c in found) and site.channel_axis is not None
     has_tensor = any(not c.per_channel for c in found)
     wanted = has_channel if per_channel is None or not (has_channel and has_tensor) else per_channel
     return tuple(c for c in found if c.per_channel == wanted)

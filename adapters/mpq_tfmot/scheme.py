@@ -186,7 +186,7 @@ def _configure(node: Node, config: QuantizeConfig, configs: dict[str, QuantizeCo
 
     layers: names of the nodes that are written as layers; what is fused into a node may be one of them.
     """
-    clamped = node.low is not None and node.op != "clamp"
+    clamped = (node.low is not None or node.high is not None) and node.op != "clamp"
     last = next((name for name in reversed(node.attrs.get("fused", ())) if name in layers), None)
     last = last or (f"{node.name}{CLAMP_SUFFIX}" if clamped else node.name)
     if node.weighted:

@@ -88,7 +88,7 @@ def case(word, target):
                 kinds = plugins.target(target).activation_candidates(site.op, site.signed)
                 fixed = kinds[0].exponent
                 kind = (bits, index % 3) if fixed is None else (8, fixed)
-                grids[site.name] = Grid.power_of_two(*kind, site.signed)
+                grids[site.name] = Grid.power_of_two(*kind, kinds[0].signed)
         last = [n for n in grids if n.startswith(f"functions.{index}") and not n.endswith("__sigmoid")]
         grids[f"layers.{index}"] = grids[last[0]]
         grids[f"layers.{index}.weight"] = Grid.power_of_two(8, 1)
@@ -123,7 +123,7 @@ def test_every_code_is_the_function_rounded_once(word, target):
 
 
 @pytest.mark.parametrize("engine", ["x86", "onednn", "qnnpack"])
-@pytest.mark.parametrize("word", ["hardswish", "sigmoid", "hardsigmoid", "silu"])
+@pytest.mark.parametrize("word", ["hardswish", "sigmoid", "hardsigmoid", "silu", "leaky_relu", "elu", "tanh"])
 def test_every_code_is_what_torch_s_own_kernels_compute(word, engine):
     model, recipe, inputs = case(word, f"torch-{engine}")
     batch = padded(inputs)

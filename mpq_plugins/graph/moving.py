@@ -39,7 +39,7 @@ class Moving:
         stops: list[int | None] = [None] * len(x.shape)
         shape = list(x.shape)
         for axis, chosen in ranges.items():
-            if chosen == range(_size(x, axis)):
+            if chosen == range(size_of(x, axis)):
                 continue
             last = chosen[-1] + (1 if chosen.step > 0 else -1)
             step = chosen.step if len(chosen) > 1 else 1
@@ -63,7 +63,7 @@ class Moving:
         if len(parts) == 1:
             return parts[0]
         shape = list(parts[0].shape)
-        shape[axis] = sum(_size(part, axis) for part in parts)
+        shape[axis] = sum(size_of(part, axis) for part in parts)
         return self._add("concat", tuple(parts), tuple(shape), {"axis": axis})
 
     def pad(self, x: Part, sides: Sequence[tuple[int, int]]) -> Part:
@@ -81,7 +81,7 @@ class Moving:
     def roll(self, x: Part, shifts: Mapping[int, int]) -> Part:
         """The elements moved on by so many along axes; those that leave at the end come in at the front."""
         for axis, shift in shifts.items():
-            size = _size(x, axis)
+            size = size_of(x, axis)
             cut = -shift % size
             if cut:
                 halves = self.slice(x, {axis: range(cut, size)}), self.slice(x, {axis: range(cut)})
@@ -91,7 +91,7 @@ class Moving:
     def bordered(self, x: Part, sides: Mapping[int, tuple[int, int]], mode: str) -> Part:
         """A border of the tensor's own elements. mode: "reflect", "symmetric", "replicate" or "circular"."""
         for axis, (before, after) in sides.items():
-            size = _size(x, axis)
+            size = size_of(x, axis)
             outside = [range(-before, 0), range(size, size + after)]
             front, back = ([_source(mode, position, size) for position in side] for side in outside)
             inside = self.slice(x, {axis: range(max(0, -before), size - max(0, -after))})
@@ -111,7 +111,7 @@ class Moving:
 
         Twice four axes rather than five at once, since integer programs have four.
         """
-        batch, channels, rows, columns = x.shape[0], _size(x, 1), _size(x, 2), _size(x, 3)
+        batch, channels, rows, columns = x.shape[0], size_of(x, 1), size_of(x, 2), size_of(x, 3)
         out = channels // factor**2
         x = self.reshape(x, (batch, out * factor, factor, rows, columns))
         x = self.transpose(x, (0, 1, 3, 4, 2))
@@ -121,8 +121,8 @@ class Moving:
 
     def pixel_unshuffle(self, x: Part, factor: int) -> Part:
         """Rows and columns into channels, as torch numbers them: [.., C, H r, W r] to [.., C r r, H, W]."""
-        batch, channels = x.shape[0], _size(x, 1)
-        rows, columns = _size(x, 2) // factor, _size(x, 3) // factor
+        batch, channels = x.shape[0], size_of(x, 1)
+        rows, columns = size_of(x, 2) // factor, size_of(x, 3) // factor
         x = self.reshape(x, (batch, channels, rows, factor, columns * factor))
         x = self.transpose(x, (0, 1, 3, 2, 4))
         x = self.reshape(x, (batch, channels * factor, rows, columns, factor))
@@ -131,7 +131,7 @@ class Moving:
 
     def depth_to_space(self, x: Part, factor: int) -> Part:
         """Channels into rows and columns, as TensorFlow numbers them: [.., H, W, r r C] to [.., H r, W r, C]."""
-        batch, rows, columns, channels = x.shape[0], _size(x, 1), _size(x, 2), _size(x, 3)
+        batch, rows, columns, channels = x.shape[0], size_of(x, 1), size_of(x, 2), size_of(x, 3)
         out = channels // factor**2
         x = self.reshape(x, (batch, rows, columns, factor, factor * out))
         x = self.transpose(x, (0, 1, 3, 2, 4))
@@ -139,26 +139,27 @@ class Moving:
 
     def space_to_depth(self, x: Part, factor: int) -> Part:
         """Rows and columns into channels, as TensorFlow numbers them: [.., H r, W r, C] to [.., H, W, r r C]."""
-        batch, channels = x.shape[0], _size(x, 3)
-        rows, columns = _size(x, 1) // factor, _size(x, 2) // factor
+        batch, channels = x.shape[0], size_of(x, 3)
+        rows, columns = size_of(x, 1) // factor, size_of(x, 2) // factor
         x = self.reshape(x, (batch, rows, factor, columns, factor * channels))
         x = self.transpose(x, (0, 1, 3, 2, 4))
         return self.reshape(x, (batch, rows, columns, factor**2 * channels))
 
     def channel_shuffle(self, x: Part, groups: int) -> Part:
         """The channels of the groups in turns."""
-        batch, channels = x.shape[0], _size(x, 1)
+        batch, channels = x.shape[0], size_of(x, 1)
         split = self.reshape(x, (batch, groups, channels // groups, *x.shape[2:]))
         order = (0, 2, 1, *range(3, len(split.shape)))
         return self.reshape(self.transpose(split, order), x.shape)
 
-    def _add(self, op: str, inputs: Sequence[Part], shape: Shape, attrs: Mapping[str, Any]) -> Part:
+    def _add(self, op: str, inputs: Sequence[Part], shape: Shape, attrs: Mapping[str, Any], **fields: Any) -> Part:
         name = f"{self.name}.{op}{len(self.nodes)}"
-        self.nodes.append(Node(name, op, tuple(part.name for part in inputs), shape, attrs=attrs))
+        self.nodes.append(Node(name, op, tuple(part.name for part in inputs), shape, attrs=attrs, **fields))
         return Part(name, shape)
 
 
-def _size(x: Part, axis: int) -> int:
+def size_of(x: Part, axis: int) -> int:
+    """The size of an axis that is not that of the samples."""
     size = x.shape[axis]
     assert not isinstance(size, Batch), f"{x.name}: the samples of a batch stay where they are"
     return size

@@ -5,8 +5,8 @@ In this order, the first that is exact in real arithmetic:
 1. two behind one another are one;
 2. the layer or batch norm before it, if nobody else reads that: weight and bias, or gamma and beta. A positive factor
    passes a clamp between them, whose bounds it scales;
-3. the layer behind it, if it alone reads it: a factor always, through zero padding too, a shift where the layer pads
-   nothing;
+3. the layer behind it, if it alone reads it: a factor always, through zero padding too, and a number through what moves
+   or averages elements, a shift where the layer pads nothing;
 4. along the channels, a depthwise convolution of one position, as a batch norm that follows no layer;
 5. a number is a function of one element: a table, where the target runs tables; else a depthwise convolution too.
 """
@@ -24,6 +24,9 @@ from mpq_plugins.graph.folding import channel_axis_of, reader_counts, with_fused
 from mpq_plugins.graph.lonely_norms import at_one_position, float32
 from mpq_plugins.graph.node import BATCH_NORM, Array, Batch, Graph, Layout, Node, Shape, merged
 from mpq_plugins.graph.ops import op_of
+
+PASSED_BY_NUMBERS = ("reshape", "transpose", "slice", "upsample", "nearest", "avg_pool", "global_avg_pool")
+"""Ops before which a factor may stand as well as behind them."""
 
 
 def fold_into_layers_before(graph: Graph) -> Graph:
@@ -46,7 +49,7 @@ def fold_into_layers_behind(graph: Graph) -> Graph:
     for name in [node.name for node in graph.nodes if node.op == AFFINE]:
         node = graph[name]
         layer, passed = _only_reader(graph, node), False
-        while layer is not None and layer.op == "pad" and not np.any(node.attrs["offset"]):
+        while layer is not None and _lets_through(layer, node):
             layer, passed = _only_reader(graph, layer), True
         taken = None if layer is None else _taken_before(graph, layer, node, passed)
         if taken is not None:
@@ -62,6 +65,13 @@ def channels_as_layers(graph: Graph) -> Graph:
 def numbers_as_layers(graph: Graph) -> Graph:
     """The other half of rule 5, for targets without tables."""
     return _rewritten(graph, lambda node: node.op == AFFINE)
+
+
+def _lets_through(between: Node, node: Node) -> bool:
+    """Whether an "affine" before an op is the same behind it: a factor before what moves elements or averages them."""
+    if np.any(node.attrs["offset"]) or between.low is not None or between.high is not None:
+        return False
+    return between.op == "pad" or ("axis" not in node.attrs and between.op in PASSED_BY_NUMBERS)
 
 
 def _read_once(graph: Graph, node: Node) -> bool:

@@ -47,9 +47,14 @@ def from_framework(op: str, layout: Layout, weight: NDArray[Any], groups: int = 
     return np.moveaxis(weight, (-1, -2), (0, 1))
 
 
-def channel_axis(node: Node, layout: Layout) -> int:
-    """The axis of the output channels of the weight as the layout's framework has it."""
+def channel_axis(node: Node, layout: Layout) -> int | None:
+    """The axis of the output channels of the weight as the layout's framework has it.
+
+    None where they lie along two: of Keras' depthwise convolutions that make several channels of each.
+    """
     assert node.weight is not None
+    if layout == "NHWC" and node.op.startswith("depthwise") and len(node.weight) > node.attrs["groups"]:
+        return None
     transposed = node.op.startswith("conv_transpose")
     if layout == "NCHW":
         return 1 if transposed else 0

@@ -25,6 +25,8 @@ from mpq_plugins.targets import Runtime, Target
 
 UNIT = ActivationGrids(bits=(8,), signed=False, exponent=0)
 """What torch's kernels of sigmoids fix: 1/256 and zero point 0."""
+SIGNED_UNIT = ActivationGrids(bits=(8,), unsigned=False, exponent=0)
+"""What their kernel of tanh fixes: 1/128."""
 ENGINES = {table.engine: table for table in RUNTIMES}
 
 REFUSED = {
@@ -52,10 +54,11 @@ def torch_engine(engine: str, bias: Literal["accumulator", "float"], saturation:
         )
         for op in WEIGHTED_OPS
     }
-    for op in ("input", "add", "mul", "hardswish"):
+    for op in ("input", "add", "mul", "hardswish", "leaky_relu", "elu"):
         ops[op] = OpSupport(activation=activation, rounding=rule(runtime, op))
     for op in ("sigmoid", "hardsigmoid"):
         ops[op] = OpSupport(activation=UNIT, rounding=rule(runtime, op))
+    ops["tanh"] = OpSupport(activation=SIGNED_UNIT, rounding=rule(runtime, "tanh"))
     for op in SAME_GRID_OPS:
         ops[op] = OpSupport(activation=activation, rounding=rule(runtime, op), keeps_input_grid=True)
     return Target(
@@ -71,7 +74,9 @@ def torchao_flow(name: str, description: str, saturation: PairSaturation | None)
     """A target of torchao's PT2E flow: as the onednn engine, but inputs are rounded before the zero point is added."""
     engine = torch_engine("pt2e", "float", saturation)
     functions = OpSupport(activation=ActivationGrids(), rounding="half_even")
-    ops = {op: support for op, support in engine.ops.items() if support.activation != UNIT} | {"lookup": functions}
+    ops = {op: support for op, support in engine.ops.items() if support.activation not in (UNIT, SIGNED_UNIT)} | {
+        "lookup": functions
+    }
     described = f"{description}; weights per tensor or per channel, 2 to 8 bits"
     return engine.model_copy(update={"name": name, "description": described, "ops": ops})
 

@@ -17,6 +17,7 @@ FUNCTIONS = {
     **{f"__operators__.{name}": name for name in (ADD, SUB, MUL)},
     **{"math.add": ADD, "math.subtract": SUB, "math.multiply": MUL},
     **{"compat.v1.math.scalar_mul": MUL, "math.scalar_mul": MUL, "math.add_n": ADD},
+    "nn.bias_add": ADD,
     **dict.fromkeys(("__operators__.truediv", "math.truediv", "math.divide"), "div"),
     **dict.fromkeys(("__operators__.neg", "math.negative"), "neg"),
     **dict.fromkeys(("__operators__.pow", "math.pow", "math.square"), "pow"),
@@ -25,16 +26,22 @@ FUNCTIONS = {
 
 
 def of_layers(kind: str, name: str, inputs: tuple[str, ...], shapes: Sequence[Shape], out: Shape) -> list[Node]:
-    """The nodes of a layer of several tensors of as many axes; none for others, which Keras itself lines up.
+    """The nodes of a layer of several tensors; none of one tensor.
 
-    shapes: of the inputs, batch included.
+    shapes: of the inputs, batch included. Keras gives what has fewer axes more of them behind that of the samples.
     """
-    if len({len(shape) for shape in shapes}) != 1 or len(inputs) < 2:
+    if len(inputs) < 2:
         return []
+    rank, made, read = max(map(len, shapes)), list[Node](), list[str]()
+    for index, (source, shape) in enumerate(zip(inputs, shapes, strict=True)):
+        if len(shape) < rank:
+            wide = (shape[0], *(1,) * (rank - len(shape)), *shape[1:])
+            made.append(Node(f"{name}.input{index}", "reshape", (source,), wide))
+        read.append(made[-1].name if len(shape) < rank else source)
     if kind != "Average":
-        return [Node(name, LAYERS[kind], inputs, out)]
-    total = Node(f"{name}.sum", ADD, inputs, out)
-    return [total, Node(name, AFFINE, (total.name,), out, attrs={"scale": 1 / len(inputs), "offset": 0.0})]
+        return [*made, Node(name, LAYERS[kind], tuple(read), out)]
+    total = Node(f"{name}.sum", ADD, tuple(read), out)
+    return [*made, total, Node(name, AFFINE, (total.name,), out, attrs={"scale": 1 / len(inputs), "offset": 0.0})]
 
 
 def of_function(
@@ -51,7 +58,7 @@ def of_function(
     inputs: nodes by the id of the tensor that they give, shapes in the same order. args, kwargs: of the call.
     """
     word = FUNCTIONS[symbol]
-    given = [*args, *(kwargs[key] for key in ("inputs", "scalar", "x", "y") if key in kwargs)]
+    given = [*args, *(kwargs[key] for key in ("inputs", "scalar", "value", "x", "y", "bias") if key in kwargs)]
     operands = [operand for operand in (given[0] if isinstance(given[0], list) else given) if operand is not None]
     read = [inputs.get(id(operand)) for operand in operands]
     if word == "neg":

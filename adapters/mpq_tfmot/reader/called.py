@@ -47,15 +47,6 @@ def _reshape(call: Call, given: Given) -> Node | None:
     return _made(call, "reshape") if len(call.inputs) == 1 else None
 
 
-def _mean(call: Call, given: Given) -> Node | None:
-    wanted = given["axis"] if isinstance(given["axis"], (list, tuple)) else [given["axis"]]
-    rank = _rank(call)
-    if any(axis is None for axis in wanted) or {int(axis) % rank for axis in wanted} != set(range(1, rank - 1)):
-        return None
-    attrs = {"axes": tuple(range(1, rank - 1)), "keepdims": bool(given["keepdims"])}
-    return _made(call, "global_avg_pool", attrs)
-
-
 def _pad(call: Call, given: Given) -> Node | None:
     if str(given["mode"]).upper() != "CONSTANT" or given["constant_values"] != 0:
         return None
@@ -66,12 +57,17 @@ def _pad(call: Call, given: Given) -> Node | None:
 def _clip(call: Call, given: Given) -> Node | None:
     low, high = given["clip_value_min"], given["clip_value_max"]
     plain = all(isinstance(bound, (int, float)) for bound in (low, high))
-    return _made(call, "clamp", low=0.0, high=float(high)) if plain and low == 0 and len(call.inputs) == 1 else None
+    return _made(call, "clamp", low=float(low), high=float(high)) if plain and len(call.inputs) == 1 else None
 
 
-def _maximum(call: Call, given: Given) -> Node | None:
-    bounds = [value for value in given.values() if isinstance(value, (int, float))]
-    return _made(call, "clamp", low=0.0) if bounds == [0] and len(call.inputs) == 1 else None
+def _bound(which: str) -> Callable[[Call, Given], Node | None]:
+    """The larger, or the smaller, of a tensor and a number."""
+
+    def rule(call: Call, given: Given) -> Node | None:
+        numbers = [value for value in given.values() if isinstance(value, (int, float))]
+        return _made(call, "clamp", **{which: float(numbers[0])}) if len(numbers) == 1 == len(call.inputs) else None
+
+    return rule
 
 
 def _transpose(call: Call, given: Given) -> Node | None:
@@ -105,10 +101,10 @@ def _pair(sizes: Any) -> tuple[int, int]:
 RULES: dict[str, Callable[[Call, Given], Node | None]] = {
     "concat": _concat,
     **dict.fromkeys(["reshape", "squeeze", "compat.v1.squeeze", "expand_dims"], _reshape),
-    "math.reduce_mean": _mean,
     **dict.fromkeys(["pad", "compat.v1.pad"], _pad),
     "clip_by_value": _clip,
-    "math.maximum": _maximum,
+    "math.maximum": _bound("low"),
+    "math.minimum": _bound("high"),
     **dict.fromkeys(["transpose", "compat.v1.transpose"], _transpose),
     "nn.max_pool2d": _pool("max_pool"),
     "nn.avg_pool2d": _pool("avg_pool"),

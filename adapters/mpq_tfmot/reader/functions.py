@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,11 @@ from mpq_plugins.graph.ops import op_of, spelled
 from mpq_tfmot.keras import tf
 
 CLAMPS: dict[str, tuple[float | None, float | None]] = {"relu": (0.0, None), "relu6": (0.0, 6.0)}
-WITH_ATTRS: dict[str, tuple[str, dict[str, Any]]] = {"gelu_tanh": ("gelu", {"approximate": True})}
+WITH_ATTRS: dict[str, tuple[str, dict[str, Any]]] = {
+    "gelu_tanh": ("gelu", {"approximate": True}),
+    "exp": ("exponential", {}),
+    "leaky_relu": ("LeakyReLU", {"slope": 0.2}),
+}
 """Names that say more than a record's: its spelling, and the attrs."""
 PROBES = np.linspace(-8.0, 8.0, 65, dtype=np.float32)
 TOLERANCE = 1e-4
@@ -45,14 +49,24 @@ def function_node(
     if what in CLAMPS:
         low, high = CLAMPS[what]
         return Node(name, "clamp", inputs, shape, low=low, high=high)
-    what, attrs = WITH_ATTRS.get(what, (what, attrs))
+    what, implied = WITH_ATTRS.get(what, (what, {}))
+    attrs = {**implied, **(attrs or {})}
     found = spelled("keras").get(what)
     if found is None or not found.table:
         return unknown(name, inputs, shape, what, described=described)
-    node = Node(name, found.word, inputs, shape, attrs=attrs or {})
+    node = Node(name, found.word, inputs, shape, attrs=attrs)
     if not _computes(node, compute):
         return unknown(name, inputs, shape, what, f"it is called {what} and computes another function", described)
     return node
+
+
+def attributes(what: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The attrs of the record of a function of TensorFlow, from the arguments that it is called with."""
+    if what == "gelu":
+        return {"approximate": bool(kwargs.get("approximate", False))}
+    if what == "leaky_relu":
+        return {"slope": float(kwargs.get("alpha", args[1] if len(args) > 1 else 0.2))}
+    return {}
 
 
 def unknown(

@@ -18,8 +18,9 @@ from mpq_tfmot.reader.arithmetic import normalization, of_function, of_layers, r
 from mpq_tfmot.reader.call import Call, Sample, array_of
 from mpq_tfmot.reader.called import called
 from mpq_tfmot.reader.float_functions import of_activation, of_call, of_layer
-from mpq_tfmot.reader.functions import CLAMPS, function_node, name_of, unknown
+from mpq_tfmot.reader.functions import CLAMPS, attributes, function_node, name_of, unknown
 from mpq_tfmot.reader.norms import statistics
+from mpq_tfmot.reader.written_layers import OfRecord
 
 NOTHING = (
     "ActivityRegularization",
@@ -51,6 +52,8 @@ def nodes_of(call: Call) -> list[Node]:
     kind, layer = call.kind, call.layer
     if kind in NOTHING or (kind == "Activation" and name_of(layer.activation) == "linear"):
         return []
+    if isinstance(layer, OfRecord):
+        return [layer.read(call.name, call.inputs, call.whole())]
     if kind in _WEIGHTED:
         return _checked(_weighted(call), call)
     if kind in ("SeparableConv2D", "SeparableConv1D"):
@@ -68,7 +71,9 @@ def nodes_of(call: Call) -> list[Node]:
         moves = moving.called(call.name, call.parts, str(layer.symbol), call.node, call.whole(), call.index)
         return [_called(call)] if moves is None else moves
     if kind in moving.LAYERS:
-        return moving.moved(call.name, call.parts, moving.LAYERS[kind], layer, call.whole()) or []
+        moves = moving.moved(call.name, call.parts, moving.LAYERS[kind], layer, call.whole())
+        if moves is not None:
+            return moves
     if kind in arithmetic.LAYERS:
         made_of = of_layers(kind, call.name, call.inputs, [call.whole(shape) for shape in call.in_shapes], call.whole())
         if made_of:
@@ -106,6 +111,7 @@ _WEIGHTED = {
     "Conv2D": "conv2d",
     "DepthwiseConv1D": "depthwise_conv1d",
     "DepthwiseConv2D": "depthwise_conv2d",
+    "Conv1DTranspose": "conv_transpose1d",
     "Conv2DTranspose": "conv_transpose2d",
     "Dense": "linear",
 }
@@ -129,7 +135,7 @@ def _weighted(call: Call) -> list[Node] | str:
     bias = array_of(layer.bias) if layer.use_bias else None
     if op == "linear":
         return [_node(call, op, own, bias, {})]
-    objection = _objection(layer, call.kind, own)
+    objection = _objection(layer, call.kind)
     return objection or [_node(call, op, own, bias, _geometry(layer, op, own.shape, call.in_shapes[0], call.shape))]
 
 
@@ -145,11 +151,11 @@ def _geometry(layer: Any, op: str, kernel: Sample, in_shape: Sample, out_shape: 
     """stride, padding, dilation and groups in numbers. Strides of a depthwise kernel are equal in both directions."""
     sizes = kernel[: len(kernel) - 2]
     stride, dilation = tuple(layer.strides), tuple(layer.dilation_rate)
-    groups = 1
+    groups = int(getattr(layer, "groups", 1))
     if op.startswith("depthwise"):
         stride, groups = (max(stride),) * len(sizes), kernel[-2]
     inside, outside = in_shape[:-1], out_shape[:-1]
-    if op == "conv_transpose2d":
+    if op.startswith("conv_transpose"):
         padding = tuple(
             _cropping((n - 1) * s + k, out, layer.padding == "same")
             for n, s, k, out in zip(inside, stride, sizes, outside, strict=True)
@@ -168,20 +174,13 @@ def _cropping(whole: int, wanted: int, same: bool) -> tuple[int, int]:
     return before, whole - wanted - before
 
 
-def _objection(layer: Any, kind: str, weight: Any) -> str:
+def _objection(layer: Any, kind: str) -> str:
     """Why a convolution has no integer form here; "" for one that has."""
     if getattr(layer, "data_format", "channels_last") != "channels_last":
         return "channels_first convolutions do not run on LiteRT; build it channels_last"
     if layer.padding not in ("same", "valid", "causal"):
         return f"padding {layer.padding!r} is none of LiteRT's; pad with ZeroPadding and use 'valid'"
-    if getattr(layer, "groups", 1) != 1:
-        return f"a convolution in {layer.groups} groups; only depthwise and full ones run in integers"
-    if kind.startswith("Depthwise") and weight.shape[-1] != 1:
-        return (
-            f"a depthwise multiplier of {weight.shape[-1]}; only 1 is known here. Repeat the input's channels with a "
-            "1x1 convolution instead"
-        )
-    if kind == "Conv2DTranspose" and (set(layer.dilation_rate) != {1} or layer.output_padding is not None):
+    if kind.endswith("Transpose") and (set(layer.dilation_rate) != {1} or layer.output_padding is not None):
         return "LiteRT's transposed convolution has neither dilation nor output_padding"
     return ""
 
@@ -189,10 +188,10 @@ def _objection(layer: Any, kind: str, weight: Any) -> str:
 def _separable(call: Call) -> list[Node] | str:
     layer, flat = call.layer, "1d" if len(call.shape) == 2 else "2d"
     own = array_of(layer.depthwise_kernel)
-    objection = _objection(layer, "DepthwiseConv2D", own)
+    objection = _objection(layer, "DepthwiseConv2D")
     if objection:
         return objection
-    middle = (*call.shape[:-1], call.in_shapes[0][-1])
+    middle = (*call.shape[:-1], own.shape[-1] * own.shape[-2])
     op = f"depthwise_conv{flat}"
     attrs = _geometry(layer, op, own.shape, call.in_shapes[0], middle)
     depthwise = _node(call, op, own, None, attrs, f"{call.name}.depthwise", middle)
@@ -277,12 +276,8 @@ def _permute(call: Call) -> Node:
     return Node(call.name, "transpose", call.inputs, call.whole(), attrs={"order": order})
 
 
-def _upsample(call: Call) -> Node | None:
-    layer = call.layer
-    if getattr(layer, "interpolation", "nearest") != "nearest":
-        return None
-    size = (layer.size,) if isinstance(layer.size, int) else tuple(layer.size)
-    return Node(call.name, "upsample", call.inputs, call.whole(), attrs={"times": (1, *map(int, size), 1)})
+def _upsample(call: Call) -> Node:
+    return Node(call.name, "upsample", call.inputs, call.whole(), attrs={"times": (1, int(call.layer.size), 1)})
 
 
 _ACTIVATIONS = ("ReLU", "LeakyReLU", "ThresholdedReLU")
@@ -290,6 +285,7 @@ _UNWEIGHTED: dict[str, Callable[[Call], Node | None]] = {
     "ReLU": _relu,
     "LeakyReLU": _leaky_relu,
     "ThresholdedReLU": _thresholded_relu,
+    "ELU": lambda call: Node(call.name, "elu", call.inputs, call.whole(), attrs={"alpha": float(call.layer.alpha)}),
     "Rescaling": lambda call: rescaling(call.layer, call.name, call.inputs, call.whole()),
     "Normalization": lambda call: normalization(call.layer, call.name, call.inputs, call.whole()),
     "Concatenate": _concat,
@@ -298,7 +294,7 @@ _UNWEIGHTED: dict[str, Callable[[Call], Node | None]] = {
     **dict.fromkeys(["ZeroPadding2D", "ZeroPadding1D"], _pad),
     **dict.fromkeys(["Reshape", "Flatten"], _reshape),
     "Permute": _permute,
-    **dict.fromkeys(["UpSampling2D", "UpSampling1D"], _upsample),
+    "UpSampling1D": _upsample,
 }
 
 
@@ -321,7 +317,7 @@ def _called(call: Call) -> Node:
         reason = f"{symbol} of these operands has no integer kernel; {reason}"
         return made or unknown(call.name, call.inputs, call.whole(), symbol, reason, described)
     if len(call.inputs) == 1 and (what not in CLAMPS or symbol.startswith("nn.")):
-        attrs = {"approximate": bool(call.node.call_kwargs.get("approximate", False))} if what == "gelu" else {}
+        attrs = attributes(what, call.node.call_args, call.node.call_kwargs)
         again = partial(recall, call.node)
         return function_node(call.name, call.inputs, call.whole(), what, lambda x: again([x]), attrs, described)
     return unknown(call.name, call.inputs, call.whole(), symbol, described=described)

@@ -1,4 +1,4 @@
-"""What moves elements in Keras and TensorFlow, by layers and by functions, in nodes of a graph; and back as layers."""
+"""What moves elements in Keras and TensorFlow, by layers and by functions, in nodes of a graph."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from mpq_plugins.graph.moving import Moving, Part
+from mpq_plugins.graph.composing import Composing
+from mpq_plugins.graph.moving import Moving, Part, size_of
 from mpq_plugins.graph.node import Batch, Node, Shape
-from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.reader import rectifying, reducing, resizing
 
-Move = Callable[[Moving, list[Part], Mapping[str, Any], Shape], "Part | None"]
+Move = Callable[[Any, list[Part], Mapping[str, Any], Shape], "Part | None"]
 """moving, what is read, arguments by name, shape of the output -> the output; None for what no record describes."""
 
 
@@ -29,7 +30,7 @@ def called(name: str, parts: list[Part], symbol: str, node: Any, shape: Shape, i
 
 def moved(name: str, parts: list[Part], move: Move, given: Mapping[str, Any], shape: Shape) -> list[Node] | None:
     """The nodes of a move; None where samples of a batch would be moved or no record describes it."""
-    moving = Moving(name)
+    moving = Composing(name, "NHWC")
     try:
         found = move(moving, parts, given, shape)
     except (AssertionError, TypeError, KeyError):
@@ -43,8 +44,18 @@ def crop(moving: Moving, parts: list[Part], layer: Any, shape: Shape) -> Part:
     """Cropping1D and Cropping2D."""
     (x,) = parts
     sides = layer.cropping if isinstance(layer.cropping[0], (tuple, list)) else (layer.cropping,)
-    sizes = [range(first, _size(x, 1 + axis) - last) for axis, (first, last) in enumerate(sides)]
+    sizes = [range(first, size_of(x, 1 + axis) - last) for axis, (first, last) in enumerate(sides)]
     return moving.slice(x, {1 + axis: chosen for axis, chosen in enumerate(sizes)})
+
+
+def center_crop(moving: Moving, parts: list[Part], layer: Any, shape: Shape) -> Part | None:
+    """CenterCrop of what is no smaller, which it would resize."""
+    (x,) = parts
+    sizes = {1: int(layer.height), 2: int(layer.width)}
+    starts = {axis: (size_of(x, axis) - size) // 2 for axis, size in sizes.items()}
+    if len(x.shape) != 4 or min(starts.values()) < 0:
+        return None
+    return moving.slice(x, {axis: range(start, start + sizes[axis]) for axis, start in starts.items()})
 
 
 def repeat_vector(moving: Moving, parts: list[Part], layer: Any, shape: Shape) -> Part:
@@ -53,7 +64,11 @@ def repeat_vector(moving: Moving, parts: list[Part], layer: Any, shape: Shape) -
     return moving.repeat(moving.reshape(x, (x.shape[0], 1, *x.shape[1:])), {1: int(layer.n)})
 
 
-LAYERS: Mapping[str, Callable[[Moving, list[Part], Any, Shape], Part]] = {
+LAYERS: Mapping[str, Callable[[Any, list[Part], Any, Shape], Part | None]] = {
+    **reducing.LAYERS,
+    **rectifying.LAYERS,
+    **resizing.LAYERS,
+    "CenterCrop": center_crop,
     "Cropping1D": crop,
     "Cropping2D": crop,
     "RepeatVector": repeat_vector,
@@ -76,7 +91,7 @@ def _indexed(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape:
             if item != slice(None):
                 return None
             continue
-        every = range(_size(x, axis))
+        every = range(size_of(x, axis))
         axes[axis] = every[item] if isinstance(item, slice) else every[int(item) :][:1]
     return moving.slice(x, axes) if all(axes.values()) else None
 
@@ -101,7 +116,7 @@ def _split(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: S
     (x,) = parts
     axis = int(given["axis"]) % len(x.shape)
     asked, index = given["num_or_size_splits"], int(given["index"])
-    size = _size(x, axis)
+    size = size_of(x, axis)
     sizes = [size // asked] * asked if isinstance(asked, int) else [int(each) for each in asked]
     sizes = [size - sum(sizes) - 1 if each == -1 else each for each in sizes]
     start = sum(sizes[:index])
@@ -161,7 +176,7 @@ def _rolled(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: 
 
 def _reversed(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: Shape) -> Part:
     axes = [int(axis) % len(shape) for axis in np.atleast_1d(given["axis"])]
-    return moving.slice(parts[0], {axis: range(_size(parts[0], axis) - 1, -1, -1) for axis in axes})
+    return moving.slice(parts[0], {axis: range(size_of(parts[0], axis) - 1, -1, -1) for axis in axes})
 
 
 def _tiled(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: Shape) -> Part | None:
@@ -171,6 +186,8 @@ def _tiled(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: S
 
 
 FUNCTIONS: Mapping[str, Move] = {
+    **reducing.FUNCTIONS,
+    **resizing.FUNCTIONS,
     "__operators__.getitem": _indexed,
     "strided_slice": _strided,
     "split": _split,
@@ -187,41 +204,3 @@ FUNCTIONS: Mapping[str, Move] = {
     "tile": _tiled,
 }
 """By TensorFlow's symbol."""
-
-
-def _size(x: Part, axis: int) -> int:
-    size = x.shape[axis]
-    assert not isinstance(size, Batch)
-    return size
-
-
-def written(node: Node) -> Callable[[Any], Any] | None:
-    """The layer of a record that moves elements, by the node's name; None for another record."""
-    a, layers = node.attrs, keras.layers
-    if node.op == "reshape":
-        return layers.Reshape(node.sample_shape, name=node.name)
-    if node.op == "transpose":
-        return layers.Permute(a["order"][1:], name=node.name)
-    if node.op == "concat":
-        return layers.Concatenate(a["axis"], name=node.name)
-    function = type(_example_call())
-    if node.op == "pad":
-        return lambda x: function(tf.pad, name=node.name)(x, [list(sides) for sides in a["pads"]])
-    if node.op != "slice":
-        return None
-    masks = [
-        sum(1 << axis for axis, bound in enumerate(bounds) if open_(axis, bound))
-        for bounds, open_ in (
-            (a["starts"], lambda axis, start: start == 0 and a["steps"][axis] > 0),
-            (a["stops"], lambda axis, stop: stop is None),
-        )
-    ]
-    ends = [stop or 0 for stop in a["stops"]]
-    return lambda x: function(tf.strided_slice, name=node.name)(
-        x, list(a["starts"]), ends, list(a["steps"]), begin_mask=masks[0], end_mask=masks[1]
-    )
-
-
-def _example_call() -> Any:
-    """A function layer of Keras, whose class it does not export."""
-    return tf.expand_dims(keras.Input((1,)), 1).node.layer

@@ -19,6 +19,7 @@ from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.call import Call
 from mpq_tfmot.reader.expanding import is_graph, of_layer, of_model
 from mpq_tfmot.reader.layers import FUNCTION_LAYERS, call_again, evaluator, nodes_of, recall
+from mpq_tfmot.reader.written_layers import WRITTEN
 from mpq_tfmot.runner import TensorflowRunner
 
 OUTPUT = "output"
@@ -105,10 +106,6 @@ def check_model(model: Any) -> None:
     raise ModelError(f"a tf_keras Sequential or Functional model is needed, got {type(model).__name__}")
 
 
-MOVES = ("slice", "reshape", "transpose", "concat", "pad")
-"""Records that are written as they are, where no layer of the model's stands for one alone."""
-
-
 class _Reader:
     """Walks the graph of a model and of the models nested in it."""
 
@@ -190,12 +187,13 @@ class _Reader:
             if (
                 one.weighted
                 or (is_op(one) and op_of(one).arity == 2)
-                or (one.op in MOVES and (function or one.op == "slice" or len(made) > 1))
+                or (is_op(one) and one.name == name and (layer.weights or (function and op_of(one).table)))
+                or (one.op in WRITTEN and (function or one.op == "slice" or len(made) > 1))
             ):
                 continue
             if one.name == name and type(layer).__name__ != "Activation":
                 self.again[name] = partial(recall, node) if function else partial(call_again, layer, name)
-            else:
+            elif hasattr(layer, "activation"):
                 self.again[one.name] = partial(_activate, layer.activation, one.name)
         if len(shapes) == 1:
             return [made[-1].name if made else sources[0]]
@@ -246,7 +244,7 @@ def _read_only(nodes: Iterable[Node], outputs: Iterable[str]) -> list[Node]:
     """The nodes without what nobody reads of several tensors: of a split, an unstack, or a layer of several outputs."""
     read, kept = set(outputs), []
     for node in reversed(list(nodes)):
-        if (node.op not in MOVES and node.attrs.get("what") != OUTPUT) or node.name in read:
+        if (node.op not in WRITTEN and node.attrs.get("what") != OUTPUT) or node.name in read:
             read.update(node.inputs)
             kept.append(node)
     return kept[::-1]

@@ -15,9 +15,9 @@ from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.weights import as_framework
 from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.keras import keras, tf
-from mpq_tfmot.reader.moving import written
 from mpq_tfmot.reader.reading import Reading
 from mpq_tfmot.reader.written_functions import written_function
+from mpq_tfmot.reader.written_layers import clamp_layer, written
 
 CLAMP_SUFFIX = ".relu"
 
@@ -66,7 +66,7 @@ class _Writer:
             return tensors[0] if self.after_input is None else self.after_input(node, tensors[0])
         was = node.attrs.get("was")
         if node.op == FLOAT and was is not None:
-            return self._called(was, tensors)
+            return self._called(replace(was, inputs=node.inputs), tensors)
         if node.weighted:
             owner = node.layer or node.name
             if owner not in self.layers:
@@ -79,7 +79,8 @@ class _Writer:
             y = _unweighted(node)(tensors if len(tensors) > 1 else tensors[0]) if made is None else made(tensors)
             if node.op == "clamp":
                 return y
-        return y if node.low is None else keras.layers.ReLU(node.high, name=f"{node.name}{CLAMP_SUFFIX}")(y)
+        bare = node.low is None and node.high is None
+        return y if bare else clamp_layer(node.low, node.high, f"{node.name}{CLAMP_SUFFIX}")(y)
 
 
 def _layer(node: Node, graph: Graph) -> Any:
@@ -90,13 +91,15 @@ def _layer(node: Node, graph: Graph) -> Any:
     kernel = weight.shape[: len(weight.shape) - 2]
     padding = _padding(node, graph[node.inputs[0]].sample_shape)
     options: dict[str, Any] = {"strides": node.attrs["stride"], "padding": padding, "name": name}
-    if node.op == "conv_transpose2d":
-        return layers.Conv2DTranspose(weight.shape[-2], kernel, **options)
+    if node.op.startswith("conv_transpose"):
+        transposed = layers.Conv1DTranspose if node.op == "conv_transpose1d" else layers.Conv2DTranspose
+        return transposed(weight.shape[-2], kernel, **options)
     options["dilation_rate"] = node.attrs["dilation"]
     if node.op == "depthwise_conv2d":
-        return layers.DepthwiseConv2D(kernel, **options)
+        return layers.DepthwiseConv2D(kernel, depth_multiplier=weight.shape[-1], **options)
     if node.op == "depthwise_conv1d":
-        return layers.DepthwiseConv1D(kernel[0], **options)
+        return layers.DepthwiseConv1D(kernel[0], depth_multiplier=weight.shape[-1], **options)
+    options["groups"] = int(node.attrs["groups"])
     made = layers.Conv1D if node.op == "conv1d" else layers.Conv2D
     return made(weight.shape[-1], kernel, **options)
 
@@ -143,13 +146,13 @@ def _unweighted(node: Node) -> Any:
         return getattr(layers, spelled[0])(name=node.name)
     if node.op == AFFINE:
         return layers.Rescaling(*(np.asarray(node.attrs[key]).tolist() for key in ("scale", "offset")), name=node.name)
+    made = written(node)
+    if made is not None:
+        return made
     if op.table:
         return written_function(node)
-    moves = written(node)
-    if moves is not None:
-        return moves
     assert node.op == "clamp", node.op
-    return layers.ReLU(node.high, name=node.name)
+    return clamp_layer(node.low, node.high, node.name)
 
 
 def with_graph(reading: Reading, graph: Graph) -> Reading:

@@ -7,6 +7,7 @@ from typing import Any
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.ops import op_of
 from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.reader.written_layers import OfRecord
 
 
 @keras.utils.register_keras_serializable("mpq_plugins")
@@ -33,4 +34,6 @@ WRITTEN = {function.__name__: function for function in (hardsigmoid, hardswish, 
 def written_function(node: Node) -> Any:
     """The layer, which reads as the node again."""
     name = "gelu_tanh" if node.attrs.get("approximate") else op_of(node).spellings["keras"][0]
+    if name not in WRITTEN and not hasattr(keras.activations, name):
+        return OfRecord(node.op, dict(node.attrs), name=node.name)
     return keras.layers.Activation(WRITTEN.get(node.op, WRITTEN.get(name, name)), name=node.name)

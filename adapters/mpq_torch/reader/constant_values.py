@@ -14,10 +14,25 @@ Attribute = Callable[[str], Any]
 
 def is_constant(node: fx.Node) -> bool:
     """Whether a node's value comes from tensors of the model and plain values, and so is the same at every call."""
-    if node.op == "get_attr":
-        return True
-    sources = node.all_input_nodes
-    return node.op.startswith("call_") and bool(sources) and all(is_constant(source) for source in sources)
+    return all_lead_to(node, lambda one: one.op == "get_attr", lambda one: one.op.startswith("call_"))
+
+
+def all_lead_to(node: fx.Node, ends: Callable[[fx.Node], bool], passes: Callable[[fx.Node], bool]) -> bool:
+    """Whether all that a node reads, at once or behind nodes that pass it on, ends in nodes that ``ends`` names.
+
+    A node that reads nothing and is no end is none. Without recursion: a chain of calls may be as long as a network.
+    """
+    waiting, seen = [node], {node}
+    while waiting:
+        one = waiting.pop()
+        if ends(one):
+            continue
+        sources = one.all_input_nodes
+        if not sources or not passes(one):
+            return False
+        waiting += [source for source in sources if source not in seen]
+        seen.update(sources)
+    return True
 
 
 def constant_value(node: fx.Node, attribute: Attribute) -> Any:

@@ -8,9 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
+from mpq_plugins.graph.composing import Composing
+from mpq_plugins.graph.moving import Part
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.ops import all_ops
-from mpq_torch.reader.call import Call, Rule, function_name
+from mpq_torch.reader.call import Call, Made, Rule, array_of, function_name
 from mpq_torch.reader.spelled import spelled
 from mpq_torch.written_modules import Clamp, Input, OfOne
 
@@ -90,6 +92,18 @@ ARGUMENTS: dict[str, tuple[tuple[str, int, str, Any], ...]] = {
 default in torch."""
 
 
+def prelu(call: Call) -> Made:
+    """nn.PReLU and F.prelu, whose slopes lie along the second axis."""
+    try:
+        slopes = array_of(call.module.weight) if call.module is not None else call.parameter(1, "weight")  # type: ignore[arg-type]
+    except KeyError:
+        return call.unknown("PReLU with slopes that are computed has no integer kernel")
+    if slopes.size > 1 and len(call.in_shape) == 1:
+        return call.unknown("PReLU along the samples of a batch has no integer kernel")
+    made = Composing(call.name, "NCHW")
+    return made.done(made.prelu(Part(call.inputs[0], call.in_shape), slopes))
+
+
 def written_of_one(call: Call) -> Node | fx.Node:
     """A module that this package has written."""
     return FUNCTIONS[getattr(torch, call.module.function)](call)  # type: ignore[union-attr]
@@ -97,6 +111,7 @@ def written_of_one(call: Call) -> Node | fx.Node:
 
 MODULES: dict[Any, Rule] = {
     OfOne: written_of_one,
+    nn.PReLU: prelu,
     nn.ReLU: clamp_to(0.0, None),
     nn.ReLU6: clamp_to(0.0, 6.0),
     nn.Hardtanh: hardtanh,
@@ -105,6 +120,7 @@ MODULES: dict[Any, Rule] = {
 }
 FUNCTIONS: dict[Any, Rule] = {
     **dict.fromkeys([F.relu, torch.relu, F.relu_, torch.relu_, "relu", "relu_"], clamp_to(0.0, None)),
+    **dict.fromkeys([F.prelu, torch.prelu, "prelu"], prelu),
     F.relu6: clamp_to(0.0, 6.0),
     **dict.fromkeys([F.hardtanh, F.hardtanh_], hardtanh),
     **dict.fromkeys([torch.clamp, torch.clip, "clamp", "clamp_", "clip"], clamp_function),

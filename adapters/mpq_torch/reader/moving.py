@@ -1,4 +1,4 @@
-"""Ops that move elements: concat, reshape, permute, pad, slices, nearest upsampling."""
+"""Ops that move elements: concat, reshape, permute, pad, slices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from mpq_plugins.graph.moving import Moving, Part
 from mpq_plugins.graph.node import Batch, Node
 from mpq_plugins.graph.runner import Sides
 from mpq_torch.reader.call import Call, Made, Rule, whole
-from mpq_torch.reader.pooling import constrained_mean
 from mpq_torch.slicing import Slice
 from mpq_torch.written_modules import Concat, Pad, SameGrid
 
@@ -73,53 +72,6 @@ def moved_axes(call: Call) -> Node:
     for place, axis in sorted(zip(target, source, strict=True)):
         order.insert(place, axis)
     return call.made("transpose", attrs={"order": tuple(order)})
-
-
-def interpolate(call: Call) -> Node:
-    """F.interpolate and nn.Upsample, nearest, to any size."""
-    mode = call.module.mode if call.module is not None else call.argument(3, "mode", "nearest")
-    if mode != "nearest":
-        return call.unknown(f"interpolation mode {mode!r} has no exact integer kernel (nearest has)")
-    if len(call.shape) == 3:
-        return call.unknown(
-            "nearest interpolation of a signal of one dimension has no integer kernel (of images it has); add an axis "
-            "of height one before it"
-        )
-    pairs = [(whole(out), whole(n)) for out, n in zip(call.shape[2:], call.in_shape[2:], strict=True)]
-    sources = [_sources(call, axis) for axis in range(len(pairs))]
-    repeated = [tuple(index // max(out // n, 1) for index in range(out)) for out, n in pairs]
-    if sources == repeated:
-        return call.made("upsample", attrs={"times": (1, 1, *(out // n for out, n in pairs))})
-    attrs = {"sources": (None, None, *sources), "scale": _scale(call, len(pairs))}
-    return call.made("nearest", attrs=attrs)
-
-
-def _scale(call: Call, dims: int) -> tuple[float, ...] | None:
-    """The factors that torch counts by; None where it counts by the sizes."""
-    names = ("size", "scale_factor", "recompute_scale_factor")
-    size, scale, again = (
-        call.argument({"size": 1, "scale_factor": 2, "recompute_scale_factor": 5}[name], name)
-        if call.module is None
-        else getattr(call.module, name)
-        for name in names
-    )
-    if size is not None or again or scale is None:
-        return None
-    return tuple(map(float, scale)) if isinstance(scale, (list, tuple)) else (float(scale),) * dims
-
-
-def _sources(call: Call, axis: int) -> tuple[int, ...]:
-    """The index from which nearest interpolation takes each element of a spatial axis: as torch itself counts."""
-    inside = [whole(size) for size in call.in_shape[2:]]
-    ramp = torch.arange(inside[axis], dtype=torch.float32)
-    image = ramp.reshape([-1 if other == axis else 1 for other in range(len(inside))]).expand(*inside)[None, None]
-    if call.module is not None:
-        moved = call.module(image.contiguous())
-    else:
-        names = ("size", "scale_factor", "mode", "align_corners", "recompute_scale_factor", "antialias")
-        given = {name: call.argument(1 + index, name) for index, name in enumerate(names)}
-        moved = F.interpolate(image.contiguous(), **{k: v for k, v in given.items() if v is not None})
-    return tuple(int(value) for value in moved[0, 0].movedim(axis, 0).flatten(1)[:, 0])
 
 
 def pad(call: Call) -> Made:
@@ -194,23 +146,16 @@ def slice_module(call: Call) -> Node:
 def same_grid(call: Call) -> Made:
     """An op of a model that was constrained, by the function that it holds."""
     module: Any = call.module
-    if module.op == "global_avg_pool":
-        axes, keepdims = call.node.args[1:]
-        rank = len(call.in_shape)
-        attrs = {"axes": tuple(sorted(int(axis) % rank for axis in axes)), "keepdims": bool(keepdims)}
-        return call.made("global_avg_pool", attrs=attrs)
     rooms = {"functional": F, "torch": torch}
     room, name = module.function.split(".")
     target = name if room == "Tensor" else getattr(rooms[room], name)
     from mpq_torch.reader.rules import FUNCTIONS as EVERY  # the table that this rule is part of
 
-    rule = constrained_mean if target is torch.mean else EVERY[target]
-    return rule(Call(call.node, call.name, None, call.names, call.observed, call.attribute))
+    return EVERY[target](Call(call.node, call.name, None, call.names, call.observed, call.attribute))
 
 
 MODULES: dict[Any, Rule] = {
     (nn.Flatten, nn.Unflatten): reshape,
-    nn.Upsample: interpolate,
     (nn.ZeroPad1d, nn.ZeroPad2d, nn.ConstantPad1d, nn.ConstantPad2d): pad,
     (nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReplicationPad1d, nn.ReplicationPad2d): pad,
     (nn.CircularPad1d, nn.CircularPad2d): pad,
@@ -242,6 +187,5 @@ FUNCTIONS: dict[Any, Rule] = {
     **dict.fromkeys([torch.permute, "permute"], permute),
     **dict.fromkeys([torch.transpose, torch.swapaxes, torch.swapdims, "transpose", "swapaxes", "swapdims"], transpose),
     **dict.fromkeys([torch.movedim, torch.moveaxis, "movedim", "moveaxis"], moved_axes),
-    F.interpolate: interpolate,
     F.pad: pad,
 }

@@ -1,16 +1,19 @@
-"""Pooling and means."""
+"""Pooling."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from mpq_plugins.graph.node import Node
+from mpq_plugins.graph.moving import Part
+from mpq_plugins.graph.node import Batch, Node
+from mpq_plugins.graph.reducing import Reducing
 from mpq_torch.arithmetic import average_pool_is_exact
-from mpq_torch.reader.call import Call, Rule, numbers, whole
+from mpq_torch.reader.call import Call, Made, Rule, numbers, whole
 
 _MAX_OPTIONS = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
 _AVERAGE_OPTIONS = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
@@ -51,7 +54,7 @@ def max_pool(dims: int) -> Rule:
 def average_pool(dims: int) -> Rule:
     """nn.AvgPool1d, F.avg_pool2d and the like, in the form that all engines compute alike."""
 
-    def rule(call: Call) -> Node:
+    def rule(call: Call) -> Made:
         options = _options(call, _AVERAGE_OPTIONS)
         if options.get("divisor_override") is not None:
             return call.unknown("average pooling with a divisor of its own has no exact integer kernel")
@@ -63,13 +66,24 @@ def average_pool(dims: int) -> Rule:
     return rule
 
 
-def _average(call: Call, options: dict[str, Any], dims: int) -> Node:
+def _divides(call: Call, attrs: Mapping[str, Any]) -> bool:
+    """Whether the windows lie side by side and fill the input."""
+    inside = call.in_shape[-len(attrs["kernel"]) :]
+    alone = isinstance(call.in_shape[0], Batch) and attrs["kernel"] == attrs["stride"]
+    around = any(any(sides) for sides in attrs["padding"]) or any(attrs["overhang"])
+    return alone and not around and not any(whole(n) % k for n, k in zip(inside, attrs["kernel"], strict=True))
+
+
+def _average(call: Call, options: dict[str, Any], dims: int) -> Made:
     attrs = _windows(call, options, dims)
     window = (1, *attrs["kernel"])[-2:]
     if not average_pool_is_exact(window, bool(options.get("ceil_mode"))):
+        if _divides(call, attrs):
+            made = Reducing(call.name, "NCHW")
+            return made.done(made.averaged(Part(call.inputs[0], call.in_shape), attrs["kernel"]))
         return call.unknown(
-            f"average pooling over a window of {options['kernel_size']} rounds ties in no one way; a mean over the "
-            "axes (-2, -1) has an exact kernel"
+            f"average pooling over a window of {options['kernel_size']} rounds ties in no one way; one whose "
+            "windows do not overlap and fill the input has an exact kernel"
         )
     del attrs["dilation"]
     return call.made("avg_pool", attrs={**attrs, "counts_padding": True})
@@ -78,7 +92,7 @@ def _average(call: Call, options: dict[str, Any], dims: int) -> Node:
 def adaptive_pool(dims: int) -> Rule:
     """Adaptive average pooling to one element, or to windows of one size."""
 
-    def rule(call: Call) -> Node | fx.Node:
+    def rule(call: Call) -> Made:
         size = call.module.output_size if call.module is not None else call.argument(1, "output_size")
         inside = tuple(whole(n) for n in call.in_shape[-dims:])
         asked = tuple(size) if isinstance(size, (list, tuple)) else (size,) * dims
@@ -115,28 +129,6 @@ def adaptive_max_pool(dims: int) -> Rule:
     return rule
 
 
-def mean(call: Call) -> Node:
-    """The mean over height and width, or over the length of signals."""
-    dims, rank = call.argument(1, "dim"), len(call.in_shape)
-    wanted = tuple(dims) if isinstance(dims, (list, tuple)) else (dims,)
-    axes = {int(d) % rank for d in wanted if d is not None}
-    if rank not in (3, 4) or axes != set(range(2, rank)):
-        return call.unknown(f"mean over dimensions {dims} has no integer kernel (over height and width it has)")
-    return mean_over(call, wanted)
-
-
-def constrained_mean(call: Call) -> Node:
-    """The mean of a model that was constrained: over the length of signals too."""
-    dims = call.argument(1, "dim")
-    return mean_over(call, tuple(dims) if isinstance(dims, (list, tuple)) else (dims,))
-
-
-def mean_over(call: Call, dims: tuple[int, ...]) -> Node:
-    """The mean over axes, counted from the first or from the last."""
-    axes = tuple(sorted(int(d) % len(call.in_shape) for d in dims))
-    return call.made("global_avg_pool", attrs={"axes": axes, "keepdims": bool(call.argument(2, "keepdim", False))})
-
-
 MODULES: dict[Any, Rule] = {
     nn.MaxPool1d: max_pool(1),
     nn.MaxPool2d: max_pool(2),
@@ -156,5 +148,4 @@ FUNCTIONS: dict[Any, Rule] = {
     F.adaptive_avg_pool2d: adaptive_pool(2),
     F.adaptive_max_pool1d: adaptive_max_pool(1),
     F.adaptive_max_pool2d: adaptive_max_pool(2),
-    **dict.fromkeys([torch.mean, "mean"], mean),
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import fx
 
-from mpq_torch.reader import arithmetic, elementwise, layers, moving, pooling, shuffling, slicing
+from mpq_torch.reader import arithmetic, elementwise, layers, moving, pooling, reducing, resizing, shuffling, slicing
 from mpq_torch.reader.call import Call, Made, Rule, function_name
 from mpq_torch.reader.shapes import Observed
 from mpq_torch.written_modules import FloatPart
@@ -16,7 +16,9 @@ MODULES: dict[Any, Rule] = {
     **arithmetic.MODULES,
     **elementwise.MODULES,
     **pooling.MODULES,
+    **reducing.MODULES,
     **moving.MODULES,
+    **resizing.MODULES,
     **shuffling.MODULES,
 }
 FUNCTIONS: dict[Any, Rule] = {
@@ -24,7 +26,9 @@ FUNCTIONS: dict[Any, Rule] = {
     **arithmetic.FUNCTIONS,
     **elementwise.FUNCTIONS,
     **pooling.FUNCTIONS,
+    **reducing.FUNCTIONS,
     **moving.FUNCTIONS,
+    **resizing.FUNCTIONS,
     **shuffling.FUNCTIONS,
     **slicing.FUNCTIONS,
 }

@@ -12,6 +12,7 @@ from torch import Tensor, fx
 from mpq_plugins.graph.node import Batch
 from mpq_torch.reader.call import Call, Made, Rule
 from mpq_torch.reader.moving import begun
+from mpq_torch.reader.reducing import values_of
 
 _TAKES_SAMPLES = "taking some of the samples of a batch has no integer kernel"
 
@@ -94,6 +95,9 @@ def several(call: Call) -> Made:
 
 def _one_of(call: Call, source: fx.Node) -> Made:
     """One of the tensors of a call: the positions behind those of the tensors before it."""
+    extreme = values_of(call)
+    if extreme is not None:
+        return extreme
     given = call.observed.values.get(source)
     known = _SEVERAL.get(source.target) if source.op in ("call_function", "call_method") else None
     wanted = call.node.args[1]

@@ -1,0 +1,70 @@
+"""Interpolation in Keras and TensorFlow: nearest by whole factors, and all that is a weighted sum along each axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from mpq_plugins.graph.composing import Composing
+from mpq_plugins.graph.moving import Part, size_of
+from mpq_plugins.graph.node import Array, Shape
+from mpq_tfmot.keras import tf
+
+Resize = Callable[[Composing, list[Part], Any, Shape], "Part | None"]
+FEW = 16
+"""So many elements of the other axis are enough to see what becomes of one."""
+
+
+def _resized(made: Composing, x: Part, out: Shape, compute: Callable[[Any], Any]) -> Part | None:
+    """The image at another size; None for what is no weighted sum along rows and columns.
+
+    compute: the resizing itself, of images of any number of rows and columns.
+    """
+    weights = {axis: _weights(x, axis, size, compute) for axis, size in ((1, out[1]), (2, out[2]))}
+    if any(matrix is None for matrix in weights.values()):
+        return None
+    sources = {axis: np.argmax(matrix, 1) for axis, matrix in weights.items()}
+    chosen = all(np.array_equal(m, np.eye(size_of(x, axis))[sources[axis]]) for axis, m in weights.items())
+    if not chosen:
+        return made.resized(x, weights)
+    times = {axis: max(len(source) // size_of(x, axis), 1) for axis, source in sources.items()}
+    repeated = all(np.array_equal(s, np.arange(len(s)) // times[axis]) for axis, s in sources.items())
+    return made.repeated(x, times) if repeated else None
+
+
+def _weights(x: Part, axis: int, out: Any, compute: Callable[[Any], Any]) -> Array | None:
+    """The weight of each element of an axis in each of the output, [out, in]: what becomes of images of one stripe."""
+    size = size_of(x, axis)
+    other = min(size_of(x, 3 - axis), FEW)
+    stripes = np.broadcast_to(np.eye(size, dtype=np.float32)[:, :, None], (size, size, other))
+    images = stripes if axis == 1 else stripes.transpose(0, 2, 1)
+    found = np.asarray(compute(tf.constant(images[..., None].copy())), np.float64)
+    return None if found.shape[axis] != out else found.take(0, 3 - axis)[..., 0].T
+
+
+def _layer(made: Composing, parts: list[Part], layer: Any, shape: Shape) -> Part | None:
+    """Resizing, and UpSampling2D that interpolates."""
+    if getattr(layer, "data_format", "channels_last") != "channels_last":
+        return None
+    if getattr(layer, "crop_to_aspect_ratio", False):
+        return None
+    return _resized(made, parts[0], shape, layer.call)
+
+
+def _function(function: str) -> Resize:
+    """tf.image.resize, to sizes that are numbers."""
+
+    def rule(made: Composing, parts: list[Part], given: Mapping[str, Any], shape: Shape) -> Part | None:
+        plain = {name: value for name, value in given.items() if name not in ("images", "name", "index")}
+        if len(parts) != 1 or plain.get("preserve_aspect_ratio"):
+            return None
+        return _resized(made, parts[0], shape, lambda image: getattr(tf.image, function)(image, **plain))
+
+    return rule
+
+
+LAYERS: Mapping[str, Resize] = {"Resizing": _layer, "UpSampling2D": _layer}
+FUNCTIONS: Mapping[str, Resize] = {"image.resize": _function("resize")}
+"""By TensorFlow's symbol."""

@@ -1,0 +1,109 @@
+"""Ops that are several kernels: their values in float against torch's own, and exact on every runtime."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import mpq_torch
+from integration_tests.torch_fx.recipes import clipping_recipe
+from mpq_torch import fx, litert, onnx, pt2e
+from mpq_torch.reader.reading import read_model
+from mpq_torch.reader.writing import write_module
+
+IMAGES = (4, 6, 8)
+TARGETS = (
+    "generic-po2",
+    "torch-x86",
+    "torch-qnnpack",
+    "torch-pt2e",
+    "onnxruntime",
+    "litert-po2",
+    "litert-po2-reference",
+)
+KINDS = {
+    "means and sums over other axes": lambda x: (
+        x.mean(1, keepdim=True),
+        x.mean(3),
+        x.flatten(2).transpose(1, 2).mean(1),
+        x.sum((2, 3)),
+        x.sum(1),
+    ),
+    "averages of windows whose reciprocals round": lambda x: (
+        F.avg_pool2d(x.repeat(1, 1, 1, 7), (3, 14)),
+        F.avg_pool1d(x.repeat(1, 1, 1, 7).flatten(2), 28),
+    ),
+    "extremes over axes": lambda x: (
+        x.amax((2, 3)),
+        x.max(1, keepdim=True)[0],
+        x.max(3).values,
+        x.amin(1),
+    ),
+    "extremes of two": lambda x: (
+        torch.maximum(x, F.relu(x) * 0.3),
+        torch.min(x, x.mean((2, 3), keepdim=True)),
+        torch.maximum(x, torch.tensor(0.3)),
+    ),
+    "PReLU": lambda x: (
+        F.prelu(x, torch.tensor([0.1, -0.5, 0.25, 1.5])),
+        F.prelu(x, torch.tensor([0.2])),
+        F.prelu(x.mean((2, 3)), torch.tensor([0.1, -0.5, 0.25, 1.5])),
+    ),
+    "interpolation by whole factors": lambda x: (
+        F.interpolate(x, scale_factor=2, mode="bilinear"),
+        F.interpolate(x, size=(18, 8), mode="bilinear"),
+        F.interpolate(x.flatten(2), scale_factor=4, mode="linear"),
+        F.interpolate(x.flatten(2), scale_factor=2),
+    ),
+    "interpolation to other sizes": lambda x: (
+        F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True),
+        F.interpolate(x, size=(4, 11), mode="bilinear"),
+        F.interpolate(x, scale_factor=2, mode="bicubic"),
+    ),
+}
+
+
+class Branches(nn.Module):
+    """A pointwise layer, which gives a grid to work on, and what several functions make of it."""
+
+    def __init__(self, function):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.function = nn.Conv2d(4, 4, 1), function
+
+    def forward(self, x):
+        return self.function(self.first(x))
+
+
+def case(kind):
+    model = Branches(KINDS[kind]).eval()
+    torch.manual_seed(1)
+    return model, torch.randn(6, *IMAGES)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_composition_is_what_torch_computes(kind):
+    model, x = case(kind)
+    reading = read_model(model, (x,))
+    assert not reading.graph.float_ops
+    for got, wanted in zip(write_module(reading)(x), model(x), strict=True):
+        assert torch.allclose(got, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_composition_is_exact_on_every_runtime(kind, target):
+    model, x = case(kind)
+    recipe = clipping_recipe(model, x, target, 4, 6)
+    simulated = fx.simulate(model, recipe)
+    program = mpq_torch.integers(model, recipe, x)
+    mpq_torch.verify_integers(program, model, recipe, [2 * x]).raise_if_different()
+    if target == "torch-pt2e":
+        on_grid = pt2e.constrain(model, recipe)
+        pt2e.verify(pt2e.quantize(on_grid, recipe, x), simulated, [2 * x]).raise_if_different()
+    elif target.startswith("torch"):
+        fx.verify(fx.quantize(model, recipe, x), simulated, [2 * x]).raise_if_different()
+    elif target == "onnxruntime":
+        onnx.verify(onnx.export(model, recipe, x), simulated, [2 * x]).raise_if_different()
+    elif target.startswith("litert"):
+        litert.verify(litert.export(model, recipe, x), model, [2 * x], recipe).raise_if_different()
