@@ -19,12 +19,13 @@ from mpq_plugins.errors import PluginError, TargetError
 from mpq_plugins.graph.runtimes import check_rounding
 from mpq_plugins.hosting import devices, discovery
 from mpq_plugins.hosting.admission import collect, new_manager, sentence
-from mpq_plugins.hosting.discovery import BLOCK_VARIABLE, BUILTINS, LOAD_VARIABLE, Source
+from mpq_plugins.hosting.discovery import BLOCK_VARIABLE, BUILTINS, DISTRIBUTION, LOAD_VARIABLE, Source
 from mpq_plugins.hosting.registrations import SECTIONS, Registered, empty
 from mpq_plugins.targets import Target
 
 if TYPE_CHECKING:
     from mpq_plugins.latency.device import Device
+    from mpq_plugins.recipe import Recipe
 
 
 class PluginWarning(UserWarning):
@@ -129,6 +130,15 @@ class PluginHost:
         if target in REFUSED:
             raise TargetError(f"target {target!r} is refused: {REFUSED[target]}")
         raise TargetError(f"{self._unknown('targets', target)}; a path to a target's .json file works too")
+
+    def target_of(self, recipe: Recipe) -> Target:
+        """The target of a recipe: the one that it holds, else the registered one of its name. Raises TargetError."""
+        return self.target(recipe.target if recipe.hardware is None else recipe.hardware)
+
+    def for_recipe(self, target: Target) -> str | Target:
+        """What a recipe says of its target: the name of one of mpq-plugins' own, else the target itself."""
+        own = self.targets().get(target.name) == target
+        return target.name if own and self.provider("targets", target.name).distribution == DISTRIBUTION else target
 
     def method(self, name: Any) -> Any:
         """A method by name, or itself. Raises PluginError with the closest names when there is none."""
@@ -261,6 +271,16 @@ def frameworks() -> dict[str, Any]:
 def target(target: str | os.PathLike[str] | Target) -> Target:
     """A target by name, from a .json file, or itself; raises TargetError with the closest names."""
     return host().target(target)
+
+
+def target_of(recipe: Recipe) -> Target:
+    """The target of a recipe: the one that it holds, else the registered one of its name; raises TargetError."""
+    return host().target_of(recipe)
+
+
+def for_recipe(target: Target) -> str | Target:
+    """What a recipe says of its target: the name of one of mpq-plugins' own, else the target itself."""
+    return host().for_recipe(target)
 
 
 def method(name: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,6 @@ from mpq_plugins.targets import Target
 
 if TYPE_CHECKING:
     from mpq_plugins.latency.clock import Timing
-
-FLOAT_OPS = "float_ops"
-"""Entry of ``Recipe.meta`` that lists the ops which stay float."""
 
 
 @dataclass(frozen=True)
@@ -71,19 +68,18 @@ class Request:
         self,
         measured: MeasuredModel,
         framework: str,
-        float_ops: tuple[str, ...] = (),
         deploy: Callable[[Recipe], Timing] | None = None,
     ) -> Recipe:
         """The recipe that the method finds. framework: name and version, for the record.
 
         deploy: converts the model by a recipe and times it as a whole; see ``remeasured``.
         """
-        recipe: Recipe = plugins.method(self.method).search(self.problem(measured, framework, float_ops))
+        recipe: Recipe = plugins.method(self.method).search(self.problem(measured, framework))
         recipe = self.finish(recipe, measured)
         return recipe if deploy is None else self.remeasured(recipe, deploy)
 
     def remeasured(self, recipe: Recipe, deploy: Callable[[Recipe], Timing]) -> Recipe:
-        """The recipe with the latency of the whole model, measured, beside what the table predicts (in ``meta``).
+        """The recipe with the latency of the whole model, measured, beside what the table predicts.
 
         Only for a method that asks for it (``remeasures``), with a table that was measured on the device at hand.
         """
@@ -95,18 +91,15 @@ class Request:
         if here.modelled or table.device.difference(here):
             return recipe
         timing = deploy(recipe)
-        found = {
-            "latency_predicted_ms": f"{recipe.costs['latency_ms']:.4g}",
-            "latency_measured_ms": f"{1e3 * timing.seconds:.4g}",
-            "latency_spread_ms": f"{1e3 * timing.spread:.2g}",
-        }
-        return replace(recipe, meta=dict(recipe.meta) | found)
+        found = {"latency_ms": 1e3 * timing.seconds, "latency_spread_ms": 1e3 * timing.spread}
+        predicted = {**recipe.predicted, "latency_ms": recipe.costs["latency_ms"]}
+        return replace(recipe, predicted=predicted, measured={**recipe.measured, **found})
 
-    def problem(self, measured: MeasuredModel, framework: str, float_ops: tuple[str, ...] = ()) -> Problem:
+    def problem(self, measured: MeasuredModel, framework: str) -> Problem:
         """The search in numbers, as the method is given it; raises as candidates_for and check_budget do."""
         candidates = self._candidates(measured.inventory)
         check_budget(candidates, self.budget)
-        meta = {"framework": framework} | ({FLOAT_OPS: ", ".join(float_ops)} if float_ops else {})
+        meta = {"framework": framework}
         assert isinstance(self.target, Target)
         return Problem(measured, self.target, candidates, self.budget, self.cost_models(), meta, self.progress)
 
@@ -128,19 +121,12 @@ class Request:
                 raise infeasible(choices, limits)
 
     def finish(self, recipe: Recipe, measured: MeasuredModel) -> Recipe:
-        """What every recipe of a method goes through: grids coarse enough for the biases."""
+        """What every recipe of a method goes through: grids coarse enough for the biases, and the target in it."""
+        assert isinstance(self.target, Target)
         biases = {site.name: measured.bias(site.name) for site in measured.inventory.weights}
-        return with_headroom(recipe, measured.inventory, biases)
+        found = with_headroom(recipe, measured.inventory, biases)
+        return replace(found, target=plugins.for_recipe(self.target))  # type: ignore[arg-type]  # a Target is both
 
     def _candidates(self, inventory: Inventory) -> dict[str, Any]:
         assert isinstance(self.target, Target)
         return candidates_for(inventory, self.target, self.weight_bits, self.activation_bits, self.per_channel)
-
-
-def float_ops_of(meta: Mapping[str, str]) -> tuple[str, ...]:
-    """The ops that a recipe with this meta leaves in float.
-
-    >>> float_ops_of({"float_ops": "gelu, softmax"}), float_ops_of({})
-    (('gelu', 'softmax'), ())
-    """
-    return tuple(name for name in meta.get(FLOAT_OPS, "").split(", ") if name)

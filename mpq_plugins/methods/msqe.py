@@ -10,6 +10,7 @@ the loss that a Kronecker-factored Fisher matrix predicts for each candidate
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -168,6 +169,7 @@ def _recipe(problem: Problem, rated: Mapping[str, Mapping[int, Rated]], solution
             "msqe",
             reasons={name: f"{b} bits: the only candidate" for name, b in bits.items()},
             costs=known_costs(problem.cost_models, inventory, bits, limits),
+            predicted=_predicted(rated, bits),
             meta=problem.meta,
         )
     return Recipe.from_inventory(
@@ -179,8 +181,15 @@ def _recipe(problem: Problem, rated: Mapping[str, Mapping[int, Rated]], solution
         budget=limits,
         costs=known_costs(problem.cost_models, inventory, solution.bits, limits),
         shadow_prices=solution.shadow_prices,
+        predicted=_predicted(rated, solution.bits),
         meta=problem.meta,
     )
+
+
+def _predicted(rated: Ratings, bits: Mapping[str, int]) -> dict[str, float]:
+    """The predicted rise of the loss of a choice, as an allocation adds it up."""
+    table = losses(rated)
+    return {"loss": math.fsum(dict(zip(rated[name], table[name], strict=True))[b] for name, b in bits.items())}
 
 
 @hookimpl

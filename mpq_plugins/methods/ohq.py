@@ -101,7 +101,8 @@ class Ohq:
             budget=limits,
             costs=dict(found.costs) | {name: cost.value for name, cost in solution.costs.items()},
             shadow_prices=solution.shadow_prices,
-            meta=dict(found.meta) | {"sensitivity": measure.name, "objective": f"{-solution.loss:.6g}"},
+            predicted=dict(found.predicted) | {"objective": -solution.loss},
+            meta=dict(found.meta) | {"sensitivity": measure.name},
         )
 
 

@@ -53,9 +53,7 @@ def gather(study: Study, recipe: Recipe, request: Request) -> Details:
     Raises RecipeMismatch where the recipe is of another model.
     """
     commands, loaded = study.loaded.commands, study.loaded
-    inventory: Inventory = commands.inventory(
-        loaded.model, study.batches, study.keep_float, plugins.target(recipe.target)
-    )
+    inventory: Inventory = commands.inventory(loaded.model, study.batches, study.keep_float, plugins.target_of(recipe))
     recipe.check_fits(inventory)
     if not hasattr(plugins.method(request.method), "rate"):
         request = replace(request, method=RATING_METHOD)

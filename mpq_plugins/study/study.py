@@ -106,7 +106,7 @@ class Study:
     def rate(self, request: Request) -> tuple[Problem, Ratings]:
         """The search in numbers, and the method's ratings of all candidates, kept site by site."""
         measured = self.measure(request)
-        problem = request.problem(measured, measured.framework, measured.float_ops)
+        problem = request.problem(measured, measured.framework)
         text = f"{request.method} {problem.target.to_json()}"
         file = RatingsFile(self._path(f"ratings-{hashlib.sha256(text.encode()).hexdigest()[:16]}.jsonl"))
         if self.fresh and file.path is not None:

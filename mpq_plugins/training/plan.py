@@ -122,7 +122,7 @@ class TrainingPlan:
         return Recipe.from_inventory(
             self.inventory,
             {site: grids[slot] for site, slot in self.slot_of.items()},
-            self.target.name,
+            plugins.for_recipe(self.target),
             self.method.name,
             reasons={site: reasons[slot] for site, slot in self.slot_of.items()},
             budget=limits,

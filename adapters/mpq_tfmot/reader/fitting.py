@@ -9,7 +9,6 @@ from mpq_plugins.errors import RecipeMismatch, UnmatchedName, UnsupportedOp
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.sites import GraphSites, take_sites
 from mpq_plugins.recipe import Recipe
-from mpq_plugins.request import float_ops_of
 from mpq_tfmot.reader.reading import Reading, read_model
 
 
@@ -18,9 +17,9 @@ def read_fitting(model: Any, recipe: Recipe) -> tuple[Reading, GraphSites]:
 
     Raises RecipeMismatch, with names, and as read_model does.
     """
-    target = plugins.target(recipe.target)
+    target = plugins.target_of(recipe)
     try:
-        reading = read_model(model, float_ops_of(recipe.meta), target=target)
+        reading = read_model(model, recipe.float_ops, target=target)
     except UnsupportedOp as error:
         raise RecipeMismatch(f"the recipe does not fit the model: {error}") from error
     except UnmatchedName as error:
@@ -36,4 +35,4 @@ def read_fitting(model: Any, recipe: Recipe) -> tuple[Reading, GraphSites]:
 def read_quantized(model: Any, recipe: Recipe) -> tuple[Reading, QuantizedGraph]:
     """The model as a graph on the recipe's grids, weights and biases at the nearest value that they may take."""
     reading, sites = read_fitting(model, recipe)
-    return reading, QuantizedGraph.of(reading.graph, sites, recipe, plugins.target(recipe.target))
+    return reading, QuantizedGraph.of(reading.graph, sites, recipe, plugins.target_of(recipe))

@@ -130,7 +130,9 @@ class _Reader:
                     f"input {name!r} has the open shape {(None, *shape)}, and integers need every size but the batch; "
                     "build the model with keras.Input of whole sizes"
                 )
-            self.nodes[name] = Node(name, ARGUMENT, (), (Batch(), *shape), attrs={"index": index})
+            self.nodes[name] = Node(
+                name, ARGUMENT, (), (Batch(), *shape), attrs={"index": index, "dtype": str(tensor.dtype.name)}
+            )
             names.append(name)
         outputs = self._walk(model, names, "")
         return Graph(tuple(_read_only(self.nodes.values(), outputs)), tuple(outputs), "NHWC")
