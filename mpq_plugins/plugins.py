@@ -20,12 +20,16 @@ from mpq_plugins.graph.runtimes import check_rounding
 from mpq_plugins.hosting import devices, discovery
 from mpq_plugins.hosting.admission import collect, new_manager, sentence
 from mpq_plugins.hosting.discovery import BLOCK_VARIABLE, BUILTINS, DISTRIBUTION, LOAD_VARIABLE, Source
-from mpq_plugins.hosting.registrations import SECTIONS, Registered, empty
+from mpq_plugins.hosting.registrations import SECTIONS, Registered, empty, known_of
 from mpq_plugins.targets import Target
 
 if TYPE_CHECKING:
+    from mpq_plugins.graph.known import Known
+    from mpq_plugins.graph.op import Op
+    from mpq_plugins.graph.runtimes.runtime import Runtime
     from mpq_plugins.latency.device import Device
     from mpq_plugins.recipe import Recipe
+    from mpq_plugins.sensitivities.rating import Sensitivity
 
 
 class PluginWarning(UserWarning):
@@ -68,7 +72,8 @@ class PluginHost:
         self._registered: Registered = empty()
         self._loaded: dict[str, PluginInfo] = {}
         self._left_out: list[PluginInfo] = []
-        self._started = False
+        self._started = self._complete = False
+        self._known: Known | None = None
         self._lock = threading.RLock()
 
     def load(self) -> None:
@@ -79,6 +84,7 @@ class PluginHost:
             self._started = True
             for source in self._sources():
                 self._load(source)
+            self._complete = True
 
     def register(self, plugin: Any, name: str) -> None:
         """Load one plug-in object by hand, as a notebook would. Raises PluginError if it fails."""
@@ -90,6 +96,24 @@ class PluginHost:
         """All plug-ins in the order of loading, and then those that are blocked or failed."""
         self.load()
         return (*self._loaded.values(), *self._left_out)
+
+    def known(self) -> Known:
+        """The registered ops and runtimes; the same object until another plug-in is admitted."""
+        self.load()
+        if self._known is not None:
+            return self._known
+        found = known_of(self._registered)
+        if self._complete:
+            self._known = found
+        return found
+
+    def ops(self) -> dict[str, Op]:
+        """The registered ops by word."""
+        return self._section("ops")
+
+    def runtimes(self) -> dict[str, Runtime]:
+        """The registered runtimes by "framework.engine"."""
+        return self._section("runtimes")
 
     def targets(self) -> dict[str, Target]:
         """The registered targets by name."""
@@ -103,12 +127,16 @@ class PluginHost:
         """The registered cost models by the name of their resource."""
         return self._section("cost_models")
 
+    def sensitivities(self) -> dict[str, Sensitivity]:
+        """The registered sensitivities by name."""
+        return self._section("sensitivities")
+
     def frameworks(self) -> dict[str, Any]:
         """The registered adapters of frameworks by name."""
         return self._section("frameworks")
 
     def provider(self, section: str, name: str) -> PluginInfo:
-        """The plug-in that registered ``name``; section: targets, methods, cost_models or frameworks."""
+        """The plug-in that registered ``name``; section: of hosting.registrations.SECTIONS."""
         self.load()
         return self._loaded[self._registered[section][name][1]]
 
@@ -144,17 +172,26 @@ class PluginHost:
         """A method by name, or itself. Raises PluginError with the closest names when there is none."""
         if not isinstance(name, str):
             return name
-        known = self.methods()
-        if name not in known:
-            raise PluginError(self._unknown("methods", name))
-        return known[name]
+        return self._named("methods", name)
 
     def framework(self, name: str) -> Any:
         """An adapter by the name of its framework. Raises PluginError with the closest names when there is none."""
-        known = self.frameworks()
-        if name not in known:
-            raise PluginError(self._unknown("frameworks", name))
-        return known[name]
+        return self._named("frameworks", name)
+
+    def sensitivity(self, name: str) -> Sensitivity:
+        """A sensitivity by name. Raises PluginError with the closest names when there is none."""
+        found: Sensitivity = self._named("sensitivities", name)
+        return found
+
+    def op(self, word: str) -> Op:
+        """The record of an op. Raises PluginError with the closest words when there is none."""
+        found: Op = self._named("ops", word)
+        return found
+
+    def runtime(self, name: str) -> Runtime:
+        """A runtime by "framework.engine". Raises PluginError with the closest names when there is none."""
+        found: Runtime = self._named("runtimes", name)
+        return found
 
     def measure_latency(self, target: Target, workload: Any) -> float | None:
         """Seconds of a workload by the first plug-in that measures it; None when no plug-in does.
@@ -171,6 +208,12 @@ class PluginHost:
         """
         self.load()
         return devices.described(self._manager.hook.mpq_describe_device.get_hookimpls(), target)
+
+    def _named(self, section: str, name: str) -> Any:
+        known = self._section(section)
+        if name not in known:
+            raise PluginError(self._unknown(section, name))
+        return known[name]
 
     def _section(self, section: str) -> dict[str, Any]:
         self.load()
@@ -216,12 +259,18 @@ class PluginHost:
             owner = self._loaded[info.name]
             origin = f"{owner.distribution} {owner.version}" if owner.distribution else "registered by hand"
             raise PluginError(f"there is a plug-in named {info.name!r} already ({origin})")
-        staged = collect(plugin, info.name, self._registered)
+        staged = collect(plugin, info.name, self._registered, self._before())
         self._manager.register(plugin, name=info.name)
         for section, items in staged.items():
             self._registered[section].update(items)
+        self._known = None
         summary = next(iter((getattr(plugin, "__doc__", None) or "").strip().splitlines()), "")
         self._loaded[info.name] = replace(info, summary=summary)
+
+    def _before(self) -> Known:
+        """The ops and runtimes that a plug-in finds; a host that was made with few built-ins has the process's too."""
+        own, process = known_of(self._registered), host()
+        return own if process is self else process.known().with_more(own.ops, own.runtimes)
 
 
 def _imported(source: Source) -> Any:
@@ -242,6 +291,8 @@ _default: PluginHost | None = None
 def host() -> PluginHost:
     """The host of this process, which the functions of this module ask."""
     global _default
+    if _default is not None:
+        return _default
     with _default_lock:
         if _default is None:
             _default = PluginHost()

@@ -15,8 +15,10 @@ from mpq_plugins.inventory import Inventory
 from mpq_plugins.latency_table import LatencyTable
 from mpq_plugins.problem import Bits, MeasuredModel, Problem, candidates_for, check_budget
 from mpq_plugins.recipe import Recipe
+from mpq_plugins.search.method import PostTrainingMethod
 from mpq_plugins.solving.choices import arrange
 from mpq_plugins.targets import Target
+from mpq_plugins.training.method import TrainingMethod
 
 if TYPE_CHECKING:
     from mpq_plugins.latency.clock import Timing
@@ -46,9 +48,10 @@ class Request:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "target", plugins.target(self.target))
-        kind = getattr(plugins.method(self.method), "kind", None)
-        if kind != "post-training":
-            raise MPQError(f"method {self.method!r} is of kind {kind!r}; a search takes post-training methods")
+        method = plugins.method(self.method)
+        if not isinstance(method, PostTrainingMethod):
+            kind = f"of kind {method.kind!r}" if isinstance(method, TrainingMethod) else "no PostTrainingMethod"
+            raise MPQError(f"method {self.method!r} is {kind}; a search takes post-training methods")
 
     def check(self, inventory: Inventory) -> None:
         """Refuse what cannot work before anything is measured; raises as candidates_for does."""
@@ -84,7 +87,7 @@ class Request:
         Only for a method that asks for it (``remeasures``), with a table that was measured on the device at hand.
         """
         table = self.latency
-        if not getattr(plugins.method(self.method), "remeasures", False) or table is None or table.device is None:
+        if not plugins.method(self.method).remeasures or table is None or table.device is None:
             return recipe
         assert isinstance(self.target, Target)
         here = plugins.host().describe_device(self.target)

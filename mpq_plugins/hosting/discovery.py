@@ -17,6 +17,9 @@ LOAD_VARIABLE = "MPQ_LOAD_PLUGINS"
 BLOCK_VARIABLE = "MPQ_BLOCK_PLUGINS"
 
 BUILTINS = (
+    "mpq_plugins.builtin.ops",
+    "mpq_plugins.builtin.runtimes",
+    "mpq_plugins.builtin.sensitivities",
     "mpq_plugins.hardware.generic",
     "mpq_plugins.hardware.torch_kernels",
     "mpq_plugins.hardware.litert",

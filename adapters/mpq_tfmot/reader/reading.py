@@ -18,6 +18,7 @@ from mpq_plugins.targets import Target
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.call import Call
 from mpq_tfmot.reader.expanding import is_graph, of_layer, of_model
+from mpq_tfmot.reader.functions import is_function
 from mpq_tfmot.reader.layers import FUNCTION_LAYERS, call_again, evaluator, nodes_of, recall
 from mpq_tfmot.runner import TensorflowRunner
 
@@ -157,7 +158,7 @@ class _Reader:
                 continue
             if inner is not layer:
                 self.wrappers[f"{scope}{inner.name}"] = layer
-            within = _model_of(inner, node)
+            within = None if is_function(inner) else _model_of(inner, node)
             if within is not None:
                 results = self._walk(within, sources, f"{scope}{inner.name}.")
             else:

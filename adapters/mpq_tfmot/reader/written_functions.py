@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from mpq_plugins.graph.known import once_known
 from mpq_plugins.graph.node import Node
-from mpq_plugins.graph.ops import op_of
+from mpq_plugins.graph.ops import all_ops, op_of
 from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.runner import TensorflowRunner
 
 
 @keras.utils.register_keras_serializable("mpq_plugins")
@@ -33,4 +35,23 @@ WRITTEN = {function.__name__: function for function in (hardsigmoid, hardswish, 
 def written_function(node: Node) -> Any:
     """The layer, which reads as the node again."""
     name = "gelu_tanh" if node.attrs.get("approximate") else op_of(node).spellings["keras"][0]
-    return keras.layers.Activation(WRITTEN.get(node.op, WRITTEN.get(name, name)), name=node.name)
+    function = WRITTEN.get(node.op) or WRITTEN.get(name) or (name if known_to_keras(name) else of_record(node.op))
+    return keras.layers.Activation(function, name=node.name)
+
+
+def known_to_keras(name: str) -> bool:
+    """Whether Keras has an activation of this name."""
+    return name in dir(keras.activations) or name in dir(tf.nn)
+
+
+@once_known
+def of_record(word: str) -> Any:
+    """The function of a record that Keras has not, under its first spelling there; it has a gradient."""
+    op = all_ops()[word]
+    node, runner = Node(word, word, ("x",)), TensorflowRunner()
+
+    def function(x: Any) -> Any:
+        return op.value(runner, node, x)
+
+    function.__name__ = op.spellings["keras"][0]
+    return keras.utils.register_keras_serializable("mpq_plugins")(function)

@@ -202,9 +202,9 @@ def same_grid(call: Call) -> Made:
     rooms = {"functional": F, "torch": torch}
     room, name = module.function.split(".")
     target = name if room == "Tensor" else getattr(rooms[room], name)
-    from mpq_torch.reader.rules import FUNCTIONS as EVERY  # the table that this rule is part of
+    from mpq_torch.reader.rules import functions  # the table that this rule is part of
 
-    rule = constrained_mean if target is torch.mean else EVERY[target]
+    rule = constrained_mean if target is torch.mean else functions()[target]
     return rule(Call(call.node, call.name, None, call.names, call.observed, call.attribute))
 
 
