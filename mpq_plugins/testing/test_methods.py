@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from mpq_plugins.search.method import PostTrainingMethod, training_of
-from mpq_plugins.testing import agreement_checks, bank_checks, framework_arrays, method_checks, search_checks
+from mpq_plugins.testing import (
+    agreement_checks,
+    bank_checks,
+    framework_arrays,
+    learning_checks,
+    method_checks,
+    search_checks,
+)
 from mpq_plugins.testing.sample_slots import Case, cases
 from mpq_plugins.testing.selection import chosen, find
 from mpq_plugins.training.method import TrainingMethod
@@ -83,6 +90,18 @@ def test_forward_and_gradients_are_equal_in_every_framework(
     if not frameworks:
         pytest.skip("no framework is installed")
     agreement_checks.check_agreement(method, case, frameworks)
+
+
+def test_its_gradients_lead_to_a_smaller_error(method: TrainingMethod, case: Case, frameworks: dict[str, Any]) -> None:
+    if not frameworks:
+        pytest.skip("no framework is installed")
+    learning_checks.check_gradients_lead(method, case, frameworks)
+
+
+def test_gradients_reach_all_of_its_parameters(method: TrainingMethod, frameworks: dict[str, Any]) -> None:
+    if not frameworks:
+        pytest.skip("no framework is installed")
+    learning_checks.check_gradients_reach(method, frameworks)
 
 
 def test_the_penalty_is_zero_within_the_budget(method: TrainingMethod) -> None:
