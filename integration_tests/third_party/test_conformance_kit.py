@@ -55,7 +55,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def kit(site: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """The kit on the wrong plug-in, without any framework, from a directory of nobody's."""
-    environment = {**os.environ, "PYTHONPATH": str(site), "MPQ_LOAD_PLUGINS": "wrong"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")])),
+        "MPQ_LOAD_PLUGINS": "wrong",
+    }
     return subprocess.run([*KIT, *options], capture_output=True, text=True, cwd=site, env=environment, timeout=300)
 
 

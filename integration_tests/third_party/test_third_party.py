@@ -33,7 +33,11 @@ def python(site: Path, *arguments: str, cwd: Path | None = None, **environment: 
         capture_output=True,
         text=True,
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(site), **environment},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")])),
+            **environment,
+        },
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

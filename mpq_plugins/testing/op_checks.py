@@ -108,4 +108,5 @@ def _grids() -> Iterator[tuple[Grid, NDArray[np.float64]]]:
 
 
 def _value(op: Op, x: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(op.value(NUMPY_RUNNER, Node(op.word, op.word, ("x",)), x), np.float64)
+    with np.errstate(all="ignore"):  # what is no number is found and said
+        return np.asarray(op.value(NUMPY_RUNNER, Node(op.word, op.word, ("x",)), x), np.float64)
