@@ -54,7 +54,9 @@ def test_the_environment_itself_does_not_have_it() -> None:
 
 
 def test_the_plug_in_is_listed_with_its_distribution_and_version(site: Path) -> None:
-    row = mpq(site, "plugins")["acme"]
+    rows = mpq(site, "plugins")
+    row, op = rows["acme"], rows["acme-ops"]
+    assert op[1:4] == ["mpq-acme", "3.1.4", "loaded"]
     assert row[1:4] == ["mpq-acme", "3.1.4", "loaded"]
     assert row[4] == "ACME's accelerator, its energy, and how fast it is."
 
