@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mpq_plugins.errors import PluginError, TargetError
 from mpq_plugins.graph.runtimes import check_rounding
 from mpq_plugins.hosting import devices, discovery
-from mpq_plugins.hosting.admission import collect, new_manager, sentence
+from mpq_plugins.hosting.admission import collect, new_manager
 from mpq_plugins.hosting.discovery import BLOCK_VARIABLE, BUILTINS, DISTRIBUTION, LOAD_VARIABLE, Source
 from mpq_plugins.hosting.registrations import SECTIONS, Registered, empty, known_of
 from mpq_plugins.targets import Target
@@ -99,9 +99,9 @@ class PluginHost:
 
     def known(self) -> Known:
         """The registered ops and runtimes; the same object until another plug-in is admitted."""
-        self.load()
         if self._known is not None:
             return self._known
+        self.load()
         found = known_of(self._registered)
         if self._complete:
             self._known = found
@@ -221,13 +221,11 @@ class PluginHost:
 
     def _unknown(self, section: str, name: object) -> str:
         known = sorted(self._registered[section])
-        close = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
         parts = [f"there is no {SECTIONS[section].noun} {name!r}"]
-        if close:
+        if close := difflib.get_close_matches(str(name), known, n=3, cutoff=0.5):
             parts.append(f"closest are {', '.join(close)}")
         parts.append(f"registered are {', '.join(known) or 'none'}")
-        failed = sorted({info.name for info in self._left_out if info.state == "failed"})
-        if failed:
+        if failed := sorted({info.name for info in self._left_out if info.state == "failed"}):
             parts.append(f"these plug-ins failed and are left out: {', '.join(failed)}")
         return "; ".join(parts)
 
@@ -247,7 +245,7 @@ class PluginHost:
             self._left_out.append(replace(info, state="blocked"))
             return
         try:
-            self._admit(_imported(source), info)
+            self._admit(discovery.imported(source), info)
         except PluginError as error:
             self._left_out.append(replace(info, state="failed", failure=str(error)))
             origin = f" of {info.distribution} {info.version}" if info.distribution else ""
@@ -271,13 +269,6 @@ class PluginHost:
         """The ops and runtimes that a plug-in finds; a host that was made with few built-ins has the process's too."""
         own, process = known_of(self._registered), host()
         return own if process is self else process.known().with_more(own.ops, own.runtimes)
-
-
-def _imported(source: Source) -> Any:
-    try:
-        return source.load()
-    except (Exception, SystemExit) as error:
-        raise PluginError(f"it cannot be imported: {sentence(error)}") from error
 
 
 def _warn(message: str) -> None:

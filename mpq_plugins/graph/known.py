@@ -36,9 +36,16 @@ def known() -> Known:
     instead = _instead.get()
     if instead is not None:
         return instead
-    from mpq_plugins import plugins  # the host stands above, and is loaded when it is asked
+    found: Known = _plugins().host().known()
+    return found
 
-    return plugins.host().known()
+
+@functools.cache
+def _plugins() -> Any:
+    """The module of the host, which stands above: it is asked for every node, and imported once."""
+    from mpq_plugins import plugins
+
+    return plugins
 
 
 @contextlib.contextmanager
