@@ -52,7 +52,7 @@ def search(model: Any, images: Any) -> list[float]:
     chunks = in_chunks(batches, samples_at_once(reading.graph))
     measured = Measurements(reading.graph, sites, reading.runner, chunks, progress=False)
     stamps.append(time.process_time())
-    recipe = request.search(measured, "torch", reading.graph.float_ops)
+    recipe = request.search(measured, "torch")
     del measured
     stamps.append(time.process_time())
     fx.constrain(model, recipe, images)

@@ -22,6 +22,8 @@ FILES: Mapping[str, str] = {
     "README.md": "README.md.txt",
     "src/$package/__init__.py": "init.py.txt",
     "src/$package/plugin.py": "plugin.py.txt",
+    "src/$package/op.py": "op.py.txt",
+    "src/$package/torch_layers.py": "torch_layers.py.txt",
     "src/$package/target.json": "target.json.txt",
     "tests/test_conformance.py": "test_conformance.py.txt",
 }
@@ -33,7 +35,8 @@ class BackendNames:
     """What is named in the package of a back end.
 
     >>> BackendNames.of("mpq_Acme")
-    BackendNames(distribution='mpq-acme', package='mpq_acme', plugin='acme', target='acme-npu', resource='acme_energy')
+    BackendNames(distribution='mpq-acme', package='mpq_acme', plugin='acme', target='acme-npu', \
+resource='acme_energy', op='acme_hump')
     """
 
     distribution: str
@@ -41,6 +44,7 @@ class BackendNames:
     plugin: str
     target: str
     resource: str
+    op: str
 
     @classmethod
     def of(cls, name: str, target: str | None = None) -> BackendNames:
@@ -53,7 +57,8 @@ class BackendNames:
                 "the directory's name is taken unless --name gives another"
             )
         plugin = distribution.removeprefix(PREFIX) or distribution
-        return cls(distribution, package, plugin, target or f"{plugin}-npu", f"{plugin.replace('-', '_')}_energy")
+        word = plugin.replace("-", "_")
+        return cls(distribution, package, plugin, target or f"{plugin}-npu", f"{word}_energy", f"{word}_hump")
 
     def check_free(self) -> None:
         """Raise MPQError where a name belongs to something else in this environment."""

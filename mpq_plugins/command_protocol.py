@@ -18,11 +18,10 @@ from mpq_plugins.verification import Verification
 
 @dataclass(frozen=True)
 class Measured:
-    """A float model as numbers. framework: name and version. float_ops: names of the ops that stay float."""
+    """A float model as numbers. framework: name and version."""
 
     model: MeasuredModel
     framework: str
-    float_ops: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

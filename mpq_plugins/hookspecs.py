@@ -1,4 +1,4 @@
-"""The plug-in contract: six hooks, each a documented empty function.
+"""The plug-in contract: nine hooks, each a documented empty function.
 
 A plug-in is a module with functions of these names, marked with ``mpq_plugins.hookimpl``, which its
 package names in the entry-point group ``mpq_plugins``:
@@ -28,9 +28,14 @@ import pluggy
 
 if TYPE_CHECKING:
     from mpq_plugins.costs import CostModel
+    from mpq_plugins.graph.op import Op
+    from mpq_plugins.graph.runtimes.runtime import Runtime
     from mpq_plugins.latency.device import Device
     from mpq_plugins.latency.workload import Workload
+    from mpq_plugins.search.method import PostTrainingMethod
+    from mpq_plugins.sensitivities.rating import Sensitivity
     from mpq_plugins.targets import Target
+    from mpq_plugins.training.method import TrainingMethod
 
 PROJECT = "mpq_plugins"
 """pluggy's project name, and the entry-point group."""
@@ -38,6 +43,35 @@ PROJECT = "mpq_plugins"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 """Marks a function as the implementation of the hook of its name."""
+
+
+@hookspec
+def mpq_register_ops(register: Callable[[Op], None]) -> None:
+    """Offer ops: what a kind of node of a model computes, in one record.
+
+    register: takes a mpq_plugins.graph.op.Op, and raises PluginError where it contradicts itself, or its word or one
+    of its spellings is another op's. A function of one element (``table=True``) is read wherever a spelling of it
+    stands in a model, and runs as a table of its codes on every runtime that has tables; docs/writing-an-op.md. A
+    plug-in's ops are there when its runtimes and targets are registered.
+    """
+
+
+@hookspec
+def mpq_register_runtimes(register: Callable[[Runtime], None]) -> None:
+    """Offer runtimes: how what executes a model rounds, and where it deviates, as data.
+
+    register: takes a mpq_plugins.graph.runtimes.runtime.Runtime, which a target names by its framework and engine, and
+    raises PluginError for laws that it does not know; docs/writing-a-runtime.md. Targets that contradict their runtime
+    are refused.
+    """
+
+
+@hookspec
+def mpq_register_sensitivities(register: Callable[[Sensitivity], None]) -> None:
+    """Offer sensitivities: measures of what bits cost in accuracy.
+
+    register: takes an object with ``name`` and ``rate(problem, sites)``: mpq_plugins.sensitivities.rating.Sensitivity.
+    """
 
 
 @hookspec
@@ -50,12 +84,12 @@ def mpq_register_targets(register: Callable[[Target], None]) -> None:
 
 
 @hookspec
-def mpq_register_methods(register: Callable[[Any], None]) -> None:
+def mpq_register_methods(register: Callable[[PostTrainingMethod | TrainingMethod], None]) -> None:
     """Offer methods: ways to find or to train grids.
 
-    register: takes an object with ``name``, ``kind`` ("post-training" or "training"), ``summary`` (one
-    line for ``mpq methods``) and, where there is one, ``paper``. A post-training method has
-    ``search(problem)``, which returns a Recipe.
+    register: takes an object of a subclass of PostTrainingMethod, or of RatingMethod, which has fronts and goes on
+    after an interruption (mpq_plugins.search.method), or of TrainingMethod (mpq_plugins.training.method), with
+    ``name``, ``summary`` (one line for ``mpq methods``) and, where there is one, ``paper``.
     """
 
 

@@ -18,14 +18,19 @@ from typing import TYPE_CHECKING, Any, Literal
 from mpq_plugins.errors import PluginError, TargetError
 from mpq_plugins.graph.runtimes import check_rounding
 from mpq_plugins.hosting import devices, discovery
-from mpq_plugins.hosting.admission import collect, new_manager, sentence
-from mpq_plugins.hosting.discovery import BLOCK_VARIABLE, BUILTINS, LOAD_VARIABLE, Source
-from mpq_plugins.hosting.registrations import SECTIONS, Registered, empty
+from mpq_plugins.hosting.admission import collect, new_manager
+from mpq_plugins.hosting.discovery import BLOCK_VARIABLE, BUILTINS, DISTRIBUTION, LOAD_VARIABLE, Source
+from mpq_plugins.hosting.registrations import SECTIONS, Registered, empty, known_of
 from mpq_plugins.silence import on_stderr
 from mpq_plugins.targets import Target
 
 if TYPE_CHECKING:
+    from mpq_plugins.graph.known import Known
+    from mpq_plugins.graph.op import Op
+    from mpq_plugins.graph.runtimes.runtime import Runtime
     from mpq_plugins.latency.device import Device
+    from mpq_plugins.recipe import Recipe
+    from mpq_plugins.sensitivities.rating import Sensitivity
 
 
 class PluginWarning(UserWarning):
@@ -68,12 +73,13 @@ class PluginHost:
         self._registered: Registered = empty()
         self._loaded: dict[str, PluginInfo] = {}
         self._left_out: list[PluginInfo] = []
-        self._started = self._finished = False
+        self._started = self._complete = False
+        self._known: Known | None = None
         self._lock = threading.RLock()
 
     def load(self) -> None:
         """Load all plug-ins; does nothing the second time."""
-        if self._finished:
+        if self._complete:
             return
         with on_stderr(), self._lock:  # what a vendor's banner says is no part of what a command prints
             if self._started:  # a plug-in asks while it is being loaded
@@ -81,7 +87,7 @@ class PluginHost:
             self._started = True
             for source in self._sources():
                 self._load(source)
-            self._finished = True
+            self._complete = True
 
     def register(self, plugin: Any, name: str) -> None:
         """Load one plug-in object by hand, as a notebook would. Raises PluginError if it fails."""
@@ -93,6 +99,24 @@ class PluginHost:
         """All plug-ins in the order of loading, and then those that are blocked or failed."""
         self.load()
         return (*self._loaded.values(), *self._left_out)
+
+    def known(self) -> Known:
+        """The registered ops and runtimes; the same object until another plug-in is admitted."""
+        if self._known is not None:
+            return self._known
+        self.load()
+        found = known_of(self._registered)
+        if self._complete:
+            self._known = found
+        return found
+
+    def ops(self) -> dict[str, Op]:
+        """The registered ops by word."""
+        return self._section("ops")
+
+    def runtimes(self) -> dict[str, Runtime]:
+        """The registered runtimes by "framework.engine"."""
+        return self._section("runtimes")
 
     def targets(self) -> dict[str, Target]:
         """The registered targets by name."""
@@ -106,12 +130,16 @@ class PluginHost:
         """The registered cost models by the name of their resource."""
         return self._section("cost_models")
 
+    def sensitivities(self) -> dict[str, Sensitivity]:
+        """The registered sensitivities by name."""
+        return self._section("sensitivities")
+
     def frameworks(self) -> dict[str, Any]:
         """The registered adapters of frameworks by name."""
         return self._section("frameworks")
 
     def provider(self, section: str, name: str) -> PluginInfo:
-        """The plug-in that registered ``name``; section: targets, methods, cost_models or frameworks."""
+        """The plug-in that registered ``name``; section: of hosting.registrations.SECTIONS."""
         self.load()
         return self._loaded[self._registered[section][name][1]]
 
@@ -134,21 +162,39 @@ class PluginHost:
             raise TargetError(f"target {target!r} is refused: {REFUSED[target]}")
         raise TargetError(f"{self._unknown('targets', target)}; a path to a target's .json file works too")
 
+    def target_of(self, recipe: Recipe) -> Target:
+        """The target of a recipe: the one that it holds, else the registered one of its name. Raises TargetError."""
+        return self.target(recipe.target if recipe.hardware is None else recipe.hardware)
+
+    def for_recipe(self, target: Target) -> str | Target:
+        """What a recipe says of its target: the name of one of mpq-plugins' own, else the target itself."""
+        own = self.targets().get(target.name) == target
+        return target.name if own and self.provider("targets", target.name).distribution == DISTRIBUTION else target
+
     def method(self, name: Any) -> Any:
         """A method by name, or itself. Raises PluginError with the closest names when there is none."""
         if not isinstance(name, str):
             return name
-        known = self.methods()
-        if name not in known:
-            raise PluginError(self._unknown("methods", name))
-        return known[name]
+        return self._named("methods", name)
 
     def framework(self, name: str) -> Any:
         """An adapter by the name of its framework. Raises PluginError with the closest names when there is none."""
-        known = self.frameworks()
-        if name not in known:
-            raise PluginError(self._unknown("frameworks", name))
-        return known[name]
+        return self._named("frameworks", name)
+
+    def sensitivity(self, name: str) -> Sensitivity:
+        """A sensitivity by name. Raises PluginError with the closest names when there is none."""
+        found: Sensitivity = self._named("sensitivities", name)
+        return found
+
+    def op(self, word: str) -> Op:
+        """The record of an op. Raises PluginError with the closest words when there is none."""
+        found: Op = self._named("ops", word)
+        return found
+
+    def runtime(self, name: str) -> Runtime:
+        """A runtime by "framework.engine". Raises PluginError with the closest names when there is none."""
+        found: Runtime = self._named("runtimes", name)
+        return found
 
     def measure_latency(self, target: Target, workload: Any) -> float | None:
         """Seconds of a workload by the first plug-in that measures it; None when no plug-in does.
@@ -166,19 +212,23 @@ class PluginHost:
         self.load()
         return devices.described(self._manager.hook.mpq_describe_device.get_hookimpls(), target)
 
+    def _named(self, section: str, name: str) -> Any:
+        known = self._section(section)
+        if name not in known:
+            raise PluginError(self._unknown(section, name))
+        return known[name]
+
     def _section(self, section: str) -> dict[str, Any]:
         self.load()
         return {name: item for name, (item, _) in self._registered[section].items()}
 
     def _unknown(self, section: str, name: object) -> str:
         known = sorted(self._registered[section])
-        close = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
         parts = [f"there is no {SECTIONS[section].noun} {name!r}"]
-        if close:
+        if close := difflib.get_close_matches(str(name), known, n=3, cutoff=0.5):
             parts.append(f"closest are {', '.join(close)}")
         parts.append(f"registered are {', '.join(known) or 'none'}")
-        failed = sorted({info.name for info in self._left_out if info.state == "failed"})
-        if failed:
+        if failed := sorted({info.name for info in self._left_out if info.state == "failed"}):
             parts.append(f"these plug-ins failed and are left out: {', '.join(failed)}")
         return "; ".join(parts)
 
@@ -198,7 +248,7 @@ class PluginHost:
             self._left_out.append(replace(info, state="blocked"))
             return
         try:
-            self._admit(_imported(source), info)
+            self._admit(discovery.imported(source), info)
         except PluginError as error:
             self._left_out.append(replace(info, state="failed", failure=str(error)))
             origin = f" of {info.distribution} {info.version}" if info.distribution else ""
@@ -210,19 +260,18 @@ class PluginHost:
             owner = self._loaded[info.name]
             origin = f"{owner.distribution} {owner.version}" if owner.distribution else "registered by hand"
             raise PluginError(f"there is a plug-in named {info.name!r} already ({origin})")
-        staged = collect(plugin, info.name, self._registered)
+        staged = collect(plugin, info.name, self._registered, self._before())
         self._manager.register(plugin, name=info.name)
         for section, items in staged.items():
             self._registered[section].update(items)
+        self._known = None
         summary = next(iter((getattr(plugin, "__doc__", None) or "").strip().splitlines()), "")
         self._loaded[info.name] = replace(info, summary=summary)
 
-
-def _imported(source: Source) -> Any:
-    try:
-        return source.load()
-    except (Exception, SystemExit) as error:
-        raise PluginError(f"it cannot be imported: {sentence(error)}") from error
+    def _before(self) -> Known:
+        """The ops and runtimes that a plug-in finds; a host that was made with few built-ins has the process's too."""
+        own, process = known_of(self._registered), host()
+        return own if process is self else process.known().with_more(own.ops, own.runtimes)
 
 
 def _warn(message: str) -> None:
@@ -236,6 +285,8 @@ _default: PluginHost | None = None
 def host() -> PluginHost:
     """The host of this process, which the functions of this module ask."""
     global _default
+    if _default is not None:
+        return _default
     with _default_lock:
         if _default is None:
             _default = PluginHost()
@@ -265,6 +316,16 @@ def frameworks() -> dict[str, Any]:
 def target(target: str | os.PathLike[str] | Target) -> Target:
     """A target by name, from a .json file, or itself; raises TargetError with the closest names."""
     return host().target(target)
+
+
+def target_of(recipe: Recipe) -> Target:
+    """The target of a recipe: the one that it holds, else the registered one of its name; raises TargetError."""
+    return host().target_of(recipe)
+
+
+def for_recipe(target: Target) -> str | Target:
+    """What a recipe says of its target: the name of one of mpq-plugins' own, else the target itself."""
+    return host().for_recipe(target)
 
 
 def method(name: Any) -> Any:

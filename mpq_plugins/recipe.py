@@ -10,10 +10,12 @@ from typing import Any
 
 from mpq_plugins.errors import RecipeError, RecipeMismatch
 from mpq_plugins.grid import Grid
-from mpq_plugins.inventory import FLOAT_BITS, Inventory
+from mpq_plugins.inventory import FLOAT_BITS, Inventory, ModelInput
 from mpq_plugins.recipe_file import recipe_json, recipe_table
+from mpq_plugins.recipe_file.float_part import FloatPart, float_parts
 from mpq_plugins.site_grid import SiteGrid
 from mpq_plugins.stored import whole_file
+from mpq_plugins.targets import Target
 
 SHOWN = 8
 """How many names an error lists before it says how many more there are."""
@@ -25,8 +27,12 @@ class Recipe(Mapping[str, Grid]):
 
     sites: one per site, in the order of the model. target, method: their names.
     budget, costs, shadow_prices: by resource; a shadow price is the loss that one more unit of the
-        budget would save. float_weights: elements of the weights that stay float, by op.
-        meta: whatever should travel along, such as framework versions, as text.
+        budget would save.
+    floats: what stays float, and why. macs: multiply-accumulates of the whole model for one sample; 0 where they are
+        not known. inputs: the tensors that the model takes.
+    predicted, measured: numbers by name: "loss" (the predicted rise, in the loss's unit), "latency_ms".
+    hardware: the target itself, where it is none of mpq-plugins' own; a Target given as ``target`` is both.
+    meta: whatever should travel along, such as framework versions, as text. Nothing depends on it.
 
     A recipe is a Mapping: ``recipe["conv1.weight"]``, ``in``, iteration over names, ``items()``.
     Raises RecipeError for repeated sites, sites of one group with different grids, grids that
@@ -45,13 +51,25 @@ class Recipe(Mapping[str, Grid]):
     costs: Mapping[str, float] = field(default_factory=dict)
     shadow_prices: Mapping[str, float] = field(default_factory=dict)
     meta: Mapping[str, str] = field(default_factory=dict)
-    float_weights: Mapping[str, int] = field(default_factory=dict)
+    floats: tuple[FloatPart, ...] = ()
+    macs: int = 0
+    inputs: tuple[ModelInput, ...] = ()
+    predicted: Mapping[str, float] = field(default_factory=dict)
+    measured: Mapping[str, float] = field(default_factory=dict)
+    hardware: Target | None = None
 
     __hash__ = None  # type: ignore[assignment]  # holds mappings
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sites", tuple(self.sites))
-        for name in ("budget", "costs", "shadow_prices"):
+        if isinstance(self.target, Target):
+            object.__setattr__(self, "hardware", self.target)
+            object.__setattr__(self, "target", self.target.name)
+        if self.hardware is not None and self.hardware.name != self.target:
+            raise RecipeError(f"the recipe is for target {self.target!r}, and holds target {self.hardware.name!r}")
+        object.__setattr__(self, "floats", tuple(self.floats))
+        object.__setattr__(self, "inputs", tuple(self.inputs))
+        for name in ("budget", "costs", "shadow_prices", "predicted", "measured"):
             object.__setattr__(self, name, _finite(name, getattr(self, name)))
         object.__setattr__(self, "meta", {str(k): str(v) for k, v in self.meta.items()})
         by_name = {entry.site: entry for entry in self.sites}
@@ -73,22 +91,24 @@ class Recipe(Mapping[str, Grid]):
         cls,
         inventory: Inventory,
         grids: Mapping[str, Grid],
-        target: str,
+        target: str | Target,
         method: str,
         reasons: Mapping[str, str] | None = None,
         **rest: Any,
     ) -> Recipe:
         """The recipe of a model, from the grid of each of its sites.
 
-        reasons: by site; missing ones are empty. rest: budget, costs, shadow_prices, meta. Weights that stay float
-        are the inventory's.
+        target: its name, or the target itself for the recipe to hold. reasons: by site; missing ones are empty.
+        rest: budget, costs, shadow_prices, predicted, meta. What stays float and the inputs are the inventory's.
         Raises RecipeMismatch where sites have no grid, or grids no site.
         """
         missing = [site.name for site in inventory if site.name not in grids]
         extra = [name for name in grids if name not in inventory]
         _refuse(missing, extra, [])
         sites = [SiteGrid.of(site, grids[site.name], (reasons or {}).get(site.name, "")) for site in inventory]
-        return cls(tuple(sites), target, method, float_weights=inventory.float_weights, **rest)
+        macs = sum(site.macs for site in inventory.weights) + sum(inventory.float_macs.values())
+        known = {"floats": float_parts(inventory), "macs": macs, "inputs": inventory.inputs}
+        return cls(tuple(sites), target, method, **{**known, **rest})  # type: ignore[arg-type]  # a Target is both
 
     def __getitem__(self, site: str) -> Grid:
         return self.site(site).grid
@@ -117,6 +137,21 @@ class Recipe(Mapping[str, Grid]):
         return tuple(entry for entry in self.sites if entry.kind == "activation")
 
     @property
+    def float_ops(self) -> tuple[str, ...]:
+        """Names of the ops that stay float."""
+        return tuple(part.name for part in self.floats)
+
+    @property
+    def float_weights(self) -> dict[str, int]:
+        """Elements of the weights that stay float, by op."""
+        return {part.name: part.weights for part in self.floats if part.weights}
+
+    @property
+    def float_lines(self) -> list[str]:
+        """What stays float, why, and what share is quantized, in lines; none where nothing is float."""
+        return recipe_table.floats(self.floats, self.macs, sum(entry.total_bits for entry in self.weights) / 8)
+
+    @property
     def average_weight_bits(self) -> float:
         """Bits per weight element, those that stay float among them; 0 without weights."""
         elements = sum(entry.elements for entry in self.weights) + sum(self.float_weights.values())
@@ -132,7 +167,7 @@ class Recipe(Mapping[str, Grid]):
         return sum(entry.total_bits for entry in self.weights) + FLOAT_BITS * sum(self.float_weights.values())
 
     def with_grids(self, grids: Mapping[str, Grid], reason: str = "by hand") -> Recipe:
-        """The recipe with other grids for some sites; costs and shadow prices, now untrue, are dropped.
+        """The recipe with other grids for some sites; what was counted, predicted and measured of it is dropped.
 
         Sites of one group change together: give all of them. Raises RecipeMismatch for an unknown site.
         """
@@ -142,7 +177,7 @@ class Recipe(Mapping[str, Grid]):
             replace(entry, grid=grids[entry.site], reason=reason) if entry.site in grids else entry
             for entry in self.sites
         ]
-        return replace(self, sites=tuple(sites), costs={}, shadow_prices={})
+        return replace(self, sites=tuple(sites), costs={}, shadow_prices={}, predicted={}, measured={})
 
     def check_fits(self, inventory: Inventory) -> None:
         """Raise RecipeMismatch unless recipe and model have the same sites of the same shapes."""
@@ -167,8 +202,6 @@ class Recipe(Mapping[str, Grid]):
     def to_json(self) -> str:
         """The text of the file; exact, and readable: power-of-two grids are given by exponent."""
         rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "sites"}
-        if not self.float_weights:
-            del rest["float_weights"]
         return recipe_json.dumps(self.sites, rest)
 
     @classmethod
@@ -190,8 +223,8 @@ class Recipe(Mapping[str, Grid]):
             f"{self.weight_bytes:,.10g} bytes",
         ]
         costs = recipe_table.resources(self.costs, self.budget, self.shadow_prices)
-        floats = recipe_table.floats(self.float_weights, self.meta)
-        return "\n".join([table, "", *totals, *floats, *costs, *recipe_table.remeasured(self.meta)])
+        latency = recipe_table.remeasured(self.predicted, self.measured)
+        return "\n".join([table, "", *totals, *self.float_lines, *costs, *latency])
 
     def __repr__(self) -> str:
         return (

@@ -16,17 +16,16 @@ from mpq_plugins.inventory import Inventory
 from mpq_plugins.latency_table import LatencyTable
 from mpq_plugins.problem import Bits, MeasuredModel, Problem, candidates_for, check_budget
 from mpq_plugins.recipe import Recipe
+from mpq_plugins.search.method import PostTrainingMethod
 from mpq_plugins.solving.choices import arrange
 from mpq_plugins.targets import Target
+from mpq_plugins.training.method import TrainingMethod
 
 if TYPE_CHECKING:
     from mpq_plugins.latency.clock import Timing
 
 RATED_BITS = 8
 """The resolution of the histograms that a search keeps of activations."""
-
-FLOAT_OPS = "float_ops"
-"""Entry of ``Recipe.meta`` that lists the ops which stay float."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +52,10 @@ class Request:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "target", plugins.target(self.target))
-        kind = getattr(plugins.method(self.method), "kind", None)
-        if kind != "post-training":
-            raise MPQError(f"method {self.method!r} is of kind {kind!r}; a search takes post-training methods")
+        method = plugins.method(self.method)
+        if not isinstance(method, PostTrainingMethod):
+            kind = f"of kind {method.kind!r}" if isinstance(method, TrainingMethod) else "no PostTrainingMethod"
+            raise MPQError(f"method {self.method!r} is {kind}; a search takes post-training methods")
 
     def check(self, inventory: Inventory) -> None:
         """Refuse what cannot work before anything is measured; raises as candidates_for does."""
@@ -76,42 +76,38 @@ class Request:
         self,
         measured: MeasuredModel,
         framework: str,
-        float_ops: tuple[str, ...] = (),
         deploy: Callable[[Recipe], Timing] | None = None,
     ) -> Recipe:
         """The recipe that the method finds. framework: name and version, for the record.
 
         deploy: converts the model by a recipe and times it as a whole; see ``remeasured``.
         """
-        recipe: Recipe = plugins.method(self.method).search(self.problem(measured, framework, float_ops))
+        recipe: Recipe = plugins.method(self.method).search(self.problem(measured, framework))
         recipe = self.finish(recipe, measured)
         return recipe if deploy is None else self.remeasured(recipe, deploy)
 
     def remeasured(self, recipe: Recipe, deploy: Callable[[Recipe], Timing]) -> Recipe:
-        """The recipe with the latency of the whole model, measured, beside what the table predicts (in ``meta``).
+        """The recipe with the latency of the whole model, measured, beside what the table predicts.
 
         Only for a method that asks for it (``remeasures``), with a table that was measured on the device at hand.
         """
         table = self.latency
-        if not getattr(plugins.method(self.method), "remeasures", False) or table is None or table.device is None:
+        if not plugins.method(self.method).remeasures or table is None or table.device is None:
             return recipe
         assert isinstance(self.target, Target)
         here = plugins.host().describe_device(self.target)
         if here.modelled or table.device.difference(here):
             return recipe
         timing = deploy(recipe)
-        found = {
-            "latency_predicted_ms": f"{recipe.costs['latency_ms']:.4g}",
-            "latency_measured_ms": f"{1e3 * timing.seconds:.4g}",
-            "latency_spread_ms": f"{1e3 * timing.spread:.2g}",
-        }
-        return replace(recipe, meta=dict(recipe.meta) | found)
+        found = {"latency_ms": 1e3 * timing.seconds, "latency_spread_ms": 1e3 * timing.spread}
+        predicted = {**recipe.predicted, "latency_ms": recipe.costs["latency_ms"]}
+        return replace(recipe, predicted=predicted, measured={**recipe.measured, **found})
 
-    def problem(self, measured: MeasuredModel, framework: str, float_ops: tuple[str, ...] = ()) -> Problem:
+    def problem(self, measured: MeasuredModel, framework: str) -> Problem:
         """The search in numbers, as the method is given it; raises as candidates_for and check_budget do."""
         candidates = self._candidates(measured.inventory)
         check_budget(candidates, self.budget)
-        meta = {"framework": framework} | ({FLOAT_OPS: ", ".join(float_ops)} if float_ops else {})
+        meta = {"framework": framework}
         assert isinstance(self.target, Target)
         return Problem(measured, self.target, candidates, self.budget, self.cost_models(), meta, self.progress)
 
@@ -133,9 +129,11 @@ class Request:
                 raise infeasible(choices, limits)
 
     def finish(self, recipe: Recipe, measured: MeasuredModel) -> Recipe:
-        """What every recipe of a method goes through: grids coarse enough for the biases."""
+        """What every recipe of a method goes through: grids coarse enough for the biases, and the target in it."""
+        assert isinstance(self.target, Target)
         biases = {site.name: measured.bias(site.name) for site in measured.inventory.weights}
-        return with_headroom(recipe, measured.inventory, biases)
+        found = with_headroom(recipe, measured.inventory, biases)
+        return replace(found, target=plugins.for_recipe(self.target))  # type: ignore[arg-type]  # a Target is both
 
     def _candidates(self, inventory: Inventory) -> dict[str, Any]:
         assert isinstance(self.target, Target)
@@ -152,12 +150,3 @@ def _check_rated(inventory: Inventory, candidates: Mapping[str, Sequence[Candida
                 f"to {RATED_BITS} bits, {RATED_BITS + 1} with a sign; narrow activation_bits, or write a recipe by "
                 "hand (Recipe.from_inventory), which simulations and integer programs take"
             )
-
-
-def float_ops_of(meta: Mapping[str, str]) -> tuple[str, ...]:
-    """The ops that a recipe with this meta leaves in float.
-
-    >>> float_ops_of({"float_ops": "gelu, softmax"}), float_ops_of({})
-    (('gelu', 'softmax'), ())
-    """
-    return tuple(name for name in meta.get(FLOAT_OPS, "").split(", ") if name)

@@ -48,12 +48,13 @@ def translate(recipe: Recipe, inventory: Inventory, names: Mapping[str, str] | N
     return Recipe.from_inventory(
         inventory,
         grids,
-        recipe.target,
+        recipe.hardware or recipe.target,
         recipe.method,
         reasons,
         budget=recipe.budget,
         costs=recipe.costs,
         shadow_prices=recipe.shadow_prices,
+        predicted=recipe.predicted,
         meta=recipe.meta,
     )
 

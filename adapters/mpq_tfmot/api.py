@@ -82,7 +82,7 @@ def search(
     if budget is not None:
         measured.check_gradients()
     framework = f"tensorflow {tf.__version__}, tf_keras {keras.__version__}"
-    recipe = request.search(measured, framework, reading.graph.float_ops, lambda recipe: time_recipe(model, recipe))
+    recipe = request.search(measured, framework, lambda recipe: time_recipe(model, recipe))
     check_limits(QuantizedGraph(reading.graph, recipe, sites.grid_of, request.target))
     return recipe
 
@@ -107,7 +107,7 @@ def constrain(
     Raises RecipeMismatch, with names, where the recipe is of another model.
     """
     reading, sites = read_fitting(model, recipe)
-    target = plugins.target(recipe.target)
+    target = plugins.target_of(recipe)
     check_limits(QuantizedGraph(reading.graph, recipe, sites.grid_of, target))
     if calibration is None:
         graph = put_on_grids(reading.graph, sites.grid_of, recipe)

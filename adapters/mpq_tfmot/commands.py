@@ -103,7 +103,7 @@ def measure(
     measured = Measurements(reading.graph, sites, reading.runner, as_chunks(list(batches), reading), progress)
     measured.check_gradients()
     framework = f"tensorflow {tf.__version__}, tf_keras {keras.__version__}"
-    return Measured(measured, framework, reading.graph.float_ops)
+    return Measured(measured, framework)
 
 
 def constrain(model: Any, recipe: Recipe, batches: Sequence[Batch]) -> Any:
@@ -119,7 +119,7 @@ def integers(on_grid: Any, recipe: Recipe, batches: Sequence[Batch]) -> tuple[Pr
 
 def verify(on_grid: Any, recipe: Recipe, batches: Sequence[Batch]) -> Verification:
     """The LiteRT or, for onnxruntime, the ONNX model against its simulation, on the batches."""
-    runtime = plugins.target(recipe.target).runtime
+    runtime = plugins.target_of(recipe).runtime
     if runtime is not None and runtime.framework == ONNXRUNTIME:
         from mpq_tfmot import onnx
 

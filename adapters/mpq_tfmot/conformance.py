@@ -12,10 +12,13 @@ from mpq_plugins.testing.framework_arrays import Function, Numbers
 from mpq_tfmot import demo
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.ops import OPS
+from mpq_tfmot.runner import TensorflowRunner
 
-__all__ = ["OPS", "TARGET", "gradients", "network", "tensor"]
+__all__ = ["OPS", "RUNNER", "SPELLINGS", "TARGET", "gradients", "network", "spelled", "tensor"]
 
 TARGET = demo.TARGET
+RUNNER = TensorflowRunner()
+SPELLINGS = "keras"
 SAMPLES = 32
 
 
@@ -35,6 +38,10 @@ def gradients(function: Function, inputs: Mapping[str, NDArray[Any]]) -> tuple[N
         zero = tf.UnconnectedGradients.ZERO
         found = {name: np.asarray(g) for name, g in tape.gradient(scalar, leaves, unconnected_gradients=zero).items()}
     return found, {name: np.asarray(value) for name, value in results.items()}
+
+
+def spelled(spelling: str) -> None:
+    """Keras' spellings are names of functions and layers, which mean something in a model alone."""
 
 
 def network(seed: int) -> tuple[Any, NDArray[np.float32]]:

@@ -22,7 +22,6 @@ from mpq_plugins.latency_table import LatencyTable
 from mpq_plugins.problem import Bits
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.renamed import renamed
-from mpq_plugins.request import FLOAT_OPS
 from mpq_plugins.targets import Target
 from mpq_plugins.thresholds import search_threshold
 from mpq_plugins.training.hardened_grid import hardened_grid
@@ -60,13 +59,11 @@ def harden(
     has not begun or a threshold is still unknown because the model has never been trained.
     """
     terms = getattr(trained, _TERMS, {})
-    target = target or terms.get("target", TARGET)
+    target = plugins.target(target or terms.get("target", TARGET))
     budget, latency = budget or terms.get("budget"), latency or terms.get("latency")
     hosted = hosted_model(trained)
     _check_complete(hosted)
     meta = {"framework": f"tensorflow {tf.__version__}, tf_keras {keras.__version__}"}
-    if hosted.graph.float_ops:
-        meta[FLOAT_OPS] = ", ".join(hosted.graph.float_ops)
     groups = hosted.by_site()
     if all(h.quantizer.method is None for h in hosted.hosted):
         grids = {name: _widest([h.quantizer.grid(h.variables) for h in group]) for name, group in groups.items()}
@@ -90,7 +87,7 @@ def harden(
     if freeze:
         object.__setattr__(trained, _TERMS, {**terms, "recipe": recipe})
         at = {name: recipe[name] if folded[name] == own else own for name, own in grids.items()}
-        freeze_at(hosted, at, plugins.target(target))
+        freeze_at(hosted, at, target)
     return recipe
 
 
@@ -242,14 +239,15 @@ def _widest(grids: Sequence[Grid]) -> Grid:
     return Grid(widest.bits, tuple(2 * step for step in widest.steps), True, False, widest.axis)
 
 
-def _recipe_of_grids(hosted: HostedModel, grids: Mapping[str, Grid], target: str | Target, meta: Any) -> Recipe:
+def _recipe_of_grids(hosted: HostedModel, grids: Mapping[str, Grid], target: Target, meta: Any) -> Recipe:
     first = hosted.first_of_group()
     by_site = {site.name: grids[first[site.name]] for site in hosted.sites.inventory}
     signs = {node.site: by_site[node.site].signed for node in hosted.graph.nodes if node.op == INPUT}
     inventory = take_sites(hosted.graph, signs).inventory
     methods = [h.wrapper.quantize_config.method_name for h in hosted.hosted if hasattr(h.wrapper, "quantize_config")]
-    name = target if isinstance(target, str) else target.name
-    return Recipe.from_inventory(inventory, by_site, name, next(iter(methods), "msqe"), meta=dict(meta))
+    return Recipe.from_inventory(
+        inventory, by_site, plugins.for_recipe(target), next(iter(methods), "msqe"), meta=dict(meta)
+    )
 
 
 def _with_headroom(hosted: HostedModel, recipe: Recipe) -> Recipe:

@@ -78,6 +78,6 @@ def time_recipe(model: Any, recipe: Recipe, rounds: int = ROUNDS) -> Timing:
     """End to end: seconds of one sample of the model, converted by the recipe."""
     from mpq_tfmot import litert
 
-    runtime = plugins.target(recipe.target).runtime
+    runtime = plugins.target_of(recipe).runtime
     kernels = runtime.engine if runtime is not None else XNNPACK
     return time_models({"model": litert.export(model, recipe)}, kernels, rounds=rounds)["model"]

@@ -55,7 +55,7 @@ def export(
     in ONNX, and PluginError where onnx is not installed.
     """
     check_opset(opset)
-    exporting.check_recipe(recipe, plugins.target(recipe.target))
+    exporting.check_recipe(recipe, plugins.target_of(recipe))
     reading, quantized = read_quantized(model, recipe)
     batch = None
     if not dynamic_batch:

@@ -144,7 +144,7 @@ def configs_of(
     recipe = scheme.recipe
     if recipe is not None:
         recipe.check_fits(sites.inventory)
-        rules = output_roundings(graph, sites.grid_of, recipe, plugins.target(recipe.target))
+        rules = output_roundings(graph, sites.grid_of, recipe, plugins.target_of(recipe))
 
         def of_recipe(node: Node) -> QuantizeConfig:
             output, rule = recipe[sites.grid_of[node.name]], rules.get(node.name)

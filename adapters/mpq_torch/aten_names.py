@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from mpq_plugins.graph.known import once_known
 from mpq_plugins.graph.op import Op
 from mpq_plugins.graph.ops import all_ops
+from mpq_torch.spelled import of_package
 
 
 def aten_names(op: Op) -> set[str]:
@@ -12,10 +14,18 @@ def aten_names(op: Op) -> set[str]:
     >>> sorted(aten_names(all_ops()["hardswish"]))
     ['hardswish', 'hardswish_']
     """
-    spelled = [name for name in op.spellings.get("torch", ()) if not name.startswith("nn.")]
+    spelled = [n for n in op.spellings.get("torch", ()) if not (n.startswith("nn.") or of_package(n))]
     names = {name.rpartition(".")[2].removesuffix("_") for name in spelled}
     return names | {f"{name}_" for name in names}
 
 
-OF_TWO = frozenset(name for op in all_ops().values() if op.arity == 2 for name in aten_names(op))
-FUNCTIONS = frozenset(name for op in all_ops().values() if op.table for name in aten_names(op))
+@once_known
+def of_two() -> frozenset[str]:
+    """The names of all ops of two activations."""
+    return frozenset(name for op in all_ops().values() if op.arity == 2 for name in aten_names(op))
+
+
+@once_known
+def functions() -> frozenset[str]:
+    """The names of all functions of one element; of those that torch has not, the words of the records."""
+    return frozenset(name for op in all_ops().values() if op.table for name in (*aten_names(op), op.word))

@@ -111,7 +111,7 @@ def measure(
     chunks = in_chunks(given, samples_at_once(reading.graph))
     measured = Measurements(reading.graph, sites, reading.runner, chunks, progress)
     measured.check_gradients()
-    return Measured(measured, f"torch {torch.__version__}", reading.graph.float_ops)
+    return Measured(measured, f"torch {torch.__version__}")
 
 
 def constrain(model: nn.Module, recipe: Recipe, batches: Sequence[Batch]) -> nn.Module:
@@ -127,7 +127,7 @@ def integers(on_grid: nn.Module, recipe: Recipe, batches: Sequence[Batch]) -> tu
 
 def verify(on_grid: nn.Module, recipe: Recipe, batches: Sequence[Batch]) -> Verification:
     """The model, converted for what runs the recipe's target, against its simulation, on the batches."""
-    runtime = plugins.target(recipe.target).runtime
+    runtime = plugins.target_of(recipe).runtime
     if runtime is not None and runtime.framework == exporting.FRAMEWORK:
         from mpq_torch import litert
 

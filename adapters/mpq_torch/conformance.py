@@ -13,8 +13,13 @@ from torch import Tensor, nn
 from mpq_plugins.testing.framework_arrays import Function, Numbers
 from mpq_torch import demo
 from mpq_torch.ops import TORCH
+from mpq_torch.runner import TorchRunner
+from mpq_torch.spelled import of_package
+from mpq_torch.spelled import spelled as torch_spelled
 
 OPS = TORCH
+RUNNER = TorchRunner()
+SPELLINGS = "torch"
 TARGET = demo.TARGET
 SAMPLES = 32
 
@@ -37,6 +42,17 @@ def gradients(function: Function, inputs: Mapping[str, NDArray[Any]]) -> tuple[N
         for name, gradient in zip(leaves, found, strict=True)
     }
     return by_name, {name: _array(value) for name, value in results.items()}
+
+
+def spelled(spelling: str) -> Any:
+    """The function, or the module made without arguments, of arrays; None for a method, False for what is not there."""
+    found = torch_spelled(spelling)
+    if found is None:
+        return False if of_package(spelling) else None
+    if isinstance(found, str):
+        return None
+    function: Any = found() if isinstance(found, type) else found
+    return lambda x: function(torch.from_numpy(np.array(x))).detach().numpy()
 
 
 def network(seed: int) -> tuple[nn.Module, NDArray[np.float32]]:

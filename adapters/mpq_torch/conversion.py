@@ -31,7 +31,7 @@ def convert(on_grid: nn.Module, recipe: Recipe, example_inputs: Sequence[Any], e
         prepared = verbs.prepare_fx(on_grid, get_qconfig_mapping(recipe), tuple(example_inputs))
         converted = verbs.convert_fx(prepared)
     check_converted(converted, recipe)
-    if plugins.target(recipe.target).runtime is None:
+    if plugins.target_of(recipe).runtime is None:
         enter_plainly(converted)
     setattr(converted, ENGINE_ATTRIBUTE, engine)
     converted.register_forward_pre_hook(CheckEngine(engine))

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from mpq_plugins.errors import ModelError
+from mpq_plugins.graph.known import once_known
 from mpq_plugins.graph.ops import all_ops
 from mpq_torch.aten_names import aten_names
 
@@ -29,7 +30,6 @@ _LAYERS: dict[str, type[nn.Module]] = {
 _OPTIONS = ("stride", "padding", "dilation", "groups")
 _TRANSPOSED_OPTIONS = ("stride", "padding", "output_padding", "groups", "dilation")
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
-    **{op.word: getattr(operator, op.word) for op in all_ops().values() if op.arity == 2},
     "cat": torch.cat,
     "clamp": torch.clamp,
     "flatten": torch.flatten,
@@ -45,14 +45,29 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
         for name in ("relu", "relu6", "hardtanh", "pad", "max_pool2d", "max_pool1d", "avg_pool2d",
                      "avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool1d", "log_softmax")
     },
-    **{
-        name: found
-        for op in all_ops().values()
-        if op.table
-        for name in aten_names(op)
-        if (found := getattr(F, name, None) or getattr(torch, name, None)) is not None
-    },
 }  # fmt: skip
+
+
+@once_known
+def _functions() -> dict[str, Callable[..., Any]]:
+    """The functions of torch by the names of ATen."""
+    return {
+        **{
+            op.word: getattr(operator, op.word)
+            for op in all_ops().values()
+            if op.arity == 2 and hasattr(operator, op.word)
+        },
+        **_FUNCTIONS,
+        **{
+            name: found
+            for op in all_ops().values()
+            if op.table
+            for name in aten_names(op)
+            if (found := getattr(F, name, None) or getattr(torch, name, None)) is not None
+        },
+    }
+
+
 _NOTHING = ("dropout", "feature_dropout", "contiguous", "clone", "alias", "detach")
 _END = 2**63 - 1
 
@@ -99,8 +114,8 @@ def _replace(root: fx.GraphModule, node: fx.Node) -> None:
         node.op, node.target = "call_method", "size"
     elif name == "slice":
         _slice(root.graph, node, given)
-    elif name in _FUNCTIONS:
-        node.target = _FUNCTIONS[name]
+    elif name in _functions():
+        node.target = _functions()[name]
 
 
 def _layer(root: fx.GraphModule, name: str, given: dict[str, Any]) -> nn.Module:

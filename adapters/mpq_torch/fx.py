@@ -33,7 +33,7 @@ from mpq_torch.kernel_forms import check_products, clamps_on_grids, grid_clamps,
 from mpq_torch.latency import measure_latency, time_models, time_recipe
 from mpq_torch.qconfig import get_qconfig_mapping
 from mpq_torch.reader.data import read_with_data
-from mpq_torch.reader.fitting import input_shapes, read_fitting, read_quantized
+from mpq_torch.reader.fitting import inputs_of, read_fitting, read_quantized
 from mpq_torch.reader.reading import Reading, example_of, read_model
 from mpq_torch.reader.writing import write_module
 from mpq_torch.sensitivities import sensitivity
@@ -116,9 +116,7 @@ def search(
     if budget is not None:
         measured.check_gradients()
     framework = f"torch {torch.__version__}"
-    recipe = request.search(
-        measured, framework, reading.graph.float_ops, lambda recipe: time_recipe(model, recipe, batches[0])
-    )
+    recipe = request.search(measured, framework, lambda recipe: time_recipe(model, recipe, batches[0]))
     check_limits(QuantizedGraph(reading.graph, recipe, sites.grid_of, request.target))
     return recipe
 
@@ -170,7 +168,7 @@ def rounded(
     """
     batches = None if calibration is None else as_batches(calibration, arguments_of(model))
     reading, sites = read_fitting(model, recipe, _example(model, example_inputs) if batches is None else batches[0])
-    target = plugins.target(recipe.target)
+    target = plugins.target_of(recipe)
     quantized = QuantizedGraph.of(reading.graph, sites, recipe, target)
     check_products(quantized)
     check_limits(quantized)
@@ -208,7 +206,7 @@ def quantize(
     Set ``torch.backends.quantized.engine`` to the engine of the recipe's target to run it.
     Raises NothingQuantized when a part that the recipe quantizes came out float.
     """
-    engine = _engine(plugins.target(recipe.target))
+    engine = _engine(plugins.target_of(recipe))
     on_grid, example = constrained(constrain, model, recipe, example_inputs, calibration)
     return convert(on_grid, recipe, example, engine)
 
@@ -228,7 +226,7 @@ def constrained(
     on_grid = verb(model, recipe, batches, example_inputs=example_inputs)
     if example_inputs is not None:
         return on_grid, as_batch(example_inputs, arguments_of(on_grid))
-    return on_grid, tuple(example_of(on_grid, input_shapes(recipe))) if batches is None else batches[0]
+    return on_grid, tuple(example_of(on_grid, inputs_of(recipe))) if batches is None else batches[0]
 
 
 def verify(converted: nn.Module, simulated: nn.Module, inputs: Any, recipe: Recipe | None = None) -> Verification:

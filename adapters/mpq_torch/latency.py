@@ -22,7 +22,8 @@ from mpq_plugins.recipe import Recipe
 from mpq_plugins.targets import Target
 from mpq_torch.batches import arguments_of, as_batch
 from mpq_torch.engine import engine_of, quantized_engine
-from mpq_torch.reader.reading import read_model
+from mpq_torch.reader.fitting import inputs_of
+from mpq_torch.reader.reading import example_of, read_model
 
 
 def measure_latency(
@@ -82,11 +83,15 @@ def time_models(
     return time_in_turns({name: call(model) for name, model in converted.items()}, rounds)
 
 
-def time_recipe(model: nn.Module, recipe: Recipe, example_inputs: Any, rounds: int = ROUNDS) -> Timing:
-    """End to end: seconds of one sample of the model, converted by the recipe."""
+def time_recipe(model: nn.Module, recipe: Recipe, example_inputs: Any = None, rounds: int = ROUNDS) -> Timing:
+    """End to end: seconds of one sample of the model, converted by the recipe.
+
+    example_inputs: by default zeros, of what the recipe says that the model takes.
+    """
     from mpq_torch.fx import quantize
 
-    return time_models({"model": quantize(model, recipe, example_inputs)}, example_inputs, rounds=rounds)["model"]
+    example = tuple(example_of(model, inputs_of(recipe))) if example_inputs is None else example_inputs
+    return time_models({"model": quantize(model, recipe, example)}, example, rounds=rounds)["model"]
 
 
 def _of_batch(value: Any, batch: int) -> Any:

@@ -65,7 +65,7 @@ def export(
     for an op or an argument without a form in ONNX, and PluginError where onnx is not installed.
     """
     check_opset(opset)
-    exporting.check_recipe(recipe, plugins.target(recipe.target))
+    exporting.check_recipe(recipe, plugins.target_of(recipe))
     example = None if example_inputs is None else _example(model, example_inputs)
     reading, quantized = read_quantized(model, recipe, example)
     if dynamic_batch and reading.one_batch_size:

@@ -34,7 +34,7 @@ def get_qconfig_mapping(recipe: Recipe) -> QConfigMapping:
     """
     torch_ao = fx_mode("torch.ao.quantization")
     mapping = torch_ao.QConfigMapping().set_global(None)
-    target = plugins.target(recipe.target)
+    target = plugins.target_of(recipe)
     weights = {entry.site.removesuffix(".weight"): entry.grid for entry in recipe.weights}
     for entry in recipe.activations:
         weight = weights.get(re.sub(r"__call\d+$", "", entry.site), _PLAIN_WEIGHT)

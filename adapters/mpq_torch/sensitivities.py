@@ -14,7 +14,7 @@ from mpq_plugins.problem import Bits, Problem, candidates_for
 from mpq_plugins.search.chunk import samples_at_once
 from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.sensitivities.rating import Rates
-from mpq_plugins.sensitivities.table import SENSITIVITIES, rate_all
+from mpq_plugins.sensitivities.table import rate_all
 from mpq_plugins.targets import Target
 from mpq_torch.batches import in_chunks
 from mpq_torch.reader.data import read_with_data
@@ -24,7 +24,7 @@ def sensitivity(
     model: nn.Module,
     calibration: Iterable[Any] | torch.Tensor,
     target: str | Target,
-    kinds: Iterable[Any] = tuple(SENSITIVITIES),
+    kinds: Iterable[Any] | None = None,
     weight_bits: Bits = None,
     activation_bits: Bits = None,
     *,
@@ -34,10 +34,11 @@ def sensitivity(
 ) -> dict[str, Rates]:
     """What each candidate of each site costs in accuracy, by several measures: measure -> site -> bits -> cost.
 
-    kinds: names ("kl", "sqnr", "fisher", "mask") or values with arguments of their own, such as
-        mpq_plugins.sensitivities.masking.MaskGuided(fraction=0.2). Costs of one measure compare between sites;
-        those of different measures have different units. The other arguments are those of ``search``;
-        calibration may be made up (``synthetic_inputs``). Sites without a choice are left out.
+    kinds: names ("kl", "sqnr", "fisher", "mask", and those of plug-ins) or values with arguments of their own, such as
+        mpq_plugins.sensitivities.masking.MaskGuided(fraction=0.2); None for all that have a name.
+        Costs of one measure compare between sites; those of different measures have different units.
+    The other arguments are those of ``search``; calibration may be made up (``synthetic_inputs``). Sites without a
+    choice are left out.
     """
     found = plugins.target(target)
     reading, batches = read_with_data(model, calibration, keep_float, found)

@@ -15,7 +15,7 @@ from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.quantized import clamp_codes
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.verification import Verification
-from mpq_torch.aten_names import OF_TWO
+from mpq_torch.aten_names import of_two
 from mpq_torch.engine import engine_of, quantized_engine
 from mpq_torch.reader.returned import tensors_of
 from mpq_torch.simulated_model import SimulatedModel
@@ -144,7 +144,7 @@ def _called(key: str, path: str) -> str:
 def _is_of_two(node: fx.Node) -> bool:
     """Whether a kernel computes an op of two activations, with or without its ReLU."""
     name = getattr(node.target, "__name__", "").removesuffix("_relu")
-    return node.op == "call_function" and name in OF_TWO
+    return node.op == "call_function" and name in of_two()
 
 
 def recorded(graph: fx.GraphModule, batch: Sequence[Any], nodes: set[fx.Node]) -> dict[fx.Node, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mpq_torch.function_op import function_of_one
 from mpq_torch.slicing import Slice
 
 INPUT_SUFFIX = "__input"
@@ -42,6 +43,20 @@ class OfOne(nn.Module):
 
     def extra_repr(self) -> str:
         return self.function
+
+
+class OfRecord(nn.Module):
+    """A function of one element that torch has not. word: of its record."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__()
+        self.word = word
+
+    def forward(self, x: Tensor) -> Tensor:
+        return function_of_one(x, self.word)  # type: ignore[no-any-return]
+
+    def extra_repr(self) -> str:
+        return self.word
 
 
 class OfTwo(nn.Module):
@@ -219,4 +234,4 @@ class FloatPart(nn.Module):
 
 
 _NAMESPACES = {"functional": nn.functional, "torch": torch}
-LEAVES = (Input, OfOne, OfTwo, Affine, Concat, Pad, Slice, Clamp, SameGrid, FloatPart)
+LEAVES = (Input, OfOne, OfRecord, OfTwo, Affine, Concat, Pad, Slice, Clamp, SameGrid, FloatPart)

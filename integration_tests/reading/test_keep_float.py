@@ -54,7 +54,7 @@ def test_what_is_named_is_float_and_the_rest_exact_by_both_ways_to_integers(kind
     middle, keep, wanted = KEPT[kind]
     model = network(middle)
     recipe = fx.search(model, [X], "torch-x86", weight_bits=8, activation_bits=8, keep_float=keep, progress=False)
-    floats = tuple(recipe.meta["float_ops"].split(", "))
+    floats = recipe.float_ops
     assert floats == wanted
     assert error_of(converted(model, X, keep), model, X) < 0.05
     converted_by_export(model, X, keep)

@@ -77,6 +77,38 @@ class Growing(Right):
         return grids, {"exponent": ops.stack([state["exponent"], state["exponent"]])} if training else {}
 
 
+class Learns(Right):
+    """Nothing is wrong with this one either: the exponent is learned, through a rounding that lets gradients pass."""
+
+    def start(self, slot, observed):
+        return Start(parameters=super().start(slot, observed).state)
+
+    def grids(self, ops, bank, x, parameters, state, training):
+        return super().grids(
+            ops, bank, x, parameters, {"exponent": self.rounded(ops, parameters["exponent"])}, training
+        )
+
+    def rounded(self, ops, exponent):
+        return ops.ceil(exponent)
+
+    def harden(self, slot, parameters, state, bits=None):
+        return super().harden(slot, parameters, {"exponent": np.ceil(parameters["exponent"])}, bits)
+
+
+class Deaf(Learns):
+    """Rounds so that no gradient comes through."""
+
+    def rounded(self, ops, exponent):
+        return -ops.floor(-exponent)
+
+
+class Contrary(Learns):
+    """Learns in the wrong direction."""
+
+    def rounded(self, ops, exponent):
+        return ops.ceil(2 * ops.stop_gradient(exponent) - exponent)
+
+
 class Swallowing(Right):
     """Starts from anything."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shutil
@@ -9,7 +10,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from mpq_plugins.graph.op import Op, always, never
+from mpq_plugins.graph.runtimes.runtime import Runtime
+from mpq_plugins.testing import framework_arrays, learning_checks, op_checks, runtime_checks
+from mpq_plugins.testing.nonconforming import Nonconforming
+from mpq_plugins.testing.sample_slots import cases
 
 HERE = Path(__file__).parent
 KIT = [sys.executable, "-m", "pytest", "-p", "mpq_plugins.testing.plugin", "--pyargs", "mpq_plugins.testing", "-q"]
@@ -47,7 +55,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def kit(site: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """The kit on the wrong plug-in, without any framework, from a directory of nobody's."""
-    environment = {**os.environ, "PYTHONPATH": str(site), "MPQ_LOAD_PLUGINS": "wrong"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")])),
+        "MPQ_LOAD_PLUGINS": "wrong",
+    }
     return subprocess.run([*KIT, *options], capture_output=True, text=True, cwd=site, env=environment, timeout=300)
 
 
@@ -96,3 +108,61 @@ def test_a_target_of_a_file_is_taken(site: Path) -> None:
     )
     done = kit(site, "--mpq-target", "mine.json")
     assert done.returncode == 0, done.stdout
+
+
+# --- what needs a framework, asked in this process ---------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def torch_alone() -> dict[str, object]:
+    return {"torch": framework_arrays.arrays_of("torch")}
+
+
+@pytest.fixture
+def wrong(monkeypatch: pytest.MonkeyPatch) -> object:
+    monkeypatch.syspath_prepend(str(HERE))
+    return importlib.import_module("mpq_wrong")
+
+
+def test_a_method_whose_parameters_no_gradient_reaches_is_told_so(wrong, torch_alone) -> None:
+    learning_checks.check_gradients_reach(wrong.Learns(), torch_alone)
+    with pytest.raises(Nonconforming, match="no gradient reaches exponent on any tensor"):
+        learning_checks.check_gradients_reach(wrong.Deaf(), torch_alone)
+
+
+def test_a_method_whose_gradient_has_the_wrong_sign_is_told_so(wrong, torch_alone) -> None:
+    case = cases(wrong.Learns())[0]
+    learning_checks.check_gradients_lead(wrong.Learns(), case, torch_alone)
+    with pytest.raises(Nonconforming, match="the gradient has the wrong sign"):
+        learning_checks.check_gradients_lead(wrong.Contrary(), case, torch_alone)
+
+
+def of_one(value: object, **changes: object) -> Op:
+    return Op("wrong", value, **{"table": True, "negative": always, **changes})
+
+
+def test_a_wrong_op_is_told_what_is_wrong(torch_alone) -> None:
+    with pytest.raises(Nonconforming, match=r"its value depends on the other numbers"):
+        op_checks.check_values(of_one(lambda run, node, x: x - x.mean()))
+    with pytest.raises(Nonconforming, match=r"op 'wrong' on 2 bits .* its value at \[-8.\] is not finite"):
+        op_checks.check_values(of_one(lambda run, node, x: 1 / (x + 8.0)))
+    with pytest.raises(Nonconforming, match="nothing below zero comes out"):
+        op_checks.check_signs(of_one(lambda run, node, x: x - 4.0, negative=never))
+    with pytest.raises(Nonconforming, match="runs in NumPy and not here"):
+        op_checks.check_gradients(of_one(lambda run, node, x: np.cosh(x)), torch_alone)
+    with pytest.raises(Nonconforming, match="its gradient is not its central difference"):
+        op_checks.check_gradients(of_one(lambda run, node, x: run.stop_gradient(x * x)), torch_alone)
+    spelled = {"torch": ("F.softsign", "nn.Tanh")}
+    with pytest.raises(Nonconforming, match=r"nn\.Tanh, as torch has it, computes something else"):
+        op_checks.check_spellings(of_one(lambda run, node, x: x / (1 + run.abs(x)), spellings=spelled), torch_alone)
+    with pytest.raises(Nonconforming, match=r"no_such\.layers\.f, as torch has it, is not there"):
+        op_checks.check_spellings(
+            of_one(lambda run, node, x: x, spellings={"torch": ("no_such.layers.f",)}), torch_alone
+        )
+
+
+def test_a_wrong_runtime_is_told_what_is_wrong(torch_alone) -> None:
+    with pytest.raises(Nonconforming, match=r"runtime acme\.npu2: it has sums by guessing"):
+        runtime_checks.check_laws(Runtime("acme", "npu2", sums="guessing"))
+    with pytest.raises(Nonconforming, match=r"target 'torch-x86' rounds otherwise: .*'add'"):
+        runtime_checks.check_targets(Runtime("torch", "x86", rounding={"*": "half_up"}))

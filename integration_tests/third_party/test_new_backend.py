@@ -16,7 +16,11 @@ OFFLINE = ["--no-index", "--no-build-isolation", "--no-deps", "--no-cache-dir"]
 
 
 def run(site: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(site), "MPQ_LOAD_PLUGINS": "mpq-nova"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")])),
+        "MPQ_LOAD_PLUGINS": "mpq-nova",
+    }
     return subprocess.run(
         [sys.executable, "-m", *arguments], capture_output=True, text=True, cwd=cwd, env=environment, timeout=300
     )
@@ -62,6 +66,13 @@ def test_its_target_is_listed_with_the_package(package: Path, site: Path) -> Non
     rows = run(site, "mpq_plugins", "targets", cwd=package.parent).stdout.splitlines()
     row = next(row.split("\t") for row in rows if row.startswith("nova-npu\t"))
     assert row[2:4] == ["mpq-nova", "0.1.0"]
+
+
+def test_its_op_is_registered_by_one_file(package: Path, site: Path) -> None:
+    assert "mpq_register_ops" not in (package / "src" / "mpq_nova" / "plugin.py").read_text()
+    rows = run(site, "mpq_plugins", "plugins", cwd=package.parent).stdout.splitlines()
+    row = next(row.split("\t") for row in rows if row.startswith("nova-op\t"))
+    assert row[1:4] == ["mpq-nova", "0.1.0", "loaded"]
 
 
 def test_its_test_fails_with_the_reason_when_the_target_is_spoilt(package: Path, site: Path) -> None:

@@ -33,7 +33,11 @@ def python(site: Path, *arguments: str, cwd: Path | None = None, **environment: 
         capture_output=True,
         text=True,
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(site), **environment},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")])),
+            **environment,
+        },
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -50,7 +54,9 @@ def test_the_environment_itself_does_not_have_it() -> None:
 
 
 def test_the_plug_in_is_listed_with_its_distribution_and_version(site: Path) -> None:
-    row = mpq(site, "plugins")["acme"]
+    rows = mpq(site, "plugins")
+    row, op = rows["acme"], rows["acme-ops"]
+    assert op[1:4] == ["mpq-acme", "3.1.4", "loaded"]
     assert row[1:4] == ["mpq-acme", "3.1.4", "loaded"]
     assert row[4] == "ACME's accelerator, its energy, and how fast it is."
 

@@ -10,7 +10,6 @@ import torch
 from mpq_plugins import Grid, Recipe, plugins
 from mpq_plugins.graph.evaluation import FloatModel, run_nodes
 from mpq_plugins.graph.sites import take_sites
-from mpq_plugins.request import FLOAT_OPS
 from mpq_plugins.search.signs import signed_inputs
 from mpq_torch.reader.reading import read_model
 
@@ -40,8 +39,7 @@ def clipping_recipe(model, x, target, weight_bits, activation_bits, per_channel=
             grids[site.name] = Grid.power_of_two(weight_bits, exponents, axis=0)
         else:
             grids[site.name] = Grid.power_of_two(weight_bits, _exponent(float(weight.max())))
-    meta = {FLOAT_OPS: ", ".join(graph.float_ops)} if graph.float_ops else {}
-    return Recipe.from_inventory(sites.inventory, grids, target, "by hand", meta=meta)
+    return Recipe.from_inventory(sites.inventory, grids, target, "by hand")
 
 
 def _exponent(largest):

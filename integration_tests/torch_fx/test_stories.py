@@ -203,6 +203,6 @@ def test_an_op_kept_in_float_between_integer_ops_is_exact_too():
     with pytest.raises(mpq.UnsupportedOp, match="act: target 'torch-x86' has no kernel for gelu"):
         fx.search(model, [x], "torch-x86", weight_bits=4, activation_bits=6)
     recipe = fx.search(model, [x], "torch-x86", weight_bits=4, activation_bits=6, keep_float=["act"])
-    assert recipe.meta["float_ops"] == "act, softmax"
+    assert recipe.float_ops == ("act", "softmax")
     on_grid = fx.constrain(model, recipe, [x])
     fx.verify(fx.quantize(on_grid, recipe, x), fx.simulate(on_grid, recipe), x * 2).raise_if_different()

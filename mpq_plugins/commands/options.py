@@ -159,6 +159,4 @@ def read_request(
 
 def kept_in_float(recipe: Any) -> list[str]:
     """The ops that a recipe's search was told to keep in float, or that stay float by themselves."""
-    from mpq_plugins.request import float_ops_of
-
-    return list(float_ops_of(recipe.meta))
+    return list(recipe.float_ops)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from mpq_plugins.graph.constants import AFFINE
 from mpq_plugins.graph.folding import reader_counts
+from mpq_plugins.graph.known import once_known
 from mpq_plugins.graph.node import Array, Graph, Node
 from mpq_plugins.graph.numpy_runner import NUMPY_RUNNER
 from mpq_plugins.graph.ops import all_ops, is_op, op_of
@@ -107,7 +107,7 @@ def _computed(nodes: Sequence[Node], source: str) -> Array:
     return values[nodes[-1].name]
 
 
-@cache
+@once_known
 def _functions() -> tuple[tuple[str, dict[str, Any], Array], ...]:
     """Word, attrs and values at the probes of all functions that can be recognized."""
     found = []

@@ -19,8 +19,6 @@ from mpq_plugins.targets import Runtime, Target
 
 FUNCTIONS = ("hardswish", "lookup")
 """Functions of one element, which run as tables of 256 codes."""
-OF_TWO = tuple(word for word, op in all_ops().items() if op.arity == 2 and "litert" in op.spellings)
-"""Ops of two activations, which round as an accumulator does but for the add."""
 
 
 def litert(name: str, runtime: Table, power_of_two: bool, bits: tuple[int, ...]) -> Target:
@@ -31,7 +29,9 @@ def litert(name: str, runtime: Table, power_of_two: bool, bits: tuple[int, ...])
         op: OpSupport(weight=weights, activation=activation, rounding=rule(runtime, op), bias="accumulator")
         for op in WEIGHTED_OPS
     }
-    for op in ("input", *OF_TWO, *FUNCTIONS):
+    # those of two activations round as an accumulator does but for the add
+    of_two = [word for word, op in all_ops().items() if op.arity == 2 and "litert" in op.spellings]
+    for op in ("input", *of_two, *FUNCTIONS):
         ops[op] = OpSupport(activation=activation, rounding=rule(runtime, op))
     for op in SAME_GRID_OPS:
         ops[op] = OpSupport(activation=activation, rounding=rule(runtime, op), keeps_input_grid=True)

@@ -9,7 +9,8 @@ import pluggy
 
 from mpq_plugins import hookspecs
 from mpq_plugins.errors import MPQError, PluginError
-from mpq_plugins.hosting.registrations import SECTIONS, Registered, collector, empty
+from mpq_plugins.graph.known import Known, using
+from mpq_plugins.hosting.registrations import SECTIONS, Registered, collector, empty, known_of
 
 
 def new_manager() -> pluggy.PluginManager:
@@ -19,10 +20,11 @@ def new_manager() -> pluggy.PluginManager:
     return manager
 
 
-def collect(plugin: Any, name: str, taken: Registered) -> Registered:
+def collect(plugin: Any, name: str, taken: Registered, before: Known) -> Registered:
     """What a plug-in registers through the list hooks; nothing is kept of a plug-in that fails.
 
-    taken: what others registered before, whose names are refused.
+    taken: what others registered before, whose names are refused. before: the ops and runtimes that there are, to which
+    the plug-in's own come before its targets are asked for.
     Raises PluginError, in one sentence, for a misspelt hook, an argument that a hook does not have,
     no hook at all, an exception in a hook, or a thing that the hook does not collect.
     """
@@ -38,9 +40,11 @@ def collect(plugin: Any, name: str, taken: Registered) -> Registered:
         )
     staged = empty()
     for section, rules in SECTIONS.items():
-        register = collector(section, name, taken, staged)
+        register = collector(section, name, taken, staged, before)
+        own = known_of(staged)
         try:
-            getattr(manager.hook, rules.hook)(register=register)
+            with using(before.with_more(own.ops, own.runtimes)):
+                getattr(manager.hook, rules.hook)(register=register)
         except MPQError as error:
             raise PluginError(f"in {rules.hook}: {error}") from error
         except (Exception, SystemExit) as error:

@@ -10,13 +10,18 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from mpq_plugins import __version__
+from mpq_plugins.errors import PluginError
 from mpq_plugins.hookspecs import PROJECT
+from mpq_plugins.hosting.admission import sentence
 
 DISTRIBUTION = "mpq-plugins"
 LOAD_VARIABLE = "MPQ_LOAD_PLUGINS"
 BLOCK_VARIABLE = "MPQ_BLOCK_PLUGINS"
 
 BUILTINS = (
+    "mpq_plugins.builtin.ops",
+    "mpq_plugins.builtin.runtimes",
+    "mpq_plugins.builtin.sensitivities",
     "mpq_plugins.hardware.generic",
     "mpq_plugins.hardware.torch_kernels",
     "mpq_plugins.hardware.litert",
@@ -83,3 +88,11 @@ def _origin(point: EntryPoint) -> tuple[str, str]:
 
 def _normal(distribution: str) -> str:
     return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def imported(source: Source) -> Any:
+    """The plug-in itself. Raises PluginError, in one sentence, where it cannot be imported."""
+    try:
+        return source.load()
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"it cannot be imported: {sentence(error)}") from error

@@ -10,18 +10,15 @@ the loss that a Kronecker-factored Fisher matrix predicts for each candidate
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from mpq_plugins.allocation import Allocation, allocate
 from mpq_plugins.capabilities import Candidate
 from mpq_plugins.compensation.choice import Kind, choose_each
 from mpq_plugins.compensation.factored import Factored
-from mpq_plugins.costs import known_costs
 from mpq_plugins.errors import NonFiniteValues
 from mpq_plugins.free_steps import search_step, short, squared_error
 from mpq_plugins.grid import Grid
@@ -31,10 +28,9 @@ from mpq_plugins.inventory import Site
 from mpq_plugins.methods.msqe_training import MsqeTraining
 from mpq_plugins.moments import DAMPING, Array, by_group, damped
 from mpq_plugins.problem import Problem
-from mpq_plugins.progress import track
-from mpq_plugins.ratings import Rated, Ratings, losses
-from mpq_plugins.recipe import Recipe
+from mpq_plugins.ratings import Rated
 from mpq_plugins.rounding import output_error
+from mpq_plugins.search.method import RatingMethod
 from mpq_plugins.shared_grids import search_shared
 from mpq_plugins.thresholds import error_table, search_threshold
 
@@ -48,51 +44,18 @@ FREE_NEIGHBOURS = (-0.25, -0.125, 0.0, 0.125, 0.25)
 
 
 @dataclass(frozen=True)
-class Msqe:
+class Msqe(RatingMethod):
     """The post-training method; a value without state."""
 
     name: str = "msqe"
-    kind: str = "post-training"
     summary: str = "thresholds of least squared error, bits by predicted loss"
     paper: str = "arXiv:2210.03671"
     training: MsqeTraining = field(default_factory=MsqeTraining)
     """The same paper's method while training (mpq_plugins.training)."""
 
-    def search(self, problem: Problem) -> Recipe:
-        """Rate every candidate of every site, and allocate bits under the budget.
-
-        Raises InfeasibleBudget, and NonFiniteValues naming the site.
-        """
-        return self.choose(problem, self.rate(problem))
-
-    def rate(
-        self, problem: Problem, known: Ratings = MappingProxyType({}), keep: Callable[[Ratings], None] | None = None
-    ) -> Ratings:
-        """The grid and the predicted loss of every candidate of every site; the budget plays no part.
-
-        known: ratings from before; sites that they hold are not rated again. keep: is given the ratings of
-        each group of sites as soon as they are there.
-        Raises NonFiniteValues naming the site.
-        """
-        rated: dict[str, Mapping[int, Rated]] = dict(known)
-        groups = [g for g in problem.model.inventory.groups().values() if any(site.name not in known for site in g)]
-        for group in track(groups, "rating candidates", problem.progress):
-            try:
-                new = _rate_weight(problem, group[0]) if group[0].kind == "weight" else _rate_shared(problem, group)
-            except NonFiniteValues as error:
-                raise NonFiniteValues(f"site {group[0].name!r}: {error}") from None
-            rated |= new
-            if keep is not None:
-                keep(new)
-        return {site.name: rated[site.name] for site in problem.model.inventory}
-
-    def choose(self, problem: Problem, ratings: Ratings, allocation: Allocation | None = None) -> Recipe:
-        """The recipe of lowest total loss within the budget, or of an allocation. Raises InfeasibleBudget."""
-        if problem.budget is not None and allocation is None:
-            bits = {name: list(by_bits) for name, by_bits in ratings.items()}
-            inventory = problem.model.inventory
-            allocation = allocate(inventory, bits, losses(ratings), problem.budget, problem.cost_models)
-        return _recipe(problem, ratings, allocation)
+    def rate_group(self, problem: Problem, group: Sequence[Site]) -> dict[str, dict[int, Rated]]:
+        """The grid and the predicted loss of every candidate of the sites that share one grid."""
+        return _rate_weight(problem, group[0]) if group[0].kind == "weight" else _rate_shared(problem, group)
 
 
 def _rate_weight(problem: Problem, site: Site) -> dict[str, dict[int, Rated]]:
@@ -126,7 +89,7 @@ def _weight_steps(weight: Array, candidate: Candidate) -> list[Array]:
     return [short(np.asarray(free.steps) * 2.0**offset) for offset in FREE_NEIGHBOURS]
 
 
-def _rate_shared(problem: Problem, group: tuple[Site, ...]) -> dict[str, dict[int, Rated]]:
+def _rate_shared(problem: Problem, group: Sequence[Site]) -> dict[str, dict[int, Rated]]:
     """Grid and predicted loss of every candidate of the activations that share one grid."""
     histograms = [problem.model.histogram(site.name) for site in group]
     energies = [problem.model.gradient_energy(site.name) for site in group]
@@ -154,33 +117,6 @@ def _finite(loss: float, site: Site) -> float:
     if not np.isfinite(loss):
         raise NonFiniteValues(f"the predicted loss of {site.name} is {loss}; look for NaN in the model's outputs")
     return loss
-
-
-def _recipe(problem: Problem, rated: Mapping[str, Mapping[int, Rated]], solution: Allocation | None) -> Recipe:
-    inventory = problem.model.inventory
-    limits = problem.budget.limits() if problem.budget else {}
-    if solution is None:
-        bits = {name: next(iter(by_bits)) for name, by_bits in rated.items()}
-        return Recipe.from_inventory(
-            inventory,
-            {name: rated[name][bits[name]][0] for name in bits},
-            problem.target.name,
-            "msqe",
-            reasons={name: f"{b} bits: the only candidate" for name, b in bits.items()},
-            costs=known_costs(problem.cost_models, inventory, bits, limits),
-            meta=problem.meta,
-        )
-    return Recipe.from_inventory(
-        inventory,
-        {name: rated[name][b][0] for name, b in solution.bits.items()},
-        problem.target.name,
-        "msqe",
-        reasons=solution.reasons,
-        budget=limits,
-        costs=known_costs(problem.cost_models, inventory, solution.bits, limits),
-        shadow_prices=solution.shadow_prices,
-        meta=problem.meta,
-    )
 
 
 @hookimpl

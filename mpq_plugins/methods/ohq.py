@@ -29,6 +29,7 @@ from mpq_plugins.inventory import Inventory
 from mpq_plugins.methods.msqe import Msqe
 from mpq_plugins.problem import Problem
 from mpq_plugins.recipe import Recipe
+from mpq_plugins.search.method import PostTrainingMethod
 from mpq_plugins.sensitivities.masking import MaskGuided
 from mpq_plugins.sensitivities.rating import Rates, Sensitivity, sites_with_a_choice
 from mpq_plugins.sensitivities.table import sensitivity
@@ -40,7 +41,7 @@ BitCosts = Mapping[str, Mapping[int, float]]
 
 
 @dataclass(frozen=True)
-class Ohq:
+class Ohq(PostTrainingMethod):
     """The method; a value without state. The registered one has the defaults; pass another as ``method=``.
 
     alpha, beta, gamma: weights of accuracy, latency and energy, 0 or more. A resource without a table has
@@ -55,10 +56,9 @@ class Ohq:
     gamma: float = 0.25
     measure: str | Sensitivity = field(default_factory=lambda: MaskGuided(gain="noise"))
     name: str = "ohq"
-    kind: str = "post-training"
     summary: str = "bits by measured latency and mask-guided sensitivity, in one integer programme"
     paper: str = "arXiv:2309.01945"
-    remeasures: bool = True
+    remeasures = True
 
     def __post_init__(self) -> None:
         for name in ("alpha", "beta", "gamma"):
@@ -101,7 +101,8 @@ class Ohq:
             budget=limits,
             costs=dict(found.costs) | {name: cost.value for name, cost in solution.costs.items()},
             shadow_prices=solution.shadow_prices,
-            meta=dict(found.meta) | {"sensitivity": measure.name, "objective": f"{-solution.loss:.6g}"},
+            predicted=dict(found.predicted) | {"objective": -solution.loss},
+            meta=dict(found.meta) | {"sensitivity": measure.name},
         )
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, FiniteFloat
 
 from mpq_plugins.errors import GridError, MPQError, RecipeError
 from mpq_plugins.grid import Grid
+from mpq_plugins.inventory import ModelInput
+from mpq_plugins.recipe_file.float_part import FloatPart
 from mpq_plugins.schema import Schema
 from mpq_plugins.site_grid import SiteGrid
 from mpq_plugins.stored import json_text
 from mpq_plugins.stored.heading import Heading
+from mpq_plugins.targets import Target
 
-HEADING = Heading("mpq-recipe", 1, "recipe", RecipeError)
+HEADING = Heading("mpq-recipe", 2, "recipe", RecipeError, oldest=1)
 
 Exponent = Annotated[int, Field(ge=-960, le=960)]
+Elements = Annotated[int, Field(ge=0)]
 
 
 class GridFields(Schema):
@@ -37,42 +41,92 @@ class SiteFields(Schema):
     error: ClassVar[type[MPQError]] = RecipeError
     kind: Literal["weight", "activation"]
     op: str
-    shape: tuple[Annotated[int, Field(ge=0)], ...]
+    shape: tuple[Elements, ...]
     group: str | None = None
     grid: GridFields
     reason: str = ""
 
 
-class RecipeFields(Schema):
-    """The whole file."""
+class InputFields(Schema):
+    """A tensor that the model takes; null stands for an open size."""
+
+    error: ClassVar[type[MPQError]] = RecipeError
+    shape: tuple[Elements | None, ...]
+    dtype: str = "float32"
+
+
+class FloatFields(Schema):
+    """An op that stays float."""
+
+    error: ClassVar[type[MPQError]] = RecipeError
+    reason: str = ""
+    macs: Elements = 0
+    weights: Elements = 0
+
+
+class WrittenRecipe(Schema):
+    """What files of all schemas have."""
 
     error: ClassVar[type[MPQError]] = RecipeError
     format: Literal["mpq-recipe"]
-    schema_version: Literal[1]
+    schema_version: int
     target: str
     method: str
+    sites: dict[str, SiteFields]
+
+    def values(self) -> dict[str, Any]:
+        """What a Recipe is made of, but for its sites."""
+        raise NotImplementedError
+
+
+class RecipeFields(WrittenRecipe):
+    """The whole file."""
+
+    schema_version: Literal[2]
     budget: dict[str, FiniteFloat] = Field(default_factory=dict)
     costs: dict[str, FiniteFloat] = Field(default_factory=dict)
     shadow_prices: dict[str, FiniteFloat] = Field(default_factory=dict)
+    predicted: dict[str, FiniteFloat] = Field(default_factory=dict)
+    measured: dict[str, FiniteFloat] = Field(default_factory=dict)
+    macs: Elements = 0
+    floats: dict[str, FloatFields] = Field(default_factory=dict)
+    inputs: dict[str, InputFields] = Field(default_factory=dict)
     meta: dict[str, str] = Field(default_factory=dict)
-    float_weights: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
-    sites: dict[str, SiteFields]
+    hardware: Target | None = None
+
+    def values(self) -> dict[str, Any]:
+        """What a Recipe is made of, but for its sites."""
+        plain = ("target", "method", "budget", "costs", "shadow_prices", "predicted", "measured", "macs", "meta")
+        return {
+            **{name: getattr(self, name) for name in (*plain, "hardware")},
+            "floats": tuple(FloatPart(name, p.reason, p.macs, p.weights) for name, p in self.floats.items()),
+            "inputs": tuple(ModelInput(name, given.shape, given.dtype) for name, given in self.inputs.items()),
+        }
 
 
-def dumps(entries: Iterable[SiteGrid], fields: dict[str, Any]) -> str:
-    """The file's text; ``fields`` are all of RecipeFields but format, schema_version and sites."""
-    sites = {entry.site: _site(entry) for entry in entries}
-    return json_text.dumps({**HEADING.fields, **fields, "sites": sites})
+def dumps(entries: Iterable[SiteGrid], values: Mapping[str, Any]) -> str:
+    """The file's text. values: of the recipe's fields but for its sites; what is empty and optional is left out."""
+    written = dict(values)
+    written["floats"] = {p.name: {"reason": p.reason, "macs": p.macs, "weights": p.weights} for p in values["floats"]}
+    written["inputs"] = {taken.name: {"shape": list(taken.shape), "dtype": taken.dtype} for taken in values["inputs"]}
+    hardware: Target | None = written.pop("hardware")
+    for name in ("predicted", "measured", "macs", "floats", "inputs"):
+        if not written[name]:
+            del written[name]
+    if hardware is not None:
+        written["hardware"] = hardware.model_dump(mode="json", exclude_none=True)
+    return json_text.dumps({**HEADING.fields, **written, "sites": {entry.site: _site(entry) for entry in entries}})
 
 
 def loads(text: str | bytes, origin: str) -> tuple[tuple[SiteGrid, ...], dict[str, Any]]:
     """What ``dumps`` was given. Raises RecipeError, naming ``origin`` and the field, for anything else."""
-    fields = HEADING.model(RecipeFields, text, origin)
+    from mpq_plugins.recipe_file.first_schema import FirstRecipe  # it is made of what is here
+
+    written: WrittenRecipe = HEADING.model(RecipeFields, text, origin, {1: FirstRecipe})
     try:
-        entries = tuple(_site_grid(name, site) for name, site in fields.sites.items())
+        return tuple(_site_grid(name, site) for name, site in written.sites.items()), written.values()
     except RecipeError as error:
         raise HEADING.damaged(error, origin) from None
-    return entries, fields.model_dump(exclude={"format", "schema_version", "sites"})
 
 
 def _site(entry: SiteGrid) -> dict[str, Any]:

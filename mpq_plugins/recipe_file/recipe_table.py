@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from mpq_plugins.grid import Grid
+from mpq_plugins.inventory import FLOAT_BITS
+from mpq_plugins.recipe_file.float_part import FloatPart, by_reason
 from mpq_plugins.site_grid import SiteGrid
 
 HEADINGS = ("site", "kind", "op", "shape", "bits", "codes", "threshold", "elements", "reason")
@@ -82,25 +84,39 @@ def resources(costs: Mapping[str, float], budget: Mapping[str, float], prices: M
     return lines
 
 
-def floats(weights: Mapping[str, int], meta: Mapping[str, str]) -> list[str]:
-    """What stays float: the ops, and the weights that they hold.
+def floats(parts: Sequence[FloatPart], macs: int, quantized_bytes: float) -> list[str]:
+    """What stays float and why, the weights that it holds, and the share of MACs and of weight bytes that is quantized.
 
-    >>> floats({"head": 2048}, {"float_ops": "head, softmax"})
-    ['in float: head, softmax', 'float weights: 2,048 elements of 32 bits (head)']
+    macs: of the whole model, for one sample; 0 where they are not known.
+
+    >>> floats([FloatPart("head", "kept in float", 100, 250), FloatPart("softmax", "no kernel")], 1000, 3000.0)
+    ['in float: head: kept in float; softmax: no kernel', 'float weights: 250 elements of 32 bits (head)', \
+'quantized: 90.0 % of the MACs, 75.0 % of the weight bytes']
     """
-    lines = [f"in float: {meta['float_ops']}"] if meta.get("float_ops") else []
-    if weights:
-        lines.append(f"float weights: {sum(weights.values()):,} elements of 32 bits ({', '.join(weights)})")
+    if not parts:
+        return []
+    lines = [f"in float: {by_reason(parts)}"]
+    holding = [part for part in parts if part.weights]
+    elements = sum(part.weights for part in holding)
+    if holding:
+        lines.append(f"float weights: {elements:,} elements of 32 bits ({', '.join(part.name for part in holding)})")
+    every = quantized_bytes + FLOAT_BITS * elements / 8
+    if macs and every:
+        multiplied = 100 * (1 - sum(part.macs for part in parts) / macs)
+        held = 100 * quantized_bytes / every
+        lines.append(f"quantized: {multiplied:.1f} % of the MACs, {held:.1f} % of the weight bytes")
     return lines
 
 
-def remeasured(meta: Mapping[str, str]) -> list[str]:
+def remeasured(predicted: Mapping[str, float], measured: Mapping[str, float]) -> list[str]:
     """The latency of the whole model beside the predicted one, where a search has measured it again.
 
-    >>> remeasured({"latency_predicted_ms": "0.7", "latency_measured_ms": "0.8", "latency_spread_ms": "0.01"})
+    >>> remeasured({"latency_ms": 0.7}, {"latency_ms": 0.8, "latency_spread_ms": 0.01})
     ['latency of the whole model: measured 0.8 ms +- 0.01, predicted 0.7 ms']
     """
-    if "latency_measured_ms" not in meta:
+    if "latency_ms" not in measured:
         return []
-    measured, spread, predicted = (meta.get(f"latency_{part}_ms", "?") for part in ("measured", "spread", "predicted"))
-    return [f"latency of the whole model: measured {measured} ms +- {spread}, predicted {predicted} ms"]
+    spread, thought = measured.get("latency_spread_ms"), predicted.get("latency_ms")
+    line = f"latency of the whole model: measured {measured['latency_ms']:.4g} ms"
+    line += "" if spread is None else f" +- {spread:.2g}"
+    return [line if thought is None else f"{line}, predicted {thought:.4g} ms"]

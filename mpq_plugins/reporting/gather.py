@@ -23,6 +23,7 @@ from mpq_plugins.reporting.cost_shares import shares
 from mpq_plugins.reporting.details import Details, ErrorCurve, Verified
 from mpq_plugins.reporting.signal_noise import SignalToNoise
 from mpq_plugins.request import Request
+from mpq_plugins.search.method import RatingMethod
 from mpq_plugins.study.snapshot import inventory_to_dict
 from mpq_plugins.study.study import Study
 from mpq_plugins.thresholds import error_table
@@ -42,9 +43,9 @@ def request_of(recipe: Recipe, latency: Path | None = None, progress: bool | Non
     other = {name: limit for name, limit in recipe.budget.items() if name not in own}
     budget = Budget(**own, other=other) if recipe.budget else None
     known = plugins.methods()
-    method = recipe.method if hasattr(known.get(recipe.method), "rate") else RATING_METHOD
+    method = recipe.method if isinstance(known.get(recipe.method), RatingMethod) else RATING_METHOD
     table = None if latency is None else LatencyTable.load(latency)
-    return Request(recipe.target, method, budget, per_channel=per_channel, latency=table, progress=progress)
+    return Request(plugins.target_of(recipe), method, budget, per_channel=per_channel, latency=table, progress=progress)
 
 
 def gather(study: Study, recipe: Recipe, request: Request) -> Details:
@@ -53,11 +54,9 @@ def gather(study: Study, recipe: Recipe, request: Request) -> Details:
     Raises RecipeMismatch where the recipe is of another model.
     """
     commands, loaded = study.loaded.commands, study.loaded
-    inventory: Inventory = commands.inventory(
-        loaded.model, study.batches, study.keep_float, plugins.target(recipe.target)
-    )
+    inventory: Inventory = commands.inventory(loaded.model, study.batches, study.keep_float, plugins.target_of(recipe))
     recipe.check_fits(inventory)
-    if not hasattr(plugins.method(request.method), "rate"):
+    if not isinstance(plugins.method(request.method), RatingMethod):
         request = replace(request, method=RATING_METHOD)
     if request.budget is None:
         request = replace(request, budget=Budget(average_weight_bits=8))  # what rating is not influenced by

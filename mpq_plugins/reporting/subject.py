@@ -74,7 +74,7 @@ class Subject:
     def loss(self) -> float | None:
         """The predicted loss of the recipe; None where it is not known."""
         if self.details is None or not self.details.losses:
-            return None
+            return self.recipe.predicted.get("loss")
         found = [self.details.losses.get(site, {}).get(grid.bits) for site, grid in self.recipe.items()]
         return None if None in found else float(sum(loss for loss in found if loss is not None))
 

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
+from collections.abc import Iterable
 
-from mpq_plugins.errors import MPQError
+from mpq_plugins import plugins
 from mpq_plugins.problem import Problem
-from mpq_plugins.sensitivities.divergence import Divergence
-from mpq_plugins.sensitivities.masking import MaskGuided
-from mpq_plugins.sensitivities.noise import Noise
 from mpq_plugins.sensitivities.rating import Rates, Sensitivity, sites_with_a_choice
-from mpq_plugins.sensitivities.second_order import SecondOrder
-
-SENSITIVITIES: Mapping[str, Sensitivity] = MappingProxyType(
-    {s.name: s for s in (Divergence(), Noise(), SecondOrder(), MaskGuided())}
-)
-"""kl, sqnr, fisher and mask, with their default arguments."""
 
 
 def sensitivity(name: str | Sensitivity) -> Sensitivity:
-    """A sensitivity by name, or itself; raises MPQError with the names there are."""
+    """A sensitivity by name, or itself; raises PluginError with the closest names."""
     if not isinstance(name, str):
         return name
-    if name not in SENSITIVITIES:
-        raise MPQError(f"there is no sensitivity {name!r}; there are {', '.join(SENSITIVITIES)}")
-    return SENSITIVITIES[name]
+    found: Sensitivity = plugins.host().sensitivity(name)
+    return found
 
 
-def rate_all(problem: Problem, kinds: Iterable[str | Sensitivity] = tuple(SENSITIVITIES)) -> dict[str, Rates]:
-    """By measure: what every candidate of every site with a choice costs."""
+def rate_all(problem: Problem, kinds: Iterable[str | Sensitivity] | None = None) -> dict[str, Rates]:
+    """By measure: what every candidate of every site with a choice costs. kinds: None for all that are registered."""
     sites = sites_with_a_choice(problem)
-    chosen = [sensitivity(kind) for kind in kinds]
+    chosen = [sensitivity(kind) for kind in (plugins.host().sensitivities() if kinds is None else kinds)]
     return {one.name: one.rate(problem, sites) for one in chosen}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -21,6 +23,7 @@ class Heading:
     """The fields ``format`` and ``schema_version`` of a kind of file.
 
     format: None for files that people write by hand, which need neither field. version: of the schema.
+    oldest: version that is read too; None for the one alone.
     name: of such a file, in words. error: raised for any other. otherwise: what else a person can do about
     a file that is damaged or newer.
 
@@ -35,6 +38,7 @@ class Heading:
     name: str
     error: type[MPQError]
     otherwise: str = ""
+    oldest: int | None = None
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -55,8 +59,10 @@ class Heading:
         if self.format is not None and "schema_version" not in data:
             raise self.damaged("schema_version: this field is missing", origin)
         version = data.get("schema_version", self.version)
-        if type(version) is not int or version < self.version:
-            raise self.damaged(f"schema_version: it should be {self.version}, got {version!r}", origin)
+        oldest = self.version if self.oldest is None else self.oldest
+        if type(version) is not int or version < oldest:
+            known = f"{self.version}" if oldest == self.version else f"{oldest} to {self.version}"
+            raise self.damaged(f"schema_version: it should be {known}, got {version!r}", origin)
         if version > self.version:
             remedy = f"upgrade mpq-plugins, or {self.otherwise}" if self.otherwise else "upgrade mpq-plugins"
             raise self.error(
@@ -64,9 +70,11 @@ class Heading:
             )
         return data
 
-    def model(self, kind: type[Kind], text: str | bytes, origin: str) -> Kind:
-        """The value of a JSON text whose fields ``kind`` describes."""
-        self.parse(text, origin)
+    def model(
+        self, kind: type[Kind], text: str | bytes, origin: str, older: Mapping[int, type[Kind]] = MappingProxyType({})
+    ) -> Kind:
+        """The value of a JSON text whose fields ``kind`` describes. older: by version, what describes those before."""
+        kind = older.get(self.parse(text, origin).get("schema_version", self.version), kind)
         try:
             return kind.model_validate_json(text)
         except ValidationError as failure:

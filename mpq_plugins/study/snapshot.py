@@ -13,12 +13,12 @@ import numpy as np
 from mpq_plugins.command_protocol import Measured
 from mpq_plugins.errors import MPQError
 from mpq_plugins.histogram import Histogram
-from mpq_plugins.inventory import Inventory, Site
+from mpq_plugins.inventory import Inventory, ModelInput, Site
 from mpq_plugins.moments import Array
 from mpq_plugins.stored import whole_file
 from mpq_plugins.stored.arrays import read_arrays
 
-FORMAT = 2
+FORMAT = 3
 _OF_WEIGHTS = ("weight", "bias", "covariance", "output_fisher")
 
 
@@ -27,7 +27,7 @@ class Snapshot:
     """A MeasuredModel (mpq_plugins.problem) that needs no framework any more.
 
     arrays: "<quantity>/<site>" -> array. histograms, energies: by activation site.
-    framework, float_ops: as in Measured.
+    framework: as in Measured.
     """
 
     inventory: Inventory
@@ -35,7 +35,6 @@ class Snapshot:
     histograms: Mapping[str, Histogram]
     energies: Mapping[str, float]
     framework: str
-    float_ops: tuple[str, ...]
 
     @classmethod
     def of(cls, measured: Measured) -> Snapshot:
@@ -49,7 +48,7 @@ class Snapshot:
         names = [site.name for site in model.inventory.activations]
         histograms = {name: model.histogram(name) for name in names}
         energies = {name: float(model.gradient_energy(name)) for name in names}
-        return cls(model.inventory, arrays, histograms, energies, measured.framework, measured.float_ops)
+        return cls(model.inventory, arrays, histograms, energies, measured.framework)
 
     def weight(self, site: str) -> Array:
         """The weight of a layer, [out, in]."""
@@ -83,7 +82,6 @@ class Snapshot:
             "histograms": {name: histogram.to_dict() for name, histogram in self.histograms.items()},
             "energies": dict(self.energies),
             "framework": self.framework,
-            "float_ops": list(self.float_ops),
         }
         text = np.frombuffer(json.dumps(rest).encode(), dtype=np.uint8)
         with whole_file.replacing(path) as file:
@@ -99,7 +97,7 @@ class Snapshot:
                 return None
             histograms = {name: Histogram.from_dict(state) for name, state in rest["histograms"].items()}
             inventory = inventory_from_dict(rest["inventory"])
-            return cls(inventory, arrays, histograms, rest["energies"], rest["framework"], tuple(rest["float_ops"]))
+            return cls(inventory, arrays, histograms, rest["energies"], rest["framework"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError, MPQError):
             return None
 
@@ -115,10 +113,15 @@ def inventory_to_dict(inventory: Inventory) -> dict[str, Any]:
         "sites": [asdict(site) for site in inventory],
         "live": [list(names) for names in inventory.live],
         "float_weights": dict(inventory.float_weights),
+        "float_macs": dict(inventory.float_macs),
+        "float_reasons": dict(inventory.float_reasons),
+        "inputs": [asdict(taken) for taken in inventory.inputs],
     }
 
 
 def inventory_from_dict(data: Mapping[str, Any]) -> Inventory:
     """The inventory that ``inventory_to_dict`` described; raises KeyError, TypeError or ModelError on others."""
     sites = [Site(**{**site, "shape": tuple(site["shape"]), "inputs": tuple(site["inputs"])}) for site in data["sites"]]
-    return Inventory(sites, data["live"], data["float_weights"])
+    floats = data["float_weights"], data["float_macs"], data["float_reasons"]
+    inputs = [ModelInput(**{**taken, "shape": tuple(taken["shape"])}) for taken in data["inputs"]]
+    return Inventory(sites, data["live"], *floats, inputs)

@@ -24,6 +24,7 @@ from mpq_plugins.progress import track
 from mpq_plugins.ratings import Ratings, losses
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.request import Request
+from mpq_plugins.search.method import RatingMethod
 from mpq_plugins.study.ratings_file import RatingsFile
 from mpq_plugins.study.snapshot import Snapshot
 from mpq_plugins.targets import Target
@@ -65,14 +66,13 @@ class Study:
     def search(self, request: Request) -> Recipe:
         """The recipe that the request's method finds.
 
-        A method that rates candidates (``rate`` and ``choose``) works on what is kept; any other is run by
-        the adapter's own search.
+        A RatingMethod works on what is kept; any other is run by the adapter's own search.
         """
         method = plugins.method(request.method)
-        if not hasattr(method, "rate"):
+        if not isinstance(method, RatingMethod):
             return self._by_adapter(request)
         problem, ratings = self.rate(request)
-        recipe: Recipe = method.choose(problem, ratings)
+        recipe = method.choose(problem, ratings)
         return request.finish(recipe, problem.model)
 
     def sweep(self, request: Request, resource: str, points: int) -> list[tuple[Recipe, float]]:
@@ -82,7 +82,7 @@ class Study:
         method that does not rate.
         """
         method = plugins.method(request.method)
-        if not hasattr(method, "rate"):
+        if not isinstance(method, RatingMethod):
             raise BudgetError(f"method {request.method!r} rates no candidates, so there is nothing to sweep; take msqe")
         models_of([resource], request.cost_models())
         problem, ratings = self.rate(replace(request, budget=_with_limit(request.budget, resource, UNLIMITED)))
@@ -106,7 +106,7 @@ class Study:
     def rate(self, request: Request) -> tuple[Problem, Ratings]:
         """The search in numbers, and the method's ratings of all candidates, kept site by site."""
         measured = self.measure(request)
-        problem = request.problem(measured, measured.framework, measured.float_ops)
+        problem = request.problem(measured, measured.framework)
         text = f"{request.method} {problem.target.to_json()}"
         file = RatingsFile(self._path(f"ratings-{hashlib.sha256(text.encode()).hexdigest()[:16]}.jsonl"))
         if self.fresh and file.path is not None:

@@ -81,14 +81,14 @@ def tell(name: str) -> Story:
     batches = commands.batches(model, data)
     request = Request(arrays.TARGET, "msqe", BUDGET, activation_bits=ACTIVATION_BITS, progress=False)
     measured = commands.measure(model, batches, request.check, progress=False)
-    recipe = request.search(measured.model, measured.framework, measured.float_ops)
+    recipe = request.search(measured.model, measured.framework)
     on_grid = commands.constrain(model, recipe, batches)
     return Story(commands, model, batches, measured.model.inventory, recipe, on_grid)
 
 
 def check_search(story: Story) -> None:
     """The recipe has a legal grid for every tensor of the model, and keeps its budget."""
-    check_recipe(story.recipe, story.inventory, plugins.target(story.recipe.target))
+    check_recipe(story.recipe, story.inventory, plugins.target_of(story.recipe))
 
 
 def check_exactness(story: Story) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins.errors import MPQError
+from mpq_plugins.graph.runner import Runner
 from mpq_plugins.ops import Array, Ops
 from mpq_plugins.plugins import frameworks
 
@@ -21,11 +22,20 @@ Function = Callable[[Arrays], tuple[Array, Arrays]]
 class FrameworkArrays(Protocol):
     """The module that ``conformance()`` of an adapter returns.
 
-    OPS: of the framework. TARGET: name of a target that the framework runs.
+    OPS, RUNNER: of the framework. TARGET: name of a target that the framework runs. SPELLINGS: what records of ops call
+    the framework.
     """
 
     OPS: Ops
+    RUNNER: Runner
     TARGET: str
+    SPELLINGS: str
+
+    def spelled(self, spelling: str) -> Callable[[NDArray[Any]], NDArray[Any]] | bool | None:
+        """What a record's spelling stands for, as a function of arrays.
+
+        False where it should be there and is not; None where spellings mean something in models only.
+        """
 
     def tensor(self, values: Any) -> Array:
         """A float32 tensor."""

@@ -11,15 +11,23 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-MODULES = {"target": "test_targets.py", "method": "test_methods.py", "framework": "test_frameworks.py"}
+MODULES = {
+    "target": "test_targets.py",
+    "method": "test_methods.py",
+    "op": "test_ops.py",
+    "runtime": "test_runtimes.py",
+    "framework": "test_frameworks.py",
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """--mpq-target, --mpq-method, --mpq-framework."""
+    """--mpq-target, --mpq-method, --mpq-op, --mpq-runtime, --mpq-framework."""
     group = parser.getgroup("mpq-plugins", "conformance kit (--pyargs mpq_plugins.testing)")
     for kind, words in {
         "target": "registered target, or a target's .json file",
         "method": "registered method",
+        "op": "registered op, by its word",
+        "runtime": "registered runtime, framework.engine",
         "framework": "registered adapter of a framework",
     }.items():
         group.addoption(

@@ -7,7 +7,13 @@ from typing import Any
 
 from mpq_plugins.plugins import host
 
-SECTIONS: Mapping[str, str] = {"target": "targets", "method": "methods", "framework": "frameworks"}
+SECTIONS: Mapping[str, str] = {
+    "target": "targets",
+    "method": "methods",
+    "op": "ops",
+    "runtime": "runtimes",
+    "framework": "frameworks",
+}
 """What can be asked for, by the end of its option (``--mpq-target``), and where the plug-in host keeps it."""
 
 

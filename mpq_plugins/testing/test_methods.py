@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from mpq_plugins.testing import agreement_checks, bank_checks, framework_arrays, method_checks, search_checks
+from mpq_plugins.search.method import PostTrainingMethod, training_of
+from mpq_plugins.testing import (
+    agreement_checks,
+    bank_checks,
+    framework_arrays,
+    learning_checks,
+    method_checks,
+    search_checks,
+)
 from mpq_plugins.testing.sample_slots import Case, cases
 from mpq_plugins.testing.selection import chosen, find
 from mpq_plugins.training.method import TrainingMethod
@@ -24,7 +32,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         ]
         metafunc.parametrize(("method", "case"), found)
     elif "target" in metafunc.fixturenames:
-        searching = [name for name in names if callable(getattr(find("method", name), "search", None))]
+        searching = [name for name in names if isinstance(find("method", name), PostTrainingMethod)]
         metafunc.parametrize("search", searching)
         metafunc.parametrize("target", search_checks.METHOD_TARGETS)
     elif "method" in metafunc.fixturenames:
@@ -45,7 +53,7 @@ def test_it_searches_or_trains(name: str) -> None:
     if kind == "training":
         assert isinstance(method, TrainingMethod), f"{name!r} is of kind 'training' and no subclass of TrainingMethod"
     else:
-        assert callable(getattr(method, "search", None)), f"{name!r} is of kind {kind!r} and has no search(problem)"
+        assert isinstance(method, PostTrainingMethod), f"{name!r} is of kind {kind!r} and no PostTrainingMethod"
 
 
 def test_evaluation_is_exactly_on_the_hardened_grid(method: TrainingMethod, case: Case) -> None:
@@ -84,6 +92,18 @@ def test_forward_and_gradients_are_equal_in_every_framework(
     agreement_checks.check_agreement(method, case, frameworks)
 
 
+def test_its_gradients_lead_to_a_smaller_error(method: TrainingMethod, case: Case, frameworks: dict[str, Any]) -> None:
+    if not frameworks:
+        pytest.skip("no framework is installed")
+    learning_checks.check_gradients_lead(method, case, frameworks)
+
+
+def test_gradients_reach_all_of_its_parameters(method: TrainingMethod, frameworks: dict[str, Any]) -> None:
+    if not frameworks:
+        pytest.skip("no framework is installed")
+    learning_checks.check_gradients_reach(method, frameworks)
+
+
 def test_the_penalty_is_zero_within_the_budget(method: TrainingMethod) -> None:
     method_checks.check_penalty(method, cases(method)[0])
 
@@ -107,9 +127,7 @@ def test_what_nobody_can_meet_is_refused(search: str, target: str) -> None:
 
 
 def _training(name: str) -> TrainingMethod | None:
-    found = find("method", name)
-    trained = getattr(found, "training", found)
-    return trained if isinstance(trained, TrainingMethod) else None
+    return training_of(find("method", name))
 
 
 def _name(method: TrainingMethod) -> str:

@@ -24,7 +24,7 @@ def test_the_cost_models_count_them():
 
 def test_a_recipe_says_them_counts_them_and_keeps_them_in_its_file(tmp_path):
     grids = {"x": Grid.power_of_two(8, 0), "fc.weight": Grid.power_of_two(4, 0)}
-    recipe = Recipe.from_inventory(INVENTORY, grids, "generic-po2", "msqe", meta={"float_ops": "head"})
+    recipe = Recipe.from_inventory(INVENTORY, grids, "generic-po2", "msqe")
     assert recipe.weight_bytes == 32 * 4 / 8 + 96 * 4
     assert recipe.average_weight_bits == pytest.approx((32 * 4 + 96 * 32) / 128)
     assert "in float: head" in str(recipe)
@@ -36,4 +36,4 @@ def test_a_recipe_says_them_counts_them_and_keeps_them_in_its_file(tmp_path):
 def test_the_file_of_a_recipe_without_them_is_what_it_was():
     grids = {"x": Grid.power_of_two(8, 0), "fc.weight": Grid.power_of_two(4, 0)}
     plain = Inventory(INVENTORY.sites)
-    assert "float_weights" not in Recipe.from_inventory(plain, grids, "generic-po2", "msqe").to_json()
+    assert "floats" not in Recipe.from_inventory(plain, grids, "generic-po2", "msqe").to_json()

@@ -14,9 +14,9 @@ from mpq_plugins.costs import COST_MODELS
 from mpq_plugins.errors import CostError, InfeasibleBudget, NonFiniteValues
 from mpq_plugins.histogram import Histogram
 from mpq_plugins.inventory import Inventory, Site
-from mpq_plugins.methods import msqe
 from mpq_plugins.methods.msqe import DAMPING, Msqe
 from mpq_plugins.problem import Problem
+from mpq_plugins.search import method
 from mpq_plugins.targets import Target
 
 RNG = np.random.default_rng(7)
@@ -93,8 +93,8 @@ def searched(monkeypatch, given):
         seen.update({name: dict(zip(candidates[name], losses[name], strict=True)) for name in losses})
         return real(inventory, candidates, losses, *rest, **more)
 
-    real = msqe.allocate
-    monkeypatch.setattr(msqe, "allocate", allocate)
+    real = method.allocate
+    monkeypatch.setattr(method, "allocate", allocate)
     return Msqe().search(given), seen
 
 

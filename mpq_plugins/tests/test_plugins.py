@@ -6,6 +6,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,8 @@ import pytest
 
 from mpq_plugins import PluginError, Target, TargetError, hookimpl
 from mpq_plugins.plugins import PluginHost, PluginInfo, PluginWarning
+from mpq_plugins.search.method import PostTrainingMethod, RatingMethod
+from mpq_plugins.training.method import TrainingMethod
 
 BUILTINS = ("mpq_plugins.hardware.generic", "mpq_plugins.hardware.torch_kernels", "mpq_plugins.builtin_costs")
 
@@ -69,8 +72,30 @@ def a_target(name: str = "npu") -> Target:
     return Target(name=name, ops={"*": {"activation": {"bits": [8]}}})
 
 
-def a_method(**changes: Any) -> SimpleNamespace:
-    return SimpleNamespace(**{"name": "mine", "kind": "training", "summary": "finds grids", **changes})
+@dataclass(frozen=True)
+class Trains(TrainingMethod):
+    name: str = "mine"
+    summary: str = "trains grids"
+
+
+@dataclass(frozen=True)
+class Nothing(PostTrainingMethod):
+    name: str = "mine"
+    summary: str = "finds no grids"
+
+
+@dataclass(frozen=True)
+class Rates(RatingMethod):
+    name: str = "mine"
+    summary: str = "rates no grids"
+
+
+@dataclass(frozen=True)
+class Finds(Nothing):
+    training: Any = None
+
+    def search(self, problem: Any) -> Any:
+        raise NotImplementedError
 
 
 # --- what is loaded ---------------------------------------------------------------------------------
@@ -283,10 +308,18 @@ def test_a_failed_plug_in_is_mentioned_where_its_target_is_missed(install: Insta
 @pytest.mark.parametrize(
     ("hook", "arguments", "message"),
     [
-        ("mpq_register_methods", (a_method(kind="magic"),), "kind must be one of post-training, training.*'magic'"),
-        ("mpq_register_methods", (a_method(summary=" "),), "needs a summary"),
-        ("mpq_register_methods", (a_method(name="two words"),), "needs a name .* has 'two words'"),
-        ("mpq_register_methods", (SimpleNamespace(kind="training", summary="x"),), "has None"),
+        (
+            "mpq_register_methods",
+            (SimpleNamespace(name="mine", search=len),),
+            "an object of a subclass of PostTraining",
+        ),
+        ("mpq_register_methods", (Trains,), "an object of a subclass of PostTraining"),
+        ("mpq_register_methods", (Trains(summary=" "),), "needs a summary"),
+        ("mpq_register_methods", (Trains(name="two words"),), "needs a name .* has 'two words'"),
+        ("mpq_register_methods", (Nothing(),), "overrides neither PostTrainingMethod.search nor"),
+        ("mpq_register_methods", (Rates(),), "does not override RatingMethod.rate_group"),
+        ("mpq_register_methods", (Finds(training=3),), "its training is no TrainingMethod, and a int"),
+        ("mpq_register_sensitivities", (SimpleNamespace(name="mine"),), r"needs rate\(problem, sites\)"),
         ("mpq_register_cost_models", ("energy", SimpleNamespace(unit="pJ")), "needs rows"),
         ("mpq_register_cost_models", ("energy", SimpleNamespace(rows=len)), "needs a unit"),
         ("mpq_register_cost_models", ("", SimpleNamespace(unit="pJ", rows=len)), "needs a name"),
@@ -303,18 +336,21 @@ def test_nonsense_is_refused_with_what_is_wrong(hook: str, arguments: tuple[Any,
 def test_each_hook_collects_what_it_is_given() -> None:
     host, model = quiet_host(entry_points=[]), SimpleNamespace(unit="pJ", rows=len)
     framework = SimpleNamespace(name="jax", available=bool, load=dict)
+    measure = SimpleNamespace(name="mine", rate=len)
     host.register(
         plugin(
             mpq_register_targets=lambda register: register(a_target()),
-            mpq_register_methods=lambda register: register(a_method()),
+            mpq_register_methods=lambda register: register(Trains()),
             mpq_register_cost_models=lambda register: register("energy", model),
             mpq_register_frameworks=lambda register: register(framework),
+            mpq_register_sensitivities=lambda register: register(measure),
         ),
         "all",
     )
     assert host.methods()["mine"].kind == host.method("mine").kind == "training"
     assert host.cost_models()["energy"] is model
     assert host.frameworks() == {"jax": framework}
+    assert host.sensitivity("mine") is measure
     assert host.provider("cost_models", "energy").name == "all"
 
 
@@ -323,7 +359,7 @@ def test_each_hook_collects_what_it_is_given() -> None:
 
 def test_an_unknown_method_names_the_closest() -> None:
     host = quiet_host(entry_points=[])
-    host.register(plugin(mpq_register_methods=lambda register: register(a_method(name="msqe"))), "mine")
+    host.register(plugin(mpq_register_methods=lambda register: register(Finds(name="msqe"))), "mine")
     with pytest.raises(PluginError, match="there is no method 'mqse'; closest are msqe"):
         host.method("mqse")
 

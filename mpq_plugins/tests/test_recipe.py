@@ -296,8 +296,8 @@ def test_bytes_that_are_no_text_are_refused() -> None:
 
 
 def test_a_newer_file_is_refused_by_its_version() -> None:
-    text = edited(lambda d: d.update(schema_version=2, sites="of another kind"))
-    with pytest.raises(RecipeError, match=r"r\.json has schema 2, .* reads 1; upgrade mpq-plugins"):
+    text = edited(lambda d: d.update(schema_version=3, sites="of another kind"))
+    with pytest.raises(RecipeError, match=r"r\.json has schema 3, .* reads 2; upgrade mpq-plugins"):
         Recipe.from_json(text, "r.json")
 
 

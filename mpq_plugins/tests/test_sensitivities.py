@@ -9,7 +9,7 @@ from mpq_plugins.errors import MPQError, NonFiniteValues
 from mpq_plugins.sensitivities.masking import MaskGuided, spread_over_bits
 from mpq_plugins.sensitivities.noise import Noise
 from mpq_plugins.sensitivities.rating import output_distance, sites_with_a_choice
-from mpq_plugins.sensitivities.table import SENSITIVITIES, rate_all, sensitivity
+from mpq_plugins.sensitivities.table import rate_all, sensitivity
 from mpq_plugins.tests.running_model import WEIGHTS, Running, X, problem_of
 
 P, Q = np.array([[0.7, 0.2, 0.1]]), np.array([[0.6, 0.3, 0.1]])
@@ -81,7 +81,7 @@ def test_weights_are_what_they_were_to_the_bit():
     assert all(np.array_equal(problem.model.weights[name], WEIGHTS[name]) for name in WEIGHTS)
 
 
-@pytest.mark.parametrize("kind", SENSITIVITIES)
+@pytest.mark.parametrize("kind", ["kl", "sqnr", "fisher", "mask"])
 def test_each_measure_rates_every_candidate_of_every_site_with_a_choice(kind):
     problem = problem_of(Running(), activation_bits=(4, 8))
     rates = rate_all(problem, [kind])[kind]
@@ -141,7 +141,7 @@ def test_arguments_that_make_no_sense_are_refused(arguments, message):
 
 
 def test_an_unknown_measure_is_refused_with_the_names_there_are():
-    with pytest.raises(MPQError, match="kl, sqnr, fisher, mask"):
+    with pytest.raises(MPQError, match="fisher, kl, mask, sqnr"):
         sensitivity("hessian")
 
 

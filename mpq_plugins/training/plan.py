@@ -16,6 +16,7 @@ from mpq_plugins.inventory import Inventory, Site
 from mpq_plugins.latency_table import LatencyTable
 from mpq_plugins.problem import Bits, candidates_for
 from mpq_plugins.recipe import Recipe
+from mpq_plugins.search.method import training_of
 from mpq_plugins.targets import Target
 from mpq_plugins.training.expected_costs import ExpectedCosts
 from mpq_plugins.training.fixed_grid import trains
@@ -122,7 +123,7 @@ class TrainingPlan:
         return Recipe.from_inventory(
             self.inventory,
             {site: grids[slot] for site, slot in self.slot_of.items()},
-            self.target.name,
+            plugins.for_recipe(self.target),
             self.method.name,
             reasons={site: reasons[slot] for site, slot in self.slot_of.items()},
             budget=limits,
@@ -133,11 +134,12 @@ class TrainingPlan:
 
 def trainable(method: str | TrainingMethod) -> TrainingMethod:
     """The training method of this name, or the value itself; raises MPQError where it does not train."""
-    found = plugins.method(method) if isinstance(method, str) else method
-    found = getattr(found, "training", found)
+    found = training_of(plugins.method(method))
     if not isinstance(found, TrainingMethod):
-        known = [name for name, m in plugins.methods().items() if isinstance(getattr(m, "training", m), TrainingMethod)]
-        raise MPQError(f"method {getattr(found, 'name', found)!r} does not train; those that do are {', '.join(known)}")
+        known = [name for name, m in plugins.methods().items() if training_of(m) is not None]
+        raise MPQError(
+            f"method {getattr(method, 'name', method)!r} does not train; those that do are {', '.join(known)}"
+        )
     wrong = check_contract(found)
     if wrong:
         raise MPQError(f"method {found.name!r}: {wrong}")

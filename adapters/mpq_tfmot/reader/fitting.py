@@ -10,7 +10,6 @@ from mpq_plugins.graph.limits import check_limits
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.sites import GraphSites, take_sites
 from mpq_plugins.recipe import Recipe
-from mpq_plugins.request import float_ops_of
 from mpq_tfmot.reader.reading import Reading, read_model
 
 
@@ -19,9 +18,9 @@ def read_fitting(model: Any, recipe: Recipe) -> tuple[Reading, GraphSites]:
 
     Raises RecipeMismatch, with names, and as read_model does.
     """
-    target = plugins.target(recipe.target)
+    target = plugins.target_of(recipe)
     try:
-        reading = read_model(model, float_ops_of(recipe.meta), target=target)
+        reading = read_model(model, recipe.float_ops, target=target)
     except UnsupportedOp as error:
         raise RecipeMismatch(f"the recipe does not fit the model: {error}") from error
     except UnmatchedName as error:
@@ -40,6 +39,6 @@ def read_quantized(model: Any, recipe: Recipe) -> tuple[Reading, QuantizedGraph]
     Raises GridError, naming the site, for steps or sums that the target cannot serve.
     """
     reading, sites = read_fitting(model, recipe)
-    quantized = QuantizedGraph.of(reading.graph, sites, recipe, plugins.target(recipe.target))
+    quantized = QuantizedGraph.of(reading.graph, sites, recipe, plugins.target_of(recipe))
     check_limits(quantized)
     return reading, quantized

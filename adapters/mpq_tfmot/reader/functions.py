@@ -69,6 +69,12 @@ def attributes(what: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dic
     return {}
 
 
+def is_function(layer: Any) -> bool:
+    """Whether a layer without weights has the name of a record of a function of one element, as a vendor's own may."""
+    found = spelled("keras").get(type(layer).__name__)
+    return found is not None and found.table and not layer.weights
+
+
 def unknown(
     name: str,
     inputs: tuple[str, ...],

@@ -18,7 +18,7 @@ from mpq_tfmot.reader.arithmetic import normalization, of_function, of_layers, r
 from mpq_tfmot.reader.call import Call, Sample, array_of
 from mpq_tfmot.reader.called import called
 from mpq_tfmot.reader.float_functions import of_activation, of_call, of_layer
-from mpq_tfmot.reader.functions import CLAMPS, attributes, function_node, name_of, unknown
+from mpq_tfmot.reader.functions import CLAMPS, attributes, function_node, is_function, name_of, unknown
 from mpq_tfmot.reader.norms import statistics
 from mpq_tfmot.reader.written_layers import OfRecord
 
@@ -83,6 +83,8 @@ def nodes_of(call: Call) -> list[Node]:
     if node is not None:
         return [node]
     described = of_layer(layer, len(call.inputs), len(call.in_shapes[0]) + 1)
+    if len(call.inputs) == 1 and is_function(layer):
+        return [function_node(call.name, call.inputs, call.whole(), kind, evaluator(layer), None, described)]
     held = sum(int(np.prod(weight.shape)) for weight in layer.weights if len(weight.shape) > 1)
     return [unknown(call.name, call.inputs, call.whole(), kind, described={**described, "weights": held})]
 

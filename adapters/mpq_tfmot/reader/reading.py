@@ -18,6 +18,7 @@ from mpq_plugins.targets import Target
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.call import Call
 from mpq_tfmot.reader.expanding import is_graph, of_layer, of_model
+from mpq_tfmot.reader.functions import is_function
 from mpq_tfmot.reader.layers import FUNCTION_LAYERS, call_again, evaluator, nodes_of, recall
 from mpq_tfmot.reader.written_layers import WRITTEN
 from mpq_tfmot.runner import TensorflowRunner
@@ -127,7 +128,9 @@ class _Reader:
                     f"input {name!r} has the open shape {(None, *shape)}, and integers need every size but the batch; "
                     "build the model with keras.Input of whole sizes"
                 )
-            self.nodes[name] = Node(name, ARGUMENT, (), (Batch(), *shape), attrs={"index": index})
+            self.nodes[name] = Node(
+                name, ARGUMENT, (), (Batch(), *shape), attrs={"index": index, "dtype": str(tensor.dtype.name)}
+            )
             names.append(name)
         outputs = self._walk(model, names, "")
         return Graph(tuple(_read_only(self.nodes.values(), outputs)), tuple(outputs), "NHWC")
@@ -152,7 +155,7 @@ class _Reader:
                 continue
             if inner is not layer:
                 self.wrappers[f"{scope}{inner.name}"] = layer
-            within = _model_of(inner, node)
+            within = None if is_function(inner) else _model_of(inner, node)
             if within is not None:
                 results = self._walk(within, sources, f"{scope}{inner.name}.")
             else:

@@ -87,7 +87,7 @@ def test_ohq_searches_within_a_measured_latency_and_measures_the_model_again():
     recipe = mpq_tfmot.search(model, x, "litert-po2", budget, **BITS, method="ohq", latency=table, progress=False)
     assert recipe.costs["latency_ms"] <= limit
     assert recipe.average_weight_bits <= 6
-    assert float(recipe.meta["latency_measured_ms"]) > 0
+    assert recipe.measured["latency_ms"] > 0
     on_grid = mpq_tfmot.constrain(model, recipe, x)
     flat = mpq_tfmot.litert.export(on_grid, recipe)
     mpq_tfmot.verify(flat, mpq_tfmot.simulate(on_grid, recipe), x).raise_if_different()

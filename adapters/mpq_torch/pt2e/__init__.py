@@ -92,14 +92,14 @@ def quantize(
     that of ``prepare_for_x86`` instead, to be run by ``lower_to_x86`` or by torch.compile while freezing.
     Raises TargetError for a target that does not round half to even, ModelError where torch.export fails.
     """
-    check_rounding(plugins.target(recipe.target))
+    check_rounding(plugins.target_of(recipe))
     on_grid, example = constrained(constrain, model, recipe, example_inputs, calibration)
     return convert(export(on_grid, example), recipe)
 
 
 def convert(exported: fx.GraphModule, recipe: Recipe) -> fx.GraphModule:
     """prepare_pt2e and convert_pt2e of an exported graph, with what makes sums and kernels of the target exact."""
-    target = plugins.target(recipe.target)
+    target = plugins.target_of(recipe)
     check_rounding(target)
     converted = convert_pt2e(prepare_pt2e(exported, RecipeQuantizer(recipe)))
     drop_float_weights(converted)

@@ -11,18 +11,18 @@ from mpq_plugins.errors import RecipeMismatch, UnsupportedOp
 from mpq_plugins.grid import Grid
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.training.method import TrainingMethod
-from mpq_torch.aten_names import FUNCTIONS, OF_TWO
+from mpq_torch.aten_names import functions, of_two
 from mpq_torch.pt2e.exported_names import ExportedNames
 from mpq_torch.pt2e.exported_ops import (
     BATCH_NORMS,
     CLAMPS,
-    QUANTIZABLE,
     RECTIFIERS,
     SAME_GRID,
     WEIGHTED,
     argument,
     clamped_codes,
     op_of,
+    quantizable,
     tensors_of,
 )
 from mpq_torch.pt2e.specs import FixedGrid, TrainedGrid, activation_spec, bias_spec, weight_spec
@@ -75,7 +75,7 @@ class RecipeAnnotations:
         self._input_steps: dict[str, list[float]] = {}
         self._biases: list[tuple[SiteAnnotation, fx.Node, Value, tuple[fx.Node, fx.Node]]] = []
         for node in self.graph.nodes:
-            if op_of(node) in QUANTIZABLE and not self._names.stays_float(node) and tensors_of(node):
+            if op_of(node) in quantizable() and not self._names.stays_float(node) and tensors_of(node):
                 self._visit(node)
         self._annotate_biases()
         self._check_complete()
@@ -86,11 +86,11 @@ class RecipeAnnotations:
 
     def _visit(self, node: fx.Node) -> None:
         op = op_of(node)
-        if op in OF_TWO and (not isinstance(argument(node, "other"), fx.Node) or argument(node, "alpha", 1) != 1):
+        if op in of_two() and (not isinstance(argument(node, "other"), fx.Node) or argument(node, "alpha", 1) != 1):
             return
         if op in BATCH_NORMS:
             self._batch_norm(node)
-        elif op in WEIGHTED | OF_TWO | FUNCTIONS:
+        elif op in WEIGHTED | of_two() | functions():
             self._own_grid(node)
         elif op in RECTIFIERS or op in CLAMPS:
             self._alias(node)

@@ -9,7 +9,6 @@ from torch import fx
 
 from mpq_plugins.graph.ops import all_ops
 from mpq_plugins.recipe import Recipe
-from mpq_plugins.request import float_ops_of
 from mpq_torch.aten_names import aten_names
 from mpq_torch.pt2e.exported_ops import op_of
 from mpq_torch.written_modules import CLAMP_SUFFIX, INPUT_SUFFIX, RELU_SUFFIX, SAME_GRID_SUFFIX
@@ -30,7 +29,7 @@ class ExportedNames:
     def __init__(self, graph: fx.Graph, recipe: Recipe) -> None:
         self._recipe = recipe
         self._labels: dict[fx.Node, str] = {}
-        self._float = frozenset(float_ops_of(recipe.meta))
+        self._float = frozenset(recipe.float_ops)
         calls: Counter[str] = Counter()
         seen: dict[tuple[str, str], str] = {}
         for node in graph.nodes:

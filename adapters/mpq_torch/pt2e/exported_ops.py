@@ -8,8 +8,12 @@ from typing import Any
 from torch import fx
 from torch._ops import OpOverload
 
+from mpq_plugins.graph.known import once_known
+from mpq_plugins.graph.ops import spelled
 from mpq_plugins.grid import Grid
-from mpq_torch.aten_names import FUNCTIONS, OF_TWO
+from mpq_torch.aten_names import functions, of_two
+from mpq_torch.function_op import NAMESPACE
+from mpq_torch.spelled import OPS
 
 WEIGHTED = frozenset({"conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "linear"})
 RECTIFIERS = frozenset({"relu", "relu_"})
@@ -27,14 +31,32 @@ _DROPOUTS = frozenset({"dropout", "dropout_", "feature_dropout"})
 SAME_GRID = _POOLS | _VIEWS | _COPIES | _DROPOUTS
 """Ops whose output lies on the grid of their input, or is rounded onto it (pooling)."""
 
-QUANTIZABLE = WEIGHTED | OF_TWO | FUNCTIONS | RECTIFIERS | CLAMPS | CONCATS | SAME_GRID | BATCH_NORMS
+
+@once_known
+def quantizable() -> frozenset[str]:
+    """The ops that a recipe may have a grid for."""
+    return WEIGHTED | of_two() | functions() | RECTIFIERS | CLAMPS | CONCATS | SAME_GRID | BATCH_NORMS
+
+
+@once_known
+def _packages_ops() -> dict[str, str]:
+    """The words of records by the operators of other packages that they spell ("acme.swoosh")."""
+    return {name.removeprefix(OPS): op.word for name, op in spelled("torch").items() if name.startswith(OPS)}
 
 
 def op_of(node: fx.Node) -> str:
-    """The name of the aten op that a node calls, without namespace and overload; empty for anything else."""
-    if node.op != "call_function" or not isinstance(node.target, OpOverload) or node.target.namespace != "aten":
+    """The name of the aten op that a node calls, without namespace and overload; empty for anything else.
+
+    The word of the record where the op is a function that torch has not.
+    """
+    if node.op != "call_function" or not isinstance(node.target, OpOverload):
         return ""
-    return str(node.target.overloadpacket.__name__)
+    name = str(node.target.overloadpacket.__name__)
+    if node.target.namespace == "aten":
+        return name
+    if node.target.namespace == NAMESPACE:
+        return str(node.args[1])
+    return _packages_ops().get(f"{node.target.namespace}.{name}", "")
 
 
 def argument(node: fx.Node, name: str, default: Any = None) -> Any:
@@ -50,7 +72,7 @@ def argument(node: fx.Node, name: str, default: Any = None) -> Any:
 def tensors_of(node: fx.Node) -> list[fx.Node]:
     """The activations that a quantizable op reads, each once: neither its weight nor sizes."""
     first = node.args[0]
-    if op_of(node) in OF_TWO:
+    if op_of(node) in of_two():
         read = [first, node.args[1]]
     elif op_of(node) in CONCATS:
         read = list(first)

@@ -59,7 +59,7 @@ class RecipeQuantizer(Quantizer):
 
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
         """Give each node of a site its QuantizationAnnotation."""
-        shifted_inputs = runtime_of(plugins.target(self.recipe.target)).entry.zero_point
+        shifted_inputs = runtime_of(plugins.target_of(self.recipe)).entry.zero_point
         found = RecipeAnnotations(model.graph, self.recipe, shifted_inputs, self.method)
         if self.method is not None:
             model.meta[TRAINED_RECIPE] = self.recipe

@@ -9,11 +9,12 @@ import torch
 from torch import fx
 
 from mpq_plugins.graph.constants import ADD, AFFINE, MUL, SUB, chained, power, with_constant
+from mpq_plugins.graph.known import once_known
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.ops import all_ops
 from mpq_torch.reader.call import Call, Rule, array_of
 from mpq_torch.reader.shape_values import is_shape_value
-from mpq_torch.reader.spelled import spelled
+from mpq_torch.spelled import called_as
 from mpq_torch.written_modules import Affine, OfTwo
 
 
@@ -81,7 +82,7 @@ def negated(call: Call) -> Node:
 
 def written_of_two(call: Call) -> Node | fx.Node:
     """A module that this package has written."""
-    return FUNCTIONS[getattr(torch, call.module.function)](call)  # type: ignore[union-attr]
+    return of_records()[getattr(torch, call.module.function)](call)  # type: ignore[union-attr]
 
 
 def written_affine(call: Call) -> Node:
@@ -107,8 +108,10 @@ FUNCTIONS: dict[Any, Rule] = {
     torch.rsub: of_two(SUB, reflected=True),
     **dict.fromkeys([operator.neg, torch.neg, torch.negative, torch.Tensor.neg, "neg", "neg_", "negative"], negated),
 }
-for _word in (word for word, op in all_ops().items() if op.arity == 2):
-    for _name in all_ops()[_word].spellings.get("torch", ()):
-        _found = spelled(_name)
-        if _found is not None:
-            FUNCTIONS[_found] = of_two(_word)
+
+
+@once_known
+def of_records() -> dict[Any, Rule]:
+    """The rules of what the records of two activations spell."""
+    spellings = [(n, word) for word, op in all_ops().items() if op.arity == 2 for n in op.spellings.get("torch", ())]
+    return {target: of_two(word) for name, word in spellings for target in called_as(name)}

@@ -11,6 +11,7 @@ import inspect
 import linecache
 import operator
 import os
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from mpq_torch.depthwise import SlicedDepthwise
 from mpq_torch.padded import PaddedConvolution
 from mpq_torch.reader.hooks import is_hooked, take_off
 from mpq_torch.reader.shape_values import is_shape_value
+from mpq_torch.spelled import packages_functions, packages_modules
 from mpq_torch.subpixel import SubpixelConvTranspose
 from mpq_torch.written_modules import LEAVES
 
@@ -40,7 +42,9 @@ class ConcreteTracer(fx.Tracer):
     """
 
     def __init__(self, given: Mapping[str, Any]) -> None:
-        super().__init__()
+        super().__init__(autowrap_functions=packages_functions())
+        for room in {function.__module__ for function in packages_functions()}:
+            self._autowrap_search.append(sys.modules[room])
         self.values: dict[fx.Node, Any] = {}
         self._given = given
         self._plain: set[fx.Node] = set()
@@ -48,7 +52,7 @@ class ConcreteTracer(fx.Tracer):
         self._running = False
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        ours = isinstance(m, (*LEAVES, SlicedDepthwise, PaddedConvolution, SubpixelConvTranspose))
+        ours = isinstance(m, (*LEAVES, SlicedDepthwise, PaddedConvolution, SubpixelConvTranspose, *packages_modules()))
         return ours or super().is_leaf_module(m, module_qualified_name)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:

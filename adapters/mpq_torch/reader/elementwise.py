@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from mpq_plugins.graph.composing import Composing
+from mpq_plugins.graph.known import once_known
 from mpq_plugins.graph.moving import Part
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.ops import all_ops
 from mpq_torch.reader.call import Call, Made, Rule, array_of, function_name
-from mpq_torch.reader.spelled import spelled
-from mpq_torch.written_modules import Clamp, Input, OfOne
+from mpq_torch.spelled import called_as
+from mpq_torch.written_modules import Clamp, Input, OfOne, OfRecord
 
 
 def clamp_to(low: float | None, high: float | None) -> Rule:
@@ -106,12 +107,19 @@ def prelu(call: Call) -> Made:
 
 def written_of_one(call: Call) -> Node | fx.Node:
     """A module that this package has written."""
-    return FUNCTIONS[getattr(torch, call.module.function)](call)  # type: ignore[union-attr]
+    return of_records()[getattr(torch, call.module.function)](call)  # type: ignore[union-attr]
+
+
+def written_of_record(call: Call) -> Node:
+    """The same of a function that torch has not."""
+    module: Any = call.module
+    return call.made(module.word)
 
 
 MODULES: dict[Any, Rule] = {
     OfOne: written_of_one,
     nn.PReLU: prelu,
+    OfRecord: written_of_record,
     nn.ReLU: clamp_to(0.0, None),
     nn.ReLU6: clamp_to(0.0, 6.0),
     nn.Hardtanh: hardtanh,
@@ -135,8 +143,8 @@ BY_NAME: dict[str, Rule] = dict.fromkeys(["stochastic_depth", "drop_path", "drop
 """Functions of other packages that torch.fx does not look into, as torchvision's."""
 
 
-for _word, _op in all_ops().items():
-    for _name in _op.spellings.get("torch", ()) if _op.table else ():
-        _found = spelled(_name)
-        if _found is not None:
-            (MODULES if _name.startswith("nn.") else FUNCTIONS)[_found] = function_of_one(_word)
+@once_known
+def of_records() -> dict[Any, Rule]:
+    """The rules of what the records of functions of one element spell: modules, functions and methods."""
+    spellings = [(n, word) for word, op in all_ops().items() if op.table for n in op.spellings.get("torch", ())]
+    return {target: function_of_one(word) for name, word in spellings for target in called_as(name)}

@@ -12,8 +12,8 @@ from mpq_plugins.errors import ModelError, RecipeMismatch, UnmatchedName, Unsupp
 from mpq_plugins.graph.limits import check_limits
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.sites import GraphSites, take_sites
+from mpq_plugins.inventory import ModelInput
 from mpq_plugins.recipe import Recipe
-from mpq_plugins.request import float_ops_of
 from mpq_torch.reader.reading import Reading, read_model
 from mpq_torch.reader.tracing import WEIGHTED
 
@@ -21,18 +21,18 @@ from mpq_torch.reader.tracing import WEIGHTED
 def read_fitting(model: nn.Module, recipe: Recipe, example: Sequence[Any] | None = None) -> tuple[Reading, GraphSites]:
     """The model as a graph and its sites, after a check that the recipe has just these.
 
-    example: the model's arguments; None takes the shapes that the recipe has of its inputs.
+    example: the model's arguments; None takes what the recipe says of its inputs.
     Raises RecipeMismatch, with names, and as read_model does.
     """
-    target = plugins.target(recipe.target)
-    shapes = input_shapes(recipe)
+    target = plugins.target_of(recipe)
+    inputs = inputs_of(recipe)
     try:
-        reading = read_model(model, example, float_ops_of(recipe.meta), shapes, target)
+        reading = read_model(model, example, recipe.float_ops, inputs, target)
     except UnsupportedOp as error:
         raise RecipeMismatch(f"the recipe does not fit the model: {error}") from error
     except UnmatchedName as error:
         # a model of another kind has other sites too, which say more
-        recipe.check_fits(take_sites(read_model(model, example, (), shapes, target).graph).inventory)
+        recipe.check_fits(take_sites(read_model(model, example, (), inputs, target).graph).inventory)
         raise RecipeMismatch(f"the recipe does not fit the model: {error}") from error
     except ModelError as error:
         if example is None:
@@ -44,9 +44,10 @@ def read_fitting(model: nn.Module, recipe: Recipe, example: Sequence[Any] | None
     return reading, sites
 
 
-def input_shapes(recipe: Recipe) -> dict[str, tuple[int, ...]]:
-    """The shapes of one sample that the recipe has of the model's inputs, by argument."""
-    return {entry.site: entry.shape for entry in recipe.activations if entry.op == "input"}
+def inputs_of(recipe: Recipe) -> tuple[ModelInput, ...]:
+    """The tensors that the model takes, by a recipe; by one that does not say, those of its sites."""
+    sites = (entry for entry in recipe.activations if entry.op == "input")
+    return recipe.inputs or tuple(ModelInput(entry.site, (None, *entry.shape)) for entry in sites)
 
 
 def read_quantized(
@@ -57,7 +58,7 @@ def read_quantized(
     Raises GridError, naming the site, for steps or sums that the target cannot serve.
     """
     reading, sites = read_fitting(model, recipe, example)
-    quantized = QuantizedGraph.of(reading.graph, sites, recipe, plugins.target(recipe.target))
+    quantized = QuantizedGraph.of(reading.graph, sites, recipe, plugins.target_of(recipe))
     check_limits(quantized)
     return reading, quantized
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mpq_plugins.graph.constants import AFFINE
+from mpq_plugins.graph.known import once_known
 from mpq_plugins.graph.node import INPUT, Batch, Node
 from mpq_plugins.graph.ops import all_ops, op_of
 from mpq_plugins.graph.ops.affine import factors
@@ -16,6 +17,7 @@ from mpq_plugins.graph.ops.slice import slices
 from mpq_plugins.graph.weights import as_framework
 from mpq_torch.reader.elementwise import ARGUMENTS
 from mpq_torch.slicing import Slice
+from mpq_torch.spelled import of_package
 from mpq_torch.written_modules import (
     SAME_GRID_SUFFIX,
     Affine,
@@ -24,6 +26,7 @@ from mpq_torch.written_modules import (
     Interpolate,
     Mean,
     OfOne,
+    OfRecord,
     OfTwo,
     Pad,
     SameGrid,
@@ -37,13 +40,17 @@ _LAYERS: dict[str, type[nn.Module]] = {
     "conv_transpose1d": nn.ConvTranspose1d,
     "conv_transpose2d": nn.ConvTranspose2d,
 }
-_FUNCTIONS: dict[str, type[nn.Module]] = {
-    word: kind
-    for word, op in all_ops().items()
-    for name in op.spellings.get("torch", ())
-    if op.table and name.startswith("nn.") and (kind := getattr(nn, name.removeprefix("nn."), None)) is not None
-}
-"""Functions of one element."""
+
+
+@once_known
+def _functions() -> dict[str, type[nn.Module]]:
+    """torch's modules of functions of one element, by word."""
+    return {
+        word: kind
+        for word, op in all_ops().items()
+        for name in op.spellings.get("torch", ())
+        if op.table and name.startswith("nn.") and (kind := getattr(nn, name.removeprefix("nn."), None)) is not None
+    }
 
 
 def layer_of(node: Node) -> nn.Module:
@@ -85,10 +92,13 @@ def module_of(node: Node) -> tuple[Any, ...]:
         return name, Concat(a["axis"])
     if node.op == AFFINE:
         return name, Affine(*(v if isinstance(v, float) else torch.from_numpy(v).float() for v in factors(node)))
-    if node.op in _FUNCTIONS:
-        return name, _FUNCTIONS[node.op](**_options(node))
+    if node.op in _functions():
+        return name, _functions()[node.op](**_options(node))
     if op_of(node).table:
-        return name, OfOne(_in_torch(node.op))
+        in_torch = any(
+            name.startswith("torch.") and not of_package(name) for name in op_of(node).spellings.get("torch", ())
+        )
+        return name, OfOne(_in_torch(node.op)) if in_torch else OfRecord(node.op)
     return name + SAME_GRID_SUFFIX, *_same_grid(node)
 
 

@@ -149,9 +149,9 @@ def same_grid(call: Call) -> Made:
     rooms = {"functional": F, "torch": torch}
     room, name = module.function.split(".")
     target = name if room == "Tensor" else getattr(rooms[room], name)
-    from mpq_torch.reader.rules import FUNCTIONS as EVERY  # the table that this rule is part of
+    from mpq_torch.reader.rules import functions  # the table that this rule is part of
 
-    return EVERY[target](Call(call.node, call.name, None, call.names, call.observed, call.attribute))
+    return functions()[target](Call(call.node, call.name, None, call.names, call.observed, call.attribute))
 
 
 MODULES: dict[Any, Rule] = {

@@ -17,6 +17,7 @@ from mpq_plugins.graph.constants import AFFINE
 from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, RAW, UNKNOWN, Batch, Graph, Node
 from mpq_plugins.graph.reading import settled
 from mpq_plugins.graph.refusals import Refuses, refuses_nothing
+from mpq_plugins.inventory import ModelInput
 from mpq_plugins.targets import Target
 from mpq_torch.reader.call import Call
 from mpq_torch.reader.float_calls import FloatCall, float_call
@@ -25,7 +26,7 @@ from mpq_torch.reader.own_copy import unwrapped
 from mpq_torch.reader.returned import made, mapped, structure
 from mpq_torch.reader.rules import inner_call, made_of
 from mpq_torch.reader.shape_values import is_shape_value
-from mpq_torch.reader.shapes import Observed, at_first_size, observe
+from mpq_torch.reader.shapes import SIZES, Observed, at_first_size, observe
 from mpq_torch.reader.tracing import CALLS, Traced, argument_names, name_nodes, trace
 from mpq_torch.runner import TorchRunner
 from mpq_torch.surroundings import one_at_a_time
@@ -73,27 +74,27 @@ def read_model(
     model: nn.Module,
     example: Sequence[Any] | None,
     keep_float: Iterable[str] = (),
-    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    inputs: Sequence[ModelInput] = (),
     target: Target | None = None,
     *,
     refusing: bool = False,
 ) -> Reading:
     """Read a model, which is left untouched.
 
-    example: the model's arguments, with a batch axis; None where ``input_shapes`` has their shapes for one sample, by
-        name. keep_float: names of modules and ops, or patterns of them, to leave in float.
-        target: whose kernels the graph is to fit (``graph.fitted``). refusing: refuse what it cannot compute.
+    example: the model's arguments, with a batch axis; None where ``inputs`` says what they are.
+    keep_float: names of modules and ops, or patterns of them, to leave in float.
+    target: whose kernels the graph is to fit (``graph.fitted``). refusing: refuse what it cannot compute.
     Raises ModelError where torch.fx cannot trace the model or the example does not go through it, NonFiniteValues, and
     UnsupportedOp, with all names, where an op that has no integer form stands in front of a quantizable weight.
     """
     model = unwrapped(model)
     if example is None:
-        example = example_of(model, input_shapes or {})
+        example = example_of(model, inputs)
     traced = _traced(model, example)
     takes = len(argument_names(traced.graph))
     if len(example) < takes:
         raise ModelError(f"the model takes {takes} inputs, and the example has {len(example)}")
-    return _Reader(traced.graph, observe(traced.graph, example, traced.values)).read(
+    return _Reader(traced.graph, observe(traced.graph, example, traced.values), example).read(
         keep_float, target, refused_by(target) if refusing and target is not None else refuses_nothing
     )
 
@@ -109,21 +110,21 @@ def _traced(model: nn.Module, example: Sequence[Any]) -> Traced:
         return trace(model, example)
 
 
-def example_of(model: nn.Module, shapes: Mapping[str, Sequence[int]]) -> list[Any]:
-    """Zeros of the shapes that a recipe tells; arguments that it says nothing of take their defaults."""
+def example_of(model: nn.Module, inputs: Sequence[ModelInput]) -> list[Any]:
+    """Zeros for the inputs that a recipe tells, two where it is open how many; other arguments take their defaults."""
     found: list[Any] = []
+    known = {taken.name: taken for taken in inputs}
     for parameter in inspect.signature(model.forward).parameters.values():
         if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
             continue
-        if parameter.name in shapes:
-            found.append(torch.zeros(2, *shapes[parameter.name]))
+        if parameter.name in known:
+            taken = known[parameter.name]
+            shape = [SIZES[0] if size is None else size for size in taken.shape]
+            found.append(torch.zeros(shape, dtype=getattr(torch, taken.dtype, torch.float32)))
         elif parameter.default is not inspect.Parameter.empty:
             found.append(parameter.default)
         else:
-            raise ModelError(
-                f"nothing is known of the shape of argument {parameter.name!r}, which no quantized op reads; pass "
-                "example_inputs"
-            )
+            raise ModelError(f"nothing is known of the shape of argument {parameter.name!r}; pass example_inputs")
     return found
 
 
@@ -144,9 +145,10 @@ def _described(call: Call, sources: Sequence[fx.Node]) -> dict[str, Any]:
 
 
 class _Reader:
-    def __init__(self, traced: fx.GraphModule, observed: Observed) -> None:
+    def __init__(self, traced: fx.GraphModule, observed: Observed, example: Sequence[Any]) -> None:
         self.traced = traced
         self.observed = observed
+        self.example = example
         self.own = name_nodes(traced)
         self.names: dict[fx.Node, str] = {}
         self.nodes: list[Node] = []
@@ -159,7 +161,7 @@ class _Reader:
         returned: Any = None
         for node in self.traced.graph.nodes:
             if node.op == "placeholder":
-                self._add(node, ARGUMENT, {"index": arguments.index(str(node.target))})
+                self._add(node, ARGUMENT, self._argument(arguments.index(str(node.target))))
             elif node.op == "get_attr":
                 value = self._attribute(str(node.target))
                 if isinstance(value, Tensor):
@@ -184,6 +186,14 @@ class _Reader:
         if op == CONSTANT and shape and not isinstance(shape[0], Batch):
             shape = (Batch(shape[0]), *shape[1:])
         self.nodes.append(Node(name, op, (), shape, attrs=attrs))
+
+    def _argument(self, index: int) -> dict[str, Any]:
+        """What is known of an argument; of a tensor its type, and the samples where the model takes so many only."""
+        given = self.example[index] if index < len(self.example) else None
+        if not isinstance(given, Tensor):
+            return {"index": index}
+        samples = {"samples": len(given)} if self.observed.one_batch_size and given.dim() else {}
+        return {"index": index, "dtype": str(given.dtype).removeprefix("torch."), **samples}
 
     def _reaching(self, outputs: Sequence[str]) -> tuple[Node, ...]:
         """The nodes without those whose values nobody reads: weights of functional layers, tensors asked for sizes."""

@@ -6,32 +6,46 @@ from typing import Any
 
 from torch import fx
 
+from mpq_plugins.graph.known import once_known
 from mpq_torch.reader import arithmetic, elementwise, layers, moving, pooling, reducing, resizing, shuffling, slicing
 from mpq_torch.reader.call import Call, Made, Rule, function_name
 from mpq_torch.reader.shapes import Observed
 from mpq_torch.written_modules import FloatPart
 
-MODULES: dict[Any, Rule] = {
-    **layers.MODULES,
-    **arithmetic.MODULES,
-    **elementwise.MODULES,
-    **pooling.MODULES,
-    **reducing.MODULES,
-    **moving.MODULES,
-    **resizing.MODULES,
-    **shuffling.MODULES,
-}
-FUNCTIONS: dict[Any, Rule] = {
-    **layers.FUNCTIONS,
-    **arithmetic.FUNCTIONS,
-    **elementwise.FUNCTIONS,
-    **pooling.FUNCTIONS,
-    **reducing.FUNCTIONS,
-    **moving.FUNCTIONS,
-    **resizing.FUNCTIONS,
-    **shuffling.FUNCTIONS,
-    **slicing.FUNCTIONS,
-}
+
+@once_known
+def modules() -> dict[Any, Rule]:
+    """By class of module."""
+    records = {kind: rule for kind, rule in elementwise.of_records().items() if isinstance(kind, type)}
+    return {
+        **layers.MODULES,
+        **arithmetic.MODULES,
+        **elementwise.MODULES,
+        **records,
+        **pooling.MODULES,
+        **reducing.MODULES,
+        **moving.MODULES,
+        **resizing.MODULES,
+        **shuffling.MODULES,
+    }
+
+
+@once_known
+def functions() -> dict[Any, Rule]:
+    """By function, or name of a method."""
+    return {
+        **layers.FUNCTIONS,
+        **arithmetic.FUNCTIONS,
+        **arithmetic.of_records(),
+        **elementwise.FUNCTIONS,
+        **elementwise.of_records(),
+        **pooling.FUNCTIONS,
+        **reducing.FUNCTIONS,
+        **moving.FUNCTIONS,
+        **resizing.FUNCTIONS,
+        **shuffling.FUNCTIONS,
+        **slicing.FUNCTIONS,
+    }
 
 
 def made_of(call: Call) -> Made:
@@ -39,11 +53,11 @@ def made_of(call: Call) -> Made:
     if isinstance(call.module, FloatPart):
         return _inside(call, call.module)
     if call.module is not None:
-        for kind, rule in MODULES.items():
+        for kind, rule in modules().items():
             if isinstance(call.module, kind):
                 return rule(call)
         return call.unknown(f"no integer kernel for {type(call.module).__name__}")
-    found = FUNCTIONS.get(call.node.target) or elementwise.BY_NAME.get(function_name(call.node))
+    found = functions().get(call.node.target) or elementwise.BY_NAME.get(function_name(call.node))
     return found(call) if found else call.unknown(f"no integer kernel for {function_name(call.node)}")
 
 

@@ -131,8 +131,8 @@ def test_ohq_searches_within_a_measured_latency_and_measures_the_model_again():
     recipe = fx.search(model, [x], "torch-x86", budget, **BITS, method="ohq", latency=table, progress=False)
     assert recipe.costs["latency_ms"] <= 1.001 * fastest
     assert recipe.average_weight_bits <= 6
-    assert float(recipe.meta["latency_predicted_ms"]) == pytest.approx(recipe.costs["latency_ms"], rel=1e-3)
-    assert float(recipe.meta["latency_measured_ms"]) > 0
+    assert recipe.predicted["latency_ms"] == pytest.approx(recipe.costs["latency_ms"], rel=1e-3)
+    assert recipe.measured["latency_ms"] > 0
     fx.verify(
         fx.quantize(model, recipe, x, [x]), fx.simulate(fx.constrain(model, recipe, [x]), recipe), x
     ).raise_if_different()
@@ -157,7 +157,7 @@ def test_an_analytic_table_is_searched_and_nothing_is_measured_again():
     budget = mpq.Budget(latency_ms=0.6 * slowest)
     recipe = fx.search(model, [x], ANALYTIC, budget, method="ohq", latency=table, progress=False)
     assert recipe.costs["latency_ms"] <= 0.6 * slowest
-    assert "latency_measured_ms" not in recipe.meta
+    assert not recipe.measured
 
 
 @pytest.mark.parametrize("kind", NETWORKS, ids=lambda kind: kind.__name__)

@@ -17,7 +17,6 @@ from mpq_plugins.grid import Grid
 from mpq_plugins.latency_table import LatencyTable
 from mpq_plugins.problem import Bits
 from mpq_plugins.recipe import Recipe
-from mpq_plugins.request import FLOAT_OPS
 from mpq_plugins.targets import Target
 from mpq_plugins.training.history import History, Record
 from mpq_plugins.training.method import Progress, TrainingMethod
@@ -104,7 +103,6 @@ class Search:
         self._inputs = written.inputs()
         histograms = observe(written, batches)
         self._written = copy.deepcopy(written.graph)
-        self._float_ops = written.float_ops
         self._training = build(model, written, self.plan, batch_norms, seed)
         self.model: fx.GraphModule = self._training.graph
         self.model.train()
@@ -282,8 +280,7 @@ class Search:
             layer.bias_steps = accumulator_steps(layer.layer, weight, grids).to(layer.layer.weight)
 
     def _meta(self) -> dict[str, str]:
-        meta = {"framework": f"torch {torch.__version__}", "trained_steps": str(self.steps_done)}
-        return meta | ({FLOAT_OPS: ", ".join(self._float_ops)} if self._float_ops else {})
+        return {"framework": f"torch {torch.__version__}", "trained_steps": str(self.steps_done)}
 
     @property
     def _banks(self) -> Sequence[GridBank]:

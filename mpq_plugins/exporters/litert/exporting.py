@@ -28,7 +28,7 @@ def check_recipe(recipe: Recipe) -> None:
     Raises PluginError where LiteRT is not installed.
     """
     schema()
-    target = plugins.target(recipe.target)
+    target = plugins.target_of(recipe)
     if target.runtime is None or target.runtime.framework != FRAMEWORK:
         runs = f"runs on {target.runtime.framework}" if target.runtime else "has no runtime"
         raise TargetError(

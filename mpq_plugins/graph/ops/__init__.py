@@ -1,26 +1,18 @@
-"""The ops that a graph may have: one file each, or one for a family that differs in a word only."""
+"""The ops that a graph may have. Ours: one file each in here, or one for a family that differs in a word only."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from functools import cache
+from collections.abc import Mapping
 
 from mpq_plugins.errors import UnsupportedOp
+from mpq_plugins.graph.known import known, once_known
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.op import Op
 
 
-@cache
-def all_ops() -> dict[str, Op]:
-    """Every op by its word."""
-    found: dict[str, Op] = {}
-    for entry in pkgutil.iter_modules(__path__):
-        module = importlib.import_module(f"{__name__}.{entry.name}")
-        for op in module.OPS:
-            assert op.word not in found, f"two records of {op.word}"
-            found[op.word] = op
-    return found
+def all_ops() -> Mapping[str, Op]:
+    """Every op that a plug-in has registered, by its word."""
+    return known().ops
 
 
 def op_of(node: Node) -> Op:
@@ -36,6 +28,7 @@ def is_op(node: Node) -> bool:
     return node.op in all_ops()
 
 
-def spelled(framework: str) -> dict[str, Op]:
+@once_known
+def spelled(framework: str) -> Mapping[str, Op]:
     """The ops by the names that a framework or format has for them."""
     return {name: op for op in all_ops().values() for name in op.spellings.get(framework, ())}

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Mapping
 
 from mpq_plugins.capabilities import Rounding
 from mpq_plugins.errors import TargetError
+from mpq_plugins.graph.known import known
 from mpq_plugins.graph.ops import all_ops
-from mpq_plugins.graph.runtimes import integers, litert, onnxruntime, torch_kernels
+from mpq_plugins.graph.runtimes import integers
 from mpq_plugins.graph.runtimes.runtime import LOOKUP, Runtime
 from mpq_plugins.targets import ANY_OP, Target
 
 
-@cache
-def all_runtimes() -> dict[tuple[str, str], Runtime]:
-    """Every runtime by the framework and the engine that a target names."""
-    tables = [*torch_kernels.RUNTIMES, *litert.RUNTIMES, *onnxruntime.RUNTIMES]
-    return {(table.framework, table.engine): table for table in tables}
+def all_runtimes() -> Mapping[tuple[str, str], Runtime]:
+    """Every runtime that a plug-in has registered, by the framework and the engine that a target names."""
+    return known().runtimes
 
 
 def runtime_of(target: Target) -> Runtime:

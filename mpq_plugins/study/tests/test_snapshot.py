@@ -51,7 +51,7 @@ class Model:
 
 
 def taken() -> Snapshot:
-    return Snapshot.of(Measured(Model(), "framework 1.0", ("softmax",)))
+    return Snapshot.of(Measured(Model(), "framework 1.0"))
 
 
 def test_a_snapshot_read_back_has_every_number_to_the_bit(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_snapshot_read_back_has_every_number_to_the_bit(tmp_path: Path) -> Non
     read, model = Snapshot.load(tmp_path / "kept.npz"), Model()
     assert read is not None
     assert read.inventory == model.inventory
-    assert (read.framework, read.float_ops) == ("framework 1.0", ("softmax",))
+    assert read.framework == "framework 1.0"
     for quantity in ("weight", "bias", "covariance", "output_fisher"):
         assert np.array_equal(getattr(read, quantity)("fc.weight"), getattr(model, quantity)("fc.weight"))
     for site in ("x", "fc"):

@@ -1,0 +1,1 @@
+"""Our own plug-ins, which register through everybody's door."""

@@ -1,0 +1,121 @@
+"""What an op or a runtime must be to be registered: checked once, so that what fails does so by name."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import numpy as np
+
+from mpq_plugins.capabilities import Rounding
+from mpq_plugins.graph.known import known
+from mpq_plugins.graph.node import BATCH_NORM, RAW, UNKNOWN, Node
+from mpq_plugins.graph.numpy_runner import NUMPY_RUNNER
+from mpq_plugins.graph.op import Op
+from mpq_plugins.graph.runtimes.runtime import (
+    INPUT,
+    LOOKUP,
+    Accumulation,
+    Average,
+    Mean,
+    Product,
+    Runtime,
+    Sum,
+)
+from mpq_plugins.ops import Array
+
+GRIDS = ("own", "input", "all", "alias")
+RESERVED = (*RAW, UNKNOWN, BATCH_NORM, LOOKUP, "*")
+"""Words that mean something else where ops are named."""
+READ = ("torch", "keras")
+"""Where a spelling stands for one op; a format's operator may be several of ours, by its options."""
+PROBES: Array = np.linspace(-4.0, 4.0, 17)
+LAWS = {"sums": Sum, "products": Product, "averages": Average, "means": Mean}
+
+
+def check_op(op: Any) -> str | None:
+    """What is wrong with an op; None where nothing is."""
+    if not isinstance(op, Op):
+        return "build it with mpq_plugins.graph.op.Op(...)"
+    if op.word in RESERVED:
+        return f"{op.word!r} is a word of graphs or of targets; give another"
+    if not callable(op.value):
+        return "its value is no function of a runner, a node and the inputs"
+    if op.grid not in GRIDS:
+        return f"its grid is one of {', '.join(GRIDS)}, and not {op.grid!r}"
+    taken = _taken(op)
+    if taken:
+        return taken
+    if op.table and (op.arity != 1 or op.grid != "own" or op.weighted):
+        return "a function of one element has arity 1, a grid of its own and no weight"
+    return _wrong_values(op) if op.table and not op.attrs else None
+
+
+def _taken(op: Op) -> str | None:
+    for framework, names in op.spellings.items():
+        if isinstance(names, str):
+            return f"its spellings are tuples of names, and that of {framework} is {names!r}"
+        for other in known().ops.values() if framework in READ else ():
+            shared = set(names).intersection(other.spellings.get(framework, ()))
+            if shared and other.word != op.word:
+                return f"{framework}'s {min(shared)} is the op {other.word!r} already"
+    return None
+
+
+def _wrong_values(op: Op) -> str | None:
+    """What is wrong with a function of one element, by its values at some places."""
+    node = Node(op.word, op.word, ("x",))
+    try:
+        with np.errstate(all="ignore"):
+            found = np.asarray(op.value(NUMPY_RUNNER, node, PROBES))
+        below = op.negative(node, [True])
+    except Exception as error:
+        return f"its value fails in NumPy: {type(error).__name__}: {error}"
+    if found.shape != PROBES.shape or found.dtype != np.float64:
+        return f"its value of {PROBES.size} float64 numbers is an array of shape {found.shape} and type {found.dtype}"
+    if not np.all(np.isfinite(found)):
+        return f"its value at {PROBES[~np.isfinite(found)][0]:g} is not finite"
+    if not below and found.min() < 0:
+        return (
+            f"it says that nothing below zero comes out, and its value at {PROBES[found.argmin()]:g} is {found.min():g}"
+        )
+    return None
+
+
+def check_runtime(table: Any) -> str | None:
+    """What is wrong with a runtime; None where nothing is."""
+    if not isinstance(table, Runtime):
+        return "build it with mpq_plugins.graph.runtimes.runtime.Runtime(...)"
+    if not (table.framework and table.engine):
+        return "it needs a framework and an engine, as a target's runtime says them"
+    rules = {*table.rounding.values()} | ({table.broadcast_rounding} - {None})
+    laws: list[tuple[str, set[Any], Any]] = [
+        ("rounds ties", rules, Rounding),
+        ("accumulates", {*table.accumulation.values()}, Accumulation),
+        *((f"has {name}", {getattr(table, name)}, law) for name, law in LAWS.items()),
+    ]
+    for what, given, allowed in laws:
+        wrong = sorted(str(word) for word in given if word not in get_args(allowed))
+        if wrong:
+            return f"it {what} by {', '.join(wrong)}, which is none of {', '.join(get_args(allowed))}"
+    if "*" not in table.accumulation:
+        return "its accumulation says nothing of '*', all ops that it does not name"
+    return _unknown_words(table)
+
+
+def _unknown_words(table: Runtime) -> str | None:
+    ops = known().ops
+    for what, words in (("functions", table.functions), ("lacks", table.lacks), ("compositions", table.compositions)):
+        for word in words:
+            if word not in ops or not ops[word].table:
+                return f"its {what} name {word!r}, which is no function of one element"
+    for word, steps in table.compositions.items():
+        before = {INPUT}
+        for step, inputs in steps:
+            if step not in ops or not before.issuperset(inputs):
+                return (
+                    f"step {step!r} of its {word} is no op, or reads what no earlier step computes: {', '.join(inputs)}"
+                )
+            before.add(step)
+        if not steps:
+            return f"its composition of {word} has no step"
+    return None
