@@ -13,10 +13,9 @@ from mpq_plugins.graph.evaluation import FloatModel
 from mpq_torch.batches import Batch
 from mpq_torch.reader.own_copy import copied
 from mpq_torch.reader.reading import Reading
-from mpq_torch.reader.returned import tensors_of
+from mpq_torch.reader.returned import differ, tensors_of
 
 SAMPLES = 4
-TOLERANCE = 1e-3
 
 
 def check_reading(model: nn.Module, reading: Reading, batch: Batch) -> None:
@@ -35,7 +34,7 @@ def check_reading(model: nn.Module, reading: Reading, batch: Batch) -> None:
     for index, (a, b) in enumerate(zip(wanted, got, strict=True)):
         if a.shape != b.shape:
             what = f"has the shape {tuple(b.shape)} instead of {tuple(a.shape)}"
-        elif a.is_floating_point() and _differ(a, b):
+        elif differ(a, b):
             what = f"differs by up to {float((a - b).abs().max()):.3g}"
         else:
             continue
@@ -50,12 +49,6 @@ _LOOK = (
 
 def _some(argument: Any) -> Any:
     return argument[:SAMPLES] if isinstance(argument, Tensor) and argument.dim() else argument
-
-
-def _differ(a: Tensor, b: Tensor) -> bool:
-    if a.shape != b.shape:
-        return True
-    return bool(a.numel()) and float((a - b).abs().max()) > TOLERANCE * float(a.abs().max())
 
 
 def _first(model: nn.Module, reading: Reading, few: Sequence[Any]) -> str:
@@ -74,7 +67,7 @@ def _first(model: nn.Module, reading: Reading, few: Sequence[Any]) -> str:
         traced.run(*few)
     for handle in handles:
         handle.remove()
-    differing = (path for path, value in found.items() if path in traced.found and _differ(value, traced.found[path]))
+    differing = (path for path, value in found.items() if path in traced.found and differ(value, traced.found[path]))
     first = next(differing, None)
     return "" if first is None else f", first at or in front of module {first!r}"
 

@@ -1,4 +1,4 @@
-"""A torch model read into a Graph through torch.fx."""
+"""A torch model read into a Graph."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ from mpq_torch.reader.own_copy import unwrapped
 from mpq_torch.reader.returned import made, mapped, structure
 from mpq_torch.reader.rules import inner_call, made_of
 from mpq_torch.reader.shape_values import is_shape_value
-from mpq_torch.reader.shapes import Observed, at_first_size, observe
-from mpq_torch.reader.tracing import CALLS, Traced, argument_names, name_nodes, trace
+from mpq_torch.reader.shapes import Observed
+from mpq_torch.reader.tracers import traced_and_observed
+from mpq_torch.reader.tracing import CALLS, argument_names, name_nodes
 from mpq_torch.runner import TorchRunner
 
 
@@ -87,24 +88,8 @@ def read_model(
     model = unwrapped(model)
     if example is None:
         example = example_of(model, input_shapes or {})
-    traced = _traced(model, example)
-    takes = len(argument_names(traced.graph))
-    if len(example) < takes:
-        raise ModelError(f"the model takes {takes} inputs, and the example has {len(example)}")
-    return _Reader(traced.graph, observe(traced.graph, example, traced.values)).read(
-        keep_float, target, refused_by(target) if refusing and target is not None else refuses_nothing
-    )
-
-
-def _traced(model: nn.Module, example: Sequence[Any]) -> Traced:
-    """Traced at a batch of two, or, where the model takes the example's batch size only, at that."""
-    few = at_first_size(example)
-    try:
-        return trace(model, few)
-    except ModelError:
-        if all(a is b for a, b in zip(few, example, strict=True)):
-            raise
-        return trace(model, example)
+    refuses = refused_by(target) if refusing and target is not None else refuses_nothing
+    return _Reader(*traced_and_observed(model, example)).read(keep_float, target, refuses)
 
 
 def example_of(model: nn.Module, shapes: Mapping[str, Sequence[int]]) -> list[Any]:
