@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,23 +15,30 @@ from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
 from mpq_plugins.errors import ModelError
-from mpq_torch.reader.aten import Spelled, aten_name, spelled, writes
+from mpq_torch.reader.aten import Spelled, aten_name, makes_view, spelled, writes
 from mpq_torch.reader.indexing import indexings
 from mpq_torch.reader.leaf_calls import LEAF, LeafCall
 
 _COPIES = ("alias", "lift_fresh", "lift_fresh_copy", "detach")
 _CHECKS = ("_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range", "sym_constrain_range_for_size")
 _WITH_INDICES = ("adaptive_max_pool1d", "adaptive_max_pool2d", "max_pool2d_with_indices")
+_RETURNS_ITS_INPUT = ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
+_NONE: Mapping[Any, Any] = MappingProxyType({})
 _INLINED = {"wrap_with_set_grad_enabled": 1, "wrap_with_autocast": 4}
 """Ops that call a graph in some mode, and the position of the graph among their arguments."""
+
+
+def without_writes(program: ExportedProgram) -> ExportedProgram:
+    """The program, with what it writes into parts of tensors as ops that return whole ones."""
+    return program.run_decompositions({}) if _writes_into_a_part(program.graph) else program
 
 
 def as_traced(
     program: ExportedProgram,
     root: nn.Module,
     arguments: Mapping[str, Any],
-    calls: Mapping[int, LeafCall],
-    scopes: Mapping[str, str],
+    calls: Mapping[int, LeafCall] = _NONE,
+    scopes: Mapping[str, str] = _NONE,
 ) -> tuple[fx.Graph, list[Any]]:
     """The graph, without an output node, and what the program returns: its nodes, or the numbers that they are.
 
@@ -223,3 +231,20 @@ def _between(source: fx.Node, last: fx.Node) -> list[fx.Node]:
         found.append(node)
         node = node.args[0]
     return found
+
+
+def _writes_into_a_part(graph: fx.Graph) -> bool:
+    """Whether an op writes into a tensor whose memory another one that is still read has too."""
+    order = {node: index for index, node in enumerate(graph.nodes)}
+    memory: dict[fx.Node, fx.Node] = {}
+    for node in graph.nodes:
+        first = node.args[0] if node.op == "call_function" and node.args else None
+        shared = makes_view(node.target) or writes(node.target) or aten_name(node.target) in _RETURNS_ITS_INPUT
+        memory[node] = memory[first] if isinstance(first, fx.Node) and shared else node
+    for node in graph.nodes:
+        if node.op != "call_function" or not writes(node.target):
+            continue
+        others = [n for n, home in memory.items() if home is memory[node] and n not in (node.args[0], node)]
+        if any(order[n] < order[node] < order[user] for n in others for user in n.users):
+            return True
+    return False

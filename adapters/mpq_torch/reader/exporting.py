@@ -19,9 +19,8 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from mpq_plugins.errors import ModelError
-from mpq_torch.reader.aten import aten_name, makes_view, writes
 from mpq_torch.reader.concrete import HOOKS_SUFFIX, is_leaf
-from mpq_torch.reader.exported import as_traced
+from mpq_torch.reader.exported import as_traced, without_writes
 from mpq_torch.reader.hooks import take_off
 from mpq_torch.reader.leaf_calls import as_leaves
 from mpq_torch.reader.open_batch import opened
@@ -31,7 +30,6 @@ from mpq_torch.reader.tracing import Traced, argument_names_of, lift_constraints
 from mpq_torch.reader.user_code import not_traced
 
 _NEVER_CALLED = (nn.ModuleList, nn.ModuleDict)
-_RETURNS_ITS_INPUT = ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
 
 
 def trace_exported(model: nn.Module, example: Sequence[Any], *, any_batch: bool = True) -> Traced:
@@ -58,8 +56,7 @@ def _exported(model: nn.Module, example: Sequence[Any]) -> tuple[fx.GraphModule,
         with as_leaves(leaves) as calls, _returning_tensors(model) as returned, torch.no_grad(), _quietly():
             axes = (tuple(pytree.tree_map(_open_batch, argument) for argument in example),)
             program = torch.export.export(model, tuple(example), dynamic_shapes=axes, strict=False)
-            if _writes_into_a_part(program.graph):
-                program = program.run_decompositions({})
+            program = without_writes(program)
         graph, tensors = as_traced(program, model, dict(zip(names, example, strict=True)), calls, scopes)
         outputs = mapped(
             returned[0],
@@ -154,20 +151,3 @@ def _quietly() -> Iterator[None]:
             yield
     finally:
         logger.disabled = before
-
-
-def _writes_into_a_part(graph: fx.Graph) -> bool:
-    """Whether an op writes into a tensor whose memory another one that is still read has too."""
-    order = {node: index for index, node in enumerate(graph.nodes)}
-    memory: dict[fx.Node, fx.Node] = {}
-    for node in graph.nodes:
-        first = node.args[0] if node.op == "call_function" and node.args else None
-        shared = makes_view(node.target) or writes(node.target) or aten_name(node.target) in _RETURNS_ITS_INPUT
-        memory[node] = memory[first] if isinstance(first, fx.Node) and shared else node
-    for node in graph.nodes:
-        if node.op != "call_function" or not writes(node.target):
-            continue
-        others = [n for n, home in memory.items() if home is memory[node] and n not in (node.args[0], node)]
-        if any(order[n] < order[node] < order[user] for n in others for user in n.users):
-            return True
-    return False
