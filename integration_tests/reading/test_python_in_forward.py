@@ -114,6 +114,20 @@ def test_the_samples_of_a_batch_cannot_be_taken_apart():
         searched(Net(lambda net, y: net.last(torch.stack(list(y)))), X)
 
 
+def grows_a_list(net, y):
+    net.seen.append(y)
+    return net.last(sum(net.seen))
+
+
+@pytest.mark.parametrize("forward", [grows_a_list, lambda net, y: net.last(y) + torch.rand(1)])
+def test_a_model_that_returns_something_else_at_every_call_is_refused(forward):
+    model = Net(forward)
+    model.seen = []
+    with pytest.raises(mpq.ModelError, match=r"called twice .* keeps something of earlier calls \(a list that grows"):
+        searched(model, X)
+    assert not model.seen
+
+
 def test_an_error_of_the_model_s_own_comes_with_the_user_s_line():
     def fails(net, y):
         return net.last(y) + net.nothing

@@ -27,7 +27,12 @@ def check_reading(model: nn.Module, reading: Reading, batch: Batch) -> None:
     few = batch if reading.one_batch_size else tuple(_some(t) for t in batch)
     own = copied(model).eval()
     with torch.no_grad():
-        wanted = tensors_of(own(*few))
+        wanted, again = tensors_of(own(*few)), tensors_of(own(*few))
+        if len(again) != len(wanted) or any(map(differ, again, wanted)):
+            raise ModelError(
+                "called twice on the same inputs, the model returns two things: it draws random numbers, or keeps "
+                "something of earlier calls (a list that grows in forward(), a counter); quantized models do neither"
+            )
         got = tensors_of(FloatModel(reading.graph, reading.runner).outputs(few))
     if len(wanted) != len(got):
         raise ModelError(f"read as a graph, the model returns {len(got)} tensors instead of {len(wanted)}. {_LOOK}")

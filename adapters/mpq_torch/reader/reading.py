@@ -22,11 +22,11 @@ from mpq_torch.reader.call import Call
 from mpq_torch.reader.float_calls import FloatCall, float_call
 from mpq_torch.reader.float_functions import described
 from mpq_torch.reader.own_copy import unwrapped
+from mpq_torch.reader.remembering import traced_once
 from mpq_torch.reader.returned import made, mapped, structure
 from mpq_torch.reader.rules import inner_call, made_of
 from mpq_torch.reader.shape_values import is_shape_value
 from mpq_torch.reader.shapes import Observed
-from mpq_torch.reader.tracers import traced_and_observed
 from mpq_torch.reader.tracing import CALLS, argument_names, name_nodes
 from mpq_torch.runner import TorchRunner
 
@@ -89,7 +89,7 @@ def read_model(
     if example is None:
         example = example_of(model, input_shapes or {})
     refuses = refused_by(target) if refusing and target is not None else refuses_nothing
-    return _Reader(*traced_and_observed(model, example)).read(keep_float, target, refuses)
+    return _Reader(*traced_once(model, example)).read(keep_float, target, refuses)
 
 
 def example_of(model: nn.Module, shapes: Mapping[str, Sequence[int]]) -> list[Any]:
