@@ -69,10 +69,15 @@ def pads_by_size(net, y):
     return net.last(F.pad(y, (0, wanted - y.shape[3], 0, 0)))
 
 
+def repeats_by_size(net, y):
+    return net.last(y.repeat(1, 1, y.shape[3] - 5, 1))
+
+
 @pytest.mark.parametrize(
     "forward",
     [
         branches_by_size,
+        repeats_by_size,
         checks_by_size,
         unpacks_sizes,
         spreads_sizes,

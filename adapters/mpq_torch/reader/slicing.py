@@ -56,8 +56,7 @@ def select(call: Call) -> Made:
 
 def flip(call: Call) -> Made:
     """torch.flip."""
-    first = call.argument(1, "dims")
-    dims = first if isinstance(first, (list, tuple)) else call.node.args[1:]
+    dims = call.numbers(1, "dims")
     moving, x = begun(call)
     ranges: dict[int, range] = {}
     for dim in dims:
