@@ -12,6 +12,7 @@ from torch import nn
 import mpq_plugins as mpq
 from integration_tests.oracle import torch_networks as oracle
 from integration_tests.reading.converting import converted, converted_by_export, searched
+from integration_tests.reading.test_computed_weights import WAYS, network
 from mpq_torch.reader import tracers
 from mpq_torch.reader.exporting import trace_exported
 from mpq_torch.reader.reading import read_model
@@ -61,6 +62,14 @@ def test_what_both_tracers_follow_is_read_alike(name, by_export):
     assert [node.name for node in got.graph.nodes] == [node.name for node in wanted.graph.nodes]
     assert all(map(same, got.graph.nodes, wanted.graph.nodes))
     assert (got.graph.outputs, got.returned) == (wanted.graph.outputs, wanted.returned)
+
+
+@pytest.mark.parametrize("way", ["weight_norm", "spectral_norm, old", "own", "pruned"])
+def test_a_computed_weight_is_the_same_constant(way, by_export):
+    model = network()
+    WAYS[way](model[3])
+    wanted, got = read_model(model, (X,)), by_export(model, (X,))
+    assert all(map(same, got.graph.nodes, wanted.graph.nodes))
 
 
 class Net(nn.Module):

@@ -77,7 +77,7 @@ class _Builder:
 
     def _argument(self, name: str, value: Any) -> list[Any]:
         """The nodes of the tensors in an argument; plain values are what they are."""
-        argument = self.graph.placeholder(name)
+        argument = self.graph.placeholder(name, None, *(() if value is not None else (None,)))
         found = []
         for path, leaf in pytree.tree_flatten_with_path(value)[0]:
             node = argument
