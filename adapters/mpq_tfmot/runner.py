@@ -29,7 +29,7 @@ class TensorflowRunner(TensorflowOps):
         self._tape: Any = None
 
     def tensor(self, array: NDArray[Any], precision: Precision | None = None) -> Any:
-        return tf.constant(np.ascontiguousarray(array), None if precision is None else tf.as_dtype(precision))
+        return tf.constant(np.asarray(array, order="C"), None if precision is None else tf.as_dtype(precision))
 
     def numpy(self, x: Any) -> NDArray[Any]:
         return np.asarray(x)

@@ -14,62 +14,22 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
+from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
 
 from mpq_plugins.errors import ModelError
-from mpq_plugins.graph.known import once_known
-from mpq_plugins.graph.ops import all_ops
-from mpq_torch.aten_names import aten_names
+from mpq_torch.reader.exported import as_traced, without_writes
 
-_LAYERS: dict[str, type[nn.Module]] = {
-    "conv1d": nn.Conv1d,
-    "conv2d": nn.Conv2d,
-    "conv_transpose1d": nn.ConvTranspose1d,
-    "conv_transpose2d": nn.ConvTranspose2d,
-    "linear": nn.Linear,
-}
 _OPTIONS = ("stride", "padding", "dilation", "groups")
 _TRANSPOSED_OPTIONS = ("stride", "padding", "output_padding", "groups", "dilation")
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "cat": torch.cat,
-    "clamp": torch.clamp,
-    "flatten": torch.flatten,
-    "mean": torch.mean,
-    "permute": torch.permute,
-    "softmax": torch.softmax,
-    "transpose": torch.transpose,
-    **{name: getattr(torch, name) for name in ("sub", "rsub", "div", "neg", "pow", "square")},
-    "view": torch.reshape,
-    "reshape": torch.reshape,
-    **{
-        name: getattr(F, name)
-        for name in ("relu", "relu6", "hardtanh", "pad", "max_pool2d", "max_pool1d", "avg_pool2d",
-                     "avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool1d", "log_softmax")
-    },
-}  # fmt: skip
-
-
-@once_known
-def _functions() -> dict[str, Callable[..., Any]]:
-    """The functions of torch by the names of ATen."""
-    return {
-        **{
-            op.word: getattr(operator, op.word)
-            for op in all_ops().values()
-            if op.arity == 2 and hasattr(operator, op.word)
-        },
-        **_FUNCTIONS,
-        **{
-            name: found
-            for op in all_ops().values()
-            if op.table
-            for name in aten_names(op)
-            if (found := getattr(F, name, None) or getattr(torch, name, None)) is not None
-        },
-    }
-
-
-_NOTHING = ("dropout", "feature_dropout", "contiguous", "clone", "alias", "detach")
-_END = 2**63 - 1
+_LAYERS: dict[Callable[..., Any], tuple[type[nn.Module], tuple[str, ...]]] = {
+    F.conv1d: (nn.Conv1d, _OPTIONS),
+    F.conv2d: (nn.Conv2d, _OPTIONS),
+    F.conv_transpose1d: (nn.ConvTranspose1d, _TRANSPOSED_OPTIONS),
+    F.conv_transpose2d: (nn.ConvTranspose2d, _TRANSPOSED_OPTIONS),
+    F.linear: (nn.Linear, ()),
+}
+"""The layer that a function is, and what it takes behind its input, weight and bias."""
 
 
 def load_program(path: Path) -> fx.GraphModule:
@@ -79,70 +39,51 @@ def load_program(path: Path) -> fx.GraphModule:
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{path} is no exported program (torch.export.save): {reason}") from error
-    return as_layers(program.module())
+    return as_layers(without_writes(program))
 
 
-def as_layers(exported: fx.GraphModule) -> fx.GraphModule:
-    """An exported module with its ATen calls replaced; it takes and returns plain tensors.
+def as_layers(program: ExportedProgram) -> fx.GraphModule:
+    """A program with its ATen calls replaced by layers and functions; it takes and returns what the program does.
 
     Raises ModelError for a batch norm in training mode.
     """
-    graph = exported.graph
-    graph.set_codegen(fx.graph.CodeGen())  # the one of torch.export checks the example's structure
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
+    root = program.module()
+    graph, outputs = as_traced(program, root, {name: values[name] for name in program.graph_signature.user_inputs})
+    graph.output(pytree.tree_unflatten(outputs, program.call_spec.out_spec))
+    module = fx.GraphModule(root, graph)
     for node in list(graph.nodes):
-        if node.op == "call_module" and node.target == "_guards_fn":
-            graph.erase_node(node)
-        elif node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload):
-            _replace(exported, node)
-        elif node.op == "output" and isinstance(node.args[0], (list, tuple)) and len(node.args[0]) == 1:
-            node.args = (node.args[0][0],)
+        if node.target in _LAYERS and _value(module, node.args[1]) is not None:
+            _install(module, node, _layer(module, node), node.args[1])
+        elif node.target is F.batch_norm and _value(module, node.args[1]) is not None:
+            _install(module, node, _batch_norm(module, node), node.args[1])
     graph.eliminate_dead_code()
-    return fx.GraphModule(exported, graph).eval()
+    return fx.GraphModule(module, graph).eval()
 
 
-def _replace(root: fx.GraphModule, node: fx.Node) -> None:
-    name = node.target._overloadpacket.__name__.removesuffix("_")
-    given = dict(zip((a.name for a in node.target._schema.arguments), node.args, strict=False)) | dict(node.kwargs)
-    if name in _LAYERS:
-        _install(root, node, _layer(root, name, given), given["weight"])
-    elif name == "batch_norm":
-        _install(root, node, _batch_norm(root, node, given), given["running_mean"])
-    elif name in _NOTHING:
-        node.replace_all_uses_with(node.args[0])
-        root.graph.erase_node(node)
-    elif name == "sym_size":
-        node.op, node.target = "call_method", "size"
-    elif name == "slice":
-        _slice(root.graph, node, given)
-    elif name in _functions():
-        node.target = _functions()[name]
-
-
-def _layer(root: fx.GraphModule, name: str, given: dict[str, Any]) -> nn.Module:
-    kind, weight, bias = _LAYERS[name], _value(root, given["weight"]), _value(root, given.get("bias"))
+def _layer(root: fx.GraphModule, node: fx.Node) -> nn.Module:
+    kind, names = _LAYERS[node.target]  # type: ignore[index]
+    weight, bias = (_value(root, argument) for argument in (*node.args, None)[1:3])
     with torch.device("meta"):
         if kind is nn.Linear:
             layer: nn.Module = nn.Linear(weight.shape[1], weight.shape[0], bias is not None)
         else:
-            transposed = "transpose" in name
-            options = {
-                key: _plain(given[key]) for key in (_TRANSPOSED_OPTIONS if transposed else _OPTIONS) if key in given
-            }
+            options = {name: _plain(value) for name, value in zip(names, node.args[3:], strict=False)}
             inside = weight.shape[1] * options.get("groups", 1)
-            channels = (weight.shape[0], inside) if transposed else (inside, weight.shape[0])
+            channels = (weight.shape[0], inside) if "output_padding" in names else (inside, weight.shape[0])
             layer = kind(*channels, tuple(weight.shape[2:]), bias=bias is not None, **options)
     layer.weight = nn.Parameter(weight.detach())
     layer.bias = None if bias is None else nn.Parameter(bias.detach())
     return layer
 
 
-def _batch_norm(root: fx.GraphModule, node: fx.Node, given: dict[str, Any]) -> nn.Module:
-    if given["training"]:
+def _batch_norm(root: fx.GraphModule, node: fx.Node) -> nn.Module:
+    *tensors, training, momentum, epsilon = node.args[1:]
+    if training:
         raise ModelError(f"{node.name} was exported in training mode; call model.eval() before torch.export.export")
-    mean, variance = _value(root, given["running_mean"]), _value(root, given["running_var"])
-    weight, bias = _value(root, given.get("weight")), _value(root, given.get("bias"))
-    flat = len(node.meta["val"].shape) == 3 if "val" in node.meta else False
-    layer = (nn.BatchNorm1d if flat else nn.BatchNorm2d)(len(mean), given["eps"], given["momentum"])
+    mean, variance, weight, bias = (_value(root, tensor) for tensor in tensors)
+    layer = nn.BatchNorm2d(len(mean), epsilon, momentum)
+    layer._check_input_dim = lambda given: None  # type: ignore[method-assign]
     layer.running_mean, layer.running_var = mean.detach(), variance.detach()
     with torch.no_grad():
         layer.weight.copy_(torch.ones_like(mean) if weight is None else weight)
@@ -160,27 +101,10 @@ def _install(root: fx.GraphModule, node: fx.Node, layer: nn.Module, parameter: f
     root.graph.erase_node(node)
 
 
-def _slice(graph: fx.Graph, node: fx.Node, given: dict[str, Any]) -> None:
-    """One slice along an axis, joined with the one before it: x[:, ::2][:, :, ::2] is x[:, ::2, ::2]."""
-    source, dim = given["self"], given.get("dim", 0)
-    start, end, step = given.get("start"), given.get("end"), given.get("step", 1)
-    if start in (None, 0) and end in (None, _END) and step == 1:
-        node.replace_all_uses_with(source)
-        graph.erase_node(node)
-        return
-    cut = slice(start or None, None if end == _END else end, step)
-    index = [slice(None)] * (dim + 1)
-    if source.target is operator.getitem and isinstance(source.args[1], tuple) and len(source.users) == 1:
-        before = list(source.args[1])
-        if len(before) <= dim or before[dim] == slice(None):
-            index = before + [slice(None)] * (dim + 1 - len(before))
-            source = source.args[0]
-    index[dim] = cut
-    node.target, node.args, node.kwargs = operator.getitem, (source, tuple(index)), {}
-
-
 def _value(root: fx.GraphModule, node: Any) -> Any:
-    return None if node is None else operator.attrgetter(str(node.target))(root)
+    """The tensor of the model that an argument is; None for none, and for what is computed."""
+    held = isinstance(node, fx.Node) and node.op == "get_attr"
+    return operator.attrgetter(str(node.target))(root) if held else None
 
 
 def _plain(value: Any) -> Any:

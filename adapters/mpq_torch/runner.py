@@ -37,7 +37,7 @@ class TorchRunner(TorchOps):
 
     def tensor(self, array: NDArray[Any], precision: Precision | None = None) -> Tensor:
         dtype = None if precision is None else DTYPES[precision]
-        return torch.tensor(np.ascontiguousarray(array), dtype=dtype, device=self.device)
+        return torch.tensor(np.asarray(array, order="C"), dtype=dtype, device=self.device)
 
     def numpy(self, x: Tensor) -> NDArray[Any]:
         return x.detach().cpu().numpy()

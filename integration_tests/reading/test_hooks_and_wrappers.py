@@ -65,14 +65,13 @@ def test_a_hook_on_the_model_itself_is_refused_by_name():
         searched(model, X)
 
 
-def test_a_hook_that_writes_into_a_tensor_is_refused_with_the_module():
+def test_what_a_hook_writes_into_a_tensor_belongs_to_the_graph():
     def writes(module, given, output):
         output.mul_(2)
 
     model = network()
     model[0].register_forward_hook(writes)
-    with pytest.raises(mpq.ModelError, match=r"output 0 .* differs .* at or in front of module '0'.*hooks that write"):
-        searched(model, X)
+    assert error_of(converted(model, X), model, X) < 0.05
 
 
 WRAPPED = {

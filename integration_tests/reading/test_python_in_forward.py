@@ -69,10 +69,15 @@ def pads_by_size(net, y):
     return net.last(F.pad(y, (0, wanted - y.shape[3], 0, 0)))
 
 
+def repeats_by_size(net, y):
+    return net.last(y.repeat(1, 1, y.shape[3] - 5, 1))
+
+
 @pytest.mark.parametrize(
     "forward",
     [
         branches_by_size,
+        repeats_by_size,
         checks_by_size,
         unpacks_sizes,
         spreads_sizes,
@@ -101,13 +106,31 @@ def test_a_loop_over_sizes_runs_as_often_as_in_the_model():
         ),
         (lambda net, y: net.last(y * int(y.amax())), r"line \d+ of test_python.* counts by the data of a tensor"),
         (lambda net, y: net.last(y * float(y.amax())), r"line \d+ of .* computes with the data of a tensor"),
-        (lambda net, y: net.last(torch.stack(list(y))), r"line \d+ of .* loops over the data of a tensor"),
-        (lambda net, y: net.linear(y.view(len(y), -1)), r"asks for the len\(\) of a tensor; ask for its \.shape\[0\]"),
+        (lambda net, y: net.last(torch.from_numpy(y.numpy())), r"torch\.export cannot at line \d+ of .*\.numpy\(\)"),
     ],
 )
 def test_code_that_asks_for_data_is_refused_with_the_user_s_line(forward, sentence):
     with pytest.raises(mpq.ModelError, match=sentence):
         searched(Net(forward), X)
+
+
+def test_the_samples_of_a_batch_cannot_be_taken_apart():
+    with pytest.raises(mpq.UnsupportedOp, match=r"unbind: taking some of the samples of a batch has no integer kernel"):
+        searched(Net(lambda net, y: net.last(torch.stack(list(y)))), X)
+
+
+def grows_a_list(net, y):
+    net.seen.append(y)
+    return net.last(sum(net.seen))
+
+
+@pytest.mark.parametrize("forward", [grows_a_list, lambda net, y: net.last(y) + torch.rand(1)])
+def test_a_model_that_returns_something_else_at_every_call_is_refused(forward):
+    model = Net(forward)
+    model.seen = []
+    with pytest.raises(mpq.ModelError, match=r"called twice .* keeps something of earlier calls \(a list that grows"):
+        searched(model, X)
+    assert not model.seen
 
 
 def test_an_error_of_the_model_s_own_comes_with_the_user_s_line():

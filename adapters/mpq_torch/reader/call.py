@@ -34,6 +34,13 @@ class Call:
         found = node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
         return fx.node.map_arg(found, lambda n: self.observed.values.get(n, n))
 
+    def numbers(self, position: int, name: str) -> tuple[Any, ...]:
+        """The numbers that a method takes in a list, or one by one as its last arguments."""
+        first = self.argument(position, name)
+        if isinstance(first, (list, tuple)):
+            return tuple(first)
+        return tuple(self.argument(place, name) for place in range(position, len(self.node.args)))
+
     def tensor(self, position: int = 0, name: str = "input") -> fx.Node:
         """The node of an argument that is a tensor."""
         found = self.argument(position, name)

@@ -13,10 +13,9 @@ from mpq_plugins.graph.evaluation import FloatModel
 from mpq_torch.batches import Batch
 from mpq_torch.reader.own_copy import copied
 from mpq_torch.reader.reading import Reading
-from mpq_torch.reader.returned import tensors_of
+from mpq_torch.reader.returned import differ, tensors_of
 
 SAMPLES = 4
-TOLERANCE = 1e-3
 
 
 def check_reading(model: nn.Module, reading: Reading, batch: Batch) -> None:
@@ -28,14 +27,19 @@ def check_reading(model: nn.Module, reading: Reading, batch: Batch) -> None:
     few = batch if reading.one_batch_size else tuple(_some(t) for t in batch)
     own = copied(model).eval()
     with torch.no_grad():
-        wanted = tensors_of(own(*few))
+        wanted, again = tensors_of(own(*few)), tensors_of(own(*few))
+        if len(again) != len(wanted) or any(map(differ, again, wanted)):
+            raise ModelError(
+                "called twice on the same inputs, the model returns two things: it draws random numbers, or keeps "
+                "something of earlier calls (a list that grows in forward(), a counter); quantized models do neither"
+            )
         got = tensors_of(FloatModel(reading.graph, reading.runner).outputs(few))
     if len(wanted) != len(got):
         raise ModelError(f"read as a graph, the model returns {len(got)} tensors instead of {len(wanted)}. {_LOOK}")
     for index, (a, b) in enumerate(zip(wanted, got, strict=True)):
         if a.shape != b.shape:
             what = f"has the shape {tuple(b.shape)} instead of {tuple(a.shape)}"
-        elif a.is_floating_point() and _differ(a, b):
+        elif differ(a, b):
             what = f"differs by up to {float((a - b).abs().max()):.3g}"
         else:
             continue
@@ -50,12 +54,6 @@ _LOOK = (
 
 def _some(argument: Any) -> Any:
     return argument[:SAMPLES] if isinstance(argument, Tensor) and argument.dim() else argument
-
-
-def _differ(a: Tensor, b: Tensor) -> bool:
-    if a.shape != b.shape:
-        return True
-    return bool(a.numel()) and float((a - b).abs().max()) > TOLERANCE * float(a.abs().max())
 
 
 def _first(model: nn.Module, reading: Reading, few: Sequence[Any]) -> str:
@@ -74,7 +72,7 @@ def _first(model: nn.Module, reading: Reading, few: Sequence[Any]) -> str:
         traced.run(*few)
     for handle in handles:
         handle.remove()
-    differing = (path for path, value in found.items() if path in traced.found and _differ(value, traced.found[path]))
+    differing = (path for path, value in found.items() if path in traced.found and differ(value, traced.found[path]))
     first = next(differing, None)
     return "" if first is None else f", first at or in front of module {first!r}"
 

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import linecache
 import operator
-import os
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -27,12 +24,22 @@ from mpq_torch.depthwise import SlicedDepthwise
 from mpq_torch.padded import PaddedConvolution
 from mpq_torch.reader.hooks import is_hooked, take_off
 from mpq_torch.reader.shape_values import is_shape_value
+from mpq_torch.reader.user_code import NOT_THE_USERS, line_of
 from mpq_torch.spelled import packages_functions, packages_modules
 from mpq_torch.subpixel import SubpixelConvTranspose
 from mpq_torch.written_modules import LEAVES
 
+FORMS = (*LEAVES, SlicedDepthwise, PaddedConvolution, SubpixelConvTranspose)
+"""Modules that this package writes."""
 HOOKS_SUFFIX = "__hooks"
-_NOT_THE_USERS = tuple(os.path.dirname(path) + os.sep for path in (torch.__file__, __file__))
+
+
+def is_leaf(module: nn.Module) -> bool:
+    """Whether a module is one call of the graph: torch's own layers, and those that this package writes."""
+    if isinstance(module, (*FORMS, *packages_modules())):
+        return True
+    own = module.__module__.startswith(("torch.nn", "torch.ao.nn"))
+    return own and not isinstance(module, nn.Sequential)
 
 
 class ConcreteTracer(fx.Tracer):
@@ -52,8 +59,7 @@ class ConcreteTracer(fx.Tracer):
         self._running = False
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        ours = isinstance(m, (*LEAVES, SlicedDepthwise, PaddedConvolution, SubpixelConvTranspose, *packages_modules()))
-        return ours or super().is_leaf_module(m, module_qualified_name)
+        return is_leaf(m)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Concrete(node, self)
@@ -114,13 +120,13 @@ class ConcreteTracer(fx.Tracer):
         known = self.values.get(obj.node)
         if isinstance(known, (tuple, list)):
             return iter([obj[index] for index in range(len(known))])
-        raise ModelError(f"{self.where()} loops over the data of a tensor, which tracing cannot follow. {WAY_OUT}")
+        raise ModelError(f"{self.where()} loops over the data of a tensor, which tracing cannot follow")
 
     def plain(self, obj: fx.Proxy, verb: str) -> Any:
         """What a node gives that depends on no data. Raises ModelError, with the user's line, for one that does."""
         if obj.node in self._plain:
             return self.values[obj.node]
-        raise ModelError(f"{self.where()} {verb} the data of a tensor, which tracing cannot follow. {WAY_OUT}")
+        raise ModelError(f"{self.where()} {verb} the data of a tensor, which tracing cannot follow")
 
     def take_hooks_off(self) -> None:
         """Take off the hooks of leaves, which are nodes of the graph now."""
@@ -166,32 +172,9 @@ class ConcreteTracer(fx.Tracer):
     def where(self) -> str:
         """The user's line that is being traced."""
         frame = inspect.currentframe()
-        while frame is not None and frame.f_code.co_filename.startswith(_NOT_THE_USERS):
+        while frame is not None and frame.f_code.co_filename.startswith(NOT_THE_USERS):
             frame = frame.f_back
         return "the model" if frame is None else line_of(frame.f_code.co_filename, frame.f_lineno)
-
-
-WAY_OUT = (
-    "Control flow that depends on tensor values has to move into a function marked with torch.fx.wrap, or out of the "
-    "model"
-)
-
-
-def user_line(traceback: TracebackType | None) -> str:
-    """The last line of a traceback that is neither torch's nor ours; "" where there is none."""
-    found = ""
-    while traceback is not None:
-        file = traceback.tb_frame.f_code.co_filename
-        if not file.startswith(_NOT_THE_USERS):
-            found = line_of(file, traceback.tb_lineno)
-        traceback = traceback.tb_next
-    return found
-
-
-def line_of(file: str, line: int) -> str:
-    """A line of code in words: the file, the number, and what stands there."""
-    code = linecache.getline(file, line).strip()
-    return f"line {line} of {os.path.basename(file)}" + (f" ({code})" if code else "")
 
 
 class _Concrete(fx.Proxy):

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from mpq_plugins.errors import ModelError
 
@@ -14,9 +15,9 @@ Table = dict[int, Callable[..., Any]]
 
 
 def keep_changing_hooks(model: nn.Module, example: Sequence[Any]) -> None:
-    """Take all forward hooks off that return nothing when the model runs on the example, in place.
+    """Take all forward hooks off that return nothing and write into no tensor when the model runs on the example.
 
-    What a hook writes into a tensor is not seen here. Raises ModelError for one on the model itself that returns
+    In place. Raises ModelError for one on the model itself that returns
     something: there is no call of the model to which it could belong.
     """
     hooks = [(table, key) for module in model.modules() for table in _tables(module) for key in table]
@@ -50,14 +51,15 @@ def _tables(module: nn.Module) -> tuple[Any, Any]:
 
 
 def _changing(model: nn.Module, hooks: Sequence[tuple[Table, int]], example: Sequence[Any]) -> set[tuple[int, int]]:
-    """Those that return something. All of them where the example does not go through the model."""
+    """Those that return or overwrite something. All of them where the example does not go through the model."""
     found: set[tuple[int, int]] = set()
     own = [(table, key, table[key]) for table, key in hooks]
 
     def watched(table: Table, key: int, hook: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
+            before = _versions((args, kwargs))
             result = hook(*args, **kwargs)
-            if result is not None:
+            if result is not None or _versions((args, kwargs)) != before:
                 found.add((id(table), key))
             return result
 
@@ -74,6 +76,11 @@ def _changing(model: nn.Module, hooks: Sequence[tuple[Table, int]], example: Seq
         for table, key, hook in own:
             table[key] = hook
     return found
+
+
+def _versions(value: Any) -> list[int]:
+    """How often each tensor was written into. (The module among a hook's arguments is none.)"""
+    return [leaf._version for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor) and not leaf.is_inference()]
 
 
 def _name(hook: Callable[..., Any]) -> str:

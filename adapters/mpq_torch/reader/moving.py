@@ -47,8 +47,7 @@ def reshape(call: Call) -> Node:
 def permute(call: Call) -> Node:
     """torch.permute and Tensor.permute."""
     rank = len(call.in_shape)
-    first = call.argument(1, "dims")
-    dims = tuple(first) if isinstance(first, (list, tuple)) else tuple(call.node.args[1:])
+    dims = call.numbers(1, "dims")
     return call.made("transpose", attrs={"order": tuple(int(d) % rank for d in dims)})
 
 

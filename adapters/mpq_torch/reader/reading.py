@@ -1,4 +1,4 @@
-"""A torch model read into a Graph through torch.fx."""
+"""A torch model read into a Graph."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ from mpq_torch.reader.call import Call
 from mpq_torch.reader.float_calls import FloatCall, float_call
 from mpq_torch.reader.float_functions import described
 from mpq_torch.reader.own_copy import unwrapped
+from mpq_torch.reader.remembering import traced_once
 from mpq_torch.reader.returned import made, mapped, structure
 from mpq_torch.reader.rules import inner_call, made_of
 from mpq_torch.reader.shape_values import is_shape_value
-from mpq_torch.reader.shapes import SIZES, Observed, at_first_size, observe
-from mpq_torch.reader.tracing import CALLS, Traced, argument_names, name_nodes, trace
+from mpq_torch.reader.shapes import SIZES, Observed
+from mpq_torch.reader.tracing import CALLS, argument_names, name_nodes
 from mpq_torch.runner import TorchRunner
 from mpq_torch.surroundings import one_at_a_time
 
@@ -90,24 +91,8 @@ def read_model(
     model = unwrapped(model)
     if example is None:
         example = example_of(model, inputs)
-    traced = _traced(model, example)
-    takes = len(argument_names(traced.graph))
-    if len(example) < takes:
-        raise ModelError(f"the model takes {takes} inputs, and the example has {len(example)}")
-    return _Reader(traced.graph, observe(traced.graph, example, traced.values), example).read(
-        keep_float, target, refused_by(target) if refusing and target is not None else refuses_nothing
-    )
-
-
-def _traced(model: nn.Module, example: Sequence[Any]) -> Traced:
-    """Traced at a batch of two, or, where the model takes the example's batch size only, at that."""
-    few = at_first_size(example)
-    try:
-        return trace(model, few)
-    except ModelError:
-        if all(a is b for a, b in zip(few, example, strict=True)):
-            raise
-        return trace(model, example)
+    refuses = refused_by(target) if refusing and target is not None else refuses_nothing
+    return _Reader(*traced_once(model, example), example).read(keep_float, target, refuses)
 
 
 def example_of(model: nn.Module, inputs: Sequence[ModelInput]) -> list[Any]:

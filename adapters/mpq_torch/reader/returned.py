@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
+
+TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,22 @@ def structure(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: structure(part) for name, part in value.items()}
     return value
+
+
+def taken_apart(value: Any, leaf: Callable[[Any], Any]) -> Any:
+    """What a model returned, with Made for objects of classes. leaf: makes of what is neither what stands for it."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        held = value.items() if isinstance(value, dict) else vars(value).items()
+        return Made(type(value), (), {name: taken_apart(part, leaf) for name, part in held})
+    if isinstance(value, OrderedDict):
+        return Made(OrderedDict, ([(name, taken_apart(part, leaf)) for name, part in value.items()],), {})
+    if _is_named_tuple(value):
+        return Made(type(value), tuple(taken_apart(part, leaf) for part in value), {})
+    if isinstance(value, (tuple, list)):
+        return type(value)(taken_apart(part, leaf) for part in value)
+    if isinstance(value, dict):
+        return {name: taken_apart(part, leaf) for name, part in value.items()}
+    return leaf(value)
 
 
 def mapped(value: Any, change: Callable[[Any], Any], make: Callable[[Made], Any]) -> Any:
@@ -63,6 +82,15 @@ def tensors_of(value: Any) -> list[Tensor]:
             parts: Sequence[Any] = [getattr(leaf, field.name) for field in dataclasses.fields(leaf)]
             found += tensors_of(list(parts))
     return found
+
+
+def differ(a: Tensor, b: Tensor) -> bool:
+    """Whether two outputs of one model differ by more than rounding, as a fraction of the largest."""
+    if a.shape != b.shape:
+        return True
+    if not a.is_floating_point():
+        return False
+    return bool(a.numel()) and float((a - b).abs().max()) > TOLERANCE * float(a.abs().max())
 
 
 def _is_named_tuple(value: Any) -> bool:

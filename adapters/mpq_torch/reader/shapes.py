@@ -25,6 +25,7 @@ class Observed:
     same: calls that give the very tensor that they read first.
     by_batch: nodes that give numbers which are others for another batch size.
     one_batch_size: a sentence that names the op that runs on no batch of another size than the example's; "" for none.
+    returned: what the model returned when it was run last: at the second batch size, or at the example's.
     """
 
     shapes: dict[fx.Node, Shape]
@@ -33,15 +34,16 @@ class Observed:
     same: frozenset[fx.Node] = frozenset()
     by_batch: frozenset[fx.Node] = frozenset()
     one_batch_size: str = ""
+    returned: Any = None
 
 
-def at_first_size(example: Sequence[Any]) -> list[Any]:
-    """The example's samples repeated to the first batch size; as they are where they have no common batch axis."""
+def at_size(example: Sequence[Any], wanted: int = SIZES[0]) -> list[Any]:
+    """The example's samples repeated to a batch size; as they are where they have no common batch axis."""
     samples = _samples(example)
     if len(samples) != 1:
         return list(example)
     (size,) = samples
-    return [_repeated(argument, SIZES[0], size) for argument in example]
+    return [_repeated(argument, wanted, size) for argument in example]
 
 
 def observe(graph: fx.GraphModule, example: Sequence[Any], values: Mapping[fx.Node, Any]) -> Observed:
@@ -63,7 +65,7 @@ def observe(graph: fx.GraphModule, example: Sequence[Any], values: Mapping[fx.No
                 return _of_one_batch_size(graph, example, size, error)
     run = _run(graph, example)
     shapes = {n: _plain(v) for n, v in run.items() if isinstance(v, Tensor)}
-    return Observed(shapes, _others(run), _constants(run), _same(run))
+    return Observed(shapes, _others(run), _constants(run), _same(run), returned=_returned(run))
 
 
 def _of_batches_of(
@@ -82,7 +84,7 @@ def _of_batches_of(
             shapes[node] = tuple(_axis(a, b) for a, b in zip(value.shape, other.shape, strict=True))
     numbers = {n: v for n, v in _others(first).items() if isinstance(v, (int, float))}
     by_batch = frozenset(n for n, v in numbers.items() if v != second.get(n))
-    return Observed(shapes, _others(first), _constants(second), _same(second), by_batch)
+    return Observed(shapes, _others(first), _constants(second), _same(second), by_batch, returned=_returned(second))
 
 
 def _of_one_batch_size(graph: fx.GraphModule, example: Sequence[Any], samples: int, error: ModelError) -> Observed:
@@ -97,7 +99,7 @@ def _of_one_batch_size(graph: fx.GraphModule, example: Sequence[Any], samples: i
             times, rest = divmod(len(value), samples)
             shapes[node] = (Batch(times) if times and not rest else len(value), *value.shape[1:])
     stopped = _stopped_at(graph, example, samples)
-    return Observed(shapes, _others(run), _constants(run), _same(run), one_batch_size=stopped)
+    return Observed(shapes, _others(run), _constants(run), _same(run), one_batch_size=stopped, returned=_returned(run))
 
 
 def _stopped_at(graph: fx.GraphModule, example: Sequence[Any], samples: int) -> str:
@@ -125,6 +127,10 @@ def _constants(run: Mapping[fx.Node, Any]) -> dict[fx.Node, Tensor]:
 def _same(run: Mapping[fx.Node, Any]) -> frozenset[fx.Node]:
     reading = [node for node in run if node.args and isinstance(node.args[0], fx.Node)]
     return frozenset(n for n in reading if isinstance(run[n], Tensor) and run[n] is run.get(n.args[0]))  # type: ignore[arg-type]
+
+
+def _returned(run: Mapping[fx.Node, Any]) -> Any:
+    return next(value for node, value in run.items() if node.op == "output")
 
 
 def _samples(example: Sequence[Any]) -> set[int]:

@@ -42,8 +42,7 @@ def roll(call: Call) -> Made:
 
 def repeat(call: Call) -> Made:
     """Tensor.repeat and tile: the whole tensor so many times along each axis."""
-    first = call.argument(1, "repeats", call.node.kwargs.get("dims"))
-    counts = _many(first if isinstance(first, (list, tuple)) else call.node.args[1:])
+    counts = _many(call.numbers(1, "dims" if "dims" in call.node.kwargs else "repeats"))
     rank = max(len(call.in_shape), len(counts))
     counts = [1] * (rank - len(counts)) + counts
     return _repeated(call, counts)

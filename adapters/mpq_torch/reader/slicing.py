@@ -57,8 +57,7 @@ def select(call: Call) -> Made:
 
 def flip(call: Call) -> Made:
     """torch.flip."""
-    first = call.argument(1, "dims")
-    dims = first if isinstance(first, (list, tuple)) else call.node.args[1:]
+    dims = call.numbers(1, "dims")
     moving, x = begun(call)
     ranges: dict[int, range] = {}
     for dim in dims:
@@ -90,7 +89,8 @@ def several(call: Call) -> Made:
     """chunk, split and unbind: nothing by themselves, and a slice for each of their tensors that is read."""
     if not all(user.target is operator.getitem and isinstance(user.args[1], int) for user in call.node.users):
         return call.unknown("several tensors in one have no integer kernel; take them one by one")
-    return []
+    axis = _SEVERAL[call.node.target](call) % len(call.in_shape)
+    return call.unknown(_TAKES_SAMPLES) if isinstance(call.in_shape[axis], Batch) else []
 
 
 def _one_of(call: Call, source: fx.Node) -> Made:
@@ -107,8 +107,6 @@ def _one_of(call: Call, source: fx.Node) -> Made:
     if not isinstance(several(inner), list):
         return call.unknown("several tensors in one have no integer kernel; take them one by one")
     axis = known(inner) % len(inner.in_shape)
-    if isinstance(inner.in_shape[axis], Batch):
-        return call.unknown(_TAKES_SAMPLES)
     sizes = [_length(tensor, axis, len(inner.in_shape)) for tensor in given]
     number = wanted % len(sizes)
     start = sum(sizes[:number])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import keyword
+import operator
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,16 +16,29 @@ from torch import Tensor, fx, nn
 from mpq_plugins.errors import ModelError
 from mpq_torch.depthwise import SlicedDepthwise
 from mpq_torch.padded import PaddedConvolution
-from mpq_torch.reader.concrete import WAY_OUT, ConcreteTracer, user_line
+from mpq_torch.reader.concrete import ConcreteTracer
 from mpq_torch.reader.hooks import keep_changing_hooks
 from mpq_torch.reader.in_place import redirect_readers
 from mpq_torch.reader.own_copy import copied, hold_weights
+from mpq_torch.reader.user_code import not_traced
 from mpq_torch.subpixel import SubpixelConvTranspose
 from mpq_torch.written_modules import INPUT_SUFFIX, SAME_GRID_SUFFIX, GridClamp
 
 WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear)
 CALLS = ("call_module", "call_function", "call_method")
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_OPERATORS = {
+    "__rsub__": "sub",
+    "div": "truediv",
+    "__rdiv__": "truediv",
+    "__rtruediv__": "truediv",
+    "__rpow__": "pow",
+    "add_": "add",
+    "sub_": "sub",
+    "mul_": "mul",
+    "div_": "truediv",
+}
+"""What torch calls the methods behind Python's operators, and what torch.fx calls the operators."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +49,11 @@ class Traced:
     values: Mapping[fx.Node, Any]
 
 
-def trace(model: nn.Module, example: Sequence[Any]) -> Traced:
-    """The model traced on an example; the model itself is left untouched.
+def prepared(model: nn.Module, example: Sequence[Any]) -> nn.Module:
+    """A copy of a model as it is traced, in eval mode; the model itself is left untouched.
 
-    Arguments that the example does not give, or gives as None, take their defaults. Wrappers are taken off, weights
-    are what the model computes with, layers that share a parameter get parameters of their own, and what fx.constrain
-    put in is taken out again.
-    Raises ModelError where torch.fx cannot trace the model.
+    Wrappers are taken off, hooks that only look on too, weights are what the model computes with, and layers that
+    share a parameter get parameters of their own. Raises ModelError for what no reader takes.
     """
     model = copied(model).eval()
     hold_weights(model)
@@ -49,20 +61,26 @@ def trace(model: nn.Module, example: Sequence[Any]) -> Traced:
     _check_names(model)
     keep_changing_hooks(model, example)
     _untie(model)
+    return model
+
+
+def trace(model: nn.Module, example: Sequence[Any]) -> Traced:
+    """A model traced on an example by torch.fx; the model itself is left untouched.
+
+    Arguments that the example does not give, or gives as None, take their defaults; what fx.constrain put in is taken
+    out again. Raises NotTraced where torch.fx cannot trace the model, and as ``prepared`` does.
+    """
+    model = prepared(model, example)
     names = [p.name for p in inspect.signature(model.forward).parameters.values() if p.kind in _POSITIONAL]
     tracer = ConcreteTracer(dict(zip(names, example, strict=False)))
     try:
         graph = fx.GraphModule(model, tracer.trace(model, concrete_args=_fixed(model, example)))
-    except ModelError as error:
-        raise ModelError(f"torch.fx cannot trace {type(model).__name__}: {error}") from error
     except Exception as error:
-        where = user_line(error.__traceback__)
-        at = f" at {where}" if where else ""
-        raise ModelError(f"torch.fx cannot trace {type(model).__name__}{at}: {error}. {WAY_OUT}") from error
+        raise not_traced(model, "torch.fx", error) from error
     tracer.take_hooks_off()
+    redirect_readers(graph)  # first: nobody reads what ``y.add_(z)`` returns
     _drop_defaults(graph, names[: len(example)])
-    _lift_constraints(graph)
-    redirect_readers(graph)
+    lift_constraints(graph)
     return Traced(graph, tracer.values)
 
 
@@ -78,6 +96,17 @@ def check_types(model: nn.Module, example: Sequence[Any]) -> None:
             )
 
 
+def argument_names_of(model: nn.Module, count: int) -> list[str]:
+    """What the first ``count`` positional arguments of a model are called."""
+    found: list[str] = []
+    for parameter in inspect.signature(model.forward).parameters.values():
+        if parameter.kind in _POSITIONAL:
+            found.append(parameter.name)
+        elif parameter.kind == inspect.Parameter.VAR_POSITIONAL:
+            found += [f"{parameter.name}_{index}" for index in range(count - len(found))]
+    return found[:count]
+
+
 def argument_names(graph: fx.GraphModule) -> list[str]:
     """The names of the arguments that the traced model takes."""
     return [str(node.target) for node in graph.graph.nodes if node.op == "placeholder"]
@@ -87,11 +116,16 @@ def name_nodes(graph: fx.GraphModule) -> dict[fx.Node, str]:
     """The name of every node: the module's path, or the scope and the name of the function; further calls numbered."""
     calls: Counter[str] = Counter()
     names: dict[fx.Node, str] = {}
+    last = {node.meta["torch_fn"]: node for node in graph.graph.nodes if _from_export(node)}
+    held = {node.target for node in graph.graph.nodes if node.op == "get_attr"}
     for node in graph.graph.nodes:
         if node.op not in CALLS:
             names[node] = str(node.target)
             continue
         name = _base_name(graph, node)
+        name = f"{name}_op" if name in held else name
+        if _from_export(node) and last[node.meta["torch_fn"]] is not node:
+            name += "__part"  # of a function that is several ops in ATen, of which the last has its name
         count = calls[name]
         calls[name] += 1
         between = "__call" if node.op == "call_module" else "_"
@@ -148,7 +182,7 @@ def _untie(model: nn.Module) -> None:
                 setattr(module, name, nn.Parameter(parameter.detach().clone(), parameter.requires_grad))
 
 
-def _lift_constraints(graph: fx.GraphModule) -> None:
+def lift_constraints(graph: fx.GraphModule) -> None:
     """Take out what fx.constrain put in: clamps to grids, and layers in a form that kernels run exactly."""
     for path, module in list(graph.named_modules()):
         if isinstance(module, SlicedDepthwise | PaddedConvolution):
@@ -166,10 +200,24 @@ def _base_name(graph: fx.GraphModule, node: fx.Node) -> str:
         return str(node.target).removesuffix(SAME_GRID_SUFFIX).removesuffix(INPUT_SUFFIX)
     stack = node.meta.get("nn_module_stack") or {}
     scope = next(reversed(stack.values()))[0] if stack else ""
-    function = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "op")
-    name = f"{scope}.{function}".removeprefix(".")
+    name = f"{scope}.{_function_of(node)}".removeprefix(".")
     try:
         graph.get_submodule(name)
     except AttributeError:
         return name
     return f"{name}_op"
+
+
+def _function_of(node: fx.Node) -> str:
+    """The name of what a node calls: of a node that torch.export traced the function that the user called."""
+    if _from_export(node):
+        called = str(node.meta["torch_fn"][1]).rpartition(".")[2]
+        if called in _OPERATORS and f".{called}(" not in str(node.meta.get("stack_trace", "")).rpartition("\n  ")[2]:
+            return _OPERATORS[called]  # the line of the user's code has an operator
+        return called.strip("_") if called.startswith("__") else called
+    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "op")
+
+
+def _from_export(node: fx.Node) -> bool:
+    """Whether torch.export knows of which function that the user called a node is an op."""
+    return "torch_fn" in node.meta and node.op != "call_module" and node.target is not operator.getitem

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -102,7 +103,7 @@ class _Writer:
             given = (defaults[node.name],) if node.name in defaults else ()
             return self.graph.create_node("placeholder", node.name, given)
         if node.op == CONSTANT:
-            self.parts[node.name] = operator.attrgetter(node.name)(self.reading.traced)
+            self.parts[node.name] = copy.deepcopy(operator.attrgetter(node.name)(self.reading.traced))
             return self.graph.get_attr(node.name)
         if node.op in (FLOAT, BATCH_NORM):
             return self._float(node)
@@ -176,7 +177,8 @@ class _Writer:
         if call.module is None:
             return self._call(node.name, FloatPart(call.alone()), inputs)
         path = self.paths.setdefault(str(call.node.target), node.name)
-        self.parts.setdefault(path, call.module)
+        if path not in self.parts:
+            self.parts[path] = copy.deepcopy(call.module)  # the reading is kept
         written = call.copied_to(self.graph, inputs)
         written.target = path
         return written
