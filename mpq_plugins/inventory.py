@@ -58,7 +58,8 @@ class Inventory:
     """All sites of a model, in the order in which the model computes them.
 
     float_weights: elements of the weights that stay float, by the op that holds them; each counts FLOAT_BITS bits in
-        every budget of weights.
+        every budget of weights. float_macs: multiply-accumulates per sample of the ops that stay float, where they
+        have any. float_reasons: why each is float, in a sentence.
     live: for each step of the execution, the activation sites that are in memory at once (what
         the op reads, what it writes, and what a later op still needs); the peak of activation
         bytes is the largest sum over these sets.
@@ -72,12 +73,15 @@ class Inventory:
     sites: Sequence[Site]
     live: Sequence[Sequence[str]] = ()
     float_weights: Mapping[str, int] = field(default_factory=dict)
+    float_macs: Mapping[str, int] = field(default_factory=dict)
+    float_reasons: Mapping[str, str] = field(default_factory=dict)
     _by_name: dict[str, Site] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sites", tuple(self.sites))
         object.__setattr__(self, "live", tuple(tuple(names) for names in self.live))
-        object.__setattr__(self, "float_weights", dict(self.float_weights))
+        for name in ("float_weights", "float_macs", "float_reasons"):
+            object.__setattr__(self, name, dict(getattr(self, name)))
         object.__setattr__(self, "_by_name", {site.name: site for site in self.sites})
         if len(self._by_name) < len(self.sites):
             counts = Counter(site.name for site in self.sites)
@@ -113,6 +117,12 @@ class Inventory:
     def activations(self) -> tuple[Site, ...]:
         """The activation sites."""
         return tuple(site for site in self.sites if site.kind == "activation")
+
+    @property
+    def quantized_macs(self) -> float:
+        """The share of the multiply-accumulates that is quantized; 1 where nothing is float."""
+        quantized = sum(site.macs for site in self.weights)
+        return quantized / (quantized + sum(self.float_macs.values())) if self.float_macs else 1.0
 
     def groups(self) -> dict[str, tuple[Site, ...]]:
         """Sites by group, in order; a site without a group is a group of its own name."""

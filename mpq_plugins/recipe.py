@@ -128,6 +128,12 @@ class Recipe(Mapping[str, Grid]):
         return self._weight_bits / 8
 
     @property
+    def float_lines(self) -> list[str]:
+        """What stays float, why, and what share is quantized, in lines; none where nothing is float."""
+        quantized = sum(entry.total_bits for entry in self.weights) / 8
+        return recipe_table.floats(self.float_weights, self.meta, quantized)
+
+    @property
     def _weight_bits(self) -> float:
         return sum(entry.total_bits for entry in self.weights) + FLOAT_BITS * sum(self.float_weights.values())
 
@@ -190,8 +196,7 @@ class Recipe(Mapping[str, Grid]):
             f"{self.weight_bytes:,.10g} bytes",
         ]
         costs = recipe_table.resources(self.costs, self.budget, self.shadow_prices)
-        floats = recipe_table.floats(self.float_weights, self.meta)
-        return "\n".join([table, "", *totals, *floats, *costs, *recipe_table.remeasured(self.meta)])
+        return "\n".join([table, "", *totals, *self.float_lines, *costs, *recipe_table.remeasured(self.meta)])
 
     def __repr__(self) -> str:
         return (

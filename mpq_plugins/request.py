@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +106,7 @@ class Request:
         """The search in numbers, as the method is given it; raises as candidates_for and check_budget do."""
         candidates = self._candidates(measured.inventory)
         check_budget(candidates, self.budget)
-        meta = {"framework": framework} | ({FLOAT_OPS: ", ".join(float_ops)} if float_ops else {})
+        meta = {"framework": framework} | float_meta(measured.inventory, float_ops)
         assert isinstance(self.target, Target)
         return Problem(measured, self.target, candidates, self.budget, self.cost_models(), meta, self.progress)
 
@@ -135,6 +135,25 @@ class Request:
     def _candidates(self, inventory: Inventory) -> dict[str, Any]:
         assert isinstance(self.target, Target)
         return candidates_for(inventory, self.target, self.weight_bits, self.activation_bits, self.per_channel)
+
+
+def float_meta(inventory: Inventory, float_ops: Sequence[str]) -> dict[str, str]:
+    """What a recipe's meta says of its float parts: their names, why, and the share of the MACs that is quantized.
+
+    >>> inventory = Inventory([], float_macs={"softmax": 8}, float_reasons={"softmax": "no kernel for it"})
+    >>> float_meta(inventory, ["softmax"])
+    {'float_ops': 'softmax', 'float_reasons': 'softmax: no kernel for it', 'quantized_macs': '0.0 %'}
+    >>> float_meta(Inventory([]), [])
+    {}
+    """
+    if not float_ops:
+        return {}
+    by_reason: dict[str, list[str]] = {}
+    for name in float_ops:
+        by_reason.setdefault(inventory.float_reasons.get(name, "not said"), []).append(name)
+    reasons = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
+    share = f"{100 * inventory.quantized_macs:.1f} %"
+    return {FLOAT_OPS: ", ".join(float_ops), "float_reasons": reasons, "quantized_macs": share}
 
 
 def float_ops_of(meta: Mapping[str, str]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from mpq_plugins.latency_table import LatencyTable
 from mpq_plugins.problem import Bits
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.renamed import renamed
-from mpq_plugins.request import FLOAT_OPS
+from mpq_plugins.request import float_meta
 from mpq_plugins.targets import Target
 from mpq_plugins.thresholds import search_threshold
 from mpq_plugins.training.hardened_grid import hardened_grid
@@ -65,8 +65,7 @@ def harden(
     hosted = hosted_model(trained)
     _check_complete(hosted)
     meta = {"framework": f"tensorflow {tf.__version__}, tf_keras {keras.__version__}"}
-    if hosted.graph.float_ops:
-        meta[FLOAT_OPS] = ", ".join(hosted.graph.float_ops)
+    meta |= float_meta(hosted.inventory, hosted.graph.float_ops)
     groups = hosted.by_site()
     if all(h.quantizer.method is None for h in hosted.hosted):
         grids = {name: _widest([h.quantizer.grid(h.variables) for h in group]) for name, group in groups.items()}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Mapping
 
 from mpq_plugins.errors import UnsupportedOp
-from mpq_plugins.graph.node import RAW, Batch, Graph, Node
+from mpq_plugins.graph.node import RAW, Graph
 from mpq_plugins.graph.ops import op_of
-from mpq_plugins.graph.sites import positions
+from mpq_plugins.graph.shares import macs_of
 from mpq_plugins.targets import Target
 
 Refuses = Callable[[Graph], Mapping[str, str]]
@@ -66,25 +65,7 @@ def refusal(
     return UnsupportedOp(". ".join(sentences), names=every)
 
 
-def multiply_accumulates(graph: Graph, node: Node) -> int:
-    """Those of one sample, of the products of two activations too; of a node without a record by what it holds.
-
-    (attrs "weights": elements, each of which counts at every position of the output, unless a function is known,
-    which multiplies none with another.)
-    """
-    was = node.attrs.get("was", node)
-    if was.weight is not None:
-        return int(was.weight.size) * positions(was, graph[node.inputs[0]], graph.layout)
-    if node.attrs.get("function") == "matmul" and node.inputs:
-        inner = graph[node.inputs[0]].shape[-1:]
-        return math.prod(node.sample_shape) * math.prod(n for n in inner if not isinstance(n, Batch))
-    if "function" in node.attrs:
-        return 0
-    along = node.shape[2:] if graph.layout == "NCHW" and len(node.shape) > 2 else node.shape[1:-1]
-    return int(node.attrs.get("weights", 0)) * math.prod(n for n in along if not isinstance(n, Batch))
-
-
 def _share(graph: Graph, names: Collection[str]) -> str:
-    counts = {node.name: multiply_accumulates(graph, node) for node in graph.nodes}
+    counts = {node.name: macs_of(node, graph) for node in graph.nodes}
     total, float_part = sum(counts.values()), sum(counts[name] for name in names)
     return f"{100 * float_part / total:.3g} %" if float_part else "none"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from mpq_plugins.graph.memory import live_sites
-from mpq_plugins.graph.node import FLOAT, INPUT, RAW, Batch, Graph, Layout, Node
+from mpq_plugins.graph.node import FLOAT, INPUT, RAW, Graph, Node
 from mpq_plugins.graph.ops import op_of
+from mpq_plugins.graph.shares import float_macs, float_reasons, positions
 from mpq_plugins.graph.weights import as_framework, channel_axis
 from mpq_plugins.inventory import Inventory, Site
 
@@ -114,7 +114,8 @@ class _Walk:
             shared = self.group_of[site.name] if len(group) > 1 else None
             sites.append(replace(site, group=shared, signed=any(s.signed for s in group)))
         live = live_sites(self.graph, self.grid_of)
-        return GraphSites(Inventory(sites, live, float_weights(self.graph)), self.grid_of)
+        floats = float_weights(self.graph), float_macs(self.graph), float_reasons(self.graph)
+        return GraphSites(Inventory(sites, live, *floats), self.grid_of)
 
 
 def float_weights(graph: Graph) -> dict[str, int]:
@@ -126,13 +127,3 @@ def float_weights(graph: Graph) -> dict[str, int]:
             own = was.weight.size if was is not None and was.weight is not None else 0
             found[node.name] = int(node.attrs.get("weights", own))
     return {name: elements for name, elements in found.items() if elements}
-
-
-def positions(node: Node, source: Node, layout: Layout) -> int:
-    """How often one sample multiplies with each element of the node's weight; source: the node that it reads."""
-    if node.op == "linear":
-        return math.prod(node.sample_shape[:-1])
-    shape = (source if node.op.startswith("conv_transpose") else node).shape
-    batch = [size.times for size in shape if isinstance(size, Batch)]
-    plain = [size for size in (shape[2:] if layout == "NCHW" else shape[1:-1]) if not isinstance(size, Batch)]
-    return math.prod(batch) * math.prod(plain)

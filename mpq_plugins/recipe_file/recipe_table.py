@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from mpq_plugins.grid import Grid
+from mpq_plugins.inventory import FLOAT_BITS
 from mpq_plugins.site_grid import SiteGrid
 
 HEADINGS = ("site", "kind", "op", "shape", "bits", "codes", "threshold", "elements", "reason")
@@ -82,15 +83,22 @@ def resources(costs: Mapping[str, float], budget: Mapping[str, float], prices: M
     return lines
 
 
-def floats(weights: Mapping[str, int], meta: Mapping[str, str]) -> list[str]:
-    """What stays float: the ops, and the weights that they hold.
+def floats(weights: Mapping[str, int], meta: Mapping[str, str], quantized_bytes: float) -> list[str]:
+    """What stays float and why, the weights that it holds, and the share of MACs and of weight bytes that is quantized.
 
-    >>> floats({"head": 2048}, {"float_ops": "head, softmax"})
-    ['in float: head, softmax', 'float weights: 2,048 elements of 32 bits (head)']
+    >>> floats({"head": 250}, {"float_ops": "head, softmax", "quantized_macs": "90.0 %"}, 3000.0)
+    ['in float: head, softmax', 'float weights: 250 elements of 32 bits (head)', \
+'quantized: 90.0 % of the MACs, 75.0 % of the weight bytes']
     """
-    lines = [f"in float: {meta['float_ops']}"] if meta.get("float_ops") else []
+    if not meta.get("float_ops") and not weights:
+        return []
+    lines = [f"in float: {meta.get('float_reasons') or meta['float_ops']}"] if meta.get("float_ops") else []
     if weights:
         lines.append(f"float weights: {sum(weights.values()):,} elements of 32 bits ({', '.join(weights)})")
+    if "quantized_macs" in meta:
+        every = quantized_bytes + FLOAT_BITS * sum(weights.values()) / 8
+        part = 100 * quantized_bytes / every if every else 0.0
+        lines.append(f"quantized: {meta['quantized_macs']} of the MACs, {part:.1f} % of the weight bytes")
     return lines
 
 

@@ -68,7 +68,7 @@ def asked(subject: Subject) -> Section:
         "Budget and result, by resource", ("resource", "at most", "reached", "used", "one more unit buys"), rows, (1, 2)
     )
     origin = f" Measured with {recipe.meta['framework']}." if "framework" in recipe.meta else ""
-    stays = f" In float: {recipe.meta['float_ops']}." if recipe.meta.get("float_ops") else ""
+    stays = "".join(f" {line[0].upper()}{line[1:]}." for line in recipe.float_lines)
     question = ", ".join(f"{words(name)} of at most {limit:,.10g}" for name, limit in recipe.budget.items())
     loss = subject.loss()
     predicted = "" if loss is None else f" The predicted rise of the loss is {loss:.4g}."

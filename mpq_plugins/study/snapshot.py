@@ -18,7 +18,7 @@ from mpq_plugins.inventory import Inventory, Site
 from mpq_plugins.moments import Array
 from mpq_plugins.stored import whole_file
 
-FORMAT = 2
+FORMAT = 3
 _OF_WEIGHTS = ("weight", "bias", "covariance", "output_fisher")
 
 
@@ -116,10 +116,12 @@ def inventory_to_dict(inventory: Inventory) -> dict[str, Any]:
         "sites": [asdict(site) for site in inventory],
         "live": [list(names) for names in inventory.live],
         "float_weights": dict(inventory.float_weights),
+        "float_macs": dict(inventory.float_macs),
+        "float_reasons": dict(inventory.float_reasons),
     }
 
 
 def inventory_from_dict(data: Mapping[str, Any]) -> Inventory:
     """The inventory that ``inventory_to_dict`` described; raises KeyError, TypeError or ModelError on others."""
     sites = [Site(**{**site, "shape": tuple(site["shape"]), "inputs": tuple(site["inputs"])}) for site in data["sites"]]
-    return Inventory(sites, data["live"], data["float_weights"])
+    return Inventory(sites, data["live"], data["float_weights"], data["float_macs"], data["float_reasons"])

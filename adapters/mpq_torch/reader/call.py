@@ -65,6 +65,7 @@ class Call:
         inputs = tuple(dict.fromkeys(self.names[n] for n in tensors_read(self.node) if n in self.names))
         held = [] if self.module is None else list(self.module.parameters())
         attrs = {"what": what, "reason": reason, "weights": sum(p.numel() for p in held if p.dim() > 1)}
+        attrs["macs"] = self.observed.macs.get(self.node, 0)
         return Node(self.name, UNKNOWN, inputs, self.shape, attrs=attrs)
 
     def parameter(self, position: int, name: str) -> Any:

@@ -59,7 +59,14 @@ def inner_call(call: Call) -> tuple[Call, dict[fx.Node, fx.Node]] | None:
     shapes = {node: call.observed.shapes[source] for node, source in outer.items() if source in call.observed.shapes}
     if call.node in call.observed.shapes:
         shapes[inner] = call.observed.shapes[call.node]
-    return Call(inner, call.name, None, names, Observed(shapes, {}), call.attribute), outer
+    return Call(
+        inner,
+        call.name,
+        None,
+        names,
+        Observed(shapes, {}, macs={inner: call.observed.macs.get(call.node, 0)}),
+        call.attribute,
+    ), outer
 
 
 def _inside(call: Call, part: FloatPart) -> Made:

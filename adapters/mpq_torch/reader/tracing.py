@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 
 from mpq_plugins.errors import ModelError
 from mpq_torch.depthwise import SlicedDepthwise
+from mpq_torch.attention import opened
 from mpq_torch.padded import PaddedConvolution
 from mpq_torch.reader.concrete import WAY_OUT, ConcreteTracer, user_line
 from mpq_torch.reader.hooks import keep_changing_hooks
@@ -46,6 +47,7 @@ def trace(model: nn.Module, example: Sequence[Any]) -> Traced:
     model = copied(model).eval()
     hold_weights(model)
     check_types(model, example)
+    model = opened(model)
     _check_names(model)
     keep_changing_hooks(model, example)
     _untie(model)

@@ -174,7 +174,7 @@ class _Writer:
             self.parts.setdefault(node.name, module)
             return self.graph.call_module(node.name, (*inputs, *more))
         if call.module is None:
-            return self._call(node.name, FloatPart(call.alone()), inputs)
+            return self._call(node.name, FloatPart(call.alone(), copied=call.item), inputs)
         path = self.paths.setdefault(str(call.node.target), node.name)
         self.parts.setdefault(path, call.module)
         written = call.copied_to(self.graph, inputs)

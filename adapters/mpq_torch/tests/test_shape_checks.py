@@ -20,7 +20,7 @@ def test_a_window_that_the_input_s_size_makes_inexact_is_refused_by_name():
     model = Between(nn.Conv2d, lambda x: F.avg_pool2d(x, (2, x.size(3)))).eval()
     fx.inventory(model, torch.randn(1, 2, 4, 8))
     with pytest.raises(UnsupportedOp, match=r"avg_pool2d: average pooling over a window of \(2, 7\) rounds ties"):
-        fx.inventory(model, torch.randn(1, 2, 4, 7))
+        fx.inventory(model, torch.randn(1, 2, 4, 7), target="generic-po2")
     fx.inventory(model, torch.randn(1, 2, 4, 7), keep_float=["avg_pool2d"])
 
 
@@ -28,11 +28,11 @@ def test_a_window_over_signals_that_the_input_s_size_makes_inexact_is_refused():
     model = Between(nn.Conv1d, lambda x: F.avg_pool1d(x, x.size(2))).eval()
     fx.inventory(model, torch.randn(1, 2, 16))
     with pytest.raises(UnsupportedOp, match="average pooling over a window of 14 rounds ties"):
-        fx.inventory(model, torch.randn(1, 2, 14))
+        fx.inventory(model, torch.randn(1, 2, 14), target="generic-po2")
 
 
 @pytest.mark.parametrize("op", [nn.Upsample(scale_factor=2), lambda x: F.interpolate(x, scale_factor=2)])
 def test_interpolation_of_images_is_quantized_and_of_signals_refused(op):
     fx.inventory(Between(nn.Conv2d, op).eval(), torch.randn(1, 2, 3, 3))
     with pytest.raises(UnsupportedOp, match="nearest interpolation of a signal of one dimension"):
-        fx.inventory(Between(nn.Conv1d, op).eval(), torch.randn(1, 2, 3))
+        fx.inventory(Between(nn.Conv1d, op).eval(), torch.randn(1, 2, 3), target="generic-po2")

@@ -17,7 +17,7 @@ from mpq_plugins.grid import Grid
 from mpq_plugins.latency_table import LatencyTable
 from mpq_plugins.problem import Bits
 from mpq_plugins.recipe import Recipe
-from mpq_plugins.request import FLOAT_OPS
+from mpq_plugins.request import float_meta
 from mpq_plugins.targets import Target
 from mpq_plugins.training.history import History, Record
 from mpq_plugins.training.method import Progress, TrainingMethod
@@ -104,7 +104,7 @@ class Search:
         self._inputs = written.inputs()
         histograms = observe(written, batches)
         self._written = copy.deepcopy(written.graph)
-        self._float_ops = written.float_ops
+        self._float_meta = float_meta(written.inventory, written.float_ops)
         self._training = build(model, written, self.plan, batch_norms, seed)
         self.model: fx.GraphModule = self._training.graph
         self.model.train()
@@ -283,7 +283,7 @@ class Search:
 
     def _meta(self) -> dict[str, str]:
         meta = {"framework": f"torch {torch.__version__}", "trained_steps": str(self.steps_done)}
-        return meta | ({FLOAT_OPS: ", ".join(self._float_ops)} if self._float_ops else {})
+        return meta | self._float_meta
 
     @property
     def _banks(self) -> Sequence[GridBank]:

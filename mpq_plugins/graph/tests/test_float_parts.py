@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -36,7 +38,7 @@ def test_what_no_record_describes_is_float_behind_the_last_weight_and_so_is_all_
 def test_what_no_record_describes_is_refused_in_front_of_a_weight_all_names_at_once():
     graph = chain(UNKNOWN, "linear", UNKNOWN, "linear", UNKNOWN)
     with pytest.raises(UnsupportedOp, match=r"keep_float=\['unknown0', 'unknown2'\]") as caught:
-        settle_float_parts(graph)
+        settle_float_parts(graph, refused_by="target 'npu'")
     assert caught.value.names == ("unknown0", "unknown2")
 
 
@@ -74,3 +76,23 @@ def test_a_model_without_a_weight_to_quantize_is_refused():
         settle_float_parts(chain("clamp"))
     with pytest.raises(ModelError, match="no convolution or linear layer"):
         settle_float_parts(chain("linear"), keep_float=["linear0"])
+
+
+def test_what_no_record_describes_is_float_between_grids_where_nothing_refuses_it():
+    graph = settle_float_parts(chain("linear", UNKNOWN, "linear"))
+    assert graph.float_ops == ("unknown1",)
+    assert graph["linear2"].inputs == ("unknown1__input",)
+
+
+def test_an_op_without_a_weight_that_only_float_ops_feed_and_read_is_float_too():
+    graph = settle_float_parts(chain("linear", UNKNOWN, "transpose", "clamp", UNKNOWN, "linear"))
+    assert graph.float_ops == ("unknown1", "transpose2", "clamp3", "unknown4")
+    graph = settle_float_parts(chain("linear", UNKNOWN, "clamp", "linear"))
+    assert graph.float_ops == ("unknown1",)
+
+
+def test_a_refusal_says_what_share_of_the_multiplications_float_would_be():
+    graph = chain("linear", UNKNOWN, "linear")
+    counted = graph.with_nodes([replace(graph["unknown1"], attrs={**graph["unknown1"].attrs, "macs": 32})])
+    with pytest.raises(UnsupportedOp, match=r"50\.0 %"):
+        settle_float_parts(counted, refused_by="target 'npu'")

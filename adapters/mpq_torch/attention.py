@@ -1,0 +1,168 @@
+"""torch's attention and transformer layers taken apart, so that their linear layers can be quantized."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def opened(model: nn.Module) -> nn.Module:
+    """The model, with torch's own attention and transformer encoder layers in it replaced by ones that torch.fx sees.
+
+    The names of submodules stay; the packed weight of an attention becomes those of q_proj, k_proj and v_proj. An
+    attention with keys or values of other sizes, or with a bias or a zero added to them, stays as it is.
+    """
+    for name, child in list(model.named_children()):
+        setattr(model, name, opened(child))
+    if type(model) is nn.MultiheadAttention and _plain(model):
+        return Attention(model)
+    if type(model) is nn.TransformerEncoderLayer and isinstance(model.self_attn, Attention):
+        return EncoderLayer(model)
+    if type(model) is nn.TransformerEncoder and all(isinstance(layer, EncoderLayer) for layer in model.layers):
+        return Encoder(model)
+    return model
+
+
+def _plain(layer: nn.MultiheadAttention) -> bool:
+    return layer.in_proj_weight is not None and layer.bias_k is None and not layer.add_zero_attn
+
+
+class Products(nn.Module):
+    """softmax(q k^T / sqrt(d) + masks) v in float, of all heads; what nn.MultiheadAttention does between its layers.
+
+    q, k, v: [batch, steps, features], or steps first, or without a batch, as of nn.MultiheadAttention.
+    """
+
+    def __init__(self, layer: nn.MultiheadAttention) -> None:
+        super().__init__()
+        self.heads, self.batch_first, self.dropout = layer.num_heads, layer.batch_first, layer.dropout
+        self.train(layer.training)
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, padding: Tensor | None, mask: Tensor | None) -> Tensor:
+        bias = self.bias(q, k, padding, mask)
+        dropped = self.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(self.split(q), self.split(k), self.split(v), bias, dropped)
+        y = y.transpose(1, 2).flatten(2)
+        if q.dim() == 2:
+            return y[0]
+        return y if self.batch_first else y.transpose(0, 1)
+
+    def split(self, x: Tensor) -> Tensor:
+        """[batch, heads, steps, features of one head]."""
+        x = x[None] if x.dim() == 2 else x if self.batch_first else x.transpose(0, 1)
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def bias(self, q: Tensor, k: Tensor, padding: Tensor | None, mask: Tensor | None) -> Tensor | None:
+        """What is added to the products of queries and keys; None for nothing. True in a mask hides an element."""
+        found = None
+        if mask is not None:
+            found = _added(mask, q)
+            found = found if mask.dim() == 2 else found.unflatten(0, (-1, self.heads))
+        if padding is not None:
+            hidden = _added(padding if padding.dim() == 2 else padding[None], q)[:, None, None, :]
+            found = hidden if found is None else found + hidden
+        return found
+
+
+class Weights(Products):
+    """The weights that the values are summed with, [batch, steps, steps of keys]; averaged over heads or [.., heads]."""
+
+    def forward(  # type: ignore[override]
+        self, q: Tensor, k: Tensor, padding: Tensor | None, mask: Tensor | None, averaged: bool
+    ) -> Tensor:
+        heads = self.split(q)
+        products = heads @ self.split(k).transpose(-2, -1) / math.sqrt(heads.shape[-1])
+        bias = self.bias(q, k, padding, mask)
+        found = torch.softmax(products if bias is None else products + bias, -1)
+        found = found.mean(1) if averaged else found
+        return found[0] if q.dim() == 2 else found
+
+
+def _added(mask: Tensor, like: Tensor) -> Tensor:
+    if mask.dtype != torch.bool:
+        return mask
+    return torch.zeros_like(mask, dtype=like.dtype).masked_fill(mask, -math.inf)
+
+
+class Attention(nn.Module):
+    """nn.MultiheadAttention as four linear layers and what is between them."""
+
+    def __init__(self, layer: nn.MultiheadAttention) -> None:
+        super().__init__()
+        self.q_proj, self.k_proj, self.v_proj = (_projection(layer, index) for index in range(3))
+        self.products, self.weights = Products(layer), Weights(layer)
+        self.out_proj = nn.Linear(layer.embed_dim, layer.embed_dim, layer.out_proj.bias is not None)
+        self.out_proj.weight, self.out_proj.bias = layer.out_proj.weight, layer.out_proj.bias
+        self.train(layer.training)
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        q, k = self.q_proj(query), self.k_proj(key)
+        y = self.out_proj(self.products(q, k, self.v_proj(value), key_padding_mask, attn_mask))
+        weights = self.weights(q, k, key_padding_mask, attn_mask, average_attn_weights) if need_weights else None
+        return y, weights
+
+
+def _projection(layer: nn.MultiheadAttention, index: int) -> nn.Linear:
+    size = layer.embed_dim
+    rows = slice(index * size, (index + 1) * size)
+    made = nn.Linear(size, size, layer.in_proj_bias is not None)
+    made.weight = nn.Parameter(layer.in_proj_weight.detach()[rows].clone())
+    if layer.in_proj_bias is not None:
+        made.bias = nn.Parameter(layer.in_proj_bias.detach()[rows].clone())
+    return made
+
+
+class EncoderLayer(nn.Module):
+    """nn.TransformerEncoderLayer without its fast path."""
+
+    def __init__(self, layer: nn.TransformerEncoderLayer) -> None:
+        super().__init__()
+        for name, child in layer.named_children():
+            setattr(self, name, child)
+        self.norm_first, self.activation = layer.norm_first, layer.activation
+        self.train(layer.training)
+
+    def forward(
+        self, src: Tensor, src_mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool = False
+    ) -> Tensor:
+        if self.norm_first:
+            x = src + self._attend(self.norm1(src), src_mask, src_key_padding_mask)
+            return x + self._feed(self.norm2(x))
+        x = self.norm1(src + self._attend(src, src_mask, src_key_padding_mask))
+        return self.norm2(x + self._feed(x))
+
+    def _attend(self, x: Tensor, mask: Any, padding: Any) -> Tensor:
+        return self.dropout1(self.self_attn(x, x, x, padding, False, mask)[0])
+
+    def _feed(self, x: Tensor) -> Tensor:
+        return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
+
+
+class Encoder(nn.Module):
+    """nn.TransformerEncoder without its fast path."""
+
+    def __init__(self, encoder: nn.TransformerEncoder) -> None:
+        super().__init__()
+        self.layers, self.norm = encoder.layers, encoder.norm
+        self.train(encoder.training)
+
+    def forward(
+        self, src: Tensor, mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool | None = None
+    ) -> Tensor:
+        for layer in self.layers:
+            src = layer(src, mask, src_key_padding_mask)
+        return src if self.norm is None else self.norm(src)
