@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 
 def opened(model: nn.Module) -> nn.Module:
@@ -31,8 +31,40 @@ def _plain(layer: nn.MultiheadAttention) -> bool:
     return layer.in_proj_weight is not None and layer.bias_k is None and not layer.add_zero_attn
 
 
+@fx.wrap
+def attended(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    padding: Tensor | None,
+    mask: Tensor | None,
+    heads: int,
+    first: bool,
+    dropped: float,
+) -> Tensor:
+    """softmax(q k^T / sqrt(d) + masks) v of all heads. first: whether the batch is the first axis; see Products."""
+    bias = _bias(q, padding, mask, heads)
+    y = F.scaled_dot_product_attention(*(_split(x, heads, first) for x in (q, k, v)), bias, dropped)
+    y = y.transpose(1, 2).flatten(2)
+    if q.dim() == 2:
+        return y[0]
+    return y if first else y.transpose(0, 1)
+
+
+@fx.wrap
+def attention_weights(
+    q: Tensor, k: Tensor, padding: Tensor | None, mask: Tensor | None, heads: int, first: bool, averaged: bool
+) -> Tensor:
+    """What the values are summed with, [batch, steps, steps of keys]; heads behind the batch unless averaged."""
+    queries, bias = _split(q, heads, first), _bias(q, padding, mask, heads)
+    products = queries @ _split(k, heads, first).transpose(-2, -1) / math.sqrt(queries.shape[-1])
+    found = torch.softmax(products if bias is None else products + bias, -1)
+    found = found.mean(1) if averaged else found
+    return found[0] if q.dim() == 2 else found
+
+
 class Products(nn.Module):
-    """softmax(q k^T / sqrt(d) + masks) v in float, of all heads; what nn.MultiheadAttention does between its layers.
+    """What nn.MultiheadAttention does between its linear layers, in float.
 
     q, k, v: [batch, steps, features], or steps first, or without a batch, as of nn.MultiheadAttention.
     """
@@ -43,43 +75,26 @@ class Products(nn.Module):
         self.train(layer.training)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, padding: Tensor | None, mask: Tensor | None) -> Tensor:
-        bias = self.bias(q, k, padding, mask)
         dropped = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(self.split(q), self.split(k), self.split(v), bias, dropped)
-        y = y.transpose(1, 2).flatten(2)
-        if q.dim() == 2:
-            return y[0]
-        return y if self.batch_first else y.transpose(0, 1)
-
-    def split(self, x: Tensor) -> Tensor:
-        """[batch, heads, steps, features of one head]."""
-        x = x[None] if x.dim() == 2 else x if self.batch_first else x.transpose(0, 1)
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
-    def bias(self, q: Tensor, k: Tensor, padding: Tensor | None, mask: Tensor | None) -> Tensor | None:
-        """What is added to the products of queries and keys; None for nothing. True in a mask hides an element."""
-        found = None
-        if mask is not None:
-            found = _added(mask, q)
-            found = found if mask.dim() == 2 else found.unflatten(0, (-1, self.heads))
-        if padding is not None:
-            hidden = _added(padding if padding.dim() == 2 else padding[None], q)[:, None, None, :]
-            found = hidden if found is None else found + hidden
-        return found
+        return attended(q, k, v, padding, mask, self.heads, self.batch_first, dropped)
 
 
-class Weights(Products):
-    """The weights that the values are summed with, [batch, steps, steps of keys]; averaged over heads or [.., heads]."""
+def _split(x: Tensor, heads: int, first: bool) -> Tensor:
+    """[batch, heads, steps, features of one head]."""
+    x = x[None] if x.dim() == 2 else x if first else x.transpose(0, 1)
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
-    def forward(  # type: ignore[override]
-        self, q: Tensor, k: Tensor, padding: Tensor | None, mask: Tensor | None, averaged: bool
-    ) -> Tensor:
-        heads = self.split(q)
-        products = heads @ self.split(k).transpose(-2, -1) / math.sqrt(heads.shape[-1])
-        bias = self.bias(q, k, padding, mask)
-        found = torch.softmax(products if bias is None else products + bias, -1)
-        found = found.mean(1) if averaged else found
-        return found[0] if q.dim() == 2 else found
+
+def _bias(q: Tensor, padding: Tensor | None, mask: Tensor | None, heads: int) -> Tensor | None:
+    """What is added to the products of queries and keys; None for nothing. True in a mask hides an element."""
+    found = None
+    if mask is not None:
+        found = _added(mask, q)
+        found = found if mask.dim() == 2 else found.unflatten(0, (-1, heads))
+    if padding is not None:
+        hidden = _added(padding if padding.dim() == 2 else padding[None], q)[:, None, None, :]
+        found = hidden if found is None else found + hidden
+    return found
 
 
 def _added(mask: Tensor, like: Tensor) -> Tensor:
@@ -94,7 +109,7 @@ class Attention(nn.Module):
     def __init__(self, layer: nn.MultiheadAttention) -> None:
         super().__init__()
         self.q_proj, self.k_proj, self.v_proj = (_projection(layer, index) for index in range(3))
-        self.products, self.weights = Products(layer), Weights(layer)
+        self.products = Products(layer)
         self.out_proj = nn.Linear(layer.embed_dim, layer.embed_dim, layer.out_proj.bias is not None)
         self.out_proj.weight, self.out_proj.bias = layer.out_proj.weight, layer.out_proj.bias
         self.train(layer.training)
@@ -112,8 +127,10 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         q, k = self.q_proj(query), self.k_proj(key)
         y = self.out_proj(self.products(q, k, self.v_proj(value), key_padding_mask, attn_mask))
-        weights = self.weights(q, k, key_padding_mask, attn_mask, average_attn_weights) if need_weights else None
-        return y, weights
+        if not need_weights:
+            return y, None
+        heads, first = self.products.heads, self.products.batch_first
+        return y, attention_weights(q, k, key_padding_mask, attn_mask, heads, first, average_attn_weights)
 
 
 def _projection(layer: nn.MultiheadAttention, index: int) -> nn.Linear:
