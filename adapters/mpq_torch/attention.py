@@ -14,17 +14,28 @@ def opened(model: nn.Module) -> nn.Module:
     """The model, with torch's own attention and transformer encoder layers in it replaced by ones that torch.fx sees.
 
     The names of submodules stay; the packed weight of an attention becomes those of q_proj, k_proj and v_proj. An
-    attention with keys or values of other sizes, or with a bias or a zero added to them, stays as it is.
+    attention with keys or values of other sizes, or with a bias or a zero added to them, stays as it is, and so does a
+    layer with a hook.
     """
-    for name, child in list(model.named_children()):
-        setattr(model, name, opened(child))
-    if type(model) is nn.MultiheadAttention and _plain(model):
-        return Attention(model)
-    if type(model) is nn.TransformerEncoderLayer and isinstance(model.self_attn, Attention):
-        return EncoderLayer(model)
-    if type(model) is nn.TransformerEncoder and all(isinstance(layer, EncoderLayer) for layer in model.layers):
-        return Encoder(model)
-    return model
+    made: dict[nn.Module, nn.Module] = {}
+    for module in reversed(list(model.modules())):  # what is inside a module comes behind it
+        for name, child in module._modules.items():
+            if child is not None and made.get(child, child) is not child:
+                setattr(module, name, made[child])
+        made[module] = _opened(module)
+    return made[model]
+
+
+def _opened(module: nn.Module) -> nn.Module:
+    if module._forward_hooks or module._forward_pre_hooks:
+        return module
+    if type(module) is nn.MultiheadAttention and _plain(module):
+        return Attention(module)
+    if type(module) is nn.TransformerEncoderLayer and isinstance(module.self_attn, Attention):
+        return EncoderLayer(module)
+    if type(module) is nn.TransformerEncoder and all(isinstance(layer, EncoderLayer) for layer in module.layers):
+        return Encoder(module)
+    return module
 
 
 def _plain(layer: nn.MultiheadAttention) -> bool:

@@ -87,6 +87,4 @@ def _checked(graph: Graph, keep_float: tuple[str, ...], target: Target | None, r
 
 def _noted(graph: Graph, reasons: Mapping[str, str]) -> Graph:
     """The graph with what a target has against its nodes as their reasons to be float."""
-    return graph.mapped(
-        lambda n: replace(n, attrs={"reason": reasons[n.name], **n.attrs}) if n.name in reasons else n
-    )
+    return graph.mapped(lambda n: replace(n, attrs={"reason": reasons[n.name], **n.attrs}) if n.name in reasons else n)

@@ -48,4 +48,4 @@ def float_macs(graph: Graph) -> dict[str, int]:
 
 def float_reasons(graph: Graph) -> dict[str, str]:
     """Why each float node is float, in a sentence."""
-    return {node.name: str(node.attrs["reason"]) for node in graph.nodes if node.op == FLOAT}
+    return {node.name: str(node.attrs.get("reason", KEPT)) for node in graph.nodes if node.op == FLOAT}

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from mpq_plugins.errors import ModelError
-from mpq_torch.depthwise import SlicedDepthwise
 from mpq_torch.attention import opened
+from mpq_torch.depthwise import SlicedDepthwise
 from mpq_torch.padded import PaddedConvolution
 from mpq_torch.reader.concrete import WAY_OUT, ConcreteTracer, user_line
 from mpq_torch.reader.hooks import keep_changing_hooks

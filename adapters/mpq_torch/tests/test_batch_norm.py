@@ -9,7 +9,7 @@ from torch import nn
 
 from mpq_plugins.errors import ModelError
 from mpq_torch.tests.networks import settled
-from mpq_torch.tests.written import graph_of, graph_of_integers, written
+from mpq_torch.tests.written import graph_of, written
 
 
 def folded(model, x):
