@@ -47,9 +47,9 @@ def trace(model: nn.Module, example: Sequence[Any]) -> Traced:
     model = copied(model).eval()
     hold_weights(model)
     check_types(model, example)
+    keep_changing_hooks(model, example)
     model = opened(model)
     _check_names(model)
-    keep_changing_hooks(model, example)
     _untie(model)
     names = [p.name for p in inspect.signature(model.forward).parameters.values() if p.kind in _POSITIONAL]
     tracer = ConcreteTracer(dict(zip(names, example, strict=False)))

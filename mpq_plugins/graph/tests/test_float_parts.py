@@ -114,9 +114,7 @@ def test_what_a_target_refuses_on_its_grids_is_float_where_it_has_float_arithmet
     assert float_reasons(graph) == {"linear1": "no grid for it"}
     assert float_macs(graph) == {"linear1": 16}
     integers = Target(name="npu", ops={"linear": {"weight": {}, "activation": {}}})
-    with pytest.raises(
-        UnsupportedOp, match=r"linear1: no grid for it\. Name them in keep_float=.* 33.3 %"
-    ):
+    with pytest.raises(UnsupportedOp, match=r"linear1: no grid for it\. Name them in keep_float=.* 33.3 %"):
         settled(three, target=integers, refuses=refuses)
 
 
