@@ -67,6 +67,13 @@ class ConcreteTracer(fx.Tracer):
             return type(value)(proxy[index] for index in range(len(value)))
         return proxy
 
+    def create_node(self, kind: str, *rest: Any, **named: Any) -> fx.Node:
+        """As torch.fx does it, which makes nodes of buffers, and of tensors that forward() makes, without a proxy."""
+        node = super().create_node(kind, *rest, **named)
+        if kind == "get_attr":
+            self._run(node)
+        return node
+
     def create_arg(self, a: Any) -> Any:
         """As torch.fx does it, which would make plain dicts of ordered ones and of the dataclasses that are dicts."""
         if isinstance(a, OrderedDict) and dataclasses.is_dataclass(a):

@@ -14,10 +14,15 @@ Attribute = Callable[[str], Any]
 
 def is_constant(node: fx.Node) -> bool:
     """Whether a node's value comes from tensors of the model and plain values, and so is the same at every call."""
-    if node.op == "get_attr":
-        return True
-    sources = node.all_input_nodes
-    return node.op.startswith("call_") and bool(sources) and all(is_constant(source) for source in sources)
+    seen, left = {node}, [node]
+    while left:
+        needed = left.pop()
+        sources = needed.all_input_nodes
+        if needed.op != "get_attr" and not (needed.op.startswith("call_") and sources):
+            return False
+        left += [source for source in sources if source not in seen]
+        seen.update(sources)
+    return True
 
 
 def constant_value(node: fx.Node, attribute: Attribute) -> Any:
