@@ -18,6 +18,7 @@ from mpq_tfmot.reader.arithmetic import normalization, of_function, of_layers, r
 from mpq_tfmot.reader.call import Call, Sample, array_of
 from mpq_tfmot.reader.called import called
 from mpq_tfmot.reader.float_functions import of_activation, of_call, of_layer
+from mpq_tfmot.reader.float_macs import macs
 from mpq_tfmot.reader.functions import CLAMPS, function_node, name_of, unknown
 from mpq_tfmot.reader.norms import statistics
 
@@ -79,7 +80,7 @@ def nodes_of(call: Call) -> list[Node]:
         return [node]
     described = of_layer(layer, len(call.inputs), len(call.in_shapes[0]) + 1)
     held = sum(int(np.prod(weight.shape)) for weight in layer.weights if len(weight.shape) > 1)
-    return [unknown(call.name, call.inputs, call.whole(), kind, described={**described, "weights": held})]
+    return [unknown(call.name, call.inputs, call.whole(), kind, described={**described, "weights": held, **macs(call)})]
 
 
 def call_again(layer: Any, name: str, tensors: Sequence[Any], **changed: Any) -> Any:

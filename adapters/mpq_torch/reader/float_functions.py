@@ -14,6 +14,7 @@ from torch import fx, nn
 
 from mpq_plugins.graph.node import Operand
 from mpq_torch.attention import Products
+from mpq_torch.reader import float_recurrent
 from mpq_torch.reader.call import Call, array_of
 from mpq_torch.reader.float_attention import of_call, of_products
 
@@ -129,6 +130,9 @@ FUNCTIONS: dict[Any, Known] = {
 SPECIAL: dict[Any, Callable[[Call], tuple[str, dict[str, Any]] | None]] = {
     F.scaled_dot_product_attention: of_call,
     Products: of_products,
+    nn.LSTM: float_recurrent.of_layer,
+    nn.GRU: float_recurrent.of_layer,
+    operator.getitem: float_recurrent.of_item,
 }
 """Functions and modules whose arguments are not the core's one by one."""
 _DEFAULTS = {"approximate": "none", "alpha": 1.0, "negative_slope": 0.01, "eps": 1e-5}

@@ -50,10 +50,11 @@ def simulated(
     graph, quantized, array = simulation.graph, simulation.quantized, simulation.runner.numpy
     given = {name: simulation.runner.tensor(value) for name, value in (floats or {}).items()}
     found = simulation.run(arguments, given=given)
-    values = {name: array(simulation.value(name, held)) for name, held in found.items()}
+    on_grid = [node for node in graph.nodes if node.name in quantized.grid_of]
+    wanted = {*graph.outputs, *graph.integer_outputs, *given, *(node.name for node in on_grid)}
+    values = {name: array(simulation.value(name, found[name])) for name in wanted}
 
     def sites() -> dict[str, tuple[Array, float]]:
-        on_grid = [node for node in graph.nodes if node.name in quantized.grid_of]
         return {node.site: (values[node.name], quantized.grid(node).steps[0]) for node in on_grid}
 
     def distance(name: str) -> float:

@@ -13,6 +13,7 @@ from mpq_plugins.errors import UnsupportedOp
 from mpq_plugins.exporters.onnx.attention import attention, heads_attention
 from mpq_plugins.exporters.onnx.float_norms import group_norm, instance_norm, layer_norm, rms_norm
 from mpq_plugins.exporters.onnx.reals import WAY_OUT
+from mpq_plugins.exporters.onnx.recurrent import gru, item, lstm
 from mpq_plugins.exporters.onnx.writer import GraphWriter
 from mpq_plugins.graph.node import Node, Operand
 from mpq_plugins.graph.ops import all_ops
@@ -80,6 +81,15 @@ def _two(op: str) -> Form:
     return Form(emit, ("input", "other"))
 
 
+def _matmul(writer: GraphWriter, name: str, given: Given) -> str:
+    """turn_input, turn_other: the order of axes in which an operand is multiplied, where that is another."""
+    operands = dict(given)
+    for key in ("input", "other"):
+        if given.get(f"turn_{key}"):
+            operands[key] = writer.node("Transpose", [given[key]], f"{name}.{key}", perm=given[f"turn_{key}"])
+    return _two("MatMul").emit(writer, name, operands)
+
+
 def _clip(writer: GraphWriter, name: str, given: Given) -> str:
     bounds = [given.get("low"), given.get("high")]
     names = ["" if b is None else writer.constant(f"{name}.bound{i}", b) for i, b in enumerate(bounds)]
@@ -101,11 +111,14 @@ FORMS: Mapping[str, Form] = {
     "embedding": Form(_embedding, ("input", "weight")),
     "group_norm": Form(group_norm, ("input", "groups", "epsilon", "weight", "bias")),
     "heads_attention": Form(heads_attention, ("input", "key", "value", "heads", "batch_first", "scale", "mask")),
+    "gru": Form(gru, ("input", "layers", "batch_first", "last", "reset_after")),
     "instance_norm": Form(instance_norm, ("input", "epsilon", "weight", "bias")),
+    "item": Form(item, ("input", "index")),
     "layer_norm": Form(layer_norm, ("input", "axis", "epsilon", "weight", "bias")),
     "log": _one("Log"),
     "log_softmax": _along("LogSoftmax"),
-    "matmul": _two("MatMul"),
+    "lstm": Form(lstm, ("input", "layers", "batch_first", "last")),
+    "matmul": Form(_matmul, ("input", "other", "turn_input", "turn_other")),
     "mul": _two("Mul"),
     "neg": _one("Neg"),
     "rms_norm": Form(rms_norm, ("input", "axis", "epsilon", "weight")),

@@ -75,6 +75,8 @@ class GraphWriter:
     outputs: list[tuple[str, str, Shape]] = field(default_factory=list)
     sites: dict[str, tuple[str, int]] = field(default_factory=dict)
     float_parts: dict[str, str] = field(default_factory=dict)
+    tuples: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    """What float ops of several results give: names of tensors, and tuples of them, by the op's own name."""
     orders: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Of the axes of sites' tensors, see SITES; of float parts' too."""
     _values: dict[str, str] = field(default_factory=dict)
