@@ -12,9 +12,11 @@ import numpy as np
 from mpq_plugins.graph.node import BATCH_NORM, Node
 from mpq_plugins.graph.weights import from_framework
 from mpq_plugins.graph.windows import same_padding
+from mpq_tfmot.attention import HeadsAttention
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader import arithmetic, moving
 from mpq_tfmot.reader.arithmetic import normalization, of_function, of_layers, rescaling
+from mpq_tfmot.reader.attention import of_attention, of_products
 from mpq_tfmot.reader.call import Call, Sample, array_of
 from mpq_tfmot.reader.called import called
 from mpq_tfmot.reader.float_functions import of_activation, of_call, of_layer
@@ -74,11 +76,17 @@ def nodes_of(call: Call) -> list[Node]:
         made_of = of_layers(kind, call.name, call.inputs, [call.whole(shape) for shape in call.in_shapes], call.whole())
         if made_of:
             return made_of
+    if kind == "MultiHeadAttention":
+        attended = of_attention(call)
+        if attended is not None:
+            return attended
     made = _UNWEIGHTED.get(kind)
     node = made(call) if made else None
     if node is not None:
         return [node]
     described = of_layer(layer, len(call.inputs), len(call.in_shapes[0]) + 1)
+    if isinstance(layer, HeadsAttention):
+        described = of_products(layer, [shape[0] for shape in call.in_shapes])
     held = sum(int(np.prod(weight.shape)) for weight in layer.weights if len(weight.shape) > 1)
     return [unknown(call.name, call.inputs, call.whole(), kind, described={**described, "weights": held, **macs(call)})]
 
