@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
+
+from mpq_torch.transformer import Decoder, DecoderLayer, Encoder, EncoderLayer, Transformer
 
 
 def opened(model: nn.Module) -> nn.Module:
@@ -31,11 +32,21 @@ def _opened(module: nn.Module) -> nn.Module:
         return module
     if type(module) is nn.MultiheadAttention and _plain(module):
         return Attention(module)
-    if type(module) is nn.TransformerEncoderLayer and isinstance(module.self_attn, Attention):
+    if type(module) is nn.TransformerEncoderLayer and _apart(module.self_attn):
         return EncoderLayer(module)
+    if type(module) is nn.TransformerDecoderLayer and _apart(module.self_attn, module.multihead_attn):
+        return DecoderLayer(module)
+    if type(module) is nn.TransformerDecoder and all(isinstance(layer, DecoderLayer) for layer in module.layers):
+        return Decoder(module)
+    if type(module) is nn.Transformer and isinstance(module.encoder, Encoder) and isinstance(module.decoder, Decoder):
+        return Transformer(module)
     if type(module) is nn.TransformerEncoder and all(isinstance(layer, EncoderLayer) for layer in module.layers):
         return Encoder(module)
     return module
+
+
+def _apart(*layers: nn.Module) -> bool:
+    return all(isinstance(layer, Attention) for layer in layers)
 
 
 def _plain(layer: nn.MultiheadAttention) -> bool:
@@ -90,6 +101,17 @@ class Products(nn.Module):
         return attended(q, k, v, padding, mask, self.heads, self.batch_first, dropped)
 
 
+class Shares(nn.Module):
+    """What nn.MultiheadAttention sums the values with, in float; the mean over its heads, if averaged."""
+
+    def __init__(self, layer: nn.MultiheadAttention, averaged: bool) -> None:
+        super().__init__()
+        self.heads, self.batch_first, self.averaged = layer.num_heads, layer.batch_first, averaged
+
+    def forward(self, q: Tensor, k: Tensor, padding: Tensor | None, mask: Tensor | None) -> Tensor:
+        return attention_weights(q, k, padding, mask, self.heads, self.batch_first, self.averaged)
+
+
 def _split(x: Tensor, heads: int, first: bool) -> Tensor:
     """[batch, heads, steps, features of one head]."""
     x = x[None] if x.dim() == 2 else x if first else x.transpose(0, 1)
@@ -121,6 +143,7 @@ class Attention(nn.Module):
         super().__init__()
         self.q_proj, self.k_proj, self.v_proj = (_projection(layer, index) for index in range(3))
         self.products = Products(layer)
+        self.shares, self.averaged = Shares(layer, averaged=False), Shares(layer, averaged=True)
         self.out_proj = nn.Linear(layer.embed_dim, layer.embed_dim, layer.out_proj.bias is not None)
         self.out_proj.weight, self.out_proj.bias = layer.out_proj.weight, layer.out_proj.bias
         self.train(layer.training)
@@ -140,8 +163,8 @@ class Attention(nn.Module):
         y = self.out_proj(self.products(q, k, self.v_proj(value), key_padding_mask, attn_mask))
         if not need_weights:
             return y, None
-        heads, first = self.products.heads, self.products.batch_first
-        return y, attention_weights(q, k, key_padding_mask, attn_mask, heads, first, average_attn_weights)
+        shares = self.averaged if average_attn_weights else self.shares
+        return y, shares(q, k, key_padding_mask, attn_mask)
 
 
 def _projection(layer: nn.MultiheadAttention, index: int) -> nn.Linear:
@@ -152,45 +175,3 @@ def _projection(layer: nn.MultiheadAttention, index: int) -> nn.Linear:
     if layer.in_proj_bias is not None:
         made.bias = nn.Parameter(layer.in_proj_bias.detach()[rows].clone())
     return made
-
-
-class EncoderLayer(nn.Module):
-    """nn.TransformerEncoderLayer without its fast path."""
-
-    def __init__(self, layer: nn.TransformerEncoderLayer) -> None:
-        super().__init__()
-        for name, child in layer.named_children():
-            setattr(self, name, child)
-        self.norm_first, self.activation = layer.norm_first, layer.activation
-        self.train(layer.training)
-
-    def forward(
-        self, src: Tensor, src_mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool = False
-    ) -> Tensor:
-        if self.norm_first:
-            x = src + self._attend(self.norm1(src), src_mask, src_key_padding_mask)
-            return x + self._feed(self.norm2(x))
-        x = self.norm1(src + self._attend(src, src_mask, src_key_padding_mask))
-        return self.norm2(x + self._feed(x))
-
-    def _attend(self, x: Tensor, mask: Any, padding: Any) -> Tensor:
-        return self.dropout1(self.self_attn(x, x, x, padding, False, mask)[0])
-
-    def _feed(self, x: Tensor) -> Tensor:
-        return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
-
-
-class Encoder(nn.Module):
-    """nn.TransformerEncoder without its fast path."""
-
-    def __init__(self, encoder: nn.TransformerEncoder) -> None:
-        super().__init__()
-        self.layers, self.norm = encoder.layers, encoder.norm
-        self.train(encoder.training)
-
-    def forward(
-        self, src: Tensor, mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool | None = None
-    ) -> Tensor:
-        for layer in self.layers:
-            src = layer(src, mask, src_key_padding_mask)
-        return src if self.norm is None else self.norm(src)

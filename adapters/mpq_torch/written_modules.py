@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mpq_torch.attention import Products
+from mpq_torch.attention import Products, Shares
 from mpq_torch.slicing import Slice
 
 INPUT_SUFFIX = "__input"
@@ -225,4 +225,4 @@ class FloatPart(nn.Module):
 
 
 _NAMESPACES = {"functional": nn.functional, "torch": torch}
-LEAVES = (Input, OfOne, OfTwo, Affine, Concat, Pad, Slice, Clamp, SameGrid, FloatPart, Products)
+LEAVES = (Input, OfOne, OfTwo, Affine, Concat, Pad, Slice, Clamp, SameGrid, FloatPart, Products, Shares)
