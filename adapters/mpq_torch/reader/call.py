@@ -65,7 +65,8 @@ class Call:
         read = [n for n in tensors_read(self.node) if n in self.names]
         inputs = tuple(dict.fromkeys(self.names[n] for n in read))
         held = [t for t in map(self.held, read) if t is not None]
-        held += [] if self.module is None else list(self.module.parameters())
+        again = self.node.op == "call_module" and self.name != self.node.target  # a module holds its weights once
+        held += [] if self.module is None or again else list(self.module.parameters())
         attrs = {"what": what, "reason": reason, "weights": sum(p.numel() for p in held if p.dim() > 1)}
         attrs["macs"] = self.observed.macs.get(self.node, 0)
         return Node(self.name, UNKNOWN, inputs, self.shape, attrs=attrs)

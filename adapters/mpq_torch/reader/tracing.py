@@ -94,6 +94,9 @@ def name_nodes(graph: fx.GraphModule) -> dict[fx.Node, str]:
             names[node] = str(node.target)
             continue
         name = _base_name(graph, node)
+        if node.op == "call_module" and str(node.target).endswith(INPUT_SUFFIX):
+            names[node] = name  # no call of what it quantizes
+            continue
         count = calls[name]
         calls[name] += 1
         between = "__call" if node.op == "call_module" else "_"
