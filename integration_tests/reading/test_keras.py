@@ -279,23 +279,31 @@ def test_everything_that_is_refused_is_named_at_once_with_the_list_to_paste_and_
             keras.Input((9, 9, 4)),
             layers.Conv2D(4, 1, name="first"),
             layers.LayerNormalization(name="norm"),
-            layers.Conv2D(4, 3, groups=2, name="grouped"),
+            layers.DepthwiseConv2D(3, depth_multiplier=2, name="doubled"),
             layers.Conv2D(2, 1, name="last"),
         ]
     )
     x = np.random.default_rng(0).normal(size=(8, 9, 9, 4)).astype(np.float32)
     error = refused(model, "generic-po2", x)
-    assert error.names == ("norm", "grouped")
-    macs = {"first": 81 * 16, "grouped": 49 * 9 * 2 * 4, "last": 49 * 8}
-    share = f"{100 * macs['grouped'] / sum(macs.values()):.3g} % of the multiply-accumulates"
-    assert f"keep_float=['norm', 'grouped'] to leave them in float arithmetic, and {share}" in str(error)
+    assert error.names == ("norm", "doubled")
+    macs = {"first": 81 * 16, "doubled": 49 * 9 * 4 * 2, "last": 49 * 8 * 2}
+    share = f"{100 * macs['doubled'] / sum(macs.values()):.3g} % of the multiply-accumulates"
+    assert f"keep_float=['norm', 'doubled'] to leave them in float arithmetic, and {share}" in str(error)
     recipe = mpq_tfmot.search(
         model, x, "generic-po2", weight_bits=8, activation_bits=8, keep_float=error.names, progress=False
     )
-    assert recipe.float_weights["grouped"] == 9 * 2 * 4
-    assert "The target's runtime has nothing that computes norm, grouped in float" in str(
+    assert recipe.float_weights["doubled"] == 9 * 4 * 2
+    assert "The target's runtime has nothing that computes norm, doubled in float" in str(
         refused(model, "litert-po2", x)
     )
+
+
+@pytest.mark.parametrize("groups", [2, 4])
+def test_a_convolution_in_groups_is_quantized(groups):
+    model = behind(lambda y: layers.Conv2D(8, 3, 2, groups=groups, padding="same", activation="relu")(y))
+    weight = read_model(model).graph.layers[1].weight
+    assert weight.shape == (8, 4 // groups, 3, 3)
+    assert error_of(model, *exact(model), X) < 0.05
 
 
 def test_a_layer_of_several_outputs_is_refused_by_name_and_may_stay_float():

@@ -154,7 +154,7 @@ def _geometry(layer: Any, op: str, kernel: Sample, in_shape: Sample, out_shape: 
     """stride, padding, dilation and groups in numbers. Strides of a depthwise kernel are equal in both directions."""
     sizes = kernel[: len(kernel) - 2]
     stride, dilation = tuple(layer.strides), tuple(layer.dilation_rate)
-    groups = 1
+    groups = int(getattr(layer, "groups", 1))
     if op.startswith("depthwise"):
         stride, groups = (max(stride),) * len(sizes), kernel[-2]
     inside, outside = in_shape[:-1], out_shape[:-1]
@@ -183,8 +183,6 @@ def _objection(layer: Any, kind: str, weight: Any) -> str:
         return "channels_first convolutions do not run on LiteRT; build it channels_last"
     if layer.padding not in ("same", "valid", "causal"):
         return f"padding {layer.padding!r} is none of LiteRT's; pad with ZeroPadding and use 'valid'"
-    if getattr(layer, "groups", 1) != 1:
-        return f"a convolution in {layer.groups} groups; only depthwise and full ones run in integers"
     if kind.startswith("Depthwise") and weight.shape[-1] != 1:
         return (
             f"a depthwise multiplier of {weight.shape[-1]}; only 1 is known here. Repeat the input's channels with a "

@@ -66,7 +66,9 @@ class _Writer:
             return tensors[0] if self.after_input is None else self.after_input(node, tensors[0])
         was = node.attrs.get("was")
         if node.op == FLOAT and was is not None:
-            return self._called(was, tensors)
+            return self._called(
+                replace(was, inputs=node.inputs), tensors
+            )  # a fused clamp that it read has another name
         if node.weighted:
             owner = node.layer or node.name
             if owner not in self.layers:
@@ -98,7 +100,7 @@ def _layer(node: Node, graph: Graph) -> Any:
     if node.op == "depthwise_conv1d":
         return layers.DepthwiseConv1D(kernel[0], **options)
     made = layers.Conv1D if node.op == "conv1d" else layers.Conv2D
-    return made(weight.shape[-1], kernel, **options)
+    return made(weight.shape[-1], kernel, groups=node.attrs["groups"], **options)
 
 
 def _padding(node: Node, in_shape: tuple[int, ...]) -> str:
