@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mpq_plugins import plugins
 from mpq_plugins.errors import CostError
-from mpq_plugins.exporters.litert import limits
+from mpq_plugins.exporters.litert import packing
 from mpq_plugins.exporters.litert.flatbuffer import FlatbufferWriter, as_bytes, unpacked
 from mpq_plugins.exporters.litert.packing import PACKED_BITS
 from mpq_plugins.exporters.litert.requirements import schema
@@ -92,7 +92,7 @@ def _clip(workload: Workload, bounds: int) -> Workload | None:
 def packs(workload: Workload, kernels: str) -> bool:
     """Whether weights of at most 4 bits are stored two to a byte, where no bias is too large for it."""
     node = _node(workload, "y", ("x",))
-    return limits.packs(node, kernels)
+    return packing.packs(node, kernels)
 
 
 def seconds(target: Target, workload: Workload) -> float:
