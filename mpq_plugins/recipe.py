@@ -147,6 +147,11 @@ class Recipe(Mapping[str, Grid]):
         return {part.name: part.weights for part in self.floats if part.weights}
 
     @property
+    def quantized_macs(self) -> float:
+        """Share of the multiply-accumulates of one sample that runs in integers; 1 where they are not known."""
+        return 1 - sum(part.macs for part in self.floats) / self.macs if self.macs else 1.0
+
+    @property
     def float_lines(self) -> list[str]:
         """What stays float, why, and what share is quantized, in lines; none where nothing is float."""
         return recipe_table.floats(self.floats, self.macs, sum(entry.total_bits for entry in self.weights) / 8)

@@ -44,6 +44,8 @@ class Target(Schema):
     runtime: what executes it; None for a simulation only.
     saturation: the limit of kernels that add products in few bits; None where there is none.
     accumulator_bits: of the sums of products. cost_models: names of the resources that make sense.
+    float_arithmetic: whether what has no integer kernel runs in float between two grids, without being asked; else it
+        is refused in front of a quantized layer.
 
     Raises TargetError naming the field and the value. ``Target.load`` and ``save`` read and write JSON.
 
@@ -60,6 +62,7 @@ class Target(Schema):
     runtime: Runtime | None = None
     saturation: PairSaturation | None = None
     accumulator_bits: int = Field(default=32, ge=8, le=64)
+    float_arithmetic: bool = False
     cost_models: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = (
         "weight_bytes",
         "activation_bytes",

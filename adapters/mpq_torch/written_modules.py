@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mpq_torch.attention import Products, Shares
 from mpq_torch.function_op import function_of_one
 from mpq_torch.slicing import Slice
 
@@ -223,15 +224,20 @@ class Interpolate(SameGrid):
 
 
 class FloatPart(nn.Module):
-    """A call of a function that stays float, so that it has a name. call: of the tensors that it reads."""
+    """A call of a function that stays float, so that it has a name. call: of the tensors that it reads.
 
-    def __init__(self, call: nn.Module) -> None:
+    copied: whether torch.export sees a copy of what the call gives; of an item of a tuple it would keep no trace.
+    """
+
+    def __init__(self, call: nn.Module, copied: bool = False) -> None:
         super().__init__()
         self.call = call
+        self.copied = copied
 
     def forward(self, *tensors: Tensor) -> Any:
-        return self.call(*tensors)
+        found = self.call(*tensors)
+        return found.clone() if self.copied and torch.compiler.is_compiling() and isinstance(found, Tensor) else found
 
 
 _NAMESPACES = {"functional": nn.functional, "torch": torch}
-LEAVES = (Input, OfOne, OfRecord, OfTwo, Affine, Concat, Pad, Slice, Clamp, SameGrid, FloatPart)
+LEAVES = (Input, OfOne, OfRecord, OfTwo, Affine, Concat, Pad, Slice, Clamp, SameGrid, FloatPart, Products, Shares)

@@ -133,11 +133,19 @@ def test_an_op_without_an_onnx_form_is_refused_by_name():
         onnx.export(model, recipe, x)
 
 
-def test_an_op_without_a_grid_is_refused_by_name():
+def test_an_op_without_a_grid_and_without_an_onnx_form_is_refused_by_name_at_search():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(6, 6), nn.Softmax(1), nn.Linear(6, 3)).eval()
-    with pytest.raises(mpq.UnsupportedOp, match="1: no integer kernel for Softmax"):
-        fx.search(model, [torch.randn(6, 6)], TARGET, weight_bits=4, activation_bits=8)
+    model, x = nn.Sequential(nn.Linear(6, 6), nn.Softshrink(), nn.Linear(6, 3)).eval(), torch.randn(6, 6)
+    with pytest.raises(mpq.UnsupportedOp, match=r"1: no integer kernel for Softshrink.* nothing that computes 1"):
+        fx.search(model, [x], TARGET, weight_bits=4, activation_bits=8)
+
+
+def test_an_op_without_a_grid_between_layers_runs_in_float():
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(6, 6), nn.Softmax(1), nn.Linear(6, 3)).eval(), torch.randn(6, 6)
+    recipe = fx.search(model, [x], TARGET, weight_bits=4, activation_bits=8)
+    assert [(part.name, part.reason) for part in recipe.floats] == [("1", "no integer kernel for Softmax")]
+    onnx.verify(onnx.export(model, recipe, x), fx.simulate(model, recipe, example_inputs=x), x).raise_if_different()
 
 
 def test_average_pooling_past_the_edge_is_refused_with_the_numbers():

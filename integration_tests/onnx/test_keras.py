@@ -107,6 +107,12 @@ TAILS = {
     "a clip from zero": lambda x: tf.clip_by_value(tf.math.exp(x), 0.0, 0.5),  # of x alone it is an integer clamp
     "arithmetic with numbers": lambda x: 2.0 - tf.math.exp(x * 0.5) / 3.0,
     "layers of two tensors": lambda x: keras.layers.Multiply()([x, keras.layers.Softmax()(x)]),
+    "layer norm": keras.layers.LayerNormalization(epsilon=0.01),
+    "layer norm over all": keras.layers.LayerNormalization(axis=(1, 2), scale=False),
+    "matmul": lambda x: tf.matmul(tf.matmul(x, x, transpose_b=True), x),
+    "lstm": keras.layers.LSTM(2, return_sequences=True, bias_initializer="normal"),
+    "gru": keras.layers.GRU(2, return_sequences=True, bias_initializer="normal"),
+    "gru, reset before": keras.layers.GRU(2, return_sequences=True, reset_after=False, use_bias=False),
     "ops that a record describes": lambda x: keras.layers.ReLU(0.5)(keras.layers.Permute((2, 1))(tf.math.exp(x))),
 }
 

@@ -298,6 +298,14 @@ def test_everything_that_is_refused_is_named_at_once_with_the_list_to_paste_and_
     )
 
 
+@pytest.mark.parametrize("groups", [2, 4])
+def test_a_convolution_in_groups_is_quantized(groups):
+    model = behind(lambda y: layers.Conv2D(8, 3, 2, groups=groups, padding="same", activation="relu")(y))
+    weight = read_model(model).graph.layers[1].weight
+    assert weight.shape == (8, 4 // groups, 3, 3)
+    assert error_of(model, *exact(model), X) < 0.05
+
+
 def test_a_layer_of_several_outputs_is_refused_by_name_and_may_stay_float():
     keras.utils.set_random_seed(0)
     inputs = keras.Input((5, 8))

@@ -1,46 +1,75 @@
-"""What stays float: ops that nothing describes behind the last weight, and what a user wants to keep so."""
+"""What stays float: ops that nothing describes, where the target has float arithmetic, and what a user keeps so."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from mpq_plugins.errors import ModelError, UnmatchedName
-from mpq_plugins.graph.node import FLOAT, INPUT, INPUT_SUFFIX, RAW, UNKNOWN, Graph, Node
+from mpq_plugins.graph.node import CONSTANT, FLOAT, INPUT, INPUT_SUFFIX, RAW, UNKNOWN, Graph, Node
 from mpq_plugins.graph.refusals import refusal
+from mpq_plugins.graph.shares import BEHIND, BETWEEN, KEPT
 
 
-def settle_float_parts(graph: Graph, keep_float: Iterable[str] = ()) -> Graph:
+def settle_float_parts(graph: Graph, keep_float: Iterable[str] = (), *, anywhere: bool = True) -> Graph:
     """The graph with every node either on grids or "float", and an "input" node wherever a float tensor is quantized.
 
-    keep_float: names of nodes, of modules that hold them, or patterns of either. A node without a record, and
-    whatever reads it, is float too where no weight follows.
-    A float node holds what it was as attrs["was"], where that is known; else only the framework can compute it.
+    keep_float: names of nodes, of modules that hold them, or patterns of either. A node without a record is float too,
+    and so is whatever reads it where no weight follows.
+    anywhere: whether a node without a record may be float in front of a weight too, and then what lies between float
+    nodes is float with them; else only behind the last.
+    A float node holds what it was as attrs["was"], where that is known (else only the framework can compute it), and
+    why it is float as attrs["reason"].
 
     Raises ModelError where nothing is left to quantize, UnmatchedName where a name matches nothing, and UnsupportedOp,
-    with all names (``names``), where a node without a record feeds a weight.
+    with all names (``names``), where a node without a record feeds a weight and may not.
     """
     kept = kept_names(graph, keep_float)
     if not any(node.weighted and node.name not in kept for node in graph.nodes):
         unknown = [node for node in graph.nodes if node.op == UNKNOWN and node.attrs.get("weights")]
         reasons = "".join(f"; {node.name}: {node.attrs['reason']}" for node in unknown)
         raise ModelError(f"the model has no convolution or linear layer to quantize{reasons}")
-    refused = followed_by_weights(graph, kept)
+    refused = {} if anywhere else unknown_before_weights(graph, kept)
     if refused:
         raise refusal(graph, refused, {}, set(refused), refused)
-    floats: set[str] = set()
-    trailing: set[str] = set()
-    nodes = []
+    floats = dict.fromkeys(kept, KEPT)
+    floats |= {node.name: "" for node in graph.nodes if node.op in (FLOAT, UNKNOWN) and node.name not in kept}
+    floats = dict.fromkeys(_behind(graph, kept), BEHIND) | floats
+    if anywhere:
+        floats = dict.fromkeys(_between(graph, floats), BETWEEN) | floats
+    graph = graph.mapped(lambda node: _as_float(node, floats[node.name]) if node.name in floats else node)
+    return _with_inputs(graph)
+
+
+def _behind(graph: Graph, kept: Collection[str]) -> set[str]:
+    """What reads a node without a record that no weight follows."""
+    before, found = before_weights(graph, kept), set[str]()
     for node in graph.nodes:
-        if (node.op == UNKNOWN and node.name not in kept) or trailing.intersection(node.inputs):
-            trailing.add(node.name)
-        if node.name in kept or node.name in trailing or node.op == FLOAT:
-            floats.add(node.name)
-            node = _as_float(node)
-        nodes.append(node)
-    return _with_inputs(Graph(tuple(nodes), graph.outputs, graph.layout))
+        unknown = node.op == UNKNOWN and node.name not in kept
+        if node.name not in before and (unknown or found.intersection(node.inputs)):
+            found.add(node.name)
+    return found
+
+
+def _between(graph: Graph, floats: Collection[str]) -> set[str]:
+    """What lies between float nodes alone: rounding there would cost accuracy and gain nothing.
+
+    An op without a weight is between them where float nodes compute all that it reads and read all that it computes.
+    """
+    behind = set(floats)
+    for node in graph.nodes:
+        sources = [name for name in node.inputs if graph[name].op != CONSTANT]
+        if not node.weighted and sources and behind.issuperset(sources):
+            behind.add(node.name)
+    for node in reversed(graph.nodes):
+        readers = {reader.name for reader in graph.readers(node.name)}
+        if node.name in behind.difference(floats) and (
+            node.name in graph.outputs or not readers or not behind >= readers
+        ):
+            behind.remove(node.name)
+    return behind.difference(floats)
 
 
 def kept_names(graph: Graph, keep_float: Iterable[str]) -> set[str]:
@@ -62,22 +91,30 @@ def _matches(node: Node, pattern: str) -> bool:
     return any(name == pattern or name.startswith(f"{pattern}.") or fnmatchcase(name, pattern) for name in names)
 
 
-def followed_by_weights(graph: Graph, kept: set[str]) -> dict[str, str]:
-    """The nodes without a record in front of a weight that is to be quantized, and the reasons."""
-    before_weight: set[str] = set()
+def before_weights(graph: Graph, kept: Collection[str]) -> set[str]:
+    """The nodes in front of a weight that is to be quantized."""
+    found: set[str] = set()
     for node in reversed(graph.nodes):
-        if (node.weighted and node.name not in kept) or node.name in before_weight:
-            before_weight.update(node.inputs)
-    refused = [n for n in graph.nodes if n.op == UNKNOWN and n.name in before_weight and n.name not in kept]
+        if (node.weighted and node.name not in kept) or node.name in found:
+            found.update(node.inputs)
+    return found
+
+
+def unknown_before_weights(graph: Graph, kept: Collection[str]) -> dict[str, str]:
+    """The nodes without a record in front of a weight that is to be quantized, and the reasons."""
+    before = before_weights(graph, kept)
+    refused = [n for n in graph.nodes if n.op == UNKNOWN and n.name in before and n.name not in kept]
     return {node.name: str(node.attrs["reason"]) for node in refused}
 
 
-def _as_float(node: Node) -> Node:
+def _as_float(node: Node, reason: str) -> Node:
+    """reason: where the node has none of its own."""
     if node.op == FLOAT:
         return node
-    kept = ("what", "reason", "weights", "function", "arguments")
+    kept = ("what", "reason", "weights", "macs", "function", "arguments")
     attrs = {name: node.attrs[name] for name in kept if name in node.attrs}
     attrs.setdefault("what", node.op)
+    attrs.setdefault("reason", reason)
     if node.op != UNKNOWN:
         attrs["was"] = node
     elif "was" in node.attrs:

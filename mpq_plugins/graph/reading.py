@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from mpq_plugins.errors import ModelError, NonFiniteValues
 from mpq_plugins.graph.constants import written_out
 from mpq_plugins.graph.fitted import with_compositions, without_kernels
-from mpq_plugins.graph.float_parts import followed_by_weights, kept_names, settle_float_parts
+from mpq_plugins.graph.float_parts import kept_names, settle_float_parts, unknown_before_weights
 from mpq_plugins.graph.folding import fold_batch_norms
 from mpq_plugins.graph.fusing import fuse_clamps
 from mpq_plugins.graph.node import INPUT, RAW, Graph
@@ -29,10 +30,12 @@ def settled(
 ) -> Graph:
     """The graph that everything else works on. fold: as of ``fold_batch_norms``' into_layers.
 
-    target: what the graph is read for, which may lack a kernel or have several for one op; None knows every op.
+    target: what the graph is read for, which may lack a kernel or have several for one op; None knows every op, and
+        has float arithmetic.
     refuses: what the target has against a graph.
-    Raises as settle_float_parts does, UnsupportedOp with the names of all ops that are not computed in integers or
-    that the target refuses, and NonFiniteValues for a weight or bias that holds NaN or infinity.
+    Raises as settle_float_parts does, UnsupportedOp with the names of all ops that are not computed in integers, on a
+    target without float arithmetic, or that the target has nothing for at all, and NonFiniteValues for a weight or bias
+    that holds NaN or infinity.
     """
     graph = fold_into_layers_before(recognized(written_out(graph), target))
     graph = fold_batch_norms(graph, into_layers=fold)
@@ -50,13 +53,16 @@ def settled(
 def _checked(graph: Graph, keep_float: tuple[str, ...], target: Target | None, refuses: Refuses) -> Graph:
     """The settled graph, if nothing is refused.
 
-    What the target refuses on its grids is tried in float, as the user would, until nothing new is refused.
+    What the target refuses on its grids is tried in float, as the user would, until nothing new is refused; it stays
+    so where the target has float arithmetic.
     """
-    followed = followed_by_weights(graph, kept_names(graph, keep_float))
+    anywhere = target is None or target.float_arithmetic
+    followed = {} if anywhere else unknown_before_weights(graph, kept_names(graph, keep_float))
     reasons, stuck = dict(followed), dict[str, str]()
     while True:
         try:
-            made = channels_as_layers(settle_float_parts(graph, (*keep_float, *reasons)))
+            made = settle_float_parts(_noted(graph, reasons), (*keep_float, *reasons), anywhere=anywhere)
+            made = channels_as_layers(made)
             made = fuse_clamps(made if target is None else with_compositions(made, target))
         except ModelError:
             if not reasons:
@@ -66,9 +72,19 @@ def _checked(graph: Graph, keep_float: tuple[str, ...], target: Target | None, r
         on_grids = {n: why for n, why in against.items() if made[n].op not in (*RAW, INPUT) and n not in reasons}
         stuck = {n: why for n, why in against.items() if n not in on_grids}
         if not on_grids:
+            if anywhere and not stuck:
+                return made
             break
         reasons |= on_grids
+    if anywhere and stuck:
+        unknown = unknown_before_weights(graph, kept_names(graph, keep_float))
+        reasons = {n: why for n, why in (unknown | reasons).items() if n in stuck}
     if reasons or stuck:
         helped = [name for name in reasons if name not in stuck]
         raise refusal(graph, reasons, stuck, kept_names(graph, helped), followed)
     return made
+
+
+def _noted(graph: Graph, reasons: Mapping[str, str]) -> Graph:
+    """The graph with what a target has against its nodes as their reasons to be float."""
+    return graph.mapped(lambda n: replace(n, attrs={"reason": reasons[n.name], **n.attrs}) if n.name in reasons else n)

@@ -6,8 +6,8 @@ import math
 
 from mpq_plugins.graph.node import FLOAT, Batch, Graph, Layout, Node
 
-KEPT = "kept in float"
-"""Why a part is float that an integer kernel could compute."""
+KEPT, BEHIND, BETWEEN = "kept in float", "it reads float ops, and no weight follows", "it lies between float ops"
+"""Why a node is float that has a kernel."""
 
 
 def positions(node: Node, source: Node, layout: Layout) -> int:
@@ -21,14 +21,16 @@ def positions(node: Node, source: Node, layout: Layout) -> int:
 
 
 def macs_of(node: Node, graph: Graph) -> int:
-    """Those of one sample, of the products of two activations too; of a node without a record by what it holds.
+    """Multiply-accumulates of a node for one sample: of its weight, or what the reader counted (attrs: macs).
 
-    (attrs "weights": elements, each of which counts at every position of the output, unless a function is known,
-    which multiplies none with another.)
+    Of a node without a record or a count, by what it holds (attrs "weights": elements, each of which counts at every
+    position of the output, unless a function is known, which multiplies none with another).
     """
     was = node.attrs.get("was", node)
     if was.weight is not None:
         return int(was.weight.size) * positions(was, graph[node.inputs[0]], graph.layout)
+    if "macs" in node.attrs:
+        return int(node.attrs["macs"])
     if node.attrs.get("function") == "matmul" and node.inputs:
         inner = graph[node.inputs[0]].shape[-1:]
         return math.prod(node.sample_shape) * math.prod(n for n in inner if not isinstance(n, Batch))

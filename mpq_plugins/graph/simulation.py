@@ -64,12 +64,23 @@ class Simulation:
             return held
         return arithmetic.values_of(self.runner, held, self.quantized.grid(name))
 
-    def run(self, arguments: Sequence[Any], wanted: Collection[str] | None = None) -> dict[str, Any]:
+    def run(
+        self,
+        arguments: Sequence[Any],
+        wanted: Collection[str] | None = None,
+        given: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
         """Codes (of raw nodes: float tensors) by node; of the wanted nodes, or of all.
 
-        arguments: of the model, tensors of the runner's framework.
+        arguments: of the model, tensors of the runner's framework. given: what float nodes give, where another than the
+        framework has computed them.
         """
-        return run_nodes(self.graph, arguments, self.step, wanted)
+        known = given or {}
+
+        def step(node: Node, inputs: Sequence[Any]) -> Any:
+            return known[node.name] if node.name in known else self.step(node, inputs)
+
+        return run_nodes(self.graph, arguments, step, wanted)
 
     def step(self, node: Node, inputs: Sequence[Any]) -> Any:
         """The codes of one node's output from those of its inputs; float tensors go into and come out of raw nodes."""

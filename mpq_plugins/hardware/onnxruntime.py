@@ -50,6 +50,7 @@ def onnxruntime() -> Target:
         ops=ops,
         runtime=Runtime(framework=CPU.framework, engine=CPU.engine),
         saturation=PairSaturation(),
+        float_arithmetic=True,
     )
 
 

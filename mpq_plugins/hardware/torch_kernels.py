@@ -67,6 +67,7 @@ def torch_engine(engine: str, bias: Literal["accumulator", "float"], saturation:
         ops=ops,
         runtime=Runtime(framework="torch", engine=engine),
         saturation=saturation,
+        float_arithmetic=True,
     )
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.graph.node import Layout, Node
+from mpq_plugins.graph.node import Batch, Layout, Node
 from mpq_plugins.search.columns import columns
 
 Array = NDArray[np.float64]
@@ -19,7 +19,8 @@ def multiplied(node: Node, rows: Array, x: Array, layout: Layout) -> Array:
     """The output of a layer without its bias. rows: its weight in matrix form. x: what it reads."""
     if node.op == "linear":
         return np.asarray(x @ rows.T)
-    sizes = node.sample_shape[1:] if layout == "NCHW" else node.sample_shape[:-1]
+    along = node.shape[2:] if layout == "NCHW" else node.shape[1:-1]
+    sizes = [n for n in along if not isinstance(n, Batch)]
     block = max(1, WINDOWS // max(1, rows.shape[1] * int(node.attrs["groups"]) * math.prod(sizes)))
     parts = [_product(node, rows, x[start : start + block], layout) for start in range(0, len(x), block)]
     whole = np.concatenate(parts, axis=1)  # [out, samples, positions]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,13 @@ from mpq_tfmot.keras import keras, tf
 _BINARY = {"add": "add", "subtract": "sub", "multiply": "mul", "divide": "div", "truediv": "div"}
 _OPERATORS = {"add": "add", "sub": "sub", "mul": "mul", "truediv": "div"}
 _UNARY = {"exp": "exponential", "log": "log", "sqrt": "sqrt", "abs": "abs", "negative": "neg"}
+_MATMUL = {"a": "input", "b": "other", "turn_a": "turn_input", "turn_b": "turn_other"}
 _SOFTMAX = {"logits": "input", "axis": "axis"}
 
 FUNCTIONS: dict[str, tuple[str, Mapping[str, str]]] = {
     "nn.softmax": ("softmax", _SOFTMAX),
     "nn.log_softmax": ("log_softmax", _SOFTMAX),
+    "linalg.matmul": ("matmul", _MATMUL),
     "clip_by_value": ("clip", {"t": "input", "clip_value_min": "low", "clip_value_max": "high"}),
     **{f"math.{name}": (word, {"x": "input", "y": "other"}) for name, word in _BINARY.items()},
     **{f"__operators__.{name}": (word, {"x": "input", "y": "other"}) for name, word in _OPERATORS.items()},
@@ -35,6 +37,52 @@ LAYERS: dict[str, tuple[str, Mapping[str, str]]] = {
 """By the class of a layer of Keras' own: the word, and the attributes that are arguments."""
 
 
+def _layer_norm(layer: Any) -> tuple[str, dict[str, Any]]:
+    axes = [int(axis) for axis in (layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis])]
+    rank = len(layer.input_spec.shape) if layer.input_spec and layer.input_spec.shape else len(layer.input_shape)
+    first = rank - len(axes)
+    if sorted(axis % rank for axis in axes) != list(range(first, rank)):
+        return "", {}
+    sizes = [int(size) for size in layer.input_shape[first:]]
+    parts = {
+        word: np.zeros(sizes) + (plain if own is None else np.asarray(own).reshape(sizes))
+        for word, own, plain in (("weight", layer.gamma, 1.0), ("bias", layer.beta, 0.0))
+    }
+    return "layer_norm", {"axis": first, "epsilon": float(layer.epsilon), **parts}
+
+
+def _embedding(layer: Any) -> tuple[str, dict[str, Any]]:
+    return "embedding", {"weight": np.asarray(layer.embeddings)}
+
+
+def _recurrent(layer: Any) -> tuple[str, dict[str, Any]]:
+    """In ONNX's order of gates: of an LSTM input, output, forget, cell (Keras has input, forget, cell, output), of a
+    GRU as Keras has them."""
+    word = type(layer).__name__.lower()
+    plain = layer.activation is keras.activations.tanh and layer.recurrent_activation is keras.activations.sigmoid
+    if not plain or layer.return_state or layer.go_backwards or layer.stateful or layer.time_major:
+        return "", {}
+    gates = (0, 3, 1, 2) if word == "lstm" else (0, 1, 2)
+    order = lambda array: np.concatenate([np.split(array, len(gates))[gate] for gate in gates])  # noqa: E731
+    kernel, recurrence, *bias = (np.asarray(weight) for weight in layer.get_weights())
+    rows = kernel.shape[1]
+    both = np.zeros((2, rows))
+    if bias:
+        both[: np.atleast_2d(bias[0]).shape[0]] = bias[0]
+    parts = (order(kernel.T)[None], order(recurrence.T)[None], np.concatenate([order(b) for b in both])[None])
+    arguments = {"layers": [parts], "batch_first": True, "last": not layer.return_sequences}
+    return word, arguments | ({"reset_after": layer.reset_after} if word == "gru" else {})
+
+
+SPECIAL: Mapping[type, Callable[[Any], tuple[str, dict[str, Any]]]] = {
+    keras.layers.LayerNormalization: _layer_norm,
+    keras.layers.Embedding: _embedding,
+    keras.layers.LSTM: _recurrent,
+    keras.layers.GRU: _recurrent,
+}
+"""Layers whose arguments are no attributes: the word and the arguments; no word where the core has none."""
+
+
 def of_activation(activation: Any, rank: int) -> dict[str, Any]:
     """The attrs "function" and "arguments" of an activation; none where it is not known here."""
     for word, functions in {
@@ -49,6 +97,10 @@ def of_activation(activation: Any, rank: int) -> dict[str, Any]:
 def of_layer(layer: Any, count: int, rank: int) -> dict[str, Any]:
     """The same of a layer of Keras' own that reads so many tensors; rank: of the first."""
     kind = type(layer)
+    special = SPECIAL.get(kind)
+    if special is not None:
+        word, arguments = special(layer)
+        return {"function": word, "arguments": {"input": Operand(0), **arguments}} if word and count == 1 else {}
     if kind.__name__ not in LAYERS or getattr(keras.layers, kind.__name__, None) is not kind:
         return {}
     word, names = LAYERS[kind.__name__]
@@ -69,6 +121,10 @@ def of_call(symbol: str, tensors: Sequence[Any], args: Sequence[Any], kwargs: Ma
     if "softmax" in word:
         given.setdefault("axis", -1)
     arguments: dict[str, Any] = {}
+    if word == "matmul":
+        rank = len(tensors[0].shape)
+        turned = [*range(rank - 2), rank - 1, rank - 2]
+        given |= {f"turn_{part}": turned for part in "ab" if given.pop(f"transpose_{part}", False)}
     for name, value in given.items():
         if name == "name" or value is None:
             continue

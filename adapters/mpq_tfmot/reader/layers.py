@@ -12,12 +12,15 @@ import numpy as np
 from mpq_plugins.graph.node import BATCH_NORM, Node
 from mpq_plugins.graph.weights import from_framework
 from mpq_plugins.graph.windows import same_padding
+from mpq_tfmot.attention import HeadsAttention
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader import arithmetic, moving
 from mpq_tfmot.reader.arithmetic import normalization, of_function, of_layers, rescaling
+from mpq_tfmot.reader.attention import of_attention, of_products
 from mpq_tfmot.reader.call import Call, Sample, array_of
 from mpq_tfmot.reader.called import called
 from mpq_tfmot.reader.float_functions import of_activation, of_call, of_layer
+from mpq_tfmot.reader.float_macs import macs
 from mpq_tfmot.reader.functions import CLAMPS, attributes, function_node, is_function, name_of, unknown
 from mpq_tfmot.reader.norms import statistics
 from mpq_tfmot.reader.written_layers import OfRecord
@@ -78,6 +81,10 @@ def nodes_of(call: Call) -> list[Node]:
         made_of = of_layers(kind, call.name, call.inputs, [call.whole(shape) for shape in call.in_shapes], call.whole())
         if made_of:
             return made_of
+    if kind == "MultiHeadAttention":
+        attended = of_attention(call)
+        if attended is not None:
+            return attended
     made = _UNWEIGHTED.get(kind)
     node = made(call) if made else None
     if node is not None:
@@ -85,8 +92,10 @@ def nodes_of(call: Call) -> list[Node]:
     described = of_layer(layer, len(call.inputs), len(call.in_shapes[0]) + 1)
     if len(call.inputs) == 1 and is_function(layer):
         return [function_node(call.name, call.inputs, call.whole(), kind, evaluator(layer), None, described)]
+    if isinstance(layer, HeadsAttention):
+        described = of_products(layer, [shape[0] for shape in call.in_shapes])
     held = sum(int(np.prod(weight.shape)) for weight in layer.weights if len(weight.shape) > 1)
-    return [unknown(call.name, call.inputs, call.whole(), kind, described={**described, "weights": held})]
+    return [unknown(call.name, call.inputs, call.whole(), kind, described={**described, "weights": held, **macs(call)})]
 
 
 def call_again(layer: Any, name: str, tensors: Sequence[Any], **changed: Any) -> Any:

@@ -16,6 +16,7 @@ from mpq_plugins.graph.reading import settled
 from mpq_plugins.graph.refusals import refuses_nothing
 from mpq_plugins.targets import Target
 from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.reader.attention import PRODUCTS, layer_of
 from mpq_tfmot.reader.call import Call
 from mpq_tfmot.reader.expanding import is_graph, of_layer, of_model
 from mpq_tfmot.reader.functions import is_function
@@ -182,6 +183,11 @@ class _Reader:
         made = nodes_of(call)
         for one in made:
             self.nodes[one.name] = one
+            if one.name.endswith(f".{PRODUCTS}") and one.op == UNKNOWN:
+                products = layer_of(one)
+                self.floats[one.name] = lambda *tensors, products=products: products(list(tensors))
+                self.again[one.name] = lambda tensors, one=one: layer_of(one)(list(tensors))
+                continue
             if one.op == UNKNOWN:
                 alone = one.name == name
                 self.floats[one.name] = _recaller(node) if function else evaluator(layer) if alone else layer.activation

@@ -66,6 +66,7 @@ class _Writer:
             return tensors[0] if self.after_input is None else self.after_input(node, tensors[0])
         was = node.attrs.get("was")
         if node.op == FLOAT and was is not None:
+            # a fused clamp that it read has another name
             return self._called(replace(was, inputs=node.inputs), tensors)
         if node.weighted:
             owner = node.layer or node.name
@@ -101,7 +102,7 @@ def _layer(node: Node, graph: Graph) -> Any:
         return layers.DepthwiseConv1D(kernel[0], depth_multiplier=weight.shape[-1], **options)
     options["groups"] = int(node.attrs["groups"])
     made = layers.Conv1D if node.op == "conv1d" else layers.Conv2D
-    return made(weight.shape[-1], kernel, **options)
+    return made(weight.shape[-1], kernel, groups=node.attrs["groups"], **options)
 
 
 def _padding(node: Node, in_shape: tuple[int, ...]) -> str:

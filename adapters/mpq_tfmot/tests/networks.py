@@ -23,7 +23,7 @@ def settled(model, seed=0):
                     rng.uniform(0.5, 1.5, shape),
                 ]
             )
-        elif getattr(layer, "use_bias", False) and layer.bias is not None:
+        elif getattr(layer, "bias", None) is not None:
             layer.bias.assign(rng.normal(0, 0.1, layer.bias.shape))
             for kernel in layer.weights[:-1]:
                 kernel.assign(rng.normal(0, (2.0 / max(1, np.prod(kernel.shape[:-1]))) ** 0.5, kernel.shape))

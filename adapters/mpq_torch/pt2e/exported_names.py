@@ -49,10 +49,17 @@ class ExportedNames:
         return re.sub(r"__call\d+$", "", self[node])
 
     def stays_float(self, node: fx.Node) -> bool:
-        """Whether the recipe leaves the op in float by name; the site of that name is where its output gets a grid."""
+        """Whether the recipe leaves the op, or the module that it is a part of, in float by name.
+
+        The site of that name is where its output gets a grid.
+        """
         return self[node] in self._float
 
     def _label(self, node: fx.Node, calls: Counter[str], seen: dict[tuple[str, str], str]) -> str:
+        around = [_SUFFIXES.sub("", path) for path, _ in _modules(node)]
+        part = next((path for path in around if path in self._float), None)
+        if part is not None:
+            return part
         path, kind = _innermost(node)
         if path and kind.startswith(_LEAVES):
             path = _SUFFIXES.sub("", path)
@@ -94,7 +101,13 @@ class ExportedNames:
 
 def _innermost(node: fx.Node) -> tuple[str, str]:
     """Path and class name of the innermost module that a node was traced in."""
-    stack = node.meta.get("nn_module_stack") or {}
-    path, kind = next(reversed(stack.values())) if stack else ("", "")
-    kind = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
-    return _INDEXED.sub(r".\1", _STRICT_ROOT.sub("", path)).removeprefix("."), kind
+    return _modules(node)[-1]
+
+
+def _modules(node: fx.Node) -> list[tuple[str, str]]:
+    """Path and class name of the modules that a node was traced in, from the outermost; the model's own path is ""."""
+    found = [("", "")]
+    for path, kind in (node.meta.get("nn_module_stack") or {}).values():
+        named = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+        found.append((_INDEXED.sub(r".\1", _STRICT_ROOT.sub("", path)).removeprefix("."), named))
+    return found

@@ -69,10 +69,21 @@ class Call:
     def unknown(self, reason: str) -> Node:
         """A node that no record describes."""
         what = type(self.module).__name__ if self.module is not None else function_name(self.node)
-        inputs = tuple(dict.fromkeys(self.names[n] for n in tensors_read(self.node) if n in self.names))
-        held = [] if self.module is None else list(self.module.parameters())
+        read = [n for n in tensors_read(self.node) if n in self.names]
+        inputs = tuple(dict.fromkeys(self.names[n] for n in read))
+        held = [t for t in map(self.held, read) if t is not None]
+        again = self.node.op == "call_module" and self.name != self.node.target  # a module holds its weights once
+        held += [] if self.module is None or again else list(self.module.parameters())
         attrs = {"what": what, "reason": reason, "weights": sum(p.numel() for p in held if p.dim() > 1)}
+        attrs["macs"] = self.observed.macs.get(self.node, 0)
         return Node(self.name, UNKNOWN, inputs, self.shape, attrs=attrs)
+
+    def held(self, node: fx.Node) -> Tensor | None:
+        """The value of a node that comes from the model's own tensors alone; None of another."""
+        if node in self.observed.constants:
+            return self.observed.constants[node]
+        found = constant_value(node, self.attribute) if is_constant(node) else None
+        return found if isinstance(found, Tensor) else None
 
     def parameter(self, position: int, name: str) -> Any:
         """A tensor that a function takes, of the model or computed from such alone, as float64; None for none.

@@ -31,6 +31,7 @@ from mpq_torch.written_modules import LEAVES
 
 FORMS = (*LEAVES, SlicedDepthwise, PaddedConvolution, SubpixelConvTranspose)
 """Modules that this package writes."""
+_MADE = ("new_zeros", "new_ones", "new_full")
 HOOKS_SUFFIX = "__hooks"
 
 
@@ -57,6 +58,7 @@ class ConcreteTracer(fx.Tracer):
         self._plain: set[fx.Node] = set()
         self._forwards: dict[nn.Module, Callable[..., Any]] = {}
         self._running = False
+        self._opening = 0
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return is_leaf(m)
@@ -69,13 +71,51 @@ class ConcreteTracer(fx.Tracer):
 
         (Not in a model that torch.fx wrote: there no code asks, and modules take such results as they are.)
         """
+        if kind == "call_function" and self._multiplies(target, args, kwargs):
+            opened = self._opened(target, args, kwargs)
+            if opened is not NotImplemented:
+                return opened
         proxy = super().create_proxy(kind, target, args, kwargs, *rest, **named)
         self._run(proxy.node)
         value = self.values.get(proxy.node)
+        if self._opening and kind == "call_method" and target in _MADE and isinstance(value, Tensor):
+            self.graph.erase_node(proxy.node)
+            return self.values.pop(proxy.node)
         split = kind != "placeholder" and not isinstance(self.root, fx.GraphModule)
         if split and type(value) in (tuple, list):
             return type(value)(proxy[index] for index in range(len(value)))
         return proxy
+
+    def _multiplies(self, target: Any, args: Any, kwargs: Any) -> bool:
+        """Whether a function that fx.wrap keeps whole is given a weight of the model's."""
+        if not inspect.isfunction(target) or target.__module__.partition(".")[0] == "torch":
+            return False
+        proxies = [a for a in (*args, *kwargs.values()) if isinstance(a, fx.Proxy) and a.node.op == "get_attr"]
+        return any(self.values[proxy.node].dim() > 1 for proxy in proxies if proxy.node in self.values)
+
+    def _opened(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """What such a function gives, traced into, so that its layers are seen; NotImplemented where it cannot be.
+
+        Tensors that it makes of sizes alone, and fills element by element, are constants.
+        """
+        before = set(self.graph.nodes)
+        self._opening += 1
+        try:
+            return target(*args, **kwargs)
+        except Exception:  # it is left whole, as its author wanted it
+            for node in reversed([n for n in self.graph.nodes if n not in before and n.op != "get_attr"]):
+                self.graph.erase_node(node)
+                self.values.pop(node, None)
+            return NotImplemented
+        finally:
+            self._opening -= 1
+
+    def create_node(self, kind: str, *rest: Any, **named: Any) -> fx.Node:
+        """As torch.fx does it, which makes nodes of buffers, and of tensors that forward() makes, without a proxy."""
+        node = super().create_node(kind, *rest, **named)
+        if kind == "get_attr":
+            self._run(node)
+        return node
 
     def create_arg(self, a: Any) -> Any:
         """As torch.fx does it, which would make plain dicts of ordered ones and of the dataclasses that are dicts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +53,11 @@ class FloatCall:
             at[step] = graph.node_copy(step, lambda n: at[n])
             at[step].meta = {}
         return at[self.node]
+
+    @property
+    def item(self) -> bool:
+        """Whether it takes an item out of a tuple."""
+        return self.node.target is operator.getitem
 
     def alone(self) -> fx.GraphModule:
         """The call as a module of its own, which takes the Node's inputs."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +13,15 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from mpq_plugins.graph.node import Operand
+from mpq_torch.attention import Products
+from mpq_torch.reader import float_recurrent
 from mpq_torch.reader.call import Call, array_of
+from mpq_torch.reader.float_attention import of_call, of_products
 
-WITHOUT_MEANING = ("_stacklevel", "inplace")
+WITHOUT_MEANING = (
+    *("_stacklevel", "inplace", "momentum"),
+    *("padding_idx", "norm_type", "scale_grad_by_freq", "sparse"),  # of embedding, in training
+)
 """Arguments that change nothing of what comes out."""
 
 
@@ -34,6 +40,8 @@ class Known:
 
 
 _DIM = {"dim": "axis"}
+_EPSILON = {"eps": "epsilon"}
+_GROUPS = {"eps": "epsilon", "num_groups": "groups"}
 _SLOPE = {"negative_slope": "slope"}
 _SOFTPLUS = {"beta": 1, "threshold": 20}
 _CLIP = {"min": "low", "max": "high"}
@@ -68,7 +76,15 @@ MODULES: dict[type[nn.Module], Known] = {
     nn.Softsign: Known("softsign", ""),
     nn.Hardsigmoid: Known("hardsigmoid", "inplace"),
     nn.Hardswish: Known("hardswish", "inplace"),
-    nn.LayerNorm: Known("layer_norm", "normalized_shape eps weight bias", {"eps": "epsilon"}),
+    nn.Softmax2d: Known("softmax", ""),
+    nn.LayerNorm: Known("layer_norm", "normalized_shape eps weight bias", _EPSILON),
+    nn.RMSNorm: Known("rms_norm", "normalized_shape eps weight", _EPSILON),
+    nn.GroupNorm: Known("group_norm", "num_groups eps weight bias", _GROUPS),
+    **dict.fromkeys(
+        [nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d],
+        Known("instance_norm", "eps weight bias track_running_stats", _EPSILON, {"track_running_stats": False}),
+    ),
+    nn.Embedding: Known("embedding", "weight max_norm"),
 }
 FUNCTIONS: dict[Any, Known] = {
     **{getattr(torch, name): Known(word, "input out") for name, word in _UNARY.items()},
@@ -93,9 +109,33 @@ FUNCTIONS: dict[Any, Known] = {
     F.softsign: Known("softsign"),
     F.hardsigmoid: Known("hardsigmoid", "input inplace"),
     F.hardswish: Known("hardswish", "input inplace"),
+    **dict.fromkeys(
+        [F.layer_norm, torch.layer_norm], Known("layer_norm", "input normalized_shape weight bias eps", _EPSILON)
+    ),
+    **dict.fromkeys(
+        [F.rms_norm, torch.rms_norm], Known("rms_norm", "input normalized_shape weight eps", _EPSILON, {"eps": None})
+    ),
+    **dict.fromkeys([F.group_norm, torch.group_norm], Known("group_norm", "input num_groups weight bias eps", _GROUPS)),
+    F.instance_norm: Known(
+        "instance_norm",
+        "input running_mean running_var weight bias use_input_stats momentum eps",
+        _EPSILON,
+        {"use_input_stats": True},
+    ),
+    F.embedding: Known("embedding", "input weight padding_idx max_norm"),
+    **dict.fromkeys([torch.bmm, "bmm"], Known("matmul", "input mat2", {"mat2": "other"})),
+    **dict.fromkeys([torch.mm, "mm"], Known("matmul", "input mat2", {"mat2": "other"})),
     **dict.fromkeys([torch.clamp, torch.clip, "clamp", "clip"], Known("clip", "input min max", _CLIP)),
 }
-_DEFAULTS = {"approximate": "none", "alpha": 1.0, "negative_slope": 0.01}
+SPECIAL: dict[Any, Callable[[Call], tuple[str, dict[str, Any]] | None]] = {
+    F.scaled_dot_product_attention: of_call,
+    Products: of_products,
+    nn.LSTM: float_recurrent.of_layer,
+    nn.GRU: float_recurrent.of_layer,
+    operator.getitem: float_recurrent.of_item,
+}
+"""Functions and modules whose arguments are not the core's one by one."""
+_DEFAULTS = {"approximate": "none", "alpha": 1.0, "negative_slope": 0.01, "eps": 1e-5}
 """What arguments are where a function is not given them."""
 
 
@@ -105,21 +145,36 @@ def described(call: Call, sources: Sequence[fx.Node]) -> dict[str, Any]:
     sources: the nodes that the float part reads. Sizes that the model computes are no plain values, so that a call
     with such an argument is not described.
     """
-    known = FUNCTIONS.get(call.node.target) if call.module is None else MODULES.get(type(call.module))
-    given = {} if known is None else _given(call, known)
-    if known is None or not given:
+    called = call.node.target if call.module is None else type(call.module)
+    special = SPECIAL.get(called)
+    known = FUNCTIONS.get(called) if call.module is None else MODULES.get(called)  # type: ignore[arg-type]
+    if special:
+        found = special(call)
+    else:
+        found = (known.word, _renamed(call, known)) if known and _given(call, known) else None
+    if found is None:
         return {}
+    word, given = found
     arguments: dict[str, Any] = {}
     for name, value in given.items():
-        if name in WITHOUT_MEANING or (name in known.neutral and value == known.neutral[name]):
-            continue
         if isinstance(value, fx.Node):
-            if value not in sources:
+            held = call.held(value)
+            if held is None and value not in sources:
                 return {}
-            value = Operand(list(sources).index(value))
+            value = Operand(list(sources).index(value)) if held is None else held
         if value is not None:
-            arguments[known.renamed.get(name, name)] = array_of(value) if isinstance(value, torch.Tensor) else value
-    return {"function": known.word, "arguments": _in_core_terms(known.word, arguments, call)}
+            arguments[name] = array_of(value) if isinstance(value, torch.Tensor) else value
+    return {"function": word, "arguments": arguments if special else _in_core_terms(word, arguments, call)}
+
+
+def _renamed(call: Call, known: Known) -> dict[str, Any]:
+    """All arguments that say something, by the core's names."""
+    return {
+        known.renamed.get(name, name): value
+        for name, value in _given(call, known).items()
+        if name not in WITHOUT_MEANING
+        and not (name in known.neutral and not isinstance(value, fx.Node) and value == known.neutral[name])
+    }
 
 
 def _given(call: Call, known: Known) -> dict[str, Any]:
@@ -141,7 +196,13 @@ def _in_core_terms(word: str, arguments: dict[str, Any], call: Call) -> dict[str
         return {**arguments, "axis": int(axis) % max(rank, 1)}
     if word == "gelu":
         return {**arguments, "approximate": arguments["approximate"] == "tanh"}
-    if word == "layer_norm":
+    if word in ("layer_norm", "rms_norm"):
         shape = arguments.pop("normalized_shape")
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        if word == "rms_norm":
+            return {"epsilon": float(np.finfo(np.float32).eps), **arguments, "axis": -len(shape)}
         return {"weight": np.ones(shape), **arguments, "axis": len(call.in_shape) - len(shape)}
+    if word in ("group_norm", "instance_norm"):
+        channels = call.in_shape[1]
+        return {"weight": np.ones(channels), "bias": np.zeros(channels), **arguments}  # type: ignore[arg-type]
     return arguments

@@ -140,6 +140,7 @@ class _Reader:
         self.calls: dict[str, FloatCall] = {}
         self.computed: list[str] = []
         self.outputs: list[str] = []
+        self.constants: set[str] = set()
 
     def read(self, keep_float: Iterable[str], target: Target | None, refuses: Refuses) -> Reading:
         arguments = argument_names(self.traced)
@@ -149,7 +150,10 @@ class _Reader:
                 self._add(node, ARGUMENT, self._argument(arguments.index(str(node.target))))
             elif node.op == "get_attr":
                 value = self._attribute(str(node.target))
-                if isinstance(value, Tensor):
+                if self.own[node] in self.constants:  # a constant of forward(), used again
+                    self.names[node] = self.own[node]
+                elif isinstance(value, Tensor):
+                    self.constants.add(self.own[node])
                     self._add(node, CONSTANT, {"value": value.detach().cpu().numpy()})
             elif node.op in CALLS and not (is_shape_value(node) or isinstance(node.target, type)):
                 self._call(node)

@@ -77,7 +77,9 @@ def inner_call(call: Call) -> tuple[Call, dict[fx.Node, fx.Node]] | None:
     shapes = {node: call.observed.shapes[source] for node, source in outer.items() if source in call.observed.shapes}
     if call.node in call.observed.shapes:
         shapes[inner] = call.observed.shapes[call.node]
-    return Call(inner, call.name, None, names, Observed(shapes, {}), call.attribute), outer
+    constants = {node: held for node, source in outer.items() if (held := call.held(source)) is not None}
+    observed = Observed(shapes, {}, constants, macs={inner: call.observed.macs.get(call.node, 0)})
+    return Call(inner, call.name, None, names, observed, call.attribute), outer
 
 
 def _inside(call: Call, part: FloatPart) -> Made:

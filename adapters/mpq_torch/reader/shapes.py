@@ -11,7 +11,9 @@ from torch import Tensor, fx
 
 from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.node import Batch, Shape
-from mpq_torch.reader.tracing import name_nodes
+from mpq_torch.reader.counting import counted
+from mpq_torch.reader.shape_values import is_shape_value
+from mpq_torch.reader.tracing import CALLS, name_nodes
 
 SIZES = (2, 3)
 """The batch sizes; one would not tell a batch of two from an axis of two."""
@@ -24,6 +26,8 @@ class Observed:
     constants: what is computed from nothing but the model's own tensors.
     same: calls that give the very tensor that they read first.
     by_batch: nodes that give numbers which are others for another batch size.
+    macs: multiply-accumulates of each call for one sample, as torch's FLOP counter counts matrix products, attention
+    and convolutions; recurrent layers by their weights.
     one_batch_size: a sentence that names the op that runs on no batch of another size than the example's; "" for none.
     returned: what the model returned when it was run last: at the second batch size, or at the example's.
     """
@@ -35,6 +39,7 @@ class Observed:
     by_batch: frozenset[fx.Node] = frozenset()
     one_batch_size: str = ""
     returned: Any = None
+    macs: dict[fx.Node, int] = field(default_factory=dict)
 
 
 def at_size(example: Sequence[Any], wanted: int = SIZES[0]) -> list[Any]:
@@ -76,7 +81,8 @@ def _of_batches_of(
     known: the values at the first size, where there are any.
     """
     first = known or _run(graph, [_repeated(argument, SIZES[0], samples) for argument in example])
-    second = _run(graph, [_repeated(argument, SIZES[1], samples) for argument in example])
+    macs: dict[fx.Node, int] = {}
+    second = _run(graph, [_repeated(argument, SIZES[1], samples) for argument in example], macs)
     shapes = {}
     for node, other in second.items():
         value = first.get(node)
@@ -84,13 +90,16 @@ def _of_batches_of(
             shapes[node] = tuple(_axis(a, b) for a, b in zip(value.shape, other.shape, strict=True))
     numbers = {n: v for n, v in _others(first).items() if isinstance(v, (int, float))}
     by_batch = frozenset(n for n, v in numbers.items() if v != second.get(n))
-    return Observed(shapes, _others(first), _constants(second), _same(second), by_batch, returned=_returned(second))
+    macs = {node: count // SIZES[1] for node, count in macs.items()}
+    returned = _returned(second)
+    return Observed(shapes, _others(first), _constants(second), _same(second), by_batch, returned=returned, macs=macs)
 
 
 def _of_one_batch_size(graph: fx.GraphModule, example: Sequence[Any], samples: int, error: ModelError) -> Observed:
     """From running the example as it is. Raises the error of other sizes where that does not go through either."""
+    macs: dict[fx.Node, int] = {}
     try:
-        run = _run(graph, example)
+        run = _run(graph, example, macs)
     except ModelError:
         raise error from None
     shapes = {}
@@ -99,7 +108,11 @@ def _of_one_batch_size(graph: fx.GraphModule, example: Sequence[Any], samples: i
             times, rest = divmod(len(value), samples)
             shapes[node] = (Batch(times) if times and not rest else len(value), *value.shape[1:])
     stopped = _stopped_at(graph, example, samples)
-    return Observed(shapes, _others(run), _constants(run), _same(run), one_batch_size=stopped, returned=_returned(run))
+    macs = {node: count // max(1, samples) for node, count in macs.items()}
+    returned = _returned(run)
+    return Observed(
+        shapes, _others(run), _constants(run), _same(run), one_batch_size=stopped, returned=returned, macs=macs
+    )
 
 
 def _stopped_at(graph: fx.GraphModule, example: Sequence[Any], samples: int) -> str:
@@ -156,8 +169,9 @@ def _repeated(argument: Any, size: int, samples: int) -> Any:
     return argument[index]
 
 
-def _run(graph: fx.GraphModule, arguments: Sequence[Any]) -> dict[fx.Node, Any]:
-    recorder = _Recorder(graph)
+def _run(graph: fx.GraphModule, arguments: Sequence[Any], macs: dict[fx.Node, int] | None = None) -> dict[fx.Node, Any]:
+    """What every node gives. macs: takes the multiply-accumulates of every call, for the whole batch."""
+    recorder = _Recorder(graph, macs)
     try:
         with torch.no_grad():
             recorder.run(*arguments)
@@ -169,14 +183,20 @@ def _run(graph: fx.GraphModule, arguments: Sequence[Any]) -> dict[fx.Node, Any]:
 
 
 class _Recorder(fx.Interpreter):
-    """found: what every node gave. at: the node that runs, or failed."""
+    """found: what every node gave. macs: what it multiplied, if that is asked. at: the node that runs, or failed."""
 
-    def __init__(self, graph: fx.GraphModule) -> None:
+    def __init__(self, graph: fx.GraphModule, macs: dict[fx.Node, int] | None = None) -> None:
         super().__init__(graph)
+        self.macs = macs
         self.found: dict[fx.Node, Any] = {}
         self.at: fx.Node | None = None
 
     def run_node(self, n: fx.Node) -> Any:
         self.at = n
-        self.found[n] = super().run_node(n)
+        if self.macs is None or n.op not in CALLS or is_shape_value(n):
+            self.found[n] = super().run_node(n)
+        else:
+            called = self.fetch_attr(str(n.target)) if n.op == "call_module" else None
+            first = self.found.get(n.args[0]) if n.args and isinstance(n.args[0], fx.Node) else None
+            self.found[n], self.macs[n] = counted(lambda: super(_Recorder, self).run_node(n), called, first)
         return self.found[n]

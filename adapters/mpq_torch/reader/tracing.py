@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from mpq_plugins.errors import ModelError
+from mpq_torch.attention import opened
 from mpq_torch.depthwise import SlicedDepthwise
 from mpq_torch.padded import PaddedConvolution
 from mpq_torch.reader.concrete import ConcreteTracer
@@ -58,8 +59,9 @@ def prepared(model: nn.Module, example: Sequence[Any]) -> nn.Module:
     model = copied(model).eval()
     hold_weights(model)
     check_types(model, example)
-    _check_names(model)
     keep_changing_hooks(model, example)
+    model = opened(model)
+    _check_names(model)
     _untie(model)
     return model
 
@@ -124,6 +126,9 @@ def name_nodes(graph: fx.GraphModule) -> dict[fx.Node, str]:
             continue
         name = _base_name(graph, node)
         name = f"{name}_op" if name in held else name
+        if node.op == "call_module" and str(node.target).endswith(INPUT_SUFFIX):
+            names[node] = name  # no call of what it quantizes
+            continue
         if _from_export(node) and last[node.meta["torch_fn"]] is not node:
             name += "__part"  # of a function that is several ops in ATen, of which the last has its name
         count = calls[name]

@@ -175,7 +175,7 @@ class _Writer:
             self.parts.setdefault(node.name, module)
             return self.graph.call_module(node.name, (*inputs, *more))
         if call.module is None:
-            return self._call(node.name, FloatPart(call.alone()), inputs)
+            return self._call(node.name, FloatPart(call.alone(), copied=call.item), inputs)
         path = self.paths.setdefault(str(call.node.target), node.name)
         if path not in self.parts:
             self.parts[path] = copy.deepcopy(call.module)  # the reading is kept

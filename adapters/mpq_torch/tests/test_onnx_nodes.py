@@ -47,6 +47,38 @@ def both(function, x, **options):
     return wanted.detach().numpy(), got
 
 
+def heads(x):
+    """x as queries, keys and values of two heads."""
+    return (x.unflatten(-1, (2, 3)).transpose(1, 2),) * 3
+
+
+class SelfAttention(nn.Module):
+    def __init__(self, batch_first, mask=None):
+        super().__init__()
+        self.layer, self.mask = nn.MultiheadAttention(6, 2, batch_first=batch_first), mask
+
+    def forward(self, x):
+        return self.layer(x, x, x, attn_mask=self.mask, need_weights=False)[0]
+
+
+class First(nn.Module):
+    """The first part of what a layer gives."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return self.layer(x)[0]
+
+
+class WithState(First):
+    def forward(self, x):
+        y, state = self.layer(x)
+        last = state[1] if isinstance(self.layer, nn.LSTM) else state
+        return y * last.transpose(0, 1)
+
+
 FLOAT = {
     "softmax": nn.Softmax(1),
     "softmax without a dim": nn.Softmax(),
@@ -66,6 +98,22 @@ FLOAT = {
     "relu6": nn.Sequential(nn.Tanh(), nn.ReLU6()),
     "layer norm": nn.LayerNorm(6),
     "layer norm without weights": nn.LayerNorm((5, 6), 1e-3, elementwise_affine=False),
+    "functional layer norm": lambda x: F.layer_norm(x, (6,), torch.arange(6.0), torch.ones(6), 1e-3),
+    "rms norm": nn.RMSNorm(6),
+    "functional rms norm": lambda x: F.rms_norm(x, (5, 6), eps=0.1),
+    "group norm": nn.GroupNorm(5, 5),
+    "functional group norm": lambda x: F.group_norm(x, 1),
+    "instance norm": nn.InstanceNorm1d(5, affine=True),
+    "functional instance norm": lambda x: F.instance_norm(x, eps=1e-2),
+    "attention of torch": lambda x: F.scaled_dot_product_attention(*heads(x)),
+    "causal attention": lambda x: F.scaled_dot_product_attention(*heads(x), is_causal=True, scale=0.3),
+    "a layer of attention": SelfAttention(batch_first=True),
+    "a layer of attention, steps first": SelfAttention(batch_first=False),
+    "a layer of attention with a mask": SelfAttention(True, torch.ones(5, 5, dtype=torch.bool).triu(1)),
+    "lstm": First(nn.LSTM(6, 3, batch_first=True)),
+    "two lstms both ways": First(nn.LSTM(6, 3, 2, bias=False, bidirectional=True)),
+    "gru and its state": WithState(nn.GRU(6, 3, batch_first=True)),
+    "lstm and its cells": WithState(nn.LSTM(6, 3, batch_first=True)),
     "linear": nn.Sequential(nn.Tanh(), nn.Linear(6, 3)),
     "linear without bias": nn.Sequential(nn.Tanh(), nn.Linear(6, 3, bias=False)),
     "conv": nn.Sequential(nn.Tanh(), nn.Conv1d(5, 4, 3, padding=1)),

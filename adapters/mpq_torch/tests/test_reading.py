@@ -9,7 +9,7 @@ from mpq_plugins.errors import ModelError, UnsupportedOp
 from mpq_torch.reader.constant_values import is_constant
 from mpq_torch.reader.shape_values import is_shape_value
 from mpq_torch.tests.networks import NETWORKS, Branches, Residual, Shared, network
-from mpq_torch.tests.written import graph_of, written
+from mpq_torch.tests.written import graph_of, graph_of_integers, written
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
@@ -41,7 +41,7 @@ def test_an_op_without_an_integer_kernel_before_a_weight_is_refused_by_name():
             return self.last(torch.sin(self.softmax(self.first(x))))
 
     with pytest.raises(UnsupportedOp, match=r"softmax: no integer kernel for Softmax; sin: .* keep_float"):
-        graph_of(Net(), torch.randn(2, 3))
+        graph_of_integers(Net(), torch.randn(2, 3))
     assert graph_of(Net(), torch.randn(2, 3), ["softmax", "sin"]).float_ops == ("softmax", "sin")
 
 

@@ -36,6 +36,8 @@ def emit_float(emission: Emission, node: Node) -> int:
         return emission.writer.op(FUNCTIONS[what], inputs, _output(emission, node))
     if what in ALONG_LAST_AXIS and set(arguments) == {"axis"} and isinstance(arguments["axis"], int):
         return _along(emission, node, inputs[0], *ALONG_LAST_AXIS[what], arguments["axis"])
+    if what not in (*FUNCTIONS, *ALONG_LAST_AXIS):
+        raise _refused(node, str(node.attrs.get("what") or what))
     given = ", ".join(f"{key}={_shown(value)}" for key, value in arguments.items())
     raise _refused(node, f"{what}({given})")
 

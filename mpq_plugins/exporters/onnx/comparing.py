@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mpq_plugins.errors import ModelError
 from mpq_plugins.exporters.onnx.running import load, metadata, run, session, tail_of, with_outputs
-from mpq_plugins.exporters.onnx.writer import INTEGER_OUTPUTS, SITES
+from mpq_plugins.exporters.onnx.writer import FLOAT_PARTS, INTEGER_OUTPUTS, SITES
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.verification import Verification
 
@@ -25,25 +25,51 @@ class Simulated:
 
     feeds: of the model, by the order of its inputs. ends: the outputs of the integer part. sites: by name, in the
     order of execution, each with its step. outputs: what the framework gives for the model's outputs, flat.
+    with_floats: the same batch, with what the runtime computes in float between grids, by node. distance: of that, the
+    largest from what the framework computes there.
     """
 
     feeds: Sequence[Array]
     ends: Sequence[Array]
     sites: Callable[[], Mapping[str, tuple[Array, float]]]
     outputs: Sequence[Array] | None = None
+    with_floats: Callable[[Mapping[str, Array]], Simulated] | None = None
+    distance: float | None = None
 
 
-def simulated(simulation: Simulation, arguments: Sequence[Any], feeds: Sequence[Array]) -> Simulated:
-    """One batch of a simulation. arguments: of the model, as its framework's tensors; feeds: the arrays among them."""
-    graph, quantized = simulation.graph, simulation.quantized
-    found = simulation.run(arguments)
-    values = {name: np.asarray(simulation.value(name, held)) for name, held in found.items()}
+def simulated(
+    simulation: Simulation,
+    arguments: Sequence[Any],
+    feeds: Sequence[Array],
+    floats: Mapping[str, Array] | None = None,
+) -> Simulated:
+    """One batch of a simulation. arguments: of the model, as its framework's tensors; feeds: the arrays among them.
+
+    floats: what float nodes give, where the framework is not to compute them.
+    """
+    graph, quantized, array = simulation.graph, simulation.quantized, simulation.runner.numpy
+    given = {name: simulation.runner.tensor(value) for name, value in (floats or {}).items()}
+    found = simulation.run(arguments, given=given)
+    on_grid = [node for node in graph.nodes if node.name in quantized.grid_of]
+    wanted = {*graph.outputs, *graph.integer_outputs, *given, *(node.name for node in on_grid)}
+    values = {name: array(simulation.value(name, found[name])) for name in wanted}
 
     def sites() -> dict[str, tuple[Array, float]]:
-        on_grid = [node for node in graph.nodes if node.name in quantized.grid_of]
         return {node.site: (values[node.name], quantized.grid(node).steps[0]) for node in on_grid}
 
-    return Simulated(feeds, [values[n] for n in graph.integer_outputs], sites, [values[n] for n in graph.outputs])
+    def distance(name: str) -> float:
+        node = graph[name]
+        own = array(simulation.step(node, [found[source] for source in node.inputs]))
+        return float(np.abs(own.astype(np.float64) - values[name]).max(initial=0))
+
+    return Simulated(
+        feeds,
+        [values[n] for n in graph.integer_outputs],
+        sites,
+        [values[n] for n in graph.outputs],
+        lambda known: simulated(simulation, arguments, feeds, known),
+        max(map(distance, given)) if given else None,
+    )
 
 
 def compare(model: Any, batches: Iterable[Simulated], optimized: bool = True) -> Verification:
@@ -51,7 +77,8 @@ def compare(model: Any, batches: Iterable[Simulated], optimized: bool = True) ->
 
     The model runs as it is, and the ends of the integer part are compared; where they differ, every site of that
     batch, to name the first. Outputs behind float ops are compared, bit for bit, with what onnxruntime computes from
-    the simulated ends by the part of the model that lies behind them.
+    the simulated ends by the part of the model that lies behind them. What is float between grids is computed by
+    onnxruntime for both, since exp and sums have other last bits there, and its distance from the framework is told.
     """
     comparison = _Comparison(load(model), optimized)
     for batch in batches:
@@ -74,11 +101,22 @@ class _Comparison:
     def __post_init__(self) -> None:
         self.ends: list[str] = metadata(self.proto, INTEGER_OUTPUTS)
         self.names = [info.name for info in self.proto.graph.output]
+        self.parts: dict[str, list[Any]] = metadata(self.proto, FLOAT_PARTS)
         self.floats = [name for name in self.names if name not in self.ends]
         self.running = session(self.proto, self.optimized)
 
     def add(self, batch: Simulated) -> None:
         """Compare one batch."""
+        if self.parts and batch.with_floats is not None:
+            names = [name for name, *_ in self.parts.values()]
+            found = run(self._between, batch.feeds, names)
+            batch = batch.with_floats(
+                {
+                    part: _ordered(array, order)
+                    for (part, (_, *order)), array in zip(self.parts.items(), found, strict=True)
+                }
+            )
+            self.distances += [] if batch.distance is None else [batch.distance]
         if len(self.ends) != len(batch.ends):
             raise ModelError(f"the ONNX model has {len(self.ends)} integer outputs, its simulation {len(batch.ends)}")
         got = dict(zip(self.names, run(self.running, batch.feeds), strict=True))
@@ -95,6 +133,10 @@ class _Comparison:
     @cached_property
     def _inside(self) -> Any:
         return session(with_outputs(self.proto, self.ends), self.optimized)
+
+    @cached_property
+    def _between(self) -> Any:
+        return session(with_outputs(self.proto, [name for name, *_ in self.parts.values()]), self.optimized)
 
     @cached_property
     def _tail(self) -> Any:
@@ -137,6 +179,11 @@ class _Comparison:
             float_mismatched=self.float_mismatched,
             float_distance=max(self.distances) if self.distances else None,
         )
+
+
+def _ordered(stored: Array, order: Sequence[Sequence[int]]) -> Array:
+    """A tensor of the file in the order of axes that its values have. order: as of SITES, or nothing."""
+    return stored.transpose(np.argsort(order[0])) if order else stored
 
 
 def _bits(array: Array) -> NDArray[np.uint32]:

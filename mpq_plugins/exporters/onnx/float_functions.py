@@ -9,15 +9,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from mpq_plugins.errors import UnsupportedOp
+from mpq_plugins.exporters.onnx.attention import attention, heads_attention
+from mpq_plugins.exporters.onnx.float_norms import group_norm, instance_norm, layer_norm, rms_norm
 from mpq_plugins.exporters.onnx.reals import WAY_OUT
+from mpq_plugins.exporters.onnx.recurrent import gru, item, lstm
 from mpq_plugins.exporters.onnx.writer import GraphWriter
 from mpq_plugins.graph.node import Node, Operand
 from mpq_plugins.graph.ops import all_ops
 
-TENSORS = ("input", "other")
+TENSORS = ("input", "other", "key", "value")
 """The arguments that may be tensors which the model computes."""
 Given = Mapping[str, Any]
 """Arguments by name; tensors as the names that they have in the ONNX graph."""
@@ -80,31 +81,47 @@ def _two(op: str) -> Form:
     return Form(emit, ("input", "other"))
 
 
+def _matmul(writer: GraphWriter, name: str, given: Given) -> str:
+    """turn_input, turn_other: the order of axes in which an operand is multiplied, where that is another."""
+    operands = dict(given)
+    for key in ("input", "other"):
+        if given.get(f"turn_{key}"):
+            operands[key] = writer.node("Transpose", [given[key]], f"{name}.{key}", perm=given[f"turn_{key}"])
+    return _two("MatMul").emit(writer, name, operands)
+
+
 def _clip(writer: GraphWriter, name: str, given: Given) -> str:
     bounds = [given.get("low"), given.get("high")]
     names = ["" if b is None else writer.constant(f"{name}.bound{i}", b) for i, b in enumerate(bounds)]
     return writer.node("Clip", [given["input"], *names], name)
 
 
-def _layer_norm(writer: GraphWriter, name: str, given: Given) -> str:
-    scale = np.asarray(given["weight"])
-    inputs = [given["input"], writer.constant(f"{name}.weight", scale)]
-    if given.get("bias") is not None:
-        inputs.append(writer.constant(f"{name}.bias", given["bias"]))
-    return writer.node("LayerNormalization", inputs, name, axis=int(given["axis"]), epsilon=float(given["epsilon"]))
+def _embedding(writer: GraphWriter, name: str, given: Given) -> str:
+    """The rows of a table; the file's inputs are float32, so that numbers of rows are made whole here."""
+    index = writer.node("Cast", [given["input"]], f"{name}.index", to=writer.onnx.TensorProto.INT64)
+    return writer.node("Gather", [writer.constant(f"{name}.weight", given["weight"]), index], name)
 
 
 FORMS: Mapping[str, Form] = {
     "abs": _one("Abs"),
     "add": _two("Add"),
+    "attention": Form(attention, ("input", "key", "value", "scale", "mask")),
     "clip": Form(_clip, ("input", "low", "high")),
     "div": _two("Div"),
-    "layer_norm": Form(_layer_norm, ("input", "axis", "epsilon", "weight", "bias")),
+    "embedding": Form(_embedding, ("input", "weight")),
+    "group_norm": Form(group_norm, ("input", "groups", "epsilon", "weight", "bias")),
+    "heads_attention": Form(heads_attention, ("input", "key", "value", "heads", "batch_first", "scale", "mask")),
+    "gru": Form(gru, ("input", "layers", "batch_first", "last", "reset_after")),
+    "instance_norm": Form(instance_norm, ("input", "epsilon", "weight", "bias")),
+    "item": Form(item, ("input", "index")),
+    "layer_norm": Form(layer_norm, ("input", "axis", "epsilon", "weight", "bias")),
     "log": _one("Log"),
     "log_softmax": _along("LogSoftmax"),
-    "matmul": _two("MatMul"),
+    "lstm": Form(lstm, ("input", "layers", "batch_first", "last")),
+    "matmul": Form(_matmul, ("input", "other", "turn_input", "turn_other")),
     "mul": _two("Mul"),
     "neg": _one("Neg"),
+    "rms_norm": Form(rms_norm, ("input", "axis", "epsilon", "weight")),
     "softmax": _along("Softmax"),
     "sqrt": _one("Sqrt"),
     "sub": _two("Sub"),

@@ -44,9 +44,11 @@ class Walk:
         for node in self.graph.nodes:
             self.sizes.check(node)
             self.values[node.name] = self._value(node)
-        for site in self.writer.sites:
-            if site in self.orders:
-                self.writer.orders[site] = self.orders[site]
+            if node.op == INPUT and self.graph[node.inputs[0]].op == FLOAT:
+                self.writer.float_parts[node.inputs[0]] = self.writer.float_of(self.values[node.inputs[0]])
+        for name in (*self.writer.sites, *self.writer.float_parts):
+            if name in self.orders:
+                self.writer.orders[name] = self.orders[name]
         for index, name in enumerate(self.graph.outputs):
             output = "output" if len(self.graph.outputs) == 1 else f"output_{index}"
             self.writer.output(output, self.values[name], self.sizes.declared(self.graph[name].shape))

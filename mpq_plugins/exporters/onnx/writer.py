@@ -27,6 +27,8 @@ SITES = "mpq_sites"
 as axes of the site's values, where their order is another."""
 INTEGER_OUTPUTS = "mpq_integer_outputs"
 """Metadata of a model: JSON, the float tensors with which the integer part ends."""
+FLOAT_PARTS = "mpq_float_parts"
+"""Metadata of a model: JSON, a float op whose output is quantized again -> [its tensor], and the order as of SITES."""
 INT32_MAX = 2**31 - 1
 NEWEST_IR = 13
 """The newest version of ONNX's own format that onnxruntime 1.31 reads."""
@@ -72,8 +74,11 @@ class GraphWriter:
     inputs: list[Any] = field(default_factory=list)
     outputs: list[tuple[str, str, Shape]] = field(default_factory=list)
     sites: dict[str, tuple[str, int]] = field(default_factory=dict)
+    float_parts: dict[str, str] = field(default_factory=dict)
+    tuples: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    """What float ops of several results give: names of tensors, and tuples of them, by the op's own name."""
     orders: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    """Of the axes of sites' tensors, see SITES."""
+    """Of the axes of sites' tensors, see SITES; of float parts' too."""
     _values: dict[str, str] = field(default_factory=dict)
     _weights: dict[tuple[Any, ...], str] = field(default_factory=dict)
 
@@ -194,7 +199,9 @@ class GraphWriter:
         model.producer_version = __version__
         ends = [renamed.get(tensor, tensor) for tensor in integer_outputs]
         sites = {site: [*found, *self._order(site)] for site, found in self.sites.items()}
-        entries = {SITES: json.dumps(sites), INTEGER_OUTPUTS: json.dumps(ends), **metadata}
+        floats = {part: [renamed.get(name, name), *self._order(part)] for part, name in self.float_parts.items()}
+        noted = {SITES: json.dumps(sites), INTEGER_OUTPUTS: json.dumps(ends), FLOAT_PARTS: json.dumps(floats)}
+        entries = {**noted, **metadata}
         self.helper.set_model_props(model, entries)
         require("onnx.checker").check_model(model, full_check=True)
         return model

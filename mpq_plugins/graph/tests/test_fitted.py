@@ -43,11 +43,18 @@ def test_a_silu_that_stays_float_is_not_taken_apart():
     assert "silu__sigmoid" not in found
 
 
-def test_every_function_without_a_kernel_is_refused_at_once_with_its_name():
+def test_every_function_without_a_kernel_is_float_where_the_target_has_float_arithmetic():
+    found = settled(graph("mish", "gelu", "sigmoid"), target=X86)
+    assert found.float_ops == ("mish", "gelu")
+    assert found["sigmoid"].inputs == ("gelu__input",)
+    assert settled(graph("mish", "gelu", "sigmoid"), target=LITERT).float_ops == ()
+
+
+def test_every_function_without_a_kernel_is_refused_at_once_where_the_target_has_integers_only():
+    integers = X86.model_copy(update={"float_arithmetic": False})
     with pytest.raises(UnsupportedOp, match="mish: target 'torch-x86' has no kernel for mish; gelu: ") as caught:
-        settled(graph("mish", "gelu", "sigmoid"), target=X86)
+        settled(graph("mish", "gelu", "sigmoid"), target=integers)
     assert list(caught.value.names) == ["mish", "gelu"]
-    settled(graph("mish", "gelu", "sigmoid"), target=LITERT)
 
 
 def test_a_graph_whose_ops_all_have_kernels_stays_as_it_is():

@@ -1,9 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mpq_plugins.errors import ModelError, UnsupportedOp
 from mpq_plugins.graph.float_parts import settle_float_parts
 from mpq_plugins.graph.node import ARGUMENT, UNKNOWN, Batch, Graph, Node
+from mpq_plugins.graph.reading import settled
+from mpq_plugins.graph.shares import BEHIND, BETWEEN, KEPT, float_macs, float_reasons
+from mpq_plugins.targets import Target
 
 SHAPE = (Batch(), 4)
 
@@ -36,7 +41,7 @@ def test_what_no_record_describes_is_float_behind_the_last_weight_and_so_is_all_
 def test_what_no_record_describes_is_refused_in_front_of_a_weight_all_names_at_once():
     graph = chain(UNKNOWN, "linear", UNKNOWN, "linear", UNKNOWN)
     with pytest.raises(UnsupportedOp, match=r"keep_float=\['unknown0', 'unknown2'\]") as caught:
-        settle_float_parts(graph)
+        settle_float_parts(graph, anywhere=False)
     assert caught.value.names == ("unknown0", "unknown2")
 
 
@@ -74,3 +79,54 @@ def test_a_model_without_a_weight_to_quantize_is_refused():
         settle_float_parts(chain("clamp"))
     with pytest.raises(ModelError, match="no convolution or linear layer"):
         settle_float_parts(chain("linear"), keep_float=["linear0"])
+
+
+def test_what_no_record_describes_is_float_between_grids_where_nothing_refuses_it():
+    graph = settle_float_parts(chain("linear", UNKNOWN, "linear"))
+    assert graph.float_ops == ("unknown1",)
+    assert graph["linear2"].inputs == ("unknown1__input",)
+
+
+def test_an_op_without_a_weight_that_only_float_ops_feed_and_read_is_float_too():
+    graph = settle_float_parts(chain("linear", UNKNOWN, "transpose", "clamp", UNKNOWN, "linear"))
+    assert graph.float_ops == ("unknown1", "transpose2", "clamp3", "unknown4")
+    assert float_reasons(graph) == {
+        "unknown1": "no integer kernel for Odd",
+        "transpose2": BETWEEN,
+        "clamp3": BETWEEN,
+        "unknown4": "no integer kernel for Odd",
+    }
+    graph = settle_float_parts(chain("linear", UNKNOWN, "clamp", "linear"))
+    assert graph.float_ops == ("unknown1",)
+
+
+def test_each_float_op_says_why_it_is_float():
+    graph = settle_float_parts(chain("linear", "clamp", "linear", UNKNOWN, "clamp"), ["clamp1"])
+    assert float_reasons(graph) == {"clamp1": KEPT, "unknown3": "no integer kernel for Odd", "clamp4": BEHIND}
+
+
+def test_what_a_target_refuses_on_its_grids_is_float_where_it_has_float_arithmetic():
+    def refuses(made):
+        return {"linear1": "no grid for it"} if made["linear1"].op == "linear" else {}
+
+    three = chain("linear", "linear", "linear")
+    graph = settled(three, refuses=refuses)
+    assert float_reasons(graph) == {"linear1": "no grid for it"}
+    assert float_macs(graph) == {"linear1": 16}
+    integers = Target(name="npu", ops={"linear": {"weight": {}, "activation": {}}})
+    with pytest.raises(UnsupportedOp, match=r"linear1: no grid for it\. Name them in keep_float=.* 33.3 %"):
+        settled(three, target=integers, refuses=refuses)
+
+
+def test_what_a_runtime_has_nothing_for_at_all_is_refused_alone():
+    graph = chain("linear", UNKNOWN, UNKNOWN, "linear")
+    with pytest.raises(UnsupportedOp, match="nothing that computes unknown2 in float") as caught:
+        settled(graph, refuses=lambda made: {"unknown2": "no form of Odd"})
+    assert caught.value.names == ("unknown2",)
+
+
+def test_a_refusal_says_what_share_of_the_multiplications_float_would_be():
+    graph = chain("linear", UNKNOWN, "linear")
+    counted = graph.with_nodes([replace(graph["unknown1"], attrs={**graph["unknown1"].attrs, "macs": 32})])
+    with pytest.raises(UnsupportedOp, match="50 % of the multiply-accumulates"):
+        settle_float_parts(counted, anywhere=False)

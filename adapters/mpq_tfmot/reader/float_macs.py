@@ -1,0 +1,41 @@
+"""Multiply-accumulates of Keras' layers without a record, where they are not one for each weight and position."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from mpq_tfmot.attention import HeadsAttention
+from mpq_tfmot.keras import keras
+from mpq_tfmot.reader.call import Call
+
+
+def macs(call: Call) -> dict[str, int]:
+    """The attrs "macs" of one sample: a recurrent layer multiplies with each weight once for every element of the
+    sequence, attention with its weights and the two products; none of other layers."""
+    layer = getattr(call.layer, "layer", call.layer) if call.kind == "Bidirectional" else call.layer
+    if isinstance(layer, keras.layers.RNN):
+        return {"macs": _held(call.layer) * call.in_shapes[0][0]}
+    if type(layer) is keras.layers.MultiHeadAttention and all(len(shape) == 2 for shape in call.in_shapes):
+        queries, keys = call.in_shapes[0][0], call.in_shapes[1][0]
+        units = layer._num_heads * (layer._key_dim + (layer._value_dim or layer._key_dim))
+        dense = [layer._query_dense, layer._output_dense, layer._key_dense, layer._value_dense]
+        weights = sum(_held(one) * steps for one, steps in zip(dense, (queries, queries, keys, keys), strict=True))
+        return {"macs": weights + queries * keys * units}
+    if isinstance(layer, HeadsAttention):
+        queries, keys, values = call.in_shapes
+        return {"macs": queries[0] * keys[0] * (keys[1] + values[1])}
+    if type(layer) is keras.layers.Attention and all(len(shape) == 2 for shape in call.in_shapes):
+        queries, values = call.in_shapes[0], call.in_shapes[1]
+        return {"macs": queries[0] * values[0] * (queries[1] + values[1])}
+    return {}
+
+
+def _held(layer: Any) -> int:
+    """Elements of weights; a vector is a bias."""
+    return sum(prod(weight.shape) for weight in layer.weights if len(weight.shape) > (2 if _einsum(layer) else 1))
+
+
+def _einsum(layer: Any) -> bool:
+    """Whether the layer is one of attention's, whose biases have a row for each head."""
+    return type(layer).__name__ == "EinsumDense"

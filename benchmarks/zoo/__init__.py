@@ -1,0 +1,1 @@
+"""The networks of public model zoos, as integers."""

@@ -1,0 +1,65 @@
+"""Networks of torchvision, timm and tf_keras.applications as integers, each in a process of its own.
+
+    python -m benchmarks.zoo [--targets NAME ...] [--stock] [--images N] [--seconds N] [NETWORK ...]
+
+Drawn weights, norms that have seen the images, a search at 8 bits. "exact": every output, and every float one behind
+the integers, is the number that the simulation has. MACs: the share of the multiply-accumulates that is quantized, the
+products of attention counted. Seconds are of the work on the network, memory is the peak of the process over what it
+held with the network built. Behind the table, the reasons that stopped networks or kept parts of them in
+float, by the number of networks. --stock: beside the frameworks' own tools, of which it says whether they give a model
+that runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from benchmarks.zoo.networks import listed
+from benchmarks.zoo.ours import DEFAULTS, TARGETS
+from benchmarks.zoo.rows import in_a_process
+from benchmarks.zoo.stock import BY
+
+HEADINGS = ("network", "from", "by", "verdict", "MACs", "s", "peak GB", "float, or why not")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table, a row for each network and target, as each is done."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("networks", nargs="*", metavar="NETWORK")
+    parser.add_argument("--targets", nargs="+", metavar="NAME")
+    parser.add_argument("--stock", action="store_true")
+    parser.add_argument("--images", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=300.0, help="after which a network is given up")
+    chosen = parser.parse_args(arguments)
+    print("| " + " | ".join(HEADINGS) + " |")
+    print("|" + "---|" * len(HEADINGS), flush=True)
+    why: Counter[str] = Counter()
+    for package, name in listed():
+        if chosen.networks and name not in chosen.networks:
+            continue
+        kind = "keras" if package == "tf_keras" else "torch"
+        targets = [t for t in chosen.targets or DEFAULTS[kind] if t in TARGETS[kind]]
+        for by in (*targets, *(BY[kind] if chosen.stock else ())):
+            cells = in_a_process(package, name, by, chosen.images, chosen.seconds)
+            why.update(_reasons(cells[-1]))
+            print("| " + " | ".join((name, package, by, *(_cell(c) for c in cells))) + " |", flush=True)
+    print("\nReasons, by the number of rows that have them:\n")
+    for reason, count in why.most_common():
+        print(f"- {count}: {reason}")
+
+
+def _reasons(text: str) -> set[str]:
+    """Reasons without numbers and names of sites, each once."""
+    parts = [re.sub(r"^\d+ x ", "", part) for part in text.split("; ") if part]
+    return {re.sub(r"'[^']*'|\d+(\.\d+)?", "..", part)[:120] for part in parts}
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "/")[:240]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""The networks: names of torchvision, timm and tf_keras.applications, built with drawn weights.
+
+torchvision and timm are no dependencies of the project: ``pip install --no-deps torchvision==0.28.0 timm`` and what
+they import. Networks of a package that is not installed are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any
+
+from benchmarks.torchvision_models import torchvision_models
+
+SIZE = 64
+"""Pixels of an image along each side, unless the network needs more."""
+SIZES = {"vit_b_16": 224, "levit_128": 224, "efficientformer_l1": 224, "InceptionV3": 75, "Xception": 71}
+SEGMENTATION = ("deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large", "fcn_resnet50")
+TORCHVISION = (
+    *("alexnet", "vgg11_bn", "resnet18", "resnet50", "densenet121", "googlenet", "squeezenet1_1"),
+    *("shufflenet_v2_x1_0", "mnasnet1_0", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"),
+    *("efficientnet_b0", "efficientnet_v2_s", "regnet_y_400mf", "convnext_tiny", "vit_b_16", "swin_t"),
+    *SEGMENTATION,
+)
+TIMM = (
+    *("efficientnet_lite0", "mobilenetv3_small_100", "mobilenetv4_conv_small", "tinynet_e", "repvgg_a0"),
+    *("mobilevit_s", "levit_128", "efficientformer_l1", "poolformer_s12"),
+)
+KERAS = (
+    *("MobileNet", "MobileNetV2", "MobileNetV3Small", "MobileNetV3Large", "EfficientNetB0", "EfficientNetV2B0"),
+    *("ResNet50", "ResNet50V2", "DenseNet121", "Xception", "InceptionV3", "RegNetX002", "ConvNeXtTiny"),
+)
+_OPTIONS = {"googlenet": {"init_weights": False, "aux_logits": False}}
+
+
+def listed() -> Iterator[tuple[str, str]]:
+    """The package and the name of each network that can be had here."""
+    for package, names in (("torchvision", TORCHVISION), ("timm", TIMM), ("tf_keras", KERAS)):
+        if find_spec(package):
+            yield from ((package, name) for name in names)
+
+
+def built(package: str, name: str, count: int) -> tuple[Any, Any]:
+    """The network, and so many images; norms have seen them."""
+    return _keras(name, count) if package == "tf_keras" else _torch(package, name, count)
+
+
+def _torch(package: str, name: str, count: int) -> tuple[Any, Any]:
+    import torch
+
+    torch.manual_seed(0)
+    models = torchvision_models()
+    if package == "timm":
+        import timm  # type: ignore[import-not-found]
+
+        model = timm.create_model(name, pretrained=False)
+    elif name in SEGMENTATION:
+        model = getattr(models.segmentation, name)(weights=None, weights_backbone=None)
+    else:
+        model = getattr(models, name)(weights=None, **_OPTIONS.get(name, {}))
+    size = SIZES.get(name, SIZE)
+    images = torch.randn(count, 3, size, size)
+    model.train()
+    with torch.no_grad():
+        for _ in range(3):
+            model(images)
+    return model.eval(), images
+
+
+def _keras(name: str, count: int) -> tuple[Any, Any]:
+    import numpy as np
+
+    from mpq_tfmot.keras import keras
+
+    keras.utils.set_random_seed(0)
+    size = SIZES.get(name, SIZE)
+    model = getattr(keras.applications, name)(input_shape=(size, size, 3), weights=None, classes=10)
+    images = np.random.default_rng(0).uniform(0, 255, (count, size, size, 3)).astype(np.float32)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(images, training=True)
+    return model, images

@@ -1,0 +1,49 @@
+"""A network through search, conversion and verification, on one target."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+BITS = {"weight_bits": 8, "activation_bits": 8, "progress": False}
+TARGETS = {"torch": ("torch-x86", "torch-pt2e", "onnxruntime"), "keras": ("litert-po2", "onnxruntime")}
+DEFAULTS = {"torch": ("torch-x86", "torch-pt2e"), "keras": ("litert-po2",)}
+
+
+def exactness(model: Any, images: Any, target: str) -> tuple[str, str, str]:
+    """Whether what the runtime computes is its simulation, the share of MACs that is quantized, and what is float."""
+    recipe, verification = (_keras if not hasattr(model, "state_dict") else _torch)(model, images, target)
+    compared = verification.elements + verification.float_elements
+    differing = verification.mismatched + verification.float_mismatched
+    verdict = (
+        "exact" if not differing else f"{differing} of {compared} differ, from {verification.first_differing_site}"
+    )
+    return verdict, f"{100 * recipe.quantized_macs:.1f} %", _floats(recipe.floats)
+
+
+def _torch(model: Any, images: Any, target: str) -> tuple[Any, Any]:
+    from mpq_torch import fx, onnx, pt2e
+
+    way = pt2e if "pt2e" in target else fx
+    recipe = way.search(model, [images], target, **BITS)
+    on_grid = way.constrain(model, recipe, [images])
+    simulated = way.simulate(on_grid, recipe, example_inputs=images)
+    if target == "onnxruntime":
+        return recipe, onnx.verify(onnx.export(on_grid, recipe, images), simulated, images)
+    return recipe, way.verify(way.quantize(on_grid, recipe, images), simulated, [images])
+
+
+def _keras(model: Any, images: Any, target: str) -> tuple[Any, Any]:
+    import mpq_tfmot
+    from mpq_tfmot import litert, onnx
+
+    recipe = mpq_tfmot.search(model, images, target, **BITS)
+    written = onnx if target == "onnxruntime" else litert
+    on_grid = mpq_tfmot.constrain(model, recipe, images)
+    return recipe, written.verify(written.export(on_grid, recipe), on_grid, images, recipe)
+
+
+def _floats(parts: Any) -> str:
+    """The reasons of float parts with their numbers, the most frequent first."""
+    counts = Counter(part.reason or part.name for part in parts)
+    return "; ".join(f"{count} x {reason}" for reason, count in counts.most_common())
