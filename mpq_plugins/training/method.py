@@ -57,13 +57,15 @@ class Spent:
     """What the choice of the moment costs of one limited resource.
 
     cost: a scalar array with gradient, in the resource's unit. limit: the budget's. float_cost: what a
-    float model (32 bits everywhere) costs of it, so float_cost / cost is a compression rate.
+    float model (32 bits everywhere) costs of it, so float_cost / cost is a compression rate. unit: the
+    resource's, bits or bytes or another.
     """
 
     resource: str
     cost: Array
     limit: float
     float_cost: float
+    unit: str = ""
 
 
 class TrainingMethod:
@@ -107,6 +109,9 @@ class TrainingMethod:
         limits: of the budget, by resource.
         """
         return {}
+
+    def check_budget(self, units: Mapping[str, str]) -> None:
+        """Raise MPQError where the method cannot serve a budget of these resources; the unit of each is given."""
 
     def preferences(self, slot: Slot, parameters: Numbers, state: Numbers) -> Mapping[int, float]:
         """For each candidate, what one element would lose by it beside the method's own choice, which costs 0.

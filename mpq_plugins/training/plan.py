@@ -71,13 +71,13 @@ class TrainingPlan:
             kinds = candidates[site.name]
             common = set.intersection(*({c.bits for c in candidates[s.name]} for s in group))
             kinds = tuple(c for c in kinds if c.bits in common)
-            if site.kind == "activation" and set(limits) <= WEIGHTS_ONLY:
-                kinds = kinds[-1:]
             axis = site.channel_axis if kinds[0].per_channel else None
             slot = Slot(site.name, site.kind, site.shape, kinds, axis, _input_axis(site))
             slots[slot.name] = slot
             slot_of |= {s.name: slot.name for s in group}
         slots = _settled(trained, slots, limits)
+        if set(limits) <= WEIGHTS_ONLY:
+            slots = {name: _with_most_bits(slot) if slot.kind == "activation" else slot for name, slot in slots.items()}
         open_slots = [name for name, slot in slots.items() if len(slot.bits) > 1]
         if open_slots and not trained.searches_bits:
             raise MPQError(
@@ -89,6 +89,7 @@ class TrainingPlan:
                 f"{len(open_slots)} sites have several candidate bit-widths and there is no budget to choose by; "
                 "give a budget, or fix weight_bits and activation_bits"
             )
+        trained.check_budget({name: model.unit for name, model in models_of(limits, models).items()})
         costs = ExpectedCosts.of(inventory, list(slots.values()), slot_of, limits, models_of(limits, models))
         plan = cls(inventory, target, trained, slots, slot_of, budget, models, costs)
         plan.choose({name: dict.fromkeys(slot.bits, 0.0) for name, slot in slots.items()})
@@ -182,6 +183,10 @@ def _settled(method: TrainingMethod, slots: Mapping[str, Slot], limits: Mapping[
         else replace(slot, candidates=tuple(c for c in slot.candidates if c.bits == fixed[name]))
         for name, slot in slots.items()
     }
+
+
+def _with_most_bits(slot: Slot) -> Slot:
+    return replace(slot, candidates=slot.candidates[-1:])
 
 
 def _reason(plan: TrainingPlan, slot: str, own: int, chosen: int) -> str:

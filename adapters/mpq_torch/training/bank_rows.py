@@ -53,7 +53,7 @@ def rows_of(
         pieces.append(split)
     shares = [grid.share.split(layout.counts("channel")) for grid in moment if grid.share is not None]
     probes = None if probe is None else probe.split(layout.counts("element"))
-    rounding = Rounding(first.rounding, first.delta, first.strict)
+    rounding = Rounding(first.rounding, first.delta, first.strict, first.clip_first)
     found = []
     for index in range(len(bank.slots)):
         code_shape = layout.view_shape(first.code_extent, index)
