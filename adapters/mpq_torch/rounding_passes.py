@@ -87,17 +87,19 @@ def backward(
     first, last = _codes(low, high, low_shape, high_shape, numbers)
     g, wide = gradient.float(), x.float()
     scaled = torch.div(wide, step)
+    unclipped = scaled
     if clip_first:
-        above, below = scaled > last, scaled < first
-        scaled = scaled.clamp(first, last)
+        scaled = unclipped.clamp(first, last)
         codes = torch.round(scaled)
+        outside = unclipped.ne(scaled)
     else:
         codes = torch.round(scaled)
         above, below = (codes >= last, codes <= first) if strict else (codes > last, codes < first)
+        outside = above | below
     passed = g
     if rounding != STRAIGHT_THROUGH:
         passed = g * gradient_factor(_ops(), rounding, scaled - codes, g, delta)
-    dx = passed.masked_fill(above | below, 0.0)
+    dx = passed.masked_fill(outside, 0.0)
     at_ends = passed if clip_first else g
     nothing = dx.new_empty(0)
     dstep, dlow, dhigh = nothing, nothing, nothing
@@ -107,9 +109,11 @@ def backward(
         dstep = (moved / step).view(rows)
     if wanted[1]:
         assert low is not None
+        below = unclipped < first if clip_first else below
         dlow = _summed_to(at_ends * below * step, first.shape).view(low.shape)
     if wanted[2]:
         assert high is not None
+        above = unclipped > last if clip_first else above
         dhigh = _summed_to(at_ends * above * step, last.shape).view(high.shape)
     return dx.to(x.dtype), dstep, dlow, dhigh
 
