@@ -11,7 +11,8 @@ from mpq_plugins.recipe import Recipe
 from mpq_plugins.targets import Target
 from mpq_plugins.training.history import History, log_record
 from mpq_plugins.training.method import Progress
-from mpq_tfmot.hardening import TARGET, harden, nothing_to_search, plan_of, remember_terms
+from mpq_plugins.training.settling import settling_step
+from mpq_tfmot.hardening import TARGET, harden, nothing_to_search, plan_of, remember_terms, settle
 from mpq_tfmot.hosted import Hosted, begin, forget_functions, hosted_model
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.quantizers import OBSERVING, TRAINING
@@ -110,6 +111,8 @@ class SearchCallback(keras.callbacks.Callback):  # type: ignore[misc]
             with self.model.distribute_strategy.scope():
                 self._begin([h for h in session.searched if h.quantizer.phase == OBSERVING])
             self._renew()
+        if self._done == settling_step(session.plan.method, self._total):
+            settle(hosted_model(self.model), self.target, self.budget, self.latency)
         if self.steps is not None and self._done >= self.steps:
             self._check()
             self._record(self._done)

@@ -286,6 +286,16 @@ class Fdqmp(TrainingMethod):
             step, chosen = self._hardware(NUMPY, bank, parameters, state, bits)
         return slot.grid(int(chosen[0]), np.reshape(step, slot.step_shape))
 
+    def settles_at(self) -> float:
+        """The end of ``pretrain`` and ``search``."""
+        return self.pretrain + self.search
+
+    def settled(self, slot: Slot, parameters: Numbers, state: Numbers, grid: Grid) -> Start:
+        """The grid's step in every slice, and the range of its bits."""
+        step = np.reshape(grid.steps, slot.step_shape).astype(np.float32)
+        largest = (step * max(slot.high(grid.bits), 1)).astype(np.float32)
+        return Start({"step": step, "range": largest}, {"exponent": np.rint(np.log2(step))})
+
     def gradient_scale(self, bank: Bank) -> float:
         """Any that is heard: the pace is the method's own."""
         return AUDIBLE

@@ -270,6 +270,20 @@ class Sdq(TrainingMethod):
         step = np.take_along_axis(steps, np.broadcast_to(index, slot.step_shape)[..., None], axis=-1)[..., 0]
         return slot.grid(slot.bits[int(index.max())] if bits is None else bits, step)
 
+    def settles_at(self) -> float:
+        """``search_share``."""
+        return self.search_share
+
+    def settled(self, slot: Slot, parameters: Numbers, state: Numbers, grid: Grid) -> Start:
+        """The grid's candidate as the upper one, with a share of all but one; by kernel, those of the same bits."""
+        own, index = self._own(parameters, state), slot.bits.index(grid.bits)
+        chosen = own if int(own.max()) == index else np.full_like(own, index)
+        steps = np.array(state["steps"], np.float32)
+        at = np.broadcast_to(chosen, slot.step_shape)[..., None]
+        np.put_along_axis(steps, at, np.reshape(grid.steps, slot.step_shape)[..., None].astype(np.float32), axis=-1)
+        share = np.full_like(np.asarray(parameters["share"], np.float32), 1.0 - _EDGE)
+        return Start({"share": share}, {"pair": chosen.astype(np.float32), "steps": steps})
+
     def gradient_scale(self, bank: Bank) -> float:
         """Any that is heard: the pace is the method's own."""
         return AUDIBLE

@@ -124,6 +124,22 @@ class TrainingMethod:
         """The grid at which training stands; ``bits`` to ask for another width than the method's own choice."""
         raise NotImplementedError
 
+    def settles_at(self) -> float | None:
+        """Share of the search after which choices stay; None for a method that chooses nothing.
+
+        There the host lets every group settle on bits that use the budget (``settled``), and from there on the
+        method trains at its choice (its schedule says so in ``controls``).
+        """
+        return None
+
+    def settled(self, slot: Slot, parameters: Numbers, state: Numbers, grid: Grid) -> Start:
+        """Parameters and state of which ``harden`` makes this grid, with nothing left open.
+
+        grid: of one of the slot's candidates. Asked once a search, of groups with several candidates. What is
+        returned may be a part of them.
+        """
+        return Start()
+
     def gradient_scale(self, bank: Bank) -> float:
         """Learning rate of this bank's parameters, as a multiple of the network's."""
         return 1.0

@@ -26,7 +26,7 @@ def plan(limit):
 def chosen(limit, a, b):
     made = plan(limit)
     rest = {name: {8: 0.0} for name in ("x", "a", "b")}
-    bits, reasons, _ = made.choose(rest | {"a.weight": a, "b.weight": b})
+    bits, reasons = made.choose(rest | {"a.weight": a, "b.weight": b})
     return bits["a.weight"], bits["b.weight"], reasons
 
 
