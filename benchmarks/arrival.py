@@ -13,6 +13,7 @@ average of weight bits, weights per tensor, activations at 8 bits, SGD at a rate
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -72,7 +73,7 @@ def torch_networks() -> dict[str, Any]:
 
     def mlp() -> nn.Module:
         sizes, parts = (64, 64, 48, 32, 10), []
-        for before, after in zip(sizes, sizes[1:], strict=False):
+        for before, after in itertools.pairwise(sizes):
             parts += [nn.Linear(before, after), nn.ReLU()]
         return nn.Sequential(nn.Flatten(), *parts[:-1])
 
@@ -87,6 +88,26 @@ def torch_networks() -> dict[str, Any]:
         return nn.Sequential(*first, *rest, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
 
     return {"mlp": mlp, "depthwise": depthwise, "residual": network}
+
+
+def trained_on_digits(name: str, seed: int = 0) -> tuple[Any, Any, Any]:
+    """A network of ``torch_networks``, trained in float, and the images and labels that it was trained on."""
+    import torch
+
+    data = digits()
+    x, y = torch.from_numpy(data.train_images)[:, None], torch.from_numpy(data.train_labels)
+    torch.manual_seed(seed)
+    net, generator = torch_networks()[name]().train(), torch.Generator().manual_seed(seed)
+    epochs, per_epoch = 20, len(x) // BATCH
+    adam = torch.optim.Adam(net.parameters(), 3e-3)
+    rates = torch.optim.lr_scheduler.OneCycleLR(adam, 3e-3, total_steps=epochs * per_epoch)
+    for _ in range(epochs):
+        for i in torch.randperm(len(x), generator=generator).split(BATCH)[:per_epoch]:
+            torch.nn.functional.cross_entropy(net(x[i]), y[i]).backward()
+            adam.step()
+            adam.zero_grad()
+            rates.step()
+    return net.eval(), x, y
 
 
 def torch_outcome(name: str, method: str, options: argparse.Namespace, seed: int) -> Outcome:
@@ -106,11 +127,9 @@ def torch_outcome(name: str, method: str, options: argparse.Namespace, seed: int
         test = tuple(part[:2000] for part in load_images(options.data, train=False))
     else:
         data, rate = digits(), 0.01
-        x, y, tx, ty = map(
-            torch.from_numpy, (data.train_images, data.train_labels, data.test_images, data.test_labels)
-        )
-        x, test = x[:, None], (tx[:, None], ty)
-        net = torch_networks()[name]()
+        x, y, tx, ty = map(torch.from_numpy, (data.train_images, data.train_labels, data.test_images, data.test_labels))
+        test = tx[:, None], ty
+        net, x, y = trained_on_digits(name, seed)
 
     def passes(generator: torch.Generator) -> Iterator[tuple[Any, Any]]:
         while True:
@@ -124,21 +143,12 @@ def torch_outcome(name: str, method: str, options: argparse.Namespace, seed: int
         was = model.training
         model.eval()
         with torch.no_grad():
-            right = sum(int((model(a).argmax(1) == b).sum()) for a, b in zip(*(t.split(500) for t in test), strict=True))
+            right = sum(
+                int((model(a).argmax(1) == b).sum()) for a, b in zip(*(t.split(500) for t in test), strict=True)
+            )
         model.train(was)
         return 100.0 * right / len(test[1])
 
-    if name != "resnet20":
-        stream, steps = passes(torch.Generator().manual_seed(seed)), 20 * (len(x) // BATCH)
-        adam = torch.optim.Adam(net.train().parameters(), 3e-3)
-        rates = torch.optim.lr_scheduler.OneCycleLR(adam, 3e-3, total_steps=steps)
-        for _ in range(steps):
-            a, b = next(stream)
-            F.cross_entropy(net(a), b).backward()
-            adam.step()
-            adam.zero_grad()
-            rates.step()
-        net.eval()
     search = fx.Search(
         net,
         x[:BATCH],
@@ -233,13 +243,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for seed in range(options.seeds):
                 started = time.perf_counter()
                 found = (keras_outcome if name == "keras" else torch_outcome)(name, method, options, seed)
-                used = [100 * cost / options.bits for cost in (found.settling, found.own, found.recipe.average_weight_bits)]
+                used = [
+                    100 * cost / options.bits for cost in (found.settling, found.own, found.recipe.average_weight_bits)
+                ]
                 shares = [f"{share:.1f}" for share in used]
                 accuracies = [f"{value:.1f}" for value in found.accuracies]
                 lost = f"{found.accuracies[1] - found.accuracies[2]:.1f}"
                 bits = " ".join(str(entry.grid.bits) for entry in found.recipe.weights)
                 seconds = f"{time.perf_counter() - started:.0f}"
-                row = (name, method, str(options.steps), str(seed), *shares, *accuracies, lost, str(found.moved), bits, seconds)
+                row = (
+                    name,
+                    method,
+                    str(options.steps),
+                    str(seed),
+                    *shares,
+                    *accuracies,
+                    lost,
+                    str(found.moved),
+                    bits,
+                    seconds,
+                )
                 print("| " + " | ".join(row) + " |", flush=True)
 
 

@@ -8,15 +8,15 @@ from types import MappingProxyType
 from mpq_plugins.errors import MPQError
 from mpq_plugins.problem import Problem
 from mpq_plugins.sensitivities.divergence import Divergence
-from mpq_plugins.sensitivities.masking import MaskGuided
+from mpq_plugins.sensitivities.masking import BEST_MASK
 from mpq_plugins.sensitivities.noise import Noise
 from mpq_plugins.sensitivities.rating import Rates, Sensitivity, sites_with_a_choice
 from mpq_plugins.sensitivities.second_order import SecondOrder
 
 SENSITIVITIES: Mapping[str, Sensitivity] = MappingProxyType(
-    {s.name: s for s in (Divergence(), Noise(), SecondOrder(), MaskGuided())}
+    {s.name: s for s in (Divergence(), Noise(), SecondOrder(), BEST_MASK)}
 )
-"""kl, sqnr, fisher and mask, with their default arguments."""
+"""kl, sqnr and fisher with their default arguments, and the best mask."""
 
 
 def sensitivity(name: str | Sensitivity) -> Sensitivity:

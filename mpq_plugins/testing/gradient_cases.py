@@ -57,8 +57,7 @@ class GradientCase:
 
 
 def gradient_cases() -> list[GradientCase]:
-    """Every case: random and edge inputs, per tensor and per channel, strict or not, clipped first or not, every noiseless
-    surrogate.
+    """Every case: random and edge inputs, per tensor and per channel, strict, clipped first or neither, all surrogates.
 
     >>> len({case.name for case in gradient_cases()}) == len(gradient_cases())
     True

@@ -24,7 +24,12 @@ WIDE = tuple(range(1, 17))
 def held(step, largest, case, power_of_two=True):
     parameters = {"step": np.asarray(step, np.float64), "range": np.asarray(largest, np.float64)}
     exponent = np.rint(np.log2(parameters["step"]))
-    return parameters, {"exponent": exponent, "frozen": np.float64(0), "update": np.float64(1), "open": np.float64(1e30)}
+    return parameters, {
+        "exponent": exponent,
+        "frozen": np.float64(0),
+        "update": np.float64(1),
+        "open": np.float64(1e30),
+    }
 
 
 def slice_bits(method, case, parameters, state):

@@ -52,7 +52,9 @@ def test_so_it_has_when_compiled():
     torch._dynamo.reset()
     compiled = torch.compile(TORCH.fake_quantize, backend="aot_eager", dynamic=True)
     for case in CASES:
-        if case.name.startswith(("random-signed", "random-channels-last", "ties", "surrogate-ewgs", "random-clip-between", "on-the-tie")):
+        if case.name.startswith(
+            ("random-signed", "random-channels-last", "ties", "surrogate-ewgs", "random-clip-between", "on-the-tie")
+        ):
             check(case, *value_and_gradients(case, compiled))
 
 

@@ -60,7 +60,9 @@ def test_the_choice_is_the_best_of_all_that_fit(limit, a, b):
     assert SMALL * a[x] + LARGE * b[y] == pytest.approx(min(fits), rel=1e-4)
 
 
-@pytest.mark.parametrize("budget", [Budget(average_weight_bits=3), Budget(average_weight_bits=3, activation_bytes=4096)])
+@pytest.mark.parametrize(
+    "budget", [Budget(average_weight_bits=3), Budget(average_weight_bits=3, activation_bytes=4096)]
+)
 def test_a_methods_rule_for_activations_holds_under_a_budget_of_weights_alone(budget):
     method = Hmq(activation_rate=8.0)
     made = TrainingPlan.of(INVENTORY, "generic-po2", method, budget, weight_bits=BITS, activation_bits=(4, 6, 8))
