@@ -120,6 +120,12 @@ class Hosted:
         assert method is not None
         return method.harden(self.quantizer.slot, *self.numbers())
 
+    @property
+    def standing_bits(self) -> int:
+        """The bits of the grid of the moment."""
+        trains = self.quantizer.method is not None and self.quantizer.phase == TRAINING
+        return self.standing().bits if trains else self.quantizer.bits[-1]
+
     def check(self) -> None:
         """Raise MPQError where the variables came from a checkpoint of another method."""
         method = self.quantizer.method

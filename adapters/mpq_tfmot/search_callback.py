@@ -126,6 +126,13 @@ class SearchCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self._record(self._done)
             self._leave()
 
+    def costs(self) -> dict[str, float] | None:
+        """What the choice of the moment costs of every limited resource; None where no search is going on."""
+        if self._session is None:
+            return None
+        plan, standing = self._session.plan, {n: group[0].standing_bits for n, group in self._session.groups.items()}
+        return plan.costs_of({name: standing.get(name, slot.bits[-1]) for name, slot in plan.slots.items()})
+
     def _progress(self) -> Progress:
         return Progress(self._done, self._total, self._epoch_steps)
 

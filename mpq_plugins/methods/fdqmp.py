@@ -31,8 +31,9 @@ Where hardware or a fault of the code asked for something else:
   often in a short search; the code clips their gradients to -d .. d and leaves the rest to RMSProp.
 * The penalty is relative, strength * rho * relu(cost / target - 1)**2: the code's 1e-4 * relu(kB - kB)**2 is
   that with strength 300 for EfficientNet-Lite0 at 3 bits (1731 kB), and ``kilobytes`` has the code's own, of
-  budgets in bytes. Ours is weaker, and its target falls from that of ``start_rate`` to the budget's while rho rises, so that the
-  task's gradient has a say in which slices lose bits; start_rate 32 has the budget's from the start.
+  budgets in bytes. Ours is weaker, and its target falls from that of ``start_rate`` to the budget's while rho
+  rises, so that the task's gradient has a say in which slices lose bits; start_rate 32 has the budget's from the
+  start.
 * The code's configuration quantizes the bias of its dense layer too; here biases are on the accumulators' steps.
 """
 

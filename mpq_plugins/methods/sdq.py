@@ -13,8 +13,9 @@ moves down for good, and the next pair starts with beta = ``initial_share``.
 Where the paper is not known, this was chosen:
 
 * The objective: task + error_weight * (beta * error_bi + (1 - beta) * error_b(i-1)), errors relative to
-  the weight's mean square (QER), + cost_weight * relu(cost / target - 1), whose target falls to the budget's
-  in the first ``ramp`` of the search. QER resists fewer bits; the cost term makes the search end.
+  the weight's mean square (QER; off by default, since it showed no benefit), + cost_weight * relu(cost / target - 1),
+  whose target falls to the budget's in the first ``ramp`` of the search. QER resists fewer bits; the cost term
+  makes the search end.
 * Quantizer "grid": a power-of-two step for each candidate, of least squared error at the start, and then
   compared with the next larger and the next smaller step in turn, one each training step.
   "dorefa": the paper's (methods.dorefa); "entropy": the same with N2UQ's pre-scale. Neither fits hardware:
@@ -73,7 +74,7 @@ class Sdq(TrainingMethod):
     granularity: Literal["layer", "kernel"] = "layer"
     initial_share: float = 0.99
     decay_below: float = 0.01
-    error_weight: float = 0.1
+    error_weight: float = 0.0
     cost_weight: float = 1.0
     start_rate: float = 4.0
     ramp: float = 0.4

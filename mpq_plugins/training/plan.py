@@ -16,6 +16,7 @@ from mpq_plugins.latency_table import LatencyTable
 from mpq_plugins.problem import Bits, candidates_for
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.targets import Target
+from mpq_plugins.training.best import share_of_budget
 from mpq_plugins.training.expected_costs import ExpectedCosts
 from mpq_plugins.training.fixed_grid import trains
 from mpq_plugins.training.method import Numbers, TrainingMethod, check_contract
@@ -24,6 +25,9 @@ from mpq_plugins.training.slot import Slot
 
 WEIGHTS_ONLY = frozenset({"weight_bytes", "average_weight_bits"})
 """Resources that no activation counts in: under these alone, activations keep the most bits they may have."""
+
+USED = 0.98
+"""Share of a budget that a choice should use."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,8 @@ class TrainingPlan:
         """The bits of every slot, and reasons: each slot's own choice, and what the budget changes of it.
 
         What is over the budget is taken where it costs least, and what is left of it is handed out where it gains
-        most, by the ``predicted`` loss of every candidate. Without predictions the choice is that of least total
+        most, by the ``predicted`` loss of every candidate; where bits are too coarse for that to use USED of it, all
+        are chosen by predicted loss. Without predictions the choice is that of least total
         preference within the budget, each slot's counted as often as it has elements, since so do its bits.
         Raises InfeasibleBudget with the smallest reachable values.
         """
@@ -115,6 +120,8 @@ class TrainingPlan:
             allowed = {n: {b: predicted[n][b] for b in row} for n, row in preferences.items()}
             taken = self._cheapest({n: {b: p for b, p in row.items() if b <= own[n]} for n, row in allowed.items()})
             chosen = self._cheapest({n: {b: p for b, p in row.items() if b >= taken[n]} for n, row in allowed.items()})
+            if share_of_budget(self.costs_of(chosen), self.budget.limits()) < USED:
+                chosen = self._cheapest(allowed)
         return chosen, {name: _reason(self, name, own[name], chosen[name]) for name in chosen}
 
     def costs_of(self, bits: Mapping[str, int]) -> dict[str, float]:

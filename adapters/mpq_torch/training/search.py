@@ -194,6 +194,13 @@ class Search:
         self._round_biases(self._recipe)
         return self._recipe
 
+    def costs(self) -> dict[str, float]:
+        """What the choice of the moment costs of every limited resource."""
+        if self._recipe is not None:
+            return self.plan.costs_of({name: self._recipe[name].bits for name in self.plan.slots})
+        found = (zip(bank.plain.slots, bank.harden(), strict=True) for bank in self._banks)
+        return self.plan.costs_of({slot.name: grid.bits for pairs in found for slot, grid in pairs})
+
     def float_model(self) -> nn.Module:
         """The trained float model, in eval(): of the user's class where all its layers are modules of it."""
         own = self._training.float_model
