@@ -23,10 +23,8 @@ Where hardware or a fault of the code asked for something else:
 * Hardware has one bit-width for a weight. Where slices differ, it is the candidate nearest to their mean,
   the paper's measure of size, and the budget pays for that; slices of more bits get the coarser step whose
   threshold is nearest to xmax.
-* On other steps than updates, d and xmax get no gradient, as in the code, and stay bit for bit: the code lets them
-  drift by the momentum of the updates.
-* Bounds are the code's, d 2**-12 .. 1 (activations 8), xmax 2**-8 .. 127, or as far as the start needs them: a weight
-  with a norm folded in, or an image of 0 .. 255, may begin beyond.
+* Between updates d and xmax get no gradient, as in the code, and stay bit for bit (the code: drift by momentum).
+* Bounds are the code's, d 2**-12 .. 1 (activations 8), xmax 2**-8 .. 127, or what the start needs beyond.
 * An update moves d and xmax at most by ``rate`` * d under any optimizer (training.pace), faster and more
   often in a short search; the code clips their gradients to -d .. d and leaves the rest to RMSProp.
 * The penalty is relative, strength * rho * relu(cost / target - 1)**2: the code's 1e-4 * relu(kB - kB)**2 is
@@ -34,7 +32,7 @@ Where hardware or a fault of the code asked for something else:
   budgets in bytes. Ours is weaker, and its target falls from that of ``start_rate`` to the budget's while rho
   rises, so that the task's gradient has a say in which slices lose bits; start_rate 32 has the budget's from the
   start.
-* The code's configuration quantizes the bias of its dense layer too; here biases are on the accumulators' steps.
+* Biases are on the accumulators' steps; the code quantizes that of its dense layer.
 """
 
 from __future__ import annotations
@@ -175,15 +173,14 @@ class Fdqmp(TrainingMethod):
         way = _WAY if len(bank.bits) > 1 else 0.0
         rate = schedules.brisk_rate(progress, 0.5 * self.search / every, self.rate, way, 0.15)
         rise = min(1.0, 2.0 * searched)
-        moving = {"update": float(update), "open": _OPEN * update, "frozen": float(frozen), "rate": rate}
-        return moving | {"rho": rho, "rise": rise}
+        moving = {"update": float(update), "open": _OPEN * update, "frozen": float(frozen)}
+        return moving | {"rate": rate, "rho": rho, "rise": rise}
 
     def grids(
         self, ops: Ops, bank: Bank, x: Array, parameters: Arrays, state: Arrays, training: bool
     ) -> tuple[Sequence[Grids], Arrays]:
         """The slices' steps, up to their ranges; the grid of harden, if frozen or not training."""
-        if training:
-            parameters = self._open(ops, parameters, state)
+        parameters = self._open(ops, parameters, state) if training else parameters
         step = self.step_in_use(ops, parameters["step"], state)
         named = self.weight_rounding if bank.kind == "weight" else self.activation_rounding
         rounding: Any = {"rounding": named, "delta": self.delta, "clip_first": True}

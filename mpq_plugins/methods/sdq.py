@@ -14,8 +14,7 @@ Where the paper is not known, this was chosen:
 
 * The objective: task + error_weight * (beta * error_bi + (1 - beta) * error_b(i-1)), errors relative to
   the weight's mean square (QER; off by default, since it showed no benefit), + cost_weight * relu(cost / target - 1),
-  whose target falls to the budget's in the first ``ramp`` of the search. QER resists fewer bits; the cost term
-  makes the search end.
+  whose target falls to the budget's in the first ``ramp`` of the search.
 * Quantizer "grid": a power-of-two step for each candidate, of least squared error at the start, and then
   compared with the next larger and the next smaller step in turn, one each training step.
   "dorefa": the paper's (methods.dorefa); "entropy": the same with N2UQ's pre-scale. Neither fits hardware:
@@ -272,11 +271,10 @@ class Sdq(TrainingMethod):
         return slot.grid(slot.bits[int(index.max())] if bits is None else bits, step)
 
     def settles_at(self) -> float:
-        """``search_share``."""
         return self.search_share
 
     def settled(self, slot: Slot, parameters: Numbers, state: Numbers, grid: Grid) -> Start:
-        """The grid's candidate as the upper one, with a share of all but one; by kernel, those of the same bits."""
+        """The grid's candidate as the upper one, with a share of all but nothing."""
         own, index = self._own(parameters, state), slot.bits.index(grid.bits)
         chosen = own if int(own.max()) == index else np.full_like(own, index)
         steps = np.array(state["steps"], np.float32)

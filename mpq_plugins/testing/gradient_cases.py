@@ -108,5 +108,5 @@ def _surrogates(clip_first: bool = False) -> Iterator[GradientCase]:
     word = "-clipped-first" if clip_first else ""
     for rounding in ROUNDINGS:
         if rounding not in NOISY:
-            options = {"delta": 0.25, "clip_first": clip_first}
+            options: dict[str, Any] = {"delta": 0.25, "clip_first": clip_first}
             yield GradientCase(f"surrogate-{rounding}{word}", x, step, low, high, upstream, rounding, **options)
