@@ -112,6 +112,7 @@ class SearchCallback(keras.callbacks.Callback):  # type: ignore[misc]
                 self._begin([h for h in session.searched if h.quantizer.phase == OBSERVING])
             self._renew()
         if self._done == settling_step(session.plan.method, self._total):
+            self._check()
             settle(hosted_model(self.model), self.target, self.budget, self.latency)
         if self.steps is not None and self._done >= self.steps:
             self._check()

@@ -14,7 +14,7 @@ Where the paper is not known, this was chosen:
 
 * The objective: task + error_weight * (beta * error_bi + (1 - beta) * error_b(i-1)), errors relative to
   the weight's mean square (QER; off by default, since it showed no benefit), + cost_weight * relu(cost / target - 1),
-  whose target falls to the budget's in the first ``ramp`` of the search.
+  whose target falls to the budget's within ``ramp``.
 * Quantizer "grid": a power-of-two step for each candidate, of least squared error at the start, and then
   compared with the next larger and the next smaller step in turn, one each training step.
   "dorefa": the paper's (methods.dorefa); "entropy": the same with N2UQ's pre-scale. Neither fits hardware:
@@ -277,8 +277,7 @@ class Sdq(TrainingMethod):
         """The grid's candidate as the upper one, with a share of all but nothing."""
         own, index = self._own(parameters, state), slot.bits.index(grid.bits)
         chosen = own if int(own.max()) == index else np.full_like(own, index)
-        steps = np.array(state["steps"], np.float32)
-        at = np.broadcast_to(chosen, slot.step_shape)[..., None]
+        steps, at = np.array(state["steps"], np.float32), np.broadcast_to(chosen, slot.step_shape)[..., None]
         np.put_along_axis(steps, at, np.reshape(grid.steps, slot.step_shape)[..., None].astype(np.float32), axis=-1)
         share = np.full_like(np.asarray(parameters["share"], np.float32), 1.0 - _EDGE)
         return Start({"share": share}, {"pair": chosen.astype(np.float32), "steps": steps})

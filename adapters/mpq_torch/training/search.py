@@ -304,6 +304,7 @@ class Search:
         due = settling_step(self.method, self.steps)
         if self._settled or due is None or self.steps_done < due or self._recipe is not None:
             return
+        self.check_finite()
         grids, _ = self._chosen()
         for bank in self._banks:
             bank.settle([grids[slot.name] for slot in bank.plain.slots])
