@@ -111,11 +111,13 @@ class Ops(Protocol):
         rounding: str = STRAIGHT_THROUGH,
         delta: float = DELTA,
         strict: bool = False,
+        clip_first: bool = False,
     ) -> Array:
         """``step * clip(round(x / step), low, high)``, the one primitive of all methods.
 
         step, low, high: numbers, or arrays that broadcast against x; low and high need not be whole.
-        strict: whether the codes low and high themselves count as clipped. Gradients, all of them, as
+        strict: whether the codes low and high themselves count as clipped. clip_first: ``step * round(clip(x / step,
+        low, high))`` instead, on the grid where low and high are not whole too. Gradients, all of them, as
         ``fake_quantize_gradients`` gives them.
         """
 
@@ -224,7 +226,10 @@ class NumpyOps:
         rounding: str = STRAIGHT_THROUGH,
         delta: float = DELTA,
         strict: bool = False,
+        clip_first: bool = False,
     ) -> Array:
+        if clip_first:
+            return step * np.rint(np.clip(x / step, low, high))
         return step * np.clip(np.rint(x / step), low, high)
 
 
@@ -241,6 +246,7 @@ def fake_quantize_gradients(
     rounding: str = STRAIGHT_THROUGH,
     delta: float = DELTA,
     strict: bool = False,
+    clip_first: bool = False,
 ) -> Gradients:
     """Gradients of ``sum(upstream * fake_quantize(x, step, low, high))``, in closed form.
 
@@ -252,23 +258,31 @@ def fake_quantize_gradients(
         dlow  = g * step                     below
 
     inside: low <= r <= high (A Closer Look, 2210.03671, section 2); strict: low < r < high (HMQ's
-    released code, 2007.09952, where the outermost codes count as clipped).
+    released code, 2007.09952, where the outermost codes count as clipped); clip_first: low <= u <= high (FDQMP's
+    code, 2206.07741), where dhigh and dlow have the factor too, that of the limit, and dstep its rounded code.
 
     >>> float(fake_quantize_gradients(np.array([0.25, 5.0]), 1.0, -2, 1, np.ones(2)).step)
     0.75
     """
     x, step, low, high, g = (np.asarray(a, dtype=np.float64) for a in (x, step, low, high, upstream))
     u = x / step
-    r = np.rint(u)
-    above, below = (r >= high, r <= low) if strict else (r > high, r < low)
+    if clip_first:
+        above, below = u > high, u < low
+        u = np.clip(u, low, high)
+        r = ends = np.rint(u)
+    else:
+        r = np.rint(u)
+        above, below = (r >= high, r <= low) if strict else (r > high, r < low)
+        ends = above * high + below * low
     inside = ~(above | below)
     factor = gradient_factor(NUMPY, rounding, u - r, g, delta)
-    dstep = np.where(inside, g * (r - u * factor), 0.0) + g * (above * high) + g * (below * low)
+    dstep = np.where(inside, g * (r - u * factor), g * ends)
+    g_end = g * factor if clip_first else g
     return Gradients(
         x=np.where(inside, g * factor, 0.0),
         step=summed_to(dstep, step.shape),
-        low=summed_to(g * step * below, low.shape),
-        high=summed_to(g * step * above, high.shape),
+        low=summed_to(g_end * step * below, low.shape),
+        high=summed_to(g_end * step * above, high.shape),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 _HOMES = {
     "GridQuantizer": "quantizers",
+    "KeepBest": "best",
     "QuantizeConfig": "quantize_config",
     "QuantizeScheme": "scheme",
     "SearchCallback": "search_callback",

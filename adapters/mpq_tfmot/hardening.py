@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -27,6 +28,7 @@ from mpq_plugins.thresholds import search_threshold
 from mpq_plugins.training.hardened_grid import hardened_grid
 from mpq_plugins.training.method import TrainingMethod
 from mpq_plugins.training.plan import TrainingPlan, own_bits
+from mpq_plugins.training.predicting import Losses, predicted_losses
 from mpq_tfmot.hosted import Hosted, HostedModel, Numbers, forget_functions, hosted_model
 from mpq_tfmot.keras import keras, tf
 
@@ -73,15 +75,7 @@ def harden(
         same = known is not None and dict(known.items()) == dict(recipe.items())
         return known if same else recipe
     _check_trained(hosted)
-    numbers = {id(h): h.numbers() for h in hosted.hosted if h.quantizer.method is not None}
-    preferences = {name: _preferences(group, numbers) for name, group in groups.items()}
-    preferences |= {name: {grid.bits: 0.0} for name, grid in _given(hosted).items()}
-    own = {name: own_bits(costs) for name, costs in preferences.items()}
-    plan = plan_of(hosted, target, budget if budget is not None else own, latency=latency)
-    allowed = {name: {b: preferences[name][b] for b in slot.bits} for name, slot in plan.slots.items()}
-    bits, reasons, _ = plan.choose(allowed)
-    grids = {name: _widest([_grid(h, bits[name], numbers) for h in group]) for name, group in groups.items()}
-    grids |= _given(hosted)
+    plan, grids, reasons = _chosen(hosted, target, budget, latency)
     folded = _refolded(hosted, grids)
     recipe = _with_headroom(hosted, plan.recipe(folded, reasons, meta))
     if freeze:
@@ -89,6 +83,44 @@ def harden(
         at = {name: recipe[name] if folded[name] == own else own for name, own in grids.items()}
         freeze_at(hosted, at, target)
     return recipe
+
+
+def settle(hosted: HostedModel, target: str | Target, budget: Budget | None, latency: LatencyTable | None) -> None:
+    """Where a search's choices become final, let those of every quantizer use the budget."""
+    _, grids, _ = _chosen(hosted, target, budget, latency)
+    for name, group in hosted.by_site().items():
+        for one in group:
+            one.settle(grids[name])
+
+
+def _chosen(
+    hosted: HostedModel, target: str | Target, budget: Budget | None, latency: LatencyTable | None
+) -> tuple[TrainingPlan, dict[str, Grid], dict[str, str]]:
+    """The plan, the grid of every group within the budget, and reasons."""
+    groups = hosted.by_site()
+    numbers = {id(h): h.numbers() for h in hosted.hosted if h.quantizer.method is not None}
+    preferences = {name: _preferences(group, numbers) for name, group in groups.items()}
+    preferences |= {name: {grid.bits: 0.0} for name, grid in _given(hosted).items()}
+    own = {name: own_bits(costs) for name, costs in preferences.items()}
+    plan = plan_of(hosted, target, budget if budget is not None else own, latency=latency)
+    allowed = {name: {b: preferences[name][b] for b in slot.bits} for name, slot in plan.slots.items()}
+    bits, reasons = plan.choose(allowed, _predicted(plan, groups) if plan.method.searches_bits else None)
+    grids = {name: _widest([_grid(h, bits[name], numbers) for h in group]) for name, group in groups.items()}
+    return plan, grids | _given(hosted), reasons
+
+
+def _predicted(plan: TrainingPlan, groups: Mapping[str, Sequence[Hosted]]) -> Losses:
+    """Predicted losses by slot; of several quantizers that share a grid, their sum."""
+    found: Losses = {}
+    members = {f"{name} {at}": (name, one) for name, group in groups.items() for at, one in enumerate(group)}
+    slots = [replace(plan.slots[name], name=key) for key, (name, one) in members.items() if name in plan.slots]
+    seen = {key: one.seen for key, (_, one) in members.items() if len(one.quantizer.bits) > 1}
+    losses = predicted_losses(slots, seen, {key: one.energy for key, (_, one) in members.items()})
+    for key, row in losses.items():
+        name = members[key][0]
+        before = found.get(name, dict.fromkeys(row, 0.0))
+        found[name] = {b: before[b] + loss for b, loss in row.items()}
+    return {name: found.get(name, dict.fromkeys(slot.bits, 0.0)) for name, slot in plan.slots.items()}
 
 
 def freeze_at(hosted: HostedModel, grids: Mapping[str, Grid], target: Target) -> None:

@@ -18,11 +18,12 @@ from mpq_plugins.graph.weights import as_framework
 from mpq_plugins.grid import Grid
 from mpq_plugins.histogram import Histogram
 from mpq_plugins.inventory import Inventory
-from mpq_plugins.training.alone import parted
+from mpq_plugins.training.alone import joined, parted
 from mpq_plugins.training.method import Start
 from mpq_plugins.training.starting_grid import check_holds
+from mpq_tfmot.keras import tf
 from mpq_tfmot.observation import SMALLEST, observed
-from mpq_tfmot.quantizers import FROZEN, OBSERVING, PHASES, TRAINING, GridQuantizer, method_number
+from mpq_tfmot.quantizers import ENERGY, FROZEN, OBSERVING, PHASES, TRAINING, GridQuantizer, method_number
 from mpq_tfmot.reader.reading import read_model
 from mpq_tfmot.tensor_bank import MOVE, PARAMETER, STATE
 from mpq_tfmot.wrapper import QuantizeGridWrapper
@@ -85,8 +86,29 @@ class Hosted:
 
     def begin(self) -> None:
         """Start the method on what the tensor is now: the weight, or what was seen of the activation."""
-        seen = observed(self.variables, self.site) if self.weight is None else self.weight.numpy()
-        self.restart(self.quantizer.start(seen))
+        self.restart(self.quantizer.start(self.seen))
+
+    def settle(self, grid: Grid) -> None:
+        """Let the method's choice be this grid, where it has a choice."""
+        method, slot = self.quantizer.method, self.quantizer.slot
+        if method is None or len(slot.bits) == 1 or self.phase != TRAINING:
+            return
+        found = method.settled(slot, *self.numbers(), grid)
+        for prefix, values in ((PARAMETER, found.parameters), (STATE, found.state)):
+            for key, value in joined(method, self.quantizer.bank, [values]).items():
+                self.variables[prefix + key].assign(np.asarray(value, np.float32))
+        for key in found.parameters:
+            self.variables[MOVE + key].assign(tf.zeros_like(self.variables[MOVE + key]))
+
+    @property
+    def seen(self) -> Histogram | NDArray[Any]:
+        """What a grid has to hold: the weight as it is now, or what was seen of the activation."""
+        return observed(self.variables, self.site) if self.weight is None else self.weight.numpy()
+
+    @property
+    def energy(self) -> float:
+        """The squared gradients at the tensor, added up over its elements; 0 where they were not looked at."""
+        return float(self.variables[ENERGY].numpy()) if ENERGY in self.variables else 0.0
 
     def latest(self) -> Histogram:
         """The last batch that was seen of an activation."""
@@ -97,6 +119,12 @@ class Hosted:
         method = self.quantizer.method
         assert method is not None
         return method.harden(self.quantizer.slot, *self.numbers())
+
+    @property
+    def standing_bits(self) -> int:
+        """The bits of the grid of the moment."""
+        trains = self.quantizer.method is not None and self.quantizer.phase == TRAINING
+        return self.standing().bits if trains else self.quantizer.bits[-1]
 
     def check(self) -> None:
         """Raise MPQError where the variables came from a checkpoint of another method."""

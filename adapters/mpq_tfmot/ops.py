@@ -129,6 +129,7 @@ class TensorflowOps:
         rounding: str = STRAIGHT_THROUGH,
         delta: float = DELTA,
         strict: bool = False,
+        clip_first: bool = False,
     ) -> Array:
         check_rounding(rounding)
         x = tf.convert_to_tensor(x)
@@ -136,6 +137,13 @@ class TensorflowOps:
 
         @tf.custom_gradient  # type: ignore[untyped-decorator]
         def quantized(x: Array, step: Array, low: Array, high: Array) -> tuple[Array, Callable[[Array], Any]]:
+            if clip_first:
+                code = tf.round(_clipped(x / step, low, high))
+
+                def backward(g: Array) -> tuple[Array, ...]:
+                    return _gradients_clipped_first(x, step, low, high, code, g, rounding, delta)
+
+                return step * code, backward
             r = tf.round(x / step)
             code = _clipped(r, low, high)
 
@@ -179,6 +187,24 @@ def _gradients(
         _summed_to(g * code - passed * (x / step), step),
         _summed_to(_masked(g, below) * step, low),
         _summed_to(_masked(g, above) * step, high),
+    )
+
+
+def _gradients_clipped_first(
+    x: Array, step: Array, low: Array, high: Array, code: Array, g: Array, rounding: str, delta: float
+) -> tuple[Array, ...]:
+    """The same where what is rounded is clipped already."""
+    u = x / step
+    below, above = u < low, u > high
+    passed = g
+    if rounding != STRAIGHT_THROUGH and delta:
+        passed = g * gradient_factor(OPS, rounding, _clipped(u, low, high) - code, g, delta)
+    inside = _masked(passed, tf.logical_not(tf.logical_or(below, above)))
+    return (
+        inside,
+        _summed_to(g * code - inside * u, step),
+        _summed_to(_masked(passed, below) * step, low),
+        _summed_to(_masked(passed, above) * step, high),
     )
 
 

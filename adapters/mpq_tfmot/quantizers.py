@@ -20,6 +20,7 @@ from mpq_plugins.training.alone import joined
 from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.grids import on_grids
 from mpq_plugins.training.method import Progress, Start, TrainingMethod
+from mpq_plugins.training.predicting import MEASURED_STEPS
 from mpq_plugins.training.slot import Slot
 from mpq_tfmot.emission import emit_activation, emit_weight
 from mpq_tfmot.fixed_grid import looked_up, on_fixed_grid
@@ -35,6 +36,9 @@ Variables = dict[str, Any]
 OBSERVING, TRAINING, FROZEN = "observing", "training", "frozen"
 PHASES = (OBSERVING, TRAINING, FROZEN)
 """Looking at an activation before its method starts; training the grid; a grid that stays."""
+ENERGY = "energy"
+"""A variable: the running mean of the squared gradients at the tensor, added up over its elements."""
+ENERGY_DECAY = 1.0 - 1.0 / MEASURED_STEPS
 INPUT_AXES = {"Conv1D": 1, "Conv2D": 2, "Dense": 0, "Conv2DTranspose": 3}
 """The axis of the input channels of a kernel; a depthwise one has none."""
 
@@ -130,6 +134,8 @@ class GridQuantizer(Base):  # type: ignore[misc]
         if not self.weight:
             made |= {"seen": add("seen", 0.0), "sample": add("sample", np.zeros(sample_shape()))}
         mean = tf.VariableAggregation.MEAN
+        if self.method.searches_bits:
+            made |= {ENERGY: add(ENERGY, 0.0, False, mean)}
         for key, value in start.parameters.items():
             made[PARAMETER + key] = add(PARAMETER + key, value, False, mean)
             made[MOVE + key] = add(MOVE + key, np.zeros_like(value), True, mean)
@@ -234,6 +240,8 @@ class GridQuantizer(Base):  # type: ignore[misc]
         grids, updates = method.grids(OPS, bank, weights, parameters, state, True)
         host.assign([variables], updates)
         y = on_grids(OPS, method, bank, 0, grids, x)
+        if ENERGY in variables:
+            y = _watched(y, variables[ENERGY])
         if not (method.needs_gradient and follows):
             return y
         kept = {k: tf.stop_gradient(v) for k, v in parameters.items()}
@@ -249,6 +257,21 @@ class GridQuantizer(Base):  # type: ignore[misc]
             return tf.identity(y), backward
 
         return watched(y)
+
+
+def _watched(y: Any, energy: Any) -> Any:
+    """y itself; the sum of the squared gradients that arrive moves the running mean in ``energy``."""
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def watched(y: Any) -> tuple[Any, Any]:
+        def backward(gradient: Any) -> Any:
+            total = tf.reduce_sum(tf.square(tf.cast(gradient, tf.float32)))
+            energy.assign(tf.convert_to_tensor(energy) * ENERGY_DECAY + (1.0 - ENERGY_DECAY) * total)
+            return gradient
+
+        return tf.identity(y), backward
+
+    return watched(y)
 
 
 def _all_finite(x: Any) -> Any:

@@ -11,7 +11,8 @@ from mpq_plugins.recipe import Recipe
 from mpq_plugins.targets import Target
 from mpq_plugins.training.history import History, log_record
 from mpq_plugins.training.method import Progress
-from mpq_tfmot.hardening import TARGET, harden, nothing_to_search, plan_of, remember_terms
+from mpq_plugins.training.settling import settling_step
+from mpq_tfmot.hardening import TARGET, harden, nothing_to_search, plan_of, remember_terms, settle
 from mpq_tfmot.hosted import Hosted, begin, forget_functions, hosted_model
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.quantizers import OBSERVING, TRAINING
@@ -110,6 +111,9 @@ class SearchCallback(keras.callbacks.Callback):  # type: ignore[misc]
             with self.model.distribute_strategy.scope():
                 self._begin([h for h in session.searched if h.quantizer.phase == OBSERVING])
             self._renew()
+        if self._done == settling_step(session.plan.method, self._total):
+            self._check()
+            settle(hosted_model(self.model), self.target, self.budget, self.latency)
         if self.steps is not None and self._done >= self.steps:
             self._check()
             self._record(self._done)
@@ -122,6 +126,13 @@ class SearchCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self._check()
             self._record(self._done)
             self._leave()
+
+    def costs(self) -> dict[str, float] | None:
+        """What the choice of the moment costs of every limited resource; None where no search is going on."""
+        if self._session is None:
+            return None
+        plan, standing = self._session.plan, {n: group[0].standing_bits for n, group in self._session.groups.items()}
+        return plan.costs_of({name: standing.get(name, slot.bits[-1]) for name, slot in plan.slots.items()})
 
     def _progress(self) -> Progress:
         return Progress(self._done, self._total, self._epoch_steps)

@@ -40,10 +40,12 @@ from mpq_torch.sensitivities import sensitivity
 from mpq_torch.simulated_model import SimulatedModel, simulation_of
 from mpq_torch.surroundings import undisturbed
 from mpq_torch.synthetic import synthetic_inputs
+from mpq_torch.training.best import KeepBest
 from mpq_torch.training.search import Search
 from mpq_torch.verification import Verification, compare, first_difference
 
 __all__ = [
+    "KeepBest",
     "Search",
     "Verification",
     "constrain",

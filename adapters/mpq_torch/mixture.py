@@ -100,7 +100,7 @@ def _backward(
             dx = (g * shaped).masked_fill_(outside, 0.0)
         else:
             y = forward(wide, *grid)
-            dx = backward(g * shaped, wide, y, *grid, rounding, delta, strict, [False, False, False])[0]
+            dx = backward(g * shaped, wide, y, *grid, rounding, delta, strict, False, [False, False, False])[0]
         product = g * y
         found.append((product.sum_to_size(step_shape) if step_shape else product.sum()).view(share.shape))
         total = dx if total is None else total.add_(dx)

@@ -148,8 +148,9 @@ class TorchOps:
         rounding: str = STRAIGHT_THROUGH,
         delta: float = DELTA,
         strict: bool = False,
+        clip_first: bool = False,
     ) -> Tensor:
-        return fake_quantize(x, step, low, high, Rounding(check_rounding(rounding), delta, strict))
+        return fake_quantize(x, step, low, high, Rounding(check_rounding(rounding), delta, strict, clip_first))
 
 
 TORCH = TorchOps()

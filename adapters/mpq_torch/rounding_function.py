@@ -29,6 +29,7 @@ class Rounding:
     name: str = STRAIGHT_THROUGH
     delta: float = DELTA
     strict: bool = False
+    clip_first: bool = False
 
 
 PLAIN = Rounding()
@@ -86,9 +87,9 @@ class _Quantized(torch.autograd.Function):
     ) -> Tensor:
         flat = [list(shape) for shape in shapes]
         if torch.compiler.is_compiling():
-            y = rounding_passes.forward(x, step, low, high, *flat, list(numbers))
+            y = rounding_passes.forward(x, step, low, high, *flat, list(numbers), rounding.clip_first)
         else:
-            y = torch.ops.mpq.fake_quantize(x, step, low, high, *flat, list(numbers))
+            y = torch.ops.mpq.fake_quantize(x, step, low, high, *flat, list(numbers), rounding.clip_first)
         # an output is kept only where it is read: it costs two operations to keep
         reads_output = rounding.name != STRAIGHT_THROUGH or any(ctx.needs_input_grad[1:2])
         ctx.save_for_backward(x, y if reads_output else None, step, low, high)
@@ -101,9 +102,8 @@ class _Quantized(torch.autograd.Function):
         y = x if y is None else y
         rounding, wanted = ctx.rounding, list(ctx.needs_input_grad[1:4])
         run = rounding_passes.backward if torch.compiler.is_compiling() else torch.ops.mpq.fake_quantize_backward
-        dx, *found = run(
-            gradient, x, y, *rows, *ctx.shapes, ctx.numbers, rounding.name, rounding.delta, rounding.strict, wanted
-        )
+        options = rounding.name, rounding.delta, rounding.strict, rounding.clip_first
+        dx, *found = run(gradient, x, y, *rows, *ctx.shapes, ctx.numbers, *options, wanted)
         given = [one if want else None for one, want in zip(found, wanted, strict=True)]
         arrived = gradient.reshape(-1).float() if ctx.needs_input_grad[4] else None
         return dx, *given, arrived, None, None, None
@@ -112,10 +112,10 @@ class _Quantized(torch.autograd.Function):
 LIBRARY = torch.library.Library("mpq", "DEF")
 """Our ops, for torch's dispatcher."""
 _ROWS = "Tensor? step, Tensor? low, Tensor? high, int[] step_shape, int[] low_shape, int[] high_shape, float[] numbers"
-LIBRARY.define(f"fake_quantize(Tensor x, {_ROWS}) -> Tensor")
+LIBRARY.define(f"fake_quantize(Tensor x, {_ROWS}, bool clip_first=False) -> Tensor")
 LIBRARY.define(
     f"fake_quantize_backward(Tensor gradient, Tensor x, Tensor y, {_ROWS}, str rounding, float delta, bool strict, "
-    "bool[] wanted) -> (Tensor, Tensor, Tensor, Tensor)"
+    "bool clip_first, bool[] wanted) -> (Tensor, Tensor, Tensor, Tensor)"
 )
 for _key in ("CompositeExplicitAutograd", "CPU"):
     _cpu = _key == "CPU"

@@ -30,15 +30,18 @@ def forward(
     low_shape: Shape,
     high_shape: Shape,
     numbers: list[float],
+    clip_first: bool = False,
 ) -> Tensor:
     """On any device, by rows or by numbers."""
     wide = x if x.dtype == torch.float32 else x.float()
     if step is None:
-        first, *limits = numbers
-        return torch.div(wide, first).round_().clamp_(*limits).mul_(first).to(x.dtype)
-    step = shaped(step, step_shape)
-    limits = _codes(low, high, low_shape, high_shape, numbers)
-    return torch.div(wide, step).round_().clamp_(*limits).mul_(step).to(x.dtype)
+        by, *limits = numbers
+    else:
+        by = shaped(step, step_shape)  # type: ignore[assignment]
+        limits = _codes(low, high, low_shape, high_shape, numbers)  # type: ignore[assignment]
+    codes = torch.div(wide, by)
+    codes = codes.clamp_(*limits).round_() if clip_first else codes.round_().clamp_(*limits)
+    return codes.mul_(by).to(x.dtype)
 
 
 def forward_on_cpu(
@@ -50,12 +53,13 @@ def forward_on_cpu(
     low_shape: Shape,
     high_shape: Shape,
     numbers: list[float],
+    clip_first: bool = False,
 ) -> Tensor:
     """The same; a single step by numbers."""
     plain = _plain(step, low, high, numbers)
     if plain is None:
-        return forward(x, step, low, high, step_shape, low_shape, high_shape, numbers)
-    return forward(x, None, None, None, [], [], [], plain)
+        return forward(x, step, low, high, step_shape, low_shape, high_shape, numbers, clip_first)
+    return forward(x, None, None, None, [], [], [], plain, clip_first)
 
 
 def backward(
@@ -72,21 +76,31 @@ def backward(
     rounding: str,
     delta: float,
     strict: bool,
+    clip_first: bool,
     wanted: list[bool],
 ) -> Gradients:
     """On any device, by rows or by numbers: gradients to x and, where ``wanted``, to step, low and high."""
     if step is None:
-        return _by_numbers(gradient, x, y, numbers, rounding, delta, strict, wanted, ([1], [1], [1]))
+        return _by_numbers(gradient, x, y, numbers, rounding, delta, strict, clip_first, wanted, ([1], [1], [1]))
     rows = step.shape
     step = shaped(step, step_shape)
     first, last = _codes(low, high, low_shape, high_shape, numbers)
     g, wide = gradient.float(), x.float()
     scaled = torch.div(wide, step)
-    codes = torch.round(scaled)
-    above, below = (codes >= last, codes <= first) if strict else (codes > last, codes < first)
-    dx = g.masked_fill(above | below, 0.0)
+    unclipped = scaled
+    if clip_first:
+        scaled = unclipped.clamp(first, last)
+        codes = torch.round(scaled)
+        outside = unclipped.ne(scaled)
+    else:
+        codes = torch.round(scaled)
+        above, below = (codes >= last, codes <= first) if strict else (codes > last, codes < first)
+        outside = above | below
+    passed = g
     if rounding != STRAIGHT_THROUGH:
-        dx = dx * gradient_factor(_ops(), rounding, scaled - codes, g, delta)
+        passed = g * gradient_factor(_ops(), rounding, scaled - codes, g, delta)
+    dx = passed.masked_fill(outside, 0.0)
+    at_ends = passed if clip_first else g
     nothing = dx.new_empty(0)
     dstep, dlow, dhigh = nothing, nothing, nothing
     if wanted[0]:
@@ -95,10 +109,12 @@ def backward(
         dstep = (moved / step).view(rows)
     if wanted[1]:
         assert low is not None
-        dlow = _summed_to(g * below * step, first.shape).view(low.shape)
+        below = unclipped < first if clip_first else below
+        dlow = _summed_to(at_ends * below * step, first.shape).view(low.shape)
     if wanted[2]:
         assert high is not None
-        dhigh = _summed_to(g * above * step, last.shape).view(high.shape)
+        above = unclipped > last if clip_first else above
+        dhigh = _summed_to(at_ends * above * step, last.shape).view(high.shape)
     return dx.to(x.dtype), dstep, dlow, dhigh
 
 
@@ -116,10 +132,11 @@ def backward_on_cpu(
     rounding: str,
     delta: float,
     strict: bool,
+    clip_first: bool,
     wanted: list[bool],
 ) -> Gradients:
     """The same; a single step by numbers."""
-    options = rounding, delta, strict, wanted
+    options = rounding, delta, strict, clip_first, wanted
     plain = _plain(step, low, high, numbers)
     if plain is None:
         shapes = step_shape, low_shape, high_shape
@@ -154,25 +171,30 @@ def _by_numbers(
     rounding: str,
     delta: float,
     strict: bool,
+    clip_first: bool,
     wanted: list[bool],
     shapes: tuple[Shape, Shape, Shape],
 ) -> Gradients:
     step, low, high = numbers
-    first, last = _open_interval(step, low, high, strict)
+    first, last = _within_range(step, low, high) if clip_first else _open_interval(step, low, high, strict)
     kept = x.dtype
     gradient, x, y = gradient.float(), x.float(), y.float()  # nothing, for single precision
+    at_ends = gradient
+    if clip_first and rounding != STRAIGHT_THROUGH:
+        at_ends = gradient.clone()
+        _multiply_by_factor(at_ends, gradient, x.clamp(low * step, high * step), y, step, rounding, delta)
     # g between the bounds, 0 at and beyond them
-    dx = torch.ops.aten.hardtanh_backward(gradient, x, first, last)
-    if rounding != STRAIGHT_THROUGH:
+    dx = torch.ops.aten.hardtanh_backward(at_ends, x, first, last)
+    if rounding != STRAIGHT_THROUGH and not clip_first:
         _multiply_by_factor(dx, gradient, x, y, step, rounding, delta)
     nothing = dx.new_empty(0)
     dstep, dlow, dhigh = nothing, nothing, nothing
     if wanted[0]:
         dstep = ((_dot(gradient, y) - _dot(dx, x)) / step).reshape(shapes[0])
     if wanted[1]:
-        dlow = (torch.where(x <= first, gradient, 0.0).sum() * step).reshape(shapes[1])
+        dlow = (torch.where(x <= first, at_ends, 0.0).sum() * step).reshape(shapes[1])
     if wanted[2]:
-        dhigh = (torch.where(x >= last, gradient, 0.0).sum() * step).reshape(shapes[2])
+        dhigh = (torch.where(x >= last, at_ends, 0.0).sum() * step).reshape(shapes[2])
     return dx.to(kept), dstep, dlow, dhigh
 
 
@@ -223,6 +245,12 @@ def _open_interval(step: float, low: float, high: float, strict: bool) -> tuple[
     if last % 2 == 0:
         upper = np.nextafter(upper, np.float32(np.inf))
     return float(lower), float(upper)
+
+
+def _within_range(step: float, low: float, high: float) -> tuple[float, float]:
+    """The float32 numbers strictly between which x is not clipped where clipping comes first."""
+    lower, upper = np.float32(np.float32(low) * np.float32(step)), np.float32(np.float32(high) * np.float32(step))
+    return float(np.nextafter(lower, np.float32(-np.inf))), float(np.nextafter(upper, np.float32(np.inf)))
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

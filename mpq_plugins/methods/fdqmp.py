@@ -4,10 +4,11 @@ From "Edge Inference with Fully Differentiable Quantized Mixed Precision Neural 
 the authors' code; U3 of Uhlich et al. (2020). With step d and range xmax of a slice (an output channel where
 the slot has a step for each, else the tensor),
 
-    top code r = round(xmax / d),    Q(x) = d * clip(round(x / d), -r, r)     (unsigned: 0 .. r),
-    bits = ceil(log2(r + 1)) + signed,
+    Q(x) = d * round(clip(x, -xmax, xmax) / d)     (unsigned: 0 .. xmax),
+    bits = ceil(log2(r + 1)) + signed,    top code r = round(xmax / d),
 
-rounding passing back a surrogate gradient (weights EWGS, activations inverse tanh) and ceil its own.
+clipping first, so that all that lies beyond xmax moves it and has no gradient of its own; rounding passes back a
+surrogate gradient (weights EWGS, activations inverse tanh) and ceil its own.
 Phases: pretrain (d, xmax fixed), search (one update in ``update_every`` steps, under the budget's penalty),
 finetune (d, xmax fixed). The budget may be of any resources; ``total_activation_bytes``, which this module
 registers, is the paper's sum over activations beside the peak, ``activation_bytes``.
@@ -16,20 +17,22 @@ Where hardware or a fault of the code asked for something else:
 
 * Steps are powers of two, 2**round(log2 d), as in the code's earlier versions; xmax is free in the search.
 * With one candidate only the step is learned, within an octave of the one of least squared error.
-* r is at most the largest candidate's highest code. From the start of finetuning, in evaluation and on
+* xmax / d is at most the largest candidate's highest code. From the start of finetuning, in evaluation and on
   hardening the codes are those of hardware, low .. high of the bits: the range up to high * d is gained
   (a signed one beyond -r too), nothing within xmax is lost.
 * Hardware has one bit-width for a weight. Where slices differ, it is the candidate nearest to their mean,
   the paper's measure of size, and the budget pays for that; slices of more bits get the coarser step whose
   threshold is nearest to xmax.
-* On other steps than updates, d and xmax stay bit for bit: the code lets them drift by momentum.
+* Between updates d and xmax get no gradient, as in the code, and stay bit for bit (the code: drift by momentum).
+* Bounds are the code's, d 2**-12 .. 1 (activations 8), xmax 2**-8 .. 127, or what the start needs beyond.
 * An update moves d and xmax at most by ``rate`` * d under any optimizer (training.pace), faster and more
   often in a short search; the code clips their gradients to -d .. d and leaves the rest to RMSProp.
 * The penalty is relative, strength * rho * relu(cost / target - 1)**2: the code's 1e-4 * relu(kB - kB)**2 is
-  that with strength 300 for EfficientNet-Lite0 at 3 bits (1731 kB), and ``kilobytes`` has the code's own.
-  Ours is weaker, and its target falls from that of ``start_rate`` to the budget's while rho rises, so that the
-  task's gradient has a say in which slices lose bits; start_rate 32 has the budget's from the start.
-* The paper keeps the feasible checkpoint of best accuracy; that is left to the training loop.
+  that with strength 300 for EfficientNet-Lite0 at 3 bits (1731 kB), and ``kilobytes`` has the code's own, of
+  budgets in bytes. Ours is weaker, and its target falls from that of ``start_rate`` to the budget's while rho
+  rises, so that the task's gradient has a say in which slices lose bits; start_rate 32 has the budget's from the
+  start.
+* Biases are on the accumulators' steps; the code quantizes that of its dense layer.
 """
 
 from __future__ import annotations
@@ -64,6 +67,9 @@ from mpq_plugins.training.slot import Observed, Slot
 
 _UPDATES = 100  # a search has at least, if need be by updates in shorter intervals
 _WAY = 4.5  # octaves, about, that a step should be able to go while the target falls
+_OPEN = 1e30  # no gradient reaches it
+_STEPS = {"weight": (2.0**-12, 1.0), "activation": (2.0**-12, 8.0)}
+_RANGES = (2.0**-8, 127.0)
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,7 @@ class Fdqmp(TrainingMethod):
     def start(self, slot: Slot, observed: Observed) -> Start:
         """step and, of several candidates, range: [] or [channels].
 
-        State: exponent, log2 of the step in use; anchor, the first step; moments.
+        State: exponent, log2 of the step in use; least_step to most_range, bounds; moments.
         """
         bits = min(max(self.initial_bits or slot.bits[-1], slot.bits[0]), slot.bits[-1])
         largest = start_range(slot, observed, bits)
@@ -128,15 +134,19 @@ class Fdqmp(TrainingMethod):
             step = np.ldexp(1.0, exponent - (mantissa == 0.5))
         step = np.asarray(step, dtype=np.float32)
         zeros = np.zeros_like(step)
-        state = {"exponent": np.rint(np.log2(step)), "anchor": step, "step_moment": zeros}
+        state = {"exponent": np.rint(np.log2(step)), "step_moment": zeros}
         if len(slot.bits) == 1:
-            return Start({"step": step}, state)
-        return Start({"step": step, "range": np.asarray(largest, dtype=np.float32)}, state | {"range_moment": zeros})
+            return Start({"step": step}, state | {"least_step": step / 2, "most_step": step * 2})
+        largest = np.asarray(largest, dtype=np.float32)
+        least, most = _STEPS[slot.kind]
+        state |= {"least_step": np.minimum(step, least), "most_step": np.maximum(step, most)}
+        state |= {"least_range": np.minimum(largest, _RANGES[0]), "most_range": np.maximum(largest, _RANGES[1])}
+        return Start({"step": step, "range": largest}, state | {"range_moment": zeros})
 
     def extents(self, bank: Bank) -> Mapping[str, Extent]:
         """Everything belongs to a slice."""
-        names = ("step", "range", "exponent", "anchor", "step_moment", "range_moment")
-        return dict.fromkeys(names, "channel")
+        bounds = ("least_step", "most_step", "least_range", "most_range")
+        return dict.fromkeys(("step", "range", "exponent", "step_moment", "range_moment", *bounds), "channel")
 
     def constants(self, bank: Bank) -> Numbers:
         """By slice: the highest code, and of what the range is at least a share; fewest bits; 1 with signed codes."""
@@ -151,7 +161,9 @@ class Fdqmp(TrainingMethod):
         return by_slice | constants_of(bank)
 
     def controls(self, bank: Bank, progress: Progress) -> Mapping[str, float]:
-        """update: 1.0 where steps and ranges may move; frozen: 1.0 in finetuning; rho, rise: of the penalty; rate."""
+        """update: 1.0 where steps and ranges may move; open: the largest gradient that reaches them; frozen: 1.0 in
+        finetuning; rho, rise: of the penalty; rate.
+        """
         searching = schedules.share_is_done(progress, self.pretrain)
         frozen = schedules.share_is_done(progress, self.pretrain + self.search)
         every = max(1, min(self.update_every, round(self.search * progress.steps / _UPDATES)))
@@ -161,28 +173,30 @@ class Fdqmp(TrainingMethod):
         way = _WAY if len(bank.bits) > 1 else 0.0
         rate = schedules.brisk_rate(progress, 0.5 * self.search / every, self.rate, way, 0.15)
         rise = min(1.0, 2.0 * searched)
-        return {"update": float(update), "rho": rho, "rise": rise, "frozen": float(frozen), "rate": rate}
+        moving = {"update": float(update), "open": _OPEN * update, "frozen": float(frozen)}
+        return moving | {"rate": rate, "rho": rho, "rise": rise}
 
     def grids(
         self, ops: Ops, bank: Bank, x: Array, parameters: Arrays, state: Arrays, training: bool
     ) -> tuple[Sequence[Grids], Arrays]:
         """The slices' steps, up to their ranges; the grid of harden, if frozen or not training."""
+        parameters = self._open(ops, parameters, state) if training else parameters
         step = self.step_in_use(ops, parameters["step"], state)
-        rounding = self.weight_rounding if bank.kind == "weight" else self.activation_rounding
+        named = self.weight_rounding if bank.kind == "weight" else self.activation_rounding
+        rounding: Any = {"rounding": named, "delta": self.delta, "clip_first": True}
         if len(bank.bits) == 1:
-            low, high = bank.low[:, 0], bank.high[:, 0]
-            return [Grids(step, low, high, "channel", "group", rounding=rounding, delta=self.delta)], {}
+            return [Grids(step, bank.low[:, 0], bank.high[:, 0], code_extent="group", **rounding)], {}
         coarse, bits = self._hardware(ops, bank, parameters, state)
         low, high = (bank.spread(ops, code, "group", "channel") for code in codes_of(ops, bank, bits))
         if training:
-            top = ops.minimum(ops.round(parameters["range"] / step), state["top"])
+            top = ops.minimum(parameters["range"] / step, state["top"])
             frozen = state["frozen"]
             low = frozen * low - (1.0 - frozen) * (state["sign"] * top)
             high = frozen * high + (1.0 - frozen) * top
             step = frozen * coarse + (1.0 - frozen) * step
         else:
             step = coarse
-        return [Grids(step, low, high, rounding=rounding, delta=self.delta)], {}
+        return [Grids(step, low, high, **rounding)], {}
 
     def step_in_use(self, ops: Ops, step: Array, state: Arrays) -> Array:
         """2**exponent, with the gradient of 2**round(log2 step), straight-through; or the step itself."""
@@ -205,13 +219,14 @@ class Fdqmp(TrainingMethod):
         """What hardware would hold the slices in, with the mean gradient of the slices' bits."""
         if len(bank.bits) == 1:
             return super().expected_bits(ops, bank, parameters, state)
-        bits = self.slice_bits(ops, bank, parameters, state)
+        bits = self.slice_bits(ops, bank, self._open(ops, parameters, state), state)
         chosen = nearest(ops, bank, held_by(ops, bank, bits, state), state)
         moving = bank.mean(ops, bits - ops.stop_gradient(bits), "channel", "group")
         return chosen + (1.0 - state["frozen"]) * moving
 
     def penalty(self, ops: Ops, spent: Sequence[Spent], state: Arrays) -> Array:
         """strength * rho * relu(cost / target - 1)**2 for each resource; or the paper's, in kB squared."""
+        self.check_budget({s.resource: s.unit or ("bytes" if s.resource.endswith("bytes") else "") for s in spent})
         total: Array = 0.0
         for resource in spent:
             if self.kilobytes:
@@ -222,21 +237,29 @@ class Fdqmp(TrainingMethod):
             total = total + strength * state["rho"] * over * over
         return total
 
+    def check_budget(self, units: Mapping[str, str]) -> None:
+        """The paper's own penalty is one of kilobytes."""
+        others = [name for name, unit in units.items() if unit != "bytes"]
+        if self.kilobytes and others:
+            raise MPQError(
+                f"fdqmp: kilobytes=True is a penalty in kB squared, and {', '.join(others)} is no number of bytes; "
+                "limit weight_bytes, activation_bytes or total_activation_bytes, or leave kilobytes out"
+            )
+
     def after_step(
         self, ops: Ops, bank: Bank, parameters: Arrays, previous: Arrays, state: Arrays
     ) -> tuple[Arrays, Arrays]:
-        """On an update, step and range at their pace, step <= range; on other steps exactly what they were."""
+        """On an update, step and range at their pace, in bounds, step <= range; else exactly what they were."""
         update = state["update"] > 0.5
         moved, updates = {}, {}
         for name in parameters:
             change = (parameters[name] - previous[name]) / previous["step"]
             steps, moment = paced(ops, change, change * 0.0, state[f"{name}_moment"], state["rate"])
             moved[name] = previous[name] + steps * previous["step"]
+            moved[name] = ops.minimum(ops.maximum(moved[name], state[f"least_{name}"]), state[f"most_{name}"])
             updates[f"{name}_moment"] = ops.where(update, moment, state[f"{name}_moment"])
         if len(bank.bits) > 1:
             moved["step"] = ops.minimum(ops.maximum(moved["step"], moved["range"] / state["bound"]), moved["range"])
-        else:
-            moved["step"] = ops.minimum(ops.maximum(moved["step"], state["anchor"] / 2.0), state["anchor"] * 2.0)
         kept = {name: ops.where(update, moved[name], previous[name]) for name in moved}
         exponent = ops.stop_gradient(ops.round(ops.log2(kept["step"])))
         return kept, updates | {"exponent": ops.where(update, exponent, state["exponent"])}
@@ -261,9 +284,23 @@ class Fdqmp(TrainingMethod):
             step, chosen = self._hardware(NUMPY, bank, parameters, state, bits)
         return slot.grid(int(chosen[0]), np.reshape(step, slot.step_shape))
 
+    def settles_at(self) -> float:
+        """The end of ``pretrain`` and ``search``."""
+        return self.pretrain + self.search
+
+    def settled(self, slot: Slot, parameters: Numbers, state: Numbers, grid: Grid) -> Start:
+        """The grid's step in every slice, and the range of its bits."""
+        step = np.reshape(grid.steps, slot.step_shape).astype(np.float32)
+        largest = (step * max(slot.high(grid.bits), 1)).astype(np.float32)
+        return Start({"step": step, "range": largest}, {"exponent": np.rint(np.log2(step))})
+
     def gradient_scale(self, bank: Bank) -> float:
         """Any that is heard: the pace is the method's own."""
         return AUDIBLE
+
+    def _open(self, ops: Ops, parameters: Arrays, state: Arrays) -> Arrays:
+        """Parameters that no gradient reaches between updates, so that no optimizer's momentum takes one in."""
+        return {name: ops.limit_gradient(value, state["open"]) for name, value in parameters.items()}
 
     def _hardware(
         self, ops: Ops, bank: Bank, parameters: Arrays, state: Arrays, bits: float | None = None

@@ -54,6 +54,7 @@ from mpq_plugins.training.pace import AUDIBLE, paced
 from mpq_plugins.training.slot import Observed, Slot
 
 _EPSILON = 1e-6  # of the Gumbel draw: the released code's
+_SURE = 20.0  # a logit beside which no other counts
 _WAY = 5.0  # that the logits of open bits should be able to go within a search
 
 
@@ -214,6 +215,18 @@ class Hmq(TrainingMethod):
         chosen = _bits(slot)[row]
         step = np.asarray(state["base"], dtype=np.float64) * 2.0 ** (int(slot.signed) - chosen - shift)
         return slot.grid(chosen, step)
+
+    def settles_at(self) -> float:
+        """``search_share``."""
+        return self.search_share
+
+    def settled(self, slot: Slot, parameters: Numbers, state: Numbers, grid: Grid) -> Start:
+        """All probability on the grid's bits and its threshold, which becomes the largest."""
+        logits = np.zeros((len(slot.bits), self.thresholds), np.float32)
+        logits[_bits(slot).index(grid.bits), 0] = _SURE
+        base = np.reshape(np.asarray(grid.steps) * 2.0 ** (grid.bits - int(slot.signed)), slot.step_shape)
+        moment = np.zeros(logits.size, np.float32)
+        return Start({"logits": logits.ravel()}, {"base": base.astype(np.float32), "moment": moment})
 
     def gradient_scale(self, bank: Bank) -> float:
         """Any that is heard: the pace is the method's own."""

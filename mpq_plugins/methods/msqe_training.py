@@ -19,15 +19,18 @@ from mpq_plugins.ops import Array, Ops
 from mpq_plugins.thresholds import search_threshold
 from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.exponents import (
+    DECAY_MOMENTS,
     DECAY_STABLE,
     Weights,
     exponent_of,
+    importance_of,
     largest,
     least_squares,
     moved_moments,
     within_deviations,
 )
 from mpq_plugins.training.grids import Grids
+from mpq_plugins.training.hyper_parameters import check_ranges
 from mpq_plugins.training.layout import Extent
 from mpq_plugins.training.method import Arrays, Numbers, Progress, Start, TrainingMethod
 from mpq_plugins.training.slot import Observed, Slot
@@ -39,7 +42,8 @@ class MsqeTraining(TrainingMethod):
 
     iterations, line_range: of exponents.least_squares; an iterations of 0 and a wide range search by
         brute force. outlier_sigma: weights beyond so many standard deviations do not count; None for all.
-    second_moments: weight errors by the root of the squared gradients' moving average.
+    second_moments: weight errors by the root of the squared gradients' moving average, or by itself where ``root`` is
+        False. moments_decay, stable_decay: of the moving averages of these and of the exponent.
     stable_from: share of the training from which the exponent is frozen at its moving average; None
         for never. Which share the paper used is not known; ours is a half.
     """
@@ -49,6 +53,9 @@ class MsqeTraining(TrainingMethod):
     outlier_sigma: float | None = 2.0
     second_moments: bool = True
     stable_from: float | None = 0.5
+    root: bool = True
+    moments_decay: float = DECAY_MOMENTS
+    stable_decay: float = DECAY_STABLE
 
     name: ClassVar[str] = "msqe"
     summary: ClassVar[str] = "thresholds of least squared error that follow the weights"
@@ -59,6 +66,8 @@ class MsqeTraining(TrainingMethod):
             raise MPQError(f"iterations and line_range are 0 or more, got {self.iterations} and {self.line_range}")
         if self.outlier_sigma is not None and self.outlier_sigma <= 0:
             raise MPQError(f"outlier_sigma is a positive number of deviations or None, got {self.outlier_sigma}")
+        decays = {"moments_decay": self.moments_decay, "stable_decay": self.stable_decay}
+        check_ranges("msqe", {name: (decay, 0.0, 1.0 - 1e-9) for name, decay in decays.items()})
 
     @property
     def needs_gradient(self) -> bool:  # type: ignore[override]
@@ -77,7 +86,7 @@ class MsqeTraining(TrainingMethod):
         first = np.rint(exponent_of(largest(slot, weight) / slot.high(bits)))
         state: dict[str, Any] = {"exponent": first, "stable": first, "seen": 0.0}
         if self.second_moments:
-            state["moments"] = np.ones(weight.shape)
+            state["moments"] = np.zeros(weight.shape)
         return Start(state=state)
 
     def extents(self, bank: Bank) -> Mapping[str, Extent]:
@@ -110,7 +119,8 @@ class MsqeTraining(TrainingMethod):
         """The second moments of the weights' gradients."""
         if "moments" not in state:
             return {}
-        return {"moments": moved_moments(Weights(ops, bank, x), gradient, state["moments"], state["exponent"])}
+        held = state["moments"], state["exponent"], self.moments_decay
+        return {"moments": moved_moments(Weights(ops, bank, x), gradient, *held)}
 
     def harden(self, slot: Slot, parameters: Numbers, state: Numbers, bits: int | None = None) -> Grid:
         """The grid of the last step."""
@@ -119,14 +129,14 @@ class MsqeTraining(TrainingMethod):
     def _follow(self, ops: Ops, bank: Bank, x: Array, state: Arrays) -> tuple[Array, dict[str, Array]]:
         """The exponent of this step, and what to keep."""
         weights = Weights(ops, bank, x)
-        importance = ops.sqrt(state["moments"]) if self.second_moments else None
+        importance = importance_of(weights, state["moments"], self.root) if self.second_moments else None
         if self.outlier_sigma is not None:
             kept = within_deviations(weights, self.outlier_sigma)
             importance = kept if importance is None else importance * kept
         found = least_squares(weights, state["exponent"], importance, self.iterations, self.line_range)
         live = weights.total(ops.cast(ops.abs(x) > 0, x)) > 0
         found = ops.where(live, found, state["exponent"])
-        moved = DECAY_STABLE * state["stable"] + (1.0 - DECAY_STABLE) * found
+        moved = self.stable_decay * state["stable"] + (1.0 - self.stable_decay) * found
         seen = bank.spread(ops, state["seen"], "group", "channel")
         stable = ops.where(seen > 0, moved, found)
         frozen = state["frozen"] > 0

@@ -30,7 +30,7 @@ from mpq_plugins.methods.msqe import Msqe
 from mpq_plugins.problem import Problem
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.search.method import PostTrainingMethod
-from mpq_plugins.sensitivities.masking import MaskGuided
+from mpq_plugins.sensitivities.masking import BEST_MASK, MaskGuided
 from mpq_plugins.sensitivities.rating import Rates, Sensitivity, sites_with_a_choice
 from mpq_plugins.sensitivities.table import sensitivity
 
@@ -46,7 +46,9 @@ class Ohq(PostTrainingMethod):
 
     alpha, beta, gamma: weights of accuracy, latency and energy, 0 or more. A resource without a table has
         no part in the sum, and limits of the budget hold whatever the weights are.
-    measure: the sensitivity, by name ("mask", "kl", "sqnr", "fisher") or as a value: MaskGuided(...).
+    measure: the sensitivity, by name ("mask", "kl", "sqnr", "fisher") or as a value: MaskGuided(...). By default the
+        whole of a layer takes its values at the fewest bits, which ranks layers best (benchmarks.sensitivities
+        --ranks); the paper's random mask is MaskGuided(gain="noise").
 
     Raises MPQError on a weight that is negative or not finite.
     """
@@ -54,7 +56,7 @@ class Ohq(PostTrainingMethod):
     alpha: float = 0.5
     beta: float = 0.25
     gamma: float = 0.25
-    measure: str | Sensitivity = field(default_factory=lambda: MaskGuided(gain="noise"))
+    measure: str | Sensitivity = field(default_factory=lambda: replace(BEST_MASK, gain="noise"))
     name: str = "ohq"
     summary: str = "bits by measured latency and mask-guided sensitivity, in one integer programme"
     paper: str = "arXiv:2309.01945"

@@ -23,10 +23,12 @@ from mpq_plugins.ops import Array, Ops
 from mpq_plugins.thresholds import search_threshold
 from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.exponents import (
+    DECAY_MOMENTS,
     DECAY_STABLE,
     SMALLEST,
     Weights,
     exponent_of,
+    importance_of,
     lower_error_of_two,
     moved_moments,
     within_range,
@@ -46,7 +48,10 @@ class Po2Gradient(TrainingMethod):
     """Learned exponents. A weight's is rounded as ``rounding`` says, an activation's always up.
 
     rounding: "msqe" (Round-to-Lower-MSQE), "ceil" (TQT's) or "round". outlier_mask: weights outside the
-    range of the codes do not count for it. second_moments: nor count all alike the rest.
+    range of the codes do not count for it. second_moments: nor count all alike the rest, but by the root of the moving
+    average of their squared gradients, or by itself where ``root`` is False. moments_decay, stable_decay: of the
+    moving averages of these and of the exponent. msqe_from: share of the training up to which "msqe" rounds up
+    instead, as the paper's switch allows. least_step: of the start.
     rate: octaves that an exponent moves at most in a step, whatever gradient comes.
     stable_from: share of the training from which the exponent is frozen; None for never. Which the
     paper used is not known; ours is a half.
@@ -57,6 +62,11 @@ class Po2Gradient(TrainingMethod):
     second_moments: bool = True
     stable_from: float | None = 0.5
     rate: float = 0.25
+    root: bool = True
+    moments_decay: float = DECAY_MOMENTS
+    stable_decay: float = DECAY_STABLE
+    msqe_from: float = 0.0
+    least_step: float = MINIMUM_STEP
 
     name: ClassVar[str] = "po2_gradient"
     summary: ClassVar[str] = "fixed bits; exponents of the thresholds learned by gradient"
@@ -65,7 +75,16 @@ class Po2Gradient(TrainingMethod):
     def __post_init__(self) -> None:
         if self.rounding not in ROUNDINGS:
             raise MPQError(f"no rounding {self.rounding!r} of exponents; there are {', '.join(ROUNDINGS)}")
-        check_ranges("po2_gradient", {"rate": (self.rate, 1e-6, 10.0)})
+        decays = {"moments_decay": self.moments_decay, "stable_decay": self.stable_decay}
+        check_ranges(
+            "po2_gradient",
+            {
+                "rate": (self.rate, 1e-6, 10.0),
+                "msqe_from": (self.msqe_from, 0.0, 1.0),
+                "least_step": (self.least_step, 2.0**SMALLEST, 1.0),
+            }
+            | {name: (decay, 0.0, 1.0 - 1e-9) for name, decay in decays.items()},
+        )
 
     @property
     def needs_gradient(self) -> bool:  # type: ignore[override]
@@ -82,10 +101,10 @@ class Po2Gradient(TrainingMethod):
         if not np.all(np.isfinite(weight)):
             raise NonFiniteValues(f"site {slot.name!r} holds NaN or infinite values")
         deviation = np.std(weight, axis=slot.other_axes)
-        first = exponent_of(np.maximum(3.0 * deviation / slot.high(bits), MINIMUM_STEP))
+        first = exponent_of(np.maximum(3.0 * deviation / slot.high(bits), self.least_step))
         state = _state(first)
         if self.needs_gradient:
-            state["moments"] = np.ones(weight.shape)
+            state["moments"] = np.zeros(weight.shape)
         return Start({"exponent": first}, state)
 
     def extents(self, bank: Bank) -> Mapping[str, Extent]:
@@ -102,8 +121,9 @@ class Po2Gradient(TrainingMethod):
         return bank.kind == "weight" and self.rounding == "msqe"
 
     def controls(self, bank: Bank, progress: Progress) -> Mapping[str, float]:
-        """Whether the exponent is frozen."""
-        return {"frozen": float(self.stable_from is not None and progress.fraction >= self.stable_from)}
+        """Whether the exponent is frozen, and whether it is rounded up as yet."""
+        frozen = float(self.stable_from is not None and progress.fraction >= self.stable_from)
+        return {"frozen": frozen} | ({"up": float(progress.fraction < self.msqe_from)} if self.msqe_from else {})
 
     def grids(
         self, ops: Ops, bank: Bank, x: Array, parameters: Arrays, state: Arrays, training: bool
@@ -114,7 +134,7 @@ class Po2Gradient(TrainingMethod):
             return [Grids(ops.exp2(state["rounded"]), low, high, code_extent="group")], {}
         real = parameters["exponent"]
         rounded = self._rounded(ops, bank, x, ops.stop_gradient(real), state)
-        moved = DECAY_STABLE * state["stable"] + (1.0 - DECAY_STABLE) * rounded
+        moved = self.stable_decay * state["stable"] + (1.0 - self.stable_decay) * rounded
         frozen = state["frozen"] > 0
         used = ops.where(frozen, ops.round(state["stable"]), rounded)
         # forward 2 ** used; backward to the real exponent, scaled, and nothing once it is frozen
@@ -133,7 +153,8 @@ class Po2Gradient(TrainingMethod):
         """The second moments of the weights' gradients."""
         if "moments" not in state:
             return {}
-        return {"moments": moved_moments(Weights(ops, bank, x), gradient, state["moments"], state["rounded"])}
+        held = state["moments"], state["rounded"], self.moments_decay
+        return {"moments": moved_moments(Weights(ops, bank, x), gradient, *held)}
 
     def after_step(
         self, ops: Ops, bank: Bank, parameters: Arrays, previous: Arrays, state: Arrays
@@ -156,11 +177,12 @@ class Po2Gradient(TrainingMethod):
         if self.rounding == "round":
             return ops.round(exponent)
         weights = Weights(ops, bank, x)
-        importance = ops.sqrt(state["moments"]) if "moments" in state else None
+        importance = importance_of(weights, state["moments"], self.root) if "moments" in state else None
         if self.outlier_mask:
             kept = within_range(weights, exponent)
             importance = kept if importance is None else importance * kept
-        return lower_error_of_two(weights, exponent, importance)
+        lower = lower_error_of_two(weights, exponent, importance)
+        return ops.where(state["up"] > 0, -ops.floor(-exponent), lower) if self.msqe_from else lower
 
 
 def _state(exponent: NDArray[Any]) -> dict[str, NDArray[Any]]:

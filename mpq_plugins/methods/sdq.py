@@ -13,8 +13,8 @@ moves down for good, and the next pair starts with beta = ``initial_share``.
 Where the paper is not known, this was chosen:
 
 * The objective: task + error_weight * (beta * error_bi + (1 - beta) * error_b(i-1)), errors relative to
-  the weight's mean square (QER), + cost_weight * relu(cost / target - 1), whose target falls to the budget's
-  in the first ``ramp`` of the search. QER resists fewer bits; the cost term makes the search end.
+  the weight's mean square (QER; off by default, since it showed no benefit), + cost_weight * relu(cost / target - 1),
+  whose target falls to the budget's within ``ramp``.
 * Quantizer "grid": a power-of-two step for each candidate, of least squared error at the start, and then
   compared with the next larger and the next smaller step in turn, one each training step.
   "dorefa": the paper's (methods.dorefa); "entropy": the same with N2UQ's pre-scale. Neither fits hardware:
@@ -73,7 +73,7 @@ class Sdq(TrainingMethod):
     granularity: Literal["layer", "kernel"] = "layer"
     initial_share: float = 0.99
     decay_below: float = 0.01
-    error_weight: float = 0.1
+    error_weight: float = 0.0
     cost_weight: float = 1.0
     start_rate: float = 4.0
     ramp: float = 0.4
@@ -269,6 +269,18 @@ class Sdq(TrainingMethod):
         steps = np.asarray(state["steps"], dtype=np.float64)
         step = np.take_along_axis(steps, np.broadcast_to(index, slot.step_shape)[..., None], axis=-1)[..., 0]
         return slot.grid(slot.bits[int(index.max())] if bits is None else bits, step)
+
+    def settles_at(self) -> float:
+        return self.search_share
+
+    def settled(self, slot: Slot, parameters: Numbers, state: Numbers, grid: Grid) -> Start:
+        """The grid's candidate as the upper one, with a share of all but nothing."""
+        own, index = self._own(parameters, state), slot.bits.index(grid.bits)
+        chosen = own if int(own.max()) == index else np.full_like(own, index)
+        steps, at = np.array(state["steps"], np.float32), np.broadcast_to(chosen, slot.step_shape)[..., None]
+        np.put_along_axis(steps, at, np.reshape(grid.steps, slot.step_shape)[..., None].astype(np.float32), axis=-1)
+        share = np.full_like(np.asarray(parameters["share"], np.float32), 1.0 - _EDGE)
+        return Start({"share": share}, {"pair": chosen.astype(np.float32), "steps": steps})
 
     def gradient_scale(self, bank: Bank) -> float:
         """Any that is heard: the pace is the method's own."""

@@ -95,6 +95,10 @@ class MaskGuided:
         return masked
 
 
+BEST_MASK = MaskGuided(fraction=1.0, mask="quantized", seeds=1)
+"""All of a layer at its fewest bits: of this class, what ranks layers most like the true rise of the loss does."""
+
+
 def spread_over_bits(omega: Mapping[str, float], bits: Mapping[str, Sequence[int]], gain: Gain = "linear") -> Rates:
     """One number per site as a cost for each of its bits: ``omega`` at none (linear) or the least, 0 at the most.
 

@@ -38,16 +38,18 @@ class GradientCase:
     rounding: str = STRAIGHT_THROUGH
     strict: bool = False
     delta: float = DELTA
+    clip_first: bool = False
 
     @property
     def options(self) -> dict[str, Any]:
         """The keyword arguments of ``fake_quantize``."""
-        return {"rounding": self.rounding, "delta": self.delta, "strict": self.strict}
+        clipping = {"strict": self.strict, "clip_first": self.clip_first}
+        return {"rounding": self.rounding, "delta": self.delta, **clipping}
 
     def value(self) -> NDArray[Any]:
         """What the reference quantizes x to, float64."""
         x, step, low, high = (np.asarray(a, np.float64) for a in (self.x, self.step, self.low, self.high))
-        return np.asarray(NUMPY.fake_quantize(x, step, low, high))
+        return np.asarray(NUMPY.fake_quantize(x, step, low, high, clip_first=self.clip_first))
 
     def gradients(self) -> Gradients:
         """What the reference passes back."""
@@ -55,23 +57,23 @@ class GradientCase:
 
 
 def gradient_cases() -> list[GradientCase]:
-    """Every case: random and edge inputs, per tensor and per channel, strict or not, every noiseless surrogate.
+    """Every case: random and edge inputs, per tensor and per channel, strict, clipped first or neither, all surrogates.
 
     >>> len({case.name for case in gradient_cases()}) == len(gradient_cases())
     True
     """
-    return [*_inputs(strict=False), *_inputs(strict=True), *_surrogates()]
+    return [*_inputs(), *_inputs(strict=True), *_inputs(clip_first=True), *_surrogates(), *_surrogates(True)]
 
 
-def _inputs(strict: bool) -> Iterator[GradientCase]:
+def _inputs(strict: bool = False, clip_first: bool = False) -> Iterator[GradientCase]:
     rng = np.random.default_rng(0)
-    word = "strict" if strict else "plain"
+    word = "strict" if strict else "clipped-first" if clip_first else "plain"
 
     def case(name: str, x: Any, step: Any, low: Any, high: Any) -> GradientCase:
         values = np.asarray(x, np.float32)
         upstream = rng.normal(size=values.shape).astype(np.float32)
         step, low, high = (np.asarray(a, np.float32) for a in (step, low, high))
-        return GradientCase(f"{name}-{word}", values, step, low, high, upstream, strict=strict)
+        return GradientCase(f"{name}-{word}", values, step, low, high, upstream, strict=strict, clip_first=clip_first)
 
     image = rng.normal(size=(3, 4, 5, 6))
     channels = np.ldexp(1.0, rng.integers(-4, 0, 6))
@@ -99,10 +101,12 @@ def _inputs(strict: bool) -> Iterator[GradientCase]:
     yield case("empty", np.zeros((0, 3)), 0.25, -4, 3)
 
 
-def _surrogates() -> Iterator[GradientCase]:
+def _surrogates(clip_first: bool = False) -> Iterator[GradientCase]:
     rng = np.random.default_rng(1)
     x, upstream = rng.normal(size=(2, 40)).astype(np.float32)
-    step, low, high = (np.asarray(a, np.float32) for a in (0.25, -4, 3))
+    step, low, high = (np.asarray(a, np.float32) for a in (0.25, -3.75 if clip_first else -4, 3))
+    word = "-clipped-first" if clip_first else ""
     for rounding in ROUNDINGS:
         if rounding not in NOISY:
-            yield GradientCase(f"surrogate-{rounding}", x, step, low, high, upstream, rounding, delta=0.25)
+            options: dict[str, Any] = {"delta": 0.25, "clip_first": clip_first}
+            yield GradientCase(f"surrogate-{rounding}{word}", x, step, low, high, upstream, rounding, **options)

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpq_plugins.costs import cost_of
+from mpq_plugins.errors import MPQError
 from mpq_plugins.histogram import Histogram
 from mpq_plugins.inventory import Inventory, Site
 from mpq_plugins.methods.fdqmp import Fdqmp
@@ -23,7 +24,12 @@ WIDE = tuple(range(1, 17))
 def held(step, largest, case, power_of_two=True):
     parameters = {"step": np.asarray(step, np.float64), "range": np.asarray(largest, np.float64)}
     exponent = np.rint(np.log2(parameters["step"]))
-    return parameters, {"exponent": exponent, "frozen": np.float64(0), "update": np.float64(1)}
+    return parameters, {
+        "exponent": exponent,
+        "frozen": np.float64(0),
+        "update": np.float64(1),
+        "open": np.float64(1e30),
+    }
 
 
 def slice_bits(method, case, parameters, state):
@@ -116,6 +122,38 @@ def test_the_penalty_in_kilobytes_is_the_papers():
     assert relative == pytest.approx(0.4761, rel=2e-3)
 
 
+def test_two_budgets_in_kilobytes_add_up_and_none_but_bytes_has_one():
+    both = [Spent(name, np.float64(1000.0 * kb), 1e6, 8e6) for name, kb in (("weight_bytes", 1100), ("x_bytes", 1200))]
+    now = {"rho": 1.0, "rise": 1.0}
+    assert Fdqmp(kilobytes=True).penalty(NUMPY, both, now) == pytest.approx(1e-4 * (100**2 + 200**2))
+    bits = [Spent("average_weight_bits", np.float64(5.0), 3.0, 32.0)]
+    with pytest.raises(MPQError, match="average_weight_bits is no number of bytes"):
+        Fdqmp(kilobytes=True).penalty(NUMPY, bits, now)
+    with pytest.raises(MPQError, match="kilobytes=True is a penalty in kB"):
+        Fdqmp(kilobytes=True).check_budget({"weight_bytes": "bytes", "bops": "bit operations"})
+
+
+def test_bounds_are_the_papers_or_as_far_as_the_start_needs_them():
+    case, x = CASES["tensor"]
+    for scale, least, most in ((1.0, 2.0**-12, 1.0), (2.0**-12, None, 1.0), (2.0**10, 2.0**-12, None)):
+        start = Fdqmp().start(case, x * scale)
+        step = start.parameters["step"]
+        assert start.state["least_step"] == (step if least is None else least)
+        assert start.state["most_step"] == (step if most is None else most)
+
+
+def test_all_beyond_the_range_is_clipped_before_it_is_rounded():
+    case, seen = slot(bits=(2, 4, 8), shape=(3,)), []
+
+    class Recording(type(NUMPY)):
+        def fake_quantize(self, x, step, low, high, *options):
+            seen.append((low, high, options[-1]))
+            return super().fake_quantize(x, step, low, high, *options)
+
+    OneGroup(Fdqmp(), case).quantize(np.array([0.0, 1.8, 2.0]), *held(0.25, 1.7, case), True, Recording())
+    assert seen == [(pytest.approx(-6.8), pytest.approx(6.8), True)]
+
+
 def test_the_penalty_rises_over_the_first_half_of_the_search():
     method, case = Fdqmp(pretrain=0.0, search=1.0, update_every=20), CASES["tensor"][0]
     logged = [method.controls(Bank.of([case]), Progress(step, 62550, 1251))["rho"] for step in range(256)]
@@ -192,7 +230,7 @@ def test_a_fixed_width_learns_its_step_within_an_octave():
         moved = {name: value * np.float32(1.5) for name, value in parameters.items()}
         parameters, updates = OneGroup(method, case).after_step(moved, parameters, state)
         state |= updates
-    assert parameters["step"] == 2 * state["anchor"]
+    assert parameters["step"] == 2 * begin(method, case, x)[0]["step"]
     assert method.harden(case, parameters, state).bits == 4
 
 

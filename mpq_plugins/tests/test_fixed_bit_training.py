@@ -138,3 +138,28 @@ def test_an_exponent_moves_no_further_than_its_rate_and_not_at_all_by_no_number(
     pushed = {"exponent": before["exponent"] + np.float32(push)}
     kept, _ = OneGroup(Po2Gradient(), LAYER).after_step(pushed, before, state)
     assert kept["exponent"] - before["exponent"] == pytest.approx(moved, abs=1e-6)
+
+
+@pytest.mark.parametrize("method", [MsqeTraining(outlier_sigma=None), Po2Gradient(outlier_mask=False)], ids=IDS[:2])
+def test_second_moments_act_from_the_first_gradient_on_whatever_its_size(method):
+    """By brute force: the exponent of least error weighed by the size of the gradients, of the two or all there are."""
+    x = np.array([[6.6, 5, 1], [8.5, 3, -8]])
+    parameters, state = begin(method, observed=x)
+    _, state = step(method, LAYER, x, parameters, state)
+    for size in (1e-6, 1.0, 1e3):
+        gradient = size * np.array([[1e-3, 1, 1], [1e-3, 1, 1e-3]])
+        state |= dict(OneGroup(method, LAYER).after_backward(x, gradient, parameters, state))
+        if isinstance(method, Po2Gradient):
+            parameters = {"exponent": np.array(0.5)}
+        _, found = step(method, LAYER, x, parameters, state | {"exponent": np.array(0.0)})
+        errors = {e: (np.abs(gradient) * (PAPER.grid(e + 3).project(x) - x) ** 2).sum() for e in (-1, 0, 1)}
+        assert found["rounded" if isinstance(method, Po2Gradient) else "exponent"] == min(errors, key=errors.get) == 0
+        state["moments"] = np.zeros((2, 3))
+
+
+def test_rounding_to_lower_error_may_begin_later():
+    method = Po2Gradient(msqe_from=0.5, second_moments=False, outlier_mask=False, stable_from=None)
+    for share, expected in ((10, 1.0), (60, 0.0)):
+        parameters, state = begin(method, observed=X, progress=Progress(share, 100, 100))
+        parameters = {"exponent": np.array(np.log2(1.5))}
+        assert step(method, LAYER, X, parameters, state)[1]["rounded"] == expected

@@ -36,6 +36,7 @@ class ResourceTable:
     name: str
     limit: float
     float_cost: float
+    unit: str
     constant: Numbers
     single: Numbers
     pair_rows: tuple[int, ...]
@@ -101,7 +102,7 @@ class ExpectedCosts:
             return ()
         shares = self._shares(ops, expected, tables)
         return tuple(
-            Spent(table.name, _cost(ops, table, shares, tables), table.limit, table.float_cost)
+            Spent(table.name, _cost(ops, table, shares, tables), table.limit, table.float_cost, table.unit)
             for table in self.resources
         )
 
@@ -171,7 +172,15 @@ def _table(
                 pair_costs.append(costs)
     stacked = np.stack(pair_costs) if pair_costs else np.zeros((0, bits.shape[1], bits.shape[1]))
     return ResourceTable(
-        name, limit, _float_cost(rows, bits.max()), constant, single, tuple(pair_rows), tuple(pair_slots), stacked
+        name,
+        limit,
+        _float_cost(rows, bits.max()),
+        model.unit,
+        constant,
+        single,
+        tuple(pair_rows),
+        tuple(pair_slots),
+        stacked,
     )
 
 

@@ -113,7 +113,22 @@ def within_range(weights: Weights, exponent: Array) -> Array:
     return weights.ops.cast(weights.ops.abs(weights.x) <= weights.by_element(limit), weights.x)
 
 
-def moved_moments(weights: Weights, gradient: Array, moments: Array, exponent: Array) -> Array:
+def importance_of(weights: Weights, moments: Array, root: bool) -> Array:
+    """What an element's error counts by its moments, of mean 1; all alike before the first gradient.
+
+    The moments start at 0, and since only their ratios count, that is the moving average without bias, which weighs
+    errors from the first gradient on. (The paper's code starts them at 1, beside which a gradient of an average
+    over a batch is nothing for a thousand steps.)
+    """
+    ops = weights.ops
+    values = ops.sqrt(moments) if root else moments
+    mean = weights.by_element(weights.mean(values))
+    return ops.where(mean > 0, values / ops.where(mean > 0, mean, mean + 1.0), mean * 0.0 + 1.0)
+
+
+def moved_moments(
+    weights: Weights, gradient: Array, moments: Array, exponent: Array, decay: float = DECAY_MOMENTS
+) -> Array:
     """The moving average of squared upstream gradients, those of clipped elements counted as 0.
 
     An overflow, as a scaled loss in half precision has it now and then, moves nothing.
@@ -122,7 +137,7 @@ def moved_moments(weights: Weights, gradient: Array, moments: Array, exponent: A
     low, high = weights.codes
     codes = ops.round(weights.x / weights.by_element(ops.exp2(exponent)))
     inside = ops.cast((codes >= low) & (codes <= high), weights.x)
-    moved = DECAY_MOMENTS * moments + (1.0 - DECAY_MOMENTS) * inside * gradient * gradient
+    moved = decay * moments + (1.0 - decay) * inside * gradient * gradient
     return ops.where(moved < float("inf"), moved, moments)
 
 

@@ -21,7 +21,7 @@ class Grids:
 
     step: rows of ``step_extent``. low, high, and what ``more`` holds for a quantizer of the method's own:
     rows of ``code_extent``. share: [channel], where a tensor is a sum over several grids, each times its
-    share; None where it has one. rounding, delta, strict: as ops.fake_quantize takes them.
+    share; None where it has one. rounding, delta, strict, clip_first: as ops.fake_quantize takes them.
     """
 
     step: Array
@@ -34,6 +34,7 @@ class Grids:
     rounding: str = STRAIGHT_THROUGH
     delta: float = DELTA
     strict: bool = False
+    clip_first: bool = False
 
     def of(self, ops: Ops, bank: Bank, index: int) -> Grids:
         """The grid of one group, in arrays that broadcast against its tensor."""
@@ -60,7 +61,8 @@ def on_grids(ops: Ops, method: TrainingMethod, bank: Bank, index: int, grids: Se
         if method.has_own_quantizer(bank):
             outcome = method.quantize_tensor(ops, tensor, own)
         else:
-            outcome = ops.fake_quantize(tensor, own.step, own.low, own.high, own.rounding, own.delta, own.strict)
+            options = own.rounding, own.delta, own.strict, own.clip_first
+            outcome = ops.fake_quantize(tensor, own.step, own.low, own.high, *options)
         if own.share is None:
             return outcome
         total = total + own.share * outcome

@@ -57,13 +57,15 @@ class Spent:
     """What the choice of the moment costs of one limited resource.
 
     cost: a scalar array with gradient, in the resource's unit. limit: the budget's. float_cost: what a
-    float model (32 bits everywhere) costs of it, so float_cost / cost is a compression rate.
+    float model (32 bits everywhere) costs of it, so float_cost / cost is a compression rate. unit: the
+    resource's, bits or bytes or another.
     """
 
     resource: str
     cost: Array
     limit: float
     float_cost: float
+    unit: str = ""
 
 
 class TrainingMethod:
@@ -108,6 +110,9 @@ class TrainingMethod:
         """
         return {}
 
+    def check_budget(self, units: Mapping[str, str]) -> None:
+        """Raise MPQError where the method cannot serve a budget of these resources; the unit of each is given."""
+
     def preferences(self, slot: Slot, parameters: Numbers, state: Numbers) -> Mapping[int, float]:
         """For each candidate, what one element would lose by it beside the method's own choice, which costs 0.
 
@@ -118,6 +123,22 @@ class TrainingMethod:
     def harden(self, slot: Slot, parameters: Numbers, state: Numbers, bits: int | None = None) -> Grid:
         """The grid at which training stands; ``bits`` to ask for another width than the method's own choice."""
         raise NotImplementedError
+
+    def settles_at(self) -> float | None:
+        """Share of the search after which choices stay; None for a method that chooses nothing.
+
+        There the host lets every group settle on bits that use the budget (``settled``), and from there on the
+        method trains at its choice (its schedule says so in ``controls``).
+        """
+        return None
+
+    def settled(self, slot: Slot, parameters: Numbers, state: Numbers, grid: Grid) -> Start:
+        """Parameters and state of which ``harden`` makes this grid, with nothing left open.
+
+        grid: of one of the slot's candidates. Asked once a search, of groups with several candidates. What is
+        returned may be a part of them.
+        """
+        return Start()
 
     def gradient_scale(self, bank: Bank) -> float:
         """Learning rate of this bank's parameters, as a multiple of the network's."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from mpq_plugins import plugins
 from mpq_plugins.allocation import allocate, models_of
 from mpq_plugins.budget import Budget
-from mpq_plugins.costs import CostModel, known_costs
+from mpq_plugins.costs import CostModel, cost_of, known_costs
 from mpq_plugins.errors import MPQError
 from mpq_plugins.grid import Grid
 from mpq_plugins.inventory import Inventory, Site
@@ -18,13 +17,18 @@ from mpq_plugins.problem import Bits, candidates_for
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.search.method import training_of
 from mpq_plugins.targets import Target
+from mpq_plugins.training.best import share_of_budget
 from mpq_plugins.training.expected_costs import ExpectedCosts
 from mpq_plugins.training.fixed_grid import trains
 from mpq_plugins.training.method import Numbers, TrainingMethod, check_contract
+from mpq_plugins.training.predicting import Losses
 from mpq_plugins.training.slot import Slot
 
 WEIGHTS_ONLY = frozenset({"weight_bytes", "average_weight_bits"})
 """Resources that no activation counts in: under these alone, activations keep the most bits they may have."""
+
+USED = 0.98
+"""Share of a budget that a choice should use."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +76,13 @@ class TrainingPlan:
             kinds = candidates[site.name]
             common = set.intersection(*({c.bits for c in candidates[s.name]} for s in group))
             kinds = tuple(c for c in kinds if c.bits in common)
-            if site.kind == "activation" and set(limits) <= WEIGHTS_ONLY:
-                kinds = kinds[-1:]
             axis = site.channel_axis if kinds[0].per_channel else None
             slot = Slot(site.name, site.kind, site.shape, kinds, axis, _input_axis(site))
             slots[slot.name] = slot
             slot_of |= {s.name: slot.name for s in group}
         slots = _settled(trained, slots, limits)
+        if set(limits) <= WEIGHTS_ONLY:
+            slots = {name: _with_most_bits(slot) if slot.kind == "activation" else slot for name, slot in slots.items()}
         open_slots = [name for name, slot in slots.items() if len(slot.bits) > 1]
         if open_slots and not trained.searches_bits:
             raise MPQError(
@@ -90,31 +94,53 @@ class TrainingPlan:
                 f"{len(open_slots)} sites have several candidate bit-widths and there is no budget to choose by; "
                 "give a budget, or fix weight_bits and activation_bits"
             )
+        trained.check_budget({name: model.unit for name, model in models_of(limits, models).items()})
         costs = ExpectedCosts.of(inventory, list(slots.values()), slot_of, limits, models_of(limits, models))
         plan = cls(inventory, target, trained, slots, slot_of, budget, models, costs)
         plan.choose({name: dict.fromkeys(slot.bits, 0.0) for name, slot in slots.items()})
         return plan
 
-    def choose(self, preferences: Mapping[str, Mapping[int, float]]) -> tuple[dict[str, int], dict[str, str], Any]:
-        """The bits of every slot, reasons, and the allocation (None without a budget).
+    def choose(
+        self, preferences: Mapping[str, Mapping[int, float]], predicted: Losses | None = None
+    ) -> tuple[dict[str, int], dict[str, str]]:
+        """The bits of every slot, and reasons: each slot's own choice, and what the budget changes of it.
 
-        The choice of least total preference within the budget, each slot's counted as often as it has elements,
-        since so do its bits; every slot's own choice, where that fits.
+        What is over the budget is taken where it costs least, and what is left of it is handed out where it gains
+        most, by the ``predicted`` loss of every candidate; where bits are too coarse for that to use USED of it, all
+        are chosen by predicted loss. Without predictions the choice is that of least total
+        preference within the budget, each slot's counted as often as it has elements, since so do its bits.
         Raises InfeasibleBudget with the smallest reachable values.
         """
         own = {name: own_bits(by_bits) for name, by_bits in preferences.items()}
         if self.budget is None:
-            return own, {name: f"{bits} bits: the only candidate" for name, bits in own.items()}, None
-        bits_of = {site: sorted(preferences[slot]) for site, slot in self.slot_of.items()}
+            return own, {name: f"{bits} bits: the only candidate" for name, bits in own.items()}
+        if predicted is None:
+            counted = {n: {b: self.slots[n].elements * p for b, p in row.items()} for n, row in preferences.items()}
+            chosen = self._cheapest(counted)
+        else:
+            allowed = {n: {b: predicted[n][b] for b in row} for n, row in preferences.items()}
+            taken = self._cheapest({n: {b: p for b, p in row.items() if b <= own[n]} for n, row in allowed.items()})
+            chosen = self._cheapest({n: {b: p for b, p in row.items() if b >= taken[n]} for n, row in allowed.items()})
+            if share_of_budget(self.costs_of(chosen), self.budget.limits()) < USED:
+                chosen = self._cheapest(allowed)
+        return chosen, {name: _reason(self, name, own[name], chosen[name]) for name in chosen}
+
+    def costs_of(self, bits: Mapping[str, int]) -> dict[str, float]:
+        """What bits by slot cost of every limited resource."""
+        by_site = {site: bits[slot] for site, slot in self.slot_of.items()}
+        limits = self.budget.limits() if self.budget else {}
+        return {name: cost_of(self.cost_models[name], self.inventory, by_site) for name in limits}
+
+    def _cheapest(self, losses: Mapping[str, Mapping[int, float]]) -> dict[str, int]:
+        """The bits of least total loss within the budget, by slot. losses: of what each slot may take."""
+        assert self.budget is not None
         first = {slot: site for site, slot in reversed(list(self.slot_of.items()))}
-        losses = {
-            site: [self.slots[slot].elements * preferences[slot][b] * (first[slot] == site) for b in bits_of[site]]
-            for site, slot in self.slot_of.items()
+        bits = {site: sorted(losses[slot]) for site, slot in self.slot_of.items()}
+        rows = {
+            site: [losses[slot][b] * (first[slot] == site) for b in bits[site]] for site, slot in self.slot_of.items()
         }
-        solution = allocate(self.inventory, bits_of, losses, self.budget, self.cost_models)
-        chosen = {slot: solution.bits[site] for slot, site in first.items()}
-        reasons = {name: _reason(self, name, own[name], chosen[name]) for name in chosen}
-        return chosen, reasons, solution
+        solution = allocate(self.inventory, bits, rows, self.budget, self.cost_models)
+        return {slot: solution.bits[site] for slot, site in first.items()}
 
     def recipe(self, grids: Mapping[str, Grid], reasons: Mapping[str, str], meta: Mapping[str, str]) -> Recipe:
         """The recipe of hardened grids, by slot."""
@@ -186,9 +212,14 @@ def _settled(method: TrainingMethod, slots: Mapping[str, Slot], limits: Mapping[
     }
 
 
+def _with_most_bits(slot: Slot) -> Slot:
+    return replace(slot, candidates=slot.candidates[-1:])
+
+
 def _reason(plan: TrainingPlan, slot: str, own: int, chosen: int) -> str:
     if len(plan.slots[slot].bits) == 1:
         return f"{chosen} bits: the only candidate"
     if own == chosen:
         return f"{chosen} bits: learned by {plan.method.name}"
-    return f"{chosen} bits: {plan.method.name} learned {own}, moved to meet the budget"
+    why = "moved to meet the budget" if chosen < own else "raised by what was left of the budget"
+    return f"{chosen} bits: {plan.method.name} learned {own}, {why}"

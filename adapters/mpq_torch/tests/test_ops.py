@@ -41,8 +41,8 @@ def test_the_way_for_any_shape_gives_what_the_way_for_one_step_gives():
         if case.step.size == 1:
             arrays = [torch.tensor(a) for a in (case.x, case.step, case.low, case.high)]
             shapes = [list(a.shape) for a in arrays[1:]]
-            y = rounding_passes.forward(*arrays, *shapes, [])
-            options = (case.rounding, case.delta, case.strict)
+            y = rounding_passes.forward(*arrays, *shapes, [], case.clip_first)
+            options = (case.rounding, case.delta, case.strict, case.clip_first)
             upstream = torch.tensor(case.upstream)
             found = rounding_passes.backward(upstream, arrays[0], y, *arrays[1:], *shapes, [], *options, [True] * 3)
             check(case, y, found)
@@ -52,7 +52,9 @@ def test_so_it_has_when_compiled():
     torch._dynamo.reset()
     compiled = torch.compile(TORCH.fake_quantize, backend="aot_eager", dynamic=True)
     for case in CASES:
-        if case.name.startswith(("random-signed", "random-channels-last", "ties", "surrogate-ewgs", "on-the-tie")):
+        if case.name.startswith(
+            ("random-signed", "random-channels-last", "ties", "surrogate-ewgs", "random-clip-between", "on-the-tie")
+        ):
             check(case, *value_and_gradients(case, compiled))
 
 

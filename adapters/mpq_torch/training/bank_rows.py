@@ -15,6 +15,7 @@ from mpq_plugins.training.method import TrainingMethod
 from mpq_torch.mixture import mixed
 from mpq_torch.ops import TORCH
 from mpq_torch.rounding_function import PLAIN, Rounding, on_grid, on_rows
+from mpq_torch.training.energies import Watched
 
 Shape = tuple[int, ...]
 
@@ -24,7 +25,7 @@ class Row(NamedTuple):
 
     parts: step, low and high of each grid, [rows]; numbers: instead, of a fixed grid of one step.
     shares: of each grid, [rows]. probe: see rounding_function.on_rows. grids: all of the bank's, for a
-    quantizer of the method's own.
+    quantizer of the method's own. energy: see energies.Watched.
     """
 
     parts: tuple[tuple[Tensor, ...], ...] = ()
@@ -35,6 +36,7 @@ class Row(NamedTuple):
     rounding: Rounding = PLAIN
     probe: Tensor | None = None
     grids: Sequence[Grids] = ()
+    energy: Tensor | None = None
 
 
 def rows_of(
@@ -53,7 +55,7 @@ def rows_of(
         pieces.append(split)
     shares = [grid.share.split(layout.counts("channel")) for grid in moment if grid.share is not None]
     probes = None if probe is None else probe.split(layout.counts("element"))
-    rounding = Rounding(first.rounding, first.delta, first.strict)
+    rounding = Rounding(first.rounding, first.delta, first.strict, first.clip_first)
     found = []
     for index in range(len(bank.slots)):
         code_shape = layout.view_shape(first.code_extent, index)
@@ -72,6 +74,11 @@ def rows_of(
 
 def put_on(method: TrainingMethod, index: int, x: Tensor, row: Row, bank: Callable[[], Bank]) -> Tensor:
     """x on the grid of its row."""
+    y = _put_on(method, index, x, row, bank)
+    return y if row.energy is None else Watched.apply(y, row.energy)
+
+
+def _put_on(method: TrainingMethod, index: int, x: Tensor, row: Row, bank: Callable[[], Bank]) -> Tensor:
     if row.numbers is not None:
         return on_grid(x, row.numbers)
     if row.grids and method.has_own_quantizer(bank()):

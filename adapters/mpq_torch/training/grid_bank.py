@@ -18,6 +18,7 @@ from mpq_plugins.training.alone import joined, parted
 from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.hardened_grid import hardened_grid
 from mpq_plugins.training.method import NOISE, Progress, TrainingMethod
+from mpq_plugins.training.settling import is_measured, mean_energies
 from mpq_plugins.training.slot import Observed
 from mpq_torch.ops import TORCH
 from mpq_torch.training.bank_rows import Row, put_on, rows_of
@@ -27,6 +28,7 @@ from mpq_torch.training.replay import repeats
 LEARNED = "learned_"
 STATE = "state_"
 PREVIOUS, PROBE, WEIGHTS, COUNTERS = "previous ", "probe", "weights", "counters"
+ENERGY, ENERGIES = "energy", "energies"
 
 Named = dict[str, Tensor]
 
@@ -57,12 +59,14 @@ class GridBank(HeldTensors):
             self.hold(COUNTERS, noise.counters(bank, *drawn, self.seed))
             self.hold(NOISE, np.full(self.held[COUNTERS].shape, 0.5, np.float32))
         self._probe()
+        self.measuring = False
+        self.register_buffer(ENERGIES, torch.zeros(len(bank.slots) + 1))  # by group, and the number of steps
 
     @property
     def started(self) -> bool:
         """Whether there is anything to quantize with."""
         return self.fixed is not None or any(
-            v is not None for v in (*self._parameters.values(), *self._buffers.values())
+            name.startswith((LEARNED, STATE)) for name in (*self._parameters, *self._buffers)
         )
 
     @property
@@ -95,7 +99,10 @@ class GridBank(HeldTensors):
         if self.training and self.method.needs_gradient and x is not None and torch.is_grad_enabled():
             self.held[WEIGHTS] = x
             probe = self.held[PROBE]
-        return rows_of(self.plain, grids, self.held, probe)
+        rows = rows_of(self.plain, grids, self.held, probe)
+        if not (self.measuring and self.training and torch.is_grad_enabled()):
+            return rows
+        return [row._replace(energy=part) for row, part in zip(rows, self.held[ENERGY].split(1), strict=True)]
 
     def put(self, index: int, x: Tensor, row: Row) -> Tensor:
         """A tensor of the group at ``index`` on its grid."""
@@ -114,6 +121,7 @@ class GridBank(HeldTensors):
             else:
                 self._take(STATE + name, np.float32(value))
         self._draw(progress.step)
+        self._measure(is_measured(self.method, progress) and len(self.plain.bits) > 1)
 
     def after_backward(self) -> None:
         """Let the method look at the gradients that have arrived since the last call."""
@@ -131,7 +139,11 @@ class GridBank(HeldTensors):
         if self.fixed is not None:
             return
         self.after_backward()
+        energy = self.held[ENERGY].grad if self.measuring else None
         with torch.no_grad():
+            if energy is not None:
+                self.energies += torch.cat([energy, torch.ones_like(energy[:1])])
+                self.held[ENERGY].grad = None
             now = self.parameters_now()
             previous = {name: self._previous(name) for name in now}
             changed, updates = self.method.after_step(TORCH, self.bank, now, previous, self._state_now(False))
@@ -169,7 +181,12 @@ class GridBank(HeldTensors):
 
     def controls_now(self) -> Named:
         """The state, controls included, by the method's names."""
-        return {name.removeprefix(STATE): value for name, value in self._buffers.items() if value is not None}
+        return {name.removeprefix(STATE): v for name, v in self._buffers.items() if name.startswith(STATE)}
+
+    def measured(self) -> dict[str, float]:
+        """Squared gradients at each group's tensor, by slot, averaged over the steps in which they were measured."""
+        *sums, steps = self.energies.tolist()
+        return mean_energies({s.name: (total, steps) for s, total in zip(self.plain.slots, sums, strict=True)})
 
     def numbers(self) -> list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
         """Parameters and state of every group as NumPy arrays, each in its own shape."""
@@ -207,9 +224,26 @@ class GridBank(HeldTensors):
                 found.append(hardened_grid(self.method, slot, parameters, state, own, weight))
         return tuple(found)
 
+    def settle(self, grids: Sequence[Grid]) -> None:
+        """Let the method's choice be these grids."""
+        if self.fixed is not None or len(self.plain.bits) == 1:
+            return
+        found = [
+            self.method.settled(slot, *numbers, grid)
+            for slot, numbers, grid in zip(self.plain.slots, self.numbers(), grids, strict=True)
+        ]
+        with torch.no_grad():
+            for prefix, groups in ((LEARNED, [s.parameters for s in found]), (STATE, [s.state for s in found])):
+                for name, values in joined(self.method, self.plain, groups).items():
+                    own = getattr(self, prefix + name)
+                    own.copy_(torch.as_tensor(values, dtype=own.dtype))
+            self.remember_parameters()
+        self._seen = {}
+
     def freeze(self, grids: Sequence[Grid]) -> None:
         """Fix the grids; what was learned stays where it is, and no gradient reaches it any more."""
         self.fixed, self._seen = tuple(grids), {}
+        self._measure(False)
         device = self.held["most_bits"].device
         self.held.pop(PROBE, None)
         for index, grid in enumerate(grids):
@@ -255,6 +289,7 @@ class GridBank(HeldTensors):
                         f"site {first!r}: the checkpoint has the {what} {read[what]}, and this model {mine[what]}; "
                         "build the search with the same candidates and the same model"
                     )
+        state_dict.setdefault(prefix + ENERGIES, torch.zeros_like(self.energies))  # older checkpoints have none
         for key, value in state_dict.items():
             # a module that has not started takes the checkpoint's shapes
             name = key.removeprefix(prefix)
@@ -277,6 +312,15 @@ class GridBank(HeldTensors):
         if self.method.needs_gradient and self.method.follows_weights(self.plain):
             elements = self.plain.layout.total("element")
             self.hold(PROBE, torch.zeros(elements, device=self.held["most_bits"].device).requires_grad_())
+
+    def _measure(self, on: bool) -> None:
+        """Ask for the energies of the next step, or no longer."""
+        if on == self.measuring:
+            return
+        self.measuring = on
+        self.held.pop(ENERGY, None)
+        if on:
+            self.hold(ENERGY, torch.zeros(len(self.plain.slots), device=self.energies.device).requires_grad_())
 
     def _draw(self, step: int) -> None:
         self.drawn_step = step

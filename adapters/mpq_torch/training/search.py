@@ -21,6 +21,8 @@ from mpq_plugins.targets import Target
 from mpq_plugins.training.history import History, Record
 from mpq_plugins.training.method import Progress, TrainingMethod
 from mpq_plugins.training.plan import TrainingPlan, own_choices
+from mpq_plugins.training.predicting import predicted_losses
+from mpq_plugins.training.settling import settling_step
 from mpq_torch.batches import arguments_of, as_batch, as_batches
 from mpq_torch.ops import TORCH
 from mpq_torch.reader.check import check_reading
@@ -106,7 +108,9 @@ class Search:
         self._training = build(model, written, self.plan, batch_norms, seed)
         self.model: fx.GraphModule = self._training.graph
         self.model.train()
-        start(self._training, observed_by_slot(self._training, self.plan, histograms), batches)
+        self._observed = observed_by_slot(self._training, self.plan, histograms)
+        start(self._training, self._observed, batches)
+        self._settled = False
         self.steps, self.epoch_steps = steps, epoch_steps or steps
         self.steps_done = 0
         self.record_every = record_every
@@ -116,6 +120,7 @@ class Search:
         self._last_inputs: LastInputs = LastInputs()
         self._advance()
         self.model.register_forward_pre_hook(self._last_inputs.keep)
+        self.model.register_forward_pre_hook(self._before_forward)
 
     @property
     def method(self) -> TrainingMethod:
@@ -156,6 +161,8 @@ class Search:
         self.steps_done += 1
         self._training.completion.held[CLOCK].fill_(self.steps_done)
         if self._recipe is None:
+            if not _is_distributed():
+                self._settle_if_due()
             self._advance()
 
     def check_finite(self) -> None:
@@ -178,22 +185,19 @@ class Search:
             return self._recipe
         if self.steps_done == 0:
             raise MPQError("nothing has been learned yet: train at least one step, and call step(), before harden()")
-        numbers = {s.name: n for bank in self._banks for s, n in zip(bank.plain.slots, bank.numbers(), strict=True)}
-        preferences = own_choices(
-            self.plan, {n: p for n, (p, _) in numbers.items()}, {n: s for n, (_, s) in numbers.items()}
-        )
-        bits, reasons, _ = self.plan.choose(preferences)
-        weights = observed_by_slot(self._training, self.plan, {})
-        grids: dict[str, Grid] = {}
-        for bank in self._banks:
-            names = [slot.name for slot in bank.plain.slots]
-            own = bank.harden([bits[name] for name in names], [weights.get(name) for name in names])
-            grids |= dict(zip(names, own, strict=True))
+        grids, reasons = self._chosen()
         self._recipe = self.plan.recipe(grids, reasons, self._meta())
         for bank in self._banks:
             bank.freeze([grids[slot.name] for slot in bank.plain.slots])
         self._round_biases(self._recipe)
         return self._recipe
+
+    def costs(self) -> dict[str, float]:
+        """What the choice of the moment costs of every limited resource."""
+        if self._recipe is not None:
+            return self.plan.costs_of({name: self._recipe[name].bits for name in self.plan.slots})
+        found = (zip(bank.plain.slots, bank.harden(), strict=True) for bank in self._banks)
+        return self.plan.costs_of({slot.name: grid.bits for pairs in found for slot, grid in pairs})
 
     def float_model(self) -> nn.Module:
         """The trained float model, in eval(): of the user's class where all its layers are modules of it."""
@@ -243,6 +247,7 @@ class Search:
             "method": self.method.name,
             "steps_done": self.steps_done,
             "steps": self.steps,
+            "settled": self._settled,
             "model": self.model.state_dict(),
             "recipe": None if self._recipe is None else self._recipe.to_json(),
             "batch_norms": {path: layer.mode for path, layer in self._training.layers.items()},
@@ -267,10 +272,46 @@ class Search:
         self.model.load_state_dict(state["model"])
         self.steps_done, self.steps = int(state["steps_done"]), int(state["steps"])
         self._training.completion.held[CLOCK].fill_(self.steps_done)
+        self._settled = bool(state.get("settled", False))
         self.history = History.from_json(state["history"])
         for path, mode in state["batch_norms"].items():
             self._training.layers[path].mode = mode
         self._recipe = None if state["recipe"] is None else Recipe.from_json(state["recipe"])
+
+    def _chosen(self) -> tuple[dict[str, Grid], dict[str, str]]:
+        """The grid of every slot within the budget, and reasons."""
+        numbers = {s.name: n for bank in self._banks for s, n in zip(bank.plain.slots, bank.numbers(), strict=True)}
+        preferences = own_choices(
+            self.plan, {n: p for n, (p, _) in numbers.items()}, {n: s for n, (_, s) in numbers.items()}
+        )
+        weights = observed_by_slot(self._training, self.plan, {})
+        predicted = None
+        if self.method.searches_bits:
+            energies = {name: energy for bank in self._banks for name, energy in bank.measured().items()}
+            predicted = predicted_losses(list(self.plan.slots.values()), {**self._observed, **weights}, energies)
+        bits, reasons = self.plan.choose(preferences, predicted)
+        grids: dict[str, Grid] = {}
+        for bank in self._banks:
+            names = [slot.name for slot in bank.plain.slots]
+            own = bank.harden([bits[name] for name in names], [weights.get(name) for name in names])
+            grids |= dict(zip(names, own, strict=True))
+        return grids, reasons
+
+    def _settle_if_due(self) -> None:
+        """Where choices become final, let those of every group use the budget; from here on nothing is open."""
+        due = settling_step(self.method, self.steps)
+        if self._settled or due is None or self.steps_done < due or self._recipe is not None:
+            return
+        self.check_finite()
+        grids, _ = self._chosen()
+        for bank in self._banks:
+            bank.settle([grids[slot.name] for slot in bank.plain.slots])
+        self._settled = True
+
+    def _before_forward(self, module: nn.Module, inputs: Any) -> None:
+        """Replicas settle when a step begins, at which all have the same buffers."""
+        if module.training and _is_distributed() and not torch.compiler.is_compiling():
+            self._settle_if_due()
 
     def _round_biases(self, recipe: Recipe) -> None:
         """Put biases on the accumulators' steps, which are known once all grids are fixed."""
@@ -318,3 +359,7 @@ class Search:
             {name: float(self._controls()[name]) for name in names},
             {s.resource: float(s.cost) for s in spent},
         )
+
+
+def _is_distributed() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()

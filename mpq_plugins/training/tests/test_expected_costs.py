@@ -90,11 +90,11 @@ def test_own_choices_stand_where_the_budget_allows_them_and_move_least_where_not
     free = {name: {b: abs(b - slot.bits[-1]) for b in slot.bits} for name, slot in made.slots.items()}
     free["a.weight"] = {2: 0.0, 3: 1.0, 5: 2.0, 8: 3.0}
     free["b.weight"] = {2: 3.0, 3: 2.0, 5: 0.0, 8: 1.0}
-    bits, reasons, _ = made.choose(free)
+    bits, reasons = made.choose(free)
     assert (bits["a.weight"], bits["b.weight"]) == (2, 5)
     assert reasons["b.weight"] == "5 bits: learned by hmq"
     free["b.weight"] = {2: 3.0, 3: 2.0, 5: 1.0, 8: 0.0}
-    bits, reasons, _ = made.choose(free)
+    bits, reasons = made.choose(free)
     affordable = [
         (free["a.weight"][a] + free["b.weight"][b], a, b)
         for a, b in itertools.product(BITS, BITS)
@@ -106,7 +106,7 @@ def test_own_choices_stand_where_the_budget_allows_them_and_move_least_where_not
 
 def test_a_recipe_carries_reasons_costs_and_the_budget():
     made = plan(average_weight_bits=5)
-    bits, reasons, _ = made.choose({n: {b: float(8 - b) for b in s.bits} for n, s in made.slots.items()})
+    bits, reasons = made.choose({n: {b: float(8 - b) for b in s.bits} for n, s in made.slots.items()})
     recipe = made.recipe({n: s.grid(bits[n], 0.25) for n, s in made.slots.items()}, reasons, {"framework": "none"})
     assert recipe.budget == {"average_weight_bits": 5.0}
     assert recipe.costs["average_weight_bits"] == pytest.approx(recipe.average_weight_bits)

@@ -7,6 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpq_plugins.budget import Budget
+from mpq_plugins.errors import MPQError
+from mpq_plugins.methods.activation_rule import activation_bits
+from mpq_plugins.methods.fdqmp import Fdqmp
+from mpq_plugins.methods.hmq import Hmq
 from mpq_plugins.training.plan import TrainingPlan
 from mpq_plugins.training.tests.two_layers import INVENTORY
 
@@ -22,7 +26,7 @@ def plan(limit):
 def chosen(limit, a, b):
     made = plan(limit)
     rest = {name: {8: 0.0} for name in ("x", "a", "b")}
-    bits, reasons, _ = made.choose(rest | {"a.weight": a, "b.weight": b})
+    bits, reasons = made.choose(rest | {"a.weight": a, "b.weight": b})
     return bits["a.weight"], bits["b.weight"], reasons
 
 
@@ -54,3 +58,20 @@ def test_the_choice_is_the_best_of_all_that_fit(limit, a, b):
     x, y, _ = chosen(limit, a, b)
     assert spent(x, y) <= limit * (1 + 1e-9)
     assert SMALL * a[x] + LARGE * b[y] == pytest.approx(min(fits), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "budget", [Budget(average_weight_bits=3), Budget(average_weight_bits=3, activation_bytes=4096)]
+)
+def test_a_methods_rule_for_activations_holds_under_a_budget_of_weights_alone(budget):
+    method = Hmq(activation_rate=8.0)
+    made = TrainingPlan.of(INVENTORY, "generic-po2", method, budget, weight_bits=BITS, activation_bits=(4, 6, 8))
+    sizes = {name: slot.elements for name, slot in made.slots.items() if slot.kind == "activation"}
+    expected = activation_bits(sizes, 8.0, dict.fromkeys(sizes, (4, 6, 8)))
+    assert len(set(expected.values())) > 1
+    assert {name: made.slots[name].bits for name in sizes} == {name: (bits,) for name, bits in expected.items()}
+
+
+def test_a_penalty_in_kilobytes_is_refused_before_a_search_under_another_budget():
+    with pytest.raises(MPQError, match="average_weight_bits is no number of bytes"):
+        TrainingPlan.of(INVENTORY, "generic-po2", Fdqmp(kilobytes=True), Budget(average_weight_bits=3))

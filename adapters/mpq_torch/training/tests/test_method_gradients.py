@@ -49,7 +49,7 @@ def test_torch_agrees_with_numpy(method, case, training):
 def test_bits_of_fdqmp_have_the_papers_gradients():
     case = slot(bits=(2, 4, 8), shape=(4,))
     parameters = {"step": torch.tensor(0.25, requires_grad=True), "range": torch.tensor(1.75, requires_grad=True)}
-    state = {"exponent": torch.tensor(-2.0), "frozen": torch.tensor(0.0)}
+    state = tensors({"exponent": -2.0, "frozen": 0.0, "open": 1e30})
     for function in (Fdqmp().slice_bits, Fdqmp().expected_bits):
         by_step, by_range = torch.autograd.grad(
             OneGroup(Fdqmp(), case, TORCH, like=torch.zeros(())).ask(function, parameters, state),
@@ -62,12 +62,50 @@ def test_bits_of_fdqmp_have_the_papers_gradients():
 def test_values_beyond_the_range_move_it_in_their_direction():
     case = slot(bits=(2, 4, 8), shape=(3,))
     parameters = {"step": torch.tensor(0.25, requires_grad=True), "range": torch.tensor(1.75, requires_grad=True)}
-    state = {"exponent": torch.tensor(-2.0), "frozen": torch.tensor(0.0)}
+    state = tensors({"exponent": -2.0, "frozen": 0.0, "open": 1e30})
     x = torch.tensor([2.5, -2.5, 0.3])
     for upstream, expected in (([1.0, 0, 0], 1.0), ([0, 1.0, 0], -1.0), ([0, 0, 1.0], 0.0)):
         y, _ = OneGroup(Fdqmp(delta=0.0), case, TORCH, like=torch.zeros(())).quantize(x, parameters, state, True)
         (by_range,) = torch.autograd.grad((y * torch.tensor(upstream)).sum(), [parameters["range"]], retain_graph=True)
         assert by_range == expected
+
+
+@pytest.mark.parametrize("power_of_two", [False, True])
+@pytest.mark.parametrize("bits", [3, 4, 6])
+def test_the_range_is_pulled_by_all_that_lies_beyond_it_as_in_the_authors_code(bits, power_of_two):
+    """Clip, then round; against that written down in torch's own functions, at the authors' start."""
+    w = torch.randn(20000, generator=torch.Generator().manual_seed(0)) * 0.05
+    largest = 3 * w.std()
+    step = largest / (2 ** (bits - 1) - 1)
+    used = 2.0 ** torch.round(torch.log2(step)) if power_of_two else step
+    case, method = slot(bits=range(2, 9), shape=w.shape), Fdqmp(power_of_two=power_of_two, weight_rounding="ewgs")
+    state = tensors({"exponent": torch.round(torch.log2(step)), "frozen": 0.0, "open": 1e30})
+
+    def ours(x, largest):
+        held = {"step": step, "range": largest}
+        return OneGroup(method, case, TORCH, like=torch.zeros(())).quantize(x, held, state, True)[0]
+
+    def theirs(x, largest):
+        return used * TORCH.round(torch.clamp(x / largest, -1, 1) * largest / used, "ewgs")
+
+    found = []
+    for quantize in (ours, theirs):
+        x, xmax = w.clone().requires_grad_(), largest.clone().requires_grad_()
+        found.append(torch.autograd.grad(((quantize(x, xmax) - w) ** 2 / 2).sum(), [x, xmax]))
+    torch.testing.assert_close(*found, rtol=2e-4, atol=1e-5)
+    assert int((found[0][0] == 0).sum()) >= int((w.abs() > largest).sum()) > 0
+
+
+def test_between_updates_no_gradient_reaches_steps_and_ranges_nor_their_momentum():
+    case, x = CASES["tensor"]
+    method, upstream = Fdqmp(), torch.randn(x.shape)
+    one = OneGroup(method, case, TORCH, like=torch.zeros(()))
+    start = {name: torch.tensor(value).requires_grad_() for name, value in method.start(case, x).parameters.items()}
+    for step, moves in ((300, False), (303, True)):
+        state = tensors(at(method, case, dict(method.start(case, x).state), Progress(step, 1000, 100)))
+        loss = (one.quantize(torch.tensor(x), start, state, True)[0] * upstream).sum() + one.expected_bits(start, state)
+        gradients = torch.autograd.grad(loss, list(start.values()))
+        assert all((float(gradient.abs().sum()) > 0) == moves for gradient in gradients)
 
 
 def test_the_share_of_sdq_learns_what_the_two_candidates_differ_by():

@@ -57,6 +57,8 @@ def test_every_method_trains_hardens_and_converts_exactly(method):
     trained = search(method)
     optimizer = digits.run(trained, STEPS)
     recipe = trained.harden()
+    for group in optimizer.param_groups:
+        group["lr"] /= 5  # a network recovers at fixed grids under a falling rate
     digits.run(trained, 20, optimizer, first=STEPS)
     assert recipe.average_weight_bits <= 4.0 + 1e-9
     assert all(grid.is_power_of_two for grid in recipe.values())
