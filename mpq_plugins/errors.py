@@ -21,6 +21,10 @@ class CalibrationTooLarge(MPQError):
     """The calibration set is larger than the machine can hold, or has no end."""
 
 
+class TooLittleMemory(MPQError):
+    """The machine has less memory, or room for temporary files, than the work takes; the message holds both numbers."""
+
+
 class InfeasibleBudget(MPQError):
     """No choice of candidates meets the budget; the message holds the smallest reachable values.
 

@@ -108,22 +108,15 @@ class LayerMoments:
         means = self.output_mean.reshape(self.groups, -1, 1) * self.input_mean[:, None, :]
         return by_group(self.cross, self.groups) - means
 
-    def target(self, weight: ArrayLike, damping: float = DAMPING) -> tuple[Array, Array]:
-        """The real-valued weight that gives the wished output best, and the curvature about it.
-
-        Minimises E|W x + b - y|^2 + ridge * |W - weight|^2 over W and b, ridge = damping times the
-        mean variance of the inputs (one per group, 1 where nothing varies). For every other W the
-        objective is larger by ``tr((W - target) curvature (W - target)^T)``, exactly; so rounding
-        needs to know nothing else.
-
-        weight: [out, in]. Returns target [out, in] and curvature [groups, in, in].
-        """
-        curvature, wished = self.regression(weight, damping)
-        target = np.linalg.solve(curvature, wished.transpose(0, 2, 1)).transpose(0, 2, 1)
-        return target.reshape(np.shape(weight)), curvature
-
     def regression(self, weight: ArrayLike, damping: float = DAMPING) -> tuple[Array, Array]:
-        """The curvature A [groups, in, in] and the rows B [groups, out / groups, in]: ``target`` solves X A = B."""
+        """The curvature A about the real-valued weight X that gives the wished output best, and B with X A = B.
+
+        X minimises E|W x + b - y|^2 + ridge * |W - weight|^2 over W and b, ridge = damping times the
+        mean variance of the inputs (one per group, 1 where nothing varies). For every other W the
+        objective is larger by ``tr((W - X) A (W - X)^T)``, exactly; so rounding needs to know nothing else.
+
+        weight: [out, in]. Returns A [groups, in, in] and B [groups, out / groups, in].
+        """
         rows = by_group(np.asarray(weight, dtype=np.float64), self.groups)
         curvature = self.covariance
         mean = np.einsum("gii->gi", curvature).mean(axis=1)

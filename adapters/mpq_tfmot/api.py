@@ -18,6 +18,7 @@ from mpq_plugins.problem import Bits
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.renamed import renamed
 from mpq_plugins.request import Request
+from mpq_plugins.search.chunk import samples_in_sweep
 from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.search.sweep import compensate
 from mpq_plugins.targets import Target
@@ -112,7 +113,7 @@ def constrain(
     if calibration is None:
         graph = put_on_grids(reading.graph, sites.grid_of, recipe)
     else:
-        chunks = as_chunks(calibration, reading)
+        chunks = as_chunks(calibration, reading, samples_in_sweep)
         graph = compensate(
             reading.graph, sites.grid_of, recipe, target, reading.runner, chunks, progress, nearest=nearest
         )

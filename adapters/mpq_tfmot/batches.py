@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mpq_plugins.calibration.chunks import CHUNK, cut
 from mpq_plugins.calibration.holding import held
 from mpq_plugins.errors import EmptyCalibration, ModelError, NonFiniteValues
-from mpq_plugins.graph.node import Node
+from mpq_plugins.graph.node import Graph, Node
 from mpq_plugins.search.chunk import samples_at_once
 from mpq_tfmot.keras import tf
 from mpq_tfmot.reader.reading import Reading
@@ -104,7 +104,12 @@ def in_chunks(batches: Iterable[Batch], samples: int = CHUNK) -> list[Batch]:
     return chunks
 
 
-def as_chunks(calibration: Iterable[Any] | Any, reading: Reading) -> list[tuple[Any, ...]]:
-    """The calibration set as the chunks of tensors that the core measures on; raises as ``as_batches`` does."""
-    chunks = in_chunks(as_batches(calibration, reading.graph.arguments), samples_at_once(reading.graph))
+def as_chunks(
+    calibration: Iterable[Any] | Any, reading: Reading, at_once: Callable[[Graph], int] = samples_at_once
+) -> list[tuple[Any, ...]]:
+    """The calibration set as the chunks of tensors that the core measures on; raises as ``as_batches`` does.
+
+    at_once: how many samples a chunk of a graph's data may hold.
+    """
+    chunks = in_chunks(as_batches(calibration, reading.graph.arguments), at_once(reading.graph))
     return [tuple(map(tf.constant, chunk)) for chunk in chunks]

@@ -21,7 +21,7 @@ from mpq_plugins.latency_table import LatencyTable
 from mpq_plugins.problem import Bits
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.request import Request
-from mpq_plugins.search.chunk import samples_at_once
+from mpq_plugins.search.chunk import samples_at_once, samples_in_sweep
 from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.search.signs import signed_inputs
 from mpq_plugins.search.sweep import compensate
@@ -175,7 +175,7 @@ def rounded(
     check_products(quantized)
     check_limits(quantized)
     if batches is not None:
-        chunks, grid_of = in_chunks(batches), sites.grid_of
+        chunks, grid_of = in_chunks(batches, samples_in_sweep(reading.graph)), sites.grid_of
         graph = compensate(reading.graph, grid_of, recipe, target, reading.runner, chunks, progress, nearest=nearest)
         quantized = QuantizedGraph(graph, recipe, sites.grid_of, target)
     return reading, quantized

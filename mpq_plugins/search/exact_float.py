@@ -6,7 +6,7 @@ float32. Functions of one element are NumPy's, in float64; ops that only move or
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,33 +17,46 @@ from mpq_plugins.graph.evaluation import FloatModel
 from mpq_plugins.graph.node import CONSTANT, FLOAT, INPUT, Node
 from mpq_plugins.graph.numpy_runner import NUMPY_RUNNER
 from mpq_plugins.graph.ops import op_of
+from mpq_plugins.graph.runner import Runner
 from mpq_plugins.graph.weights import matrix
 from mpq_plugins.search.exact_products import multiplied
 
 
-def exact_outputs(model: FloatModel, node: Node, inputs: Sequence[Sequence[Any]]) -> list[Any]:
-    """The output of a node before its own clamp, on every chunk; inputs: of each chunk."""
+def exact_outputs(model: FloatModel, node: Node, inputs: Iterable[Sequence[Any]]) -> Iterator[Any]:
+    """The output of a node before its own clamp, chunk after chunk.
+
+    inputs: of each chunk; gone through twice where the largest magnitude of all has to be known first.
+    """
     run = model.runner
     if node.op in (FLOAT, CONSTANT):
-        return [model.step(node, xs) for xs in inputs]
+        return (model.step(node, xs) for xs in inputs)
     op = op_of(node)
     if op.table:
-        made = [op.value(NUMPY_RUNNER, node, run.numpy(x).astype(np.float64)) for (x,) in inputs]
-        return [run.tensor(values, "float32") for values in made]
+        return (_looked_up(run, node, x) for (x,) in inputs)
     if not (op.weighted or op.rounds or node.op == INPUT):
-        return [op.value(run, node, *xs) for xs in inputs]
+        return (op.value(run, node, *xs) for xs in inputs)
+    return _summed(model, node, inputs)
+
+
+def _looked_up(run: Runner, node: Node, x: Any) -> Any:
+    """A function of one element, of float64 values."""
+    return run.tensor(op_of(node).value(NUMPY_RUNNER, node, run.numpy(x).astype(np.float64)), "float32")
+
+
+def _summed(model: FloatModel, node: Node, inputs: Iterable[Sequence[Any]]) -> Iterator[Any]:
+    """What adds products, or rounds."""
+    run, op = model.runner, op_of(node)
     largest = max((largest_magnitude(run.numpy(x)) for (x,) in inputs), default=0.0)
     rows = snap_weight(matrix(node)) if op.weighted else None
-    results = []
     for (x,) in inputs:
         snapped = snap(run.numpy(x), largest, ACTIVATION_BITS)
         if rows is None:
-            results.append(run.to_precision(op.value(run, node, run.tensor(snapped)), "float32"))
+            yield run.to_precision(op.value(run, node, run.tensor(snapped)), "float32")
             continue
         product = multiplied(node, rows, snapped, model.graph.layout)
-        # the bias is added last, which rounds once
-        results.append(run.tensor(product if node.bias is None else product + _along_channels(model, node), "float32"))
-    return results
+        if node.bias is not None:
+            product += _along_channels(model, node)  # last, which rounds once
+        yield run.tensor(product, "float32")
 
 
 def _along_channels(model: FloatModel, node: Node) -> NDArray[np.float64]:

@@ -2,13 +2,13 @@
 
 The float model and its simulation run side by side, node by node, on the calibration data; at each layer the moments
 of both give what rounding weight and bias needs. Cost is one forward pass of each model, whatever the depth, and
-memory holds only the activations that are still needed.
+memory holds only the activations that are still needed, up to a limit; the rest waits in temporary files (kept).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,9 +33,8 @@ from mpq_plugins.progress import track
 from mpq_plugins.search.chunk import Chunk, samples_of
 from mpq_plugins.search.columns import columns, output_columns, thinned
 from mpq_plugins.search.exact_float import exact_outputs
+from mpq_plugins.search.kept import Kept
 from mpq_plugins.targets import Target
-
-Values = dict[str, list[Any]]
 
 
 def compensate(
@@ -73,8 +72,8 @@ class _Sweep:
         self.model = FloatModel(graph, runner)
         self.simulation = Simulation(QuantizedGraph(graph, grids, grid_of, target), runner)
         self.counts = [samples_of(chunk) for chunk in chunks]
-        self.exact: Values = {}
-        self.codes: Values = {}
+        self.exact, self.codes = Kept(runner), Kept(runner)
+        """Of each node the float outputs before its own clamp, and the codes after it."""
         self.solved: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
 
     def run(self, progress: bool | None) -> Graph:
@@ -84,36 +83,46 @@ class _Sweep:
         order = [self.graph[name] for name in self._order() if name in wanted]
         for node in track(order, "rounding layer by layer", progress):
             if node.op == ARGUMENT:
-                self.exact[node.name] = [chunk[arguments[node.name]] for chunk in self.chunks]
-                self.codes[node.name] = self.exact[node.name]
+                for kept in (self.exact, self.codes):
+                    kept.share(node.name, [chunk[arguments[node.name]] for chunk in self.chunks])
             else:
                 self._visit(node)
             for name in node.inputs:
                 left[name] -= 1
                 if not left[name]:
-                    del self.exact[name], self.codes[name]
+                    self.exact.drop(name)
+                    self.codes.drop(name)
         return self.graph.mapped(self._placed)
 
     def _visit(self, node: Node) -> None:
-        exact = exact_outputs(self.model, node, self._inputs(node, self.exact))
+        self.exact.add(node.name, exact_outputs(self.model, node, _FloatsRead(self, node)))
         on_grid = node
         if node.weighted:
             if node.weight_site not in self.solved:
-                self.solved[node.weight_site] = self._solve(node, self._moments(node, exact))
+                self.solved[node.weight_site] = self._solve(node, self._moments(node))
             on_grid = self._placed(node)
-        self.exact[node.name] = [self.model.clamped(node, value) for value in exact]
-        given = [[x] for x in exact] if node.op == INPUT and self._enters(node) else self._inputs(node, self.codes)
         # every node is computed once, on all chunks, so nothing that the simulation keeps of a layer grows stale
-        self.codes[node.name] = [self.simulation.step(on_grid, list(xs)) for xs in given]
+        self.codes.add(node.name, (self.simulation.step(on_grid, xs) for xs in self._codes_read(node)))
+
+    def floats_read(self, node: Node) -> Iterator[list[Any]]:
+        """What a node reads in the float model, chunk after chunk."""
+        for index in range(len(self.chunks)):
+            yield [self._float(name, index) for name in node.inputs]
+
+    def _codes_read(self, node: Node) -> Iterator[list[Any]]:
+        """The same in the simulation; of an argument that is quantized the snapped values."""
+        if node.op == INPUT and self._enters(node):
+            yield from ([self._float(node.name, index)] for index in range(len(self.chunks)))
+            return
+        for index in range(len(self.chunks)):
+            yield [self.codes.of(name, index) for name in node.inputs]
+
+    def _float(self, name: str, index: int) -> Any:
+        return self.model.clamped(self.graph[name], self.exact.of(name, index))
 
     def _enters(self, node: Node) -> bool:
         """Whether an input node quantizes an argument, of which the snapped values are taken."""
         return self.graph[node.inputs[0]].op == ARGUMENT
-
-    def _inputs(self, node: Node, values: Values) -> list[Sequence[Any]]:
-        if not node.inputs:
-            return [() for _ in self.chunks]
-        return list(zip(*(values[name] for name in node.inputs), strict=True))
 
     def _placed(self, node: Node) -> Node:
         if node.weight_site not in self.solved or not node.weighted:
@@ -132,12 +141,29 @@ class _Sweep:
             return weight, snap_bias(corrected_bias(weight, moments), step, grid, node.weight_site)
         return quantize_layer(rows, bias, moments, grid, step, name=node.layer or node.name)
 
-    def _moments(self, node: Node, exact: Sequence[Any]) -> LayerMoments:
+    def _moments(self, node: Node) -> LayerMoments:
         """Moments of the layer's quantized input and of the output that it should give there."""
         run, layout = self.runner, self.graph.layout
+        source = node.inputs[0]
+        grid = grid_at(self.grids, self.grid_of[source])
+        outputs, total = len(node.biases), sum(self.counts)
+        sums = LayerSums(grid, self._wished(node), self.exact.elements(node.name) // outputs)
+        first = 0
+        for codes, y, samples in zip(self.codes.every(source), self._wished(node), self.counts, strict=True):
+            x = run.numpy(arithmetic.values_of(run, codes, grid))
+            for rows, thinning in thinned(node, y.shape, layout, first, samples, total):
+                sums.update(columns(node, x[rows], layout, thinning), output_columns(node, y[rows], layout, thinning))
+            first += samples
+        return sums.moments()
+
+    def _wished(self, node: Node) -> Iterator[NDArray[np.float64]]:
+        """The output that a layer should give, chunk after chunk: the float model's, and the error it can make up for.
+
+        Raises NonFiniteValues.
+        """
         partner = self._residual_partner(node)
-        wished = [run.numpy(value).astype(np.float64) for value in exact]
-        for index, value in enumerate(wished):
+        for index, exact in enumerate(self.exact.every(node.name)):
+            value = self.runner.numpy(exact).astype(np.float64)
             if partner is not None:
                 error = self._error(partner, index)
                 if np.broadcast_shapes(value.shape, error.shape) == value.shape:  # the layer can make up for it
@@ -147,23 +173,13 @@ class _Sweep:
                     f"site {node.name!r} is NaN or infinite on the calibration data; look for it in the weights "
                     "before it"
                 )
-        source = node.inputs[0]
-        grid = grid_at(self.grids, self.grid_of[source])
-        outputs, total = len(node.biases), sum(self.counts)
-        sums = LayerSums(grid, wished, sum(value.size for value in wished) // outputs)
-        first = 0
-        for codes, y, samples in zip(self.codes[source], wished, self.counts, strict=True):
-            x = run.numpy(arithmetic.values_of(run, codes, grid))
-            for rows, thinning in thinned(node, y.shape, layout, first, samples, total):
-                sums.update(columns(node, x[rows], layout, thinning), output_columns(node, y[rows], layout, thinning))
-            first += samples
-        return sums.moments()
+            yield value
 
     def _error(self, name: str, index: int) -> NDArray[np.float64]:
         """What the float model has at a node less what the simulation has."""
         run = self.runner
-        value = run.numpy(self.simulation.value(name, self.codes[name][index])).astype(np.float64)
-        return np.asarray(run.numpy(self.exact[name][index]).astype(np.float64) - value)
+        value = run.numpy(self.simulation.value(name, self.codes.of(name, index))).astype(np.float64)
+        return np.asarray(run.numpy(self._float(name, index)).astype(np.float64) - value)
 
     def _order(self) -> list[str]:
         """The nodes in the order in which layers are rounded."""
@@ -184,6 +200,16 @@ class _Sweep:
         add = self._add_of(node)
         other = None if add is None else next((name for name in add.inputs if name != node.name), None)
         return other if other is not None and other in self.codes and self.graph[other].op not in RAW else None
+
+
+class _FloatsRead:
+    """What a node reads in the float model, chunk after chunk; it can be gone through again."""
+
+    def __init__(self, sweep: _Sweep, node: Node) -> None:
+        self.sweep, self.node = sweep, node
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        return self.sweep.floats_read(self.node)
 
 
 def _before_layers(graph: Graph) -> set[str]:

@@ -16,6 +16,7 @@ from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.moments import LayerMoments
 from mpq_plugins.search import sweep
+from mpq_plugins.search.kept import Kept
 from mpq_plugins.search.sweep import compensate
 from mpq_torch.reader.reading import read_model
 from mpq_torch.tests.networks import Crossed, Mobile, Residual, Shared, network
@@ -112,13 +113,17 @@ def test_an_add_that_broadcasts_is_no_residual_of_its_smaller_operand():
     assert all(np.array_equal(node.weight, np.rint(node.weight * 8) / 8) for node in graph.layers)
 
 
-def test_the_cut_of_the_data_into_chunks_changes_no_code():
+def test_neither_the_cut_of_the_data_into_chunks_nor_a_limit_of_memory_changes_a_code(monkeypatch):
     model, x = network(Residual, samples=8)
     prepared_once = prepared(model, x)
     whole, parts = (swept(*prepared_once, chunks) for chunks in ([(x,)], [(x[:3],), (x[3:],)]))
-    for a, b in zip(whole.layers, parts.layers, strict=True):
+    monkeypatch.setattr(sweep, "Kept", lambda runner: Kept(runner, limit=1000))
+    from_files = swept(*prepared_once, [(x[:3],), (x[3:],)])
+    for a, b, c in zip(whole.layers, parts.layers, from_files.layers, strict=True):
         assert np.array_equal(a.weight, b.weight)
         assert np.array_equal(a.bias, b.bias)
+        assert np.array_equal(a.weight, c.weight)
+        assert np.array_equal(a.bias, c.bias)
 
 
 def test_an_activation_that_overflows_is_named():
