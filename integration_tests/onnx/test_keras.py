@@ -117,6 +117,15 @@ TAILS = {
 }
 
 
+INTEGERS = (
+    "a clip on both sides of zero",
+    "a clip from zero",
+    "arithmetic with numbers",
+    "ops that a record describes",
+)
+"""Those that ONNX Runtime's target computes on grids, as functions of one element."""
+
+
 @pytest.mark.parametrize("name", TAILS)
 def test_a_float_tail_is_written_as_it_is(name):
     model, x, recipe = behind_a_dense(TAILS[name])
@@ -124,8 +133,9 @@ def test_a_float_tail_is_written_as_it_is(name):
     (got,) = run(session(content), [x])
     np.testing.assert_allclose(got, np.asarray(simulated(x)), rtol=1e-5, atol=1e-6)
     found = onnx.verify(content, simulated, x)
-    assert (found.elements, found.float_elements, found.float_mismatched) == (6 * len(x), 6 * len(x), 0)
-    assert found.float_distance < 1e-5
+    floats = 0 if name in INTEGERS else 6 * len(x)
+    assert (found.elements, found.float_elements, found.float_mismatched) == (6 * len(x), floats, 0)
+    assert (found.float_distance or 0.0) < 1e-5
 
 
 def test_what_onnx_lacks_is_refused_by_name():

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mpq_plugins import Grid, Recipe, UnsupportedOp, plugins
+from mpq_plugins import Grid, Recipe, plugins
 from mpq_plugins.plugins import PluginHost
 
 SOURCE = Path(__file__).parent / "mpq_acme" / "src"
@@ -105,18 +105,15 @@ def test_a_torch_model_of_it_gives_every_code_of_its_table(target):
 
 
 @pytest.mark.parametrize("engine", ["x86", "qnnpack"])
-def test_a_runtime_without_tables_refuses_it_by_name_or_leaves_it_in_float(engine):
+def test_a_runtime_without_tables_leaves_it_in_float_and_says_so(engine):
     import torch
 
     from mpq_torch import fx
 
     model, x = torch_model(), torch.linspace(-3, 3, 64).reshape(-1, 1)
-    with pytest.raises(UnsupportedOp, match=f"swoosh: target 'torch-{engine}' has no kernel for swoosh") as refused:
-        fx.search(model, x, f"torch-{engine}", weight_bits=7, activation_bits=8)
-    assert "swoosh" in refused.value.names
-    kept = {"weight_bits": 7, "activation_bits": 8, "keep_float": ["swoosh", "act"]}
-    recipe = fx.search(model, x, f"torch-{engine}", **kept)
+    recipe = fx.search(model, x, f"torch-{engine}", weight_bits=7, activation_bits=8)
     assert recipe.float_ops == ("swoosh", "act")
+    assert all(part.reason == f"target 'torch-{engine}' has no kernel for swoosh" for part in recipe.floats)
     assert fx.verify(fx.quantize(model, recipe), fx.simulate(model, recipe), x).exact
 
 

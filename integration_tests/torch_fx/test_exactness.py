@@ -89,6 +89,6 @@ def test_hardware_that_rounds_otherwise_does_not_run_on_torchs_kernels(monkeypat
     model, x = network(Mobile)
     target = mpq.Target(name="npu", ops={"*": {"weight": {}, "activation": {}, "rounding": "half_up"}})
     recipe = clipping_recipe(model, x, "generic-po2", 8, 8)
-    monkeypatch.setattr(plugins, "target", lambda name: target)
+    monkeypatch.setattr(plugins, "target_of", lambda recipe: target)
     with pytest.raises(mpq.TargetError, match=r"'npu' rounds .*conv2d half_up, .* in integers"):
         fx.quantize(model, recipe, x)

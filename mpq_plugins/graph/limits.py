@@ -15,7 +15,7 @@ def check_limits(quantized: QuantizedGraph) -> None:
 
     Its runtime's table says from which gain on nothing computes an op rightly.
     """
-    _check_sums(quantized)
+    check_sums(quantized)
     runtime = quantized.runtime
     for node in quantized.graph.nodes:
         limits = runtime.limits.get(LAYER if node.weighted else node.op)
@@ -33,8 +33,11 @@ def check_limits(quantized: QuantizedGraph) -> None:
                 )
 
 
-def _check_sums(quantized: QuantizedGraph) -> None:
-    """Where the target has accumulators of its own width; all runtimes here have 32 bits, or floats."""
+def check_sums(quantized: QuantizedGraph) -> None:
+    """Raise GridError, naming the site and the numbers, for sums past the accumulators that the target says it has.
+
+    Where it says nothing they have 32 bits, as all runtimes here, or are floats.
+    """
     bits = quantized.target.accumulator_bits
     if bits >= DEFAULT_BITS:
         return

@@ -31,9 +31,9 @@ def recorded(method, case, x, logits, state, training):
     seen = {}
 
     class Recording(type(NUMPY)):
-        def fake_quantize(self, x, step, low, high, rounding, delta, strict):
-            seen.update(step=step, low=low, high=high, rounding=rounding, strict=strict)
-            return super().fake_quantize(x, step, low, high, rounding, delta, strict)
+        def fake_quantize(self, x, step, low, high, rounding, *options):
+            seen.update(step=step, low=low, high=high, rounding=rounding, strict=options[1])
+            return super().fake_quantize(x, step, low, high, rounding, *options)
 
     y, _ = OneGroup(method, case).quantize(x, {"logits": logits}, state, training, Recording())
     return y, seen

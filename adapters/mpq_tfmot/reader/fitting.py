@@ -6,7 +6,7 @@ from typing import Any
 
 from mpq_plugins import plugins
 from mpq_plugins.errors import RecipeMismatch, UnmatchedName, UnsupportedOp
-from mpq_plugins.graph.limits import check_limits
+from mpq_plugins.graph.limits import check_sums
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.sites import GraphSites, take_sites
 from mpq_plugins.recipe import Recipe
@@ -36,9 +36,9 @@ def read_fitting(model: Any, recipe: Recipe) -> tuple[Reading, GraphSites]:
 def read_quantized(model: Any, recipe: Recipe) -> tuple[Reading, QuantizedGraph]:
     """The model as a graph on the recipe's grids, weights and biases at the nearest value that they may take.
 
-    Raises GridError, naming the site, for steps or sums that the target cannot serve.
+    Raises GridError, naming the site, for sums past the accumulators of the target.
     """
     reading, sites = read_fitting(model, recipe)
     quantized = QuantizedGraph.of(reading.graph, sites, recipe, plugins.target_of(recipe))
-    check_limits(quantized)
+    check_sums(quantized)
     return reading, quantized

@@ -102,7 +102,7 @@ def _layer(node: Node, graph: Graph) -> Any:
         return layers.DepthwiseConv1D(kernel[0], depth_multiplier=weight.shape[-1], **options)
     options["groups"] = int(node.attrs["groups"])
     made = layers.Conv1D if node.op == "conv1d" else layers.Conv2D
-    return made(weight.shape[-1], kernel, groups=node.attrs["groups"], **options)
+    return made(weight.shape[-1], kernel, **options)
 
 
 def _padding(node: Node, in_shape: tuple[int, ...]) -> str:

@@ -123,8 +123,8 @@ def test_an_op_without_an_integer_kernel_is_refused_with_the_reason(op, sentence
             nn.AdaptiveAvgPool1d(3),
             r"adaptive pooling from \(28,\) to \(3,\) has windows of several sizes",
         ),
-        (nn.AvgPool1d(14), r"average pooling over a window of \(14,\) rounds ties in no one way"),
-        (lambda x: F.avg_pool1d(x, 14), "average pooling over a window of 14 rounds ties in no one way"),
+        (nn.AvgPool1d(14, 7), r"average pooling over a window of \(14,\) rounds ties in no one way"),
+        (lambda x: F.avg_pool1d(x, 14, 7), "average pooling over a window of 14 rounds ties in no one way"),
     ],
 )
 def test_pooling_of_signals_is_refused_for_the_same_reasons(op, sentence):

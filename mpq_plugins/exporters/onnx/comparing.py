@@ -101,7 +101,7 @@ class _Comparison:
     def __post_init__(self) -> None:
         self.ends: list[str] = metadata(self.proto, INTEGER_OUTPUTS)
         self.names = [info.name for info in self.proto.graph.output]
-        self.parts: dict[str, list[Any]] = metadata(self.proto, FLOAT_PARTS)
+        self.parts: dict[str, list[Any]] = metadata(self.proto, FLOAT_PARTS, {})
         self.floats = [name for name in self.names if name not in self.ends]
         self.running = session(self.proto, self.optimized)
 

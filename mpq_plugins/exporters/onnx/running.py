@@ -115,9 +115,11 @@ def tail_of(proto: Any, ends: Sequence[str]) -> Any:
     return copy
 
 
-def metadata(proto: Any, key: str) -> Any:
-    """What an export noted about itself. Raises ModelError for a model of other makers."""
+def metadata(proto: Any, key: str, otherwise: Any = None) -> Any:
+    """What an export noted about itself, or ``otherwise``. Raises ModelError for a model of other makers."""
     for entry in proto.metadata_props:
         if entry.key == key:
             return json.loads(entry.value)
+    if otherwise is not None:
+        return otherwise
     raise ModelError("this ONNX model was not exported by mpq-plugins: it does not say which tensors to compare")

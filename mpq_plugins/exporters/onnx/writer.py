@@ -200,7 +200,9 @@ class GraphWriter:
         ends = [renamed.get(tensor, tensor) for tensor in integer_outputs]
         sites = {site: [*found, *self._order(site)] for site, found in self.sites.items()}
         floats = {part: [renamed.get(name, name), *self._order(part)] for part, name in self.float_parts.items()}
-        noted = {SITES: json.dumps(sites), INTEGER_OUTPUTS: json.dumps(ends), FLOAT_PARTS: json.dumps(floats)}
+        noted = {SITES: json.dumps(sites), INTEGER_OUTPUTS: json.dumps(ends)}
+        if floats:
+            noted[FLOAT_PARTS] = json.dumps(floats)
         entries = {**noted, **metadata}
         self.helper.set_model_props(model, entries)
         require("onnx.checker").check_model(model, full_check=True)
