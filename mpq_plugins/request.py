@@ -57,14 +57,19 @@ class Request:
             kind = f"of kind {method.kind!r}" if isinstance(method, TrainingMethod) else "no PostTrainingMethod"
             raise MPQError(f"method {self.method!r} is {kind}; a search takes post-training methods")
 
+    @property
+    def hardware(self) -> Target:
+        """The target itself."""
+        assert isinstance(self.target, Target)  # since __post_init__
+        return self.target
+
     def check(self, inventory: Inventory) -> None:
         """Refuse what cannot work before anything is measured; raises as candidates_for does."""
         candidates = self._candidates(inventory)
         check_budget(candidates, self.budget)
         _check_rated(inventory, candidates)
         if self.latency is not None:
-            assert isinstance(self.target, Target)
-            self.latency.check_target(self.target.name)
+            self.latency.check_target(self.hardware.name)
             holes = self.latency.holes(inventory, {name: [c.bits for c in kinds] for name, kinds in candidates.items()})
             if holes:
                 raise CostError(
@@ -94,8 +99,7 @@ class Request:
         table = self.latency
         if not plugins.method(self.method).remeasures or table is None or table.device is None:
             return recipe
-        assert isinstance(self.target, Target)
-        here = plugins.host().describe_device(self.target)
+        here = plugins.host().describe_device(self.hardware)
         if here.modelled or table.device.difference(here):
             return recipe
         timing = deploy(recipe)
@@ -108,8 +112,7 @@ class Request:
         candidates = self._candidates(measured.inventory)
         check_budget(candidates, self.budget)
         meta = {"framework": framework}
-        assert isinstance(self.target, Target)
-        return Problem(measured, self.target, candidates, self.budget, self.cost_models(), meta, self.progress)
+        return Problem(measured, self.hardware, candidates, self.budget, self.cost_models(), meta, self.progress)
 
     def cost_models(self) -> dict[str, Any]:
         """By resource: those of plug-ins, and what the latency table counts."""
@@ -130,14 +133,12 @@ class Request:
 
     def finish(self, recipe: Recipe, measured: MeasuredModel) -> Recipe:
         """What every recipe of a method goes through: grids coarse enough for the biases, and the target in it."""
-        assert isinstance(self.target, Target)
         biases = {site.name: measured.bias(site.name) for site in measured.inventory.weights}
         found = with_headroom(recipe, measured.inventory, biases)
-        return replace(found, target=plugins.for_recipe(self.target))  # type: ignore[arg-type]  # a Target is both
+        return replace(found, target=plugins.for_recipe(self.hardware))  # type: ignore[arg-type]  # a Target is both
 
     def _candidates(self, inventory: Inventory) -> dict[str, Any]:
-        assert isinstance(self.target, Target)
-        return candidates_for(inventory, self.target, self.weight_bits, self.activation_bits, self.per_channel)
+        return candidates_for(inventory, self.hardware, self.weight_bits, self.activation_bits, self.per_channel)
 
 
 def _check_rated(inventory: Inventory, candidates: Mapping[str, Sequence[Candidate]]) -> None:

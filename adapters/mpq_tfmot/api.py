@@ -74,8 +74,7 @@ def search(
     request = Request(
         target, method, budget, weight_bits, activation_bits, per_channel, latency=latency, progress=progress
     )
-    assert isinstance(request.target, Target)
-    reading = read_model(model, keep_float, target=request.target, refusing=True)
+    reading = read_model(model, keep_float, target=request.hardware, refusing=True)
     chunks = as_chunks(calibration, reading)
     sites = take_sites(reading.graph)
     request.check(sites.inventory)
@@ -84,7 +83,7 @@ def search(
         measured.check_gradients()
     framework = f"tensorflow {tf.__version__}, tf_keras {keras.__version__}"
     recipe = request.search(measured, framework, lambda recipe: time_recipe(model, recipe))
-    check_limits(QuantizedGraph(reading.graph, recipe, sites.grid_of, request.target))
+    check_limits(QuantizedGraph(reading.graph, recipe, sites.grid_of, request.hardware))
     return recipe
 
 

@@ -14,7 +14,7 @@ from mpq_plugins.budget import Budget
 from mpq_plugins.errors import MPQError, TargetError
 from mpq_plugins.graph.limits import check_limits
 from mpq_plugins.graph.quantized import QuantizedGraph
-from mpq_plugins.graph.runtimes import all_runtimes, contradictions
+from mpq_plugins.graph.runtimes import all_runtimes, check_rounds_as
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.latency_table import LatencyTable
@@ -109,8 +109,7 @@ def search(
     request = Request(
         target, method, budget, weight_bits, activation_bits, per_channel, latency=latency, progress=progress
     )
-    assert isinstance(request.target, Target)
-    reading, batches = read_with_data(model, calibration, keep_float, request.target)
+    reading, batches = read_with_data(model, calibration, keep_float, request.hardware)
     sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, batches[0]))
     request.check(sites.inventory)
     chunks = in_chunks(batches, samples_at_once(reading.graph))
@@ -119,7 +118,7 @@ def search(
         measured.check_gradients()
     framework = f"torch {torch.__version__}"
     recipe = request.search(measured, framework, lambda recipe: time_recipe(model, recipe, batches[0]))
-    check_limits(QuantizedGraph(reading.graph, recipe, sites.grid_of, request.target))
+    check_limits(QuantizedGraph(reading.graph, recipe, sites.grid_of, request.hardware))
     return recipe
 
 
@@ -255,13 +254,11 @@ def harden(trained: Search) -> Recipe:
 def _engine(target: Target) -> str:
     """The quantized engine that a target runs on; a target without a runtime is simulated by the default's."""
     if target.runtime is None:
-        other = contradictions(target, all_runtimes()["torch", DEFAULT_ENGINE])
-        if other:
-            listed = ", ".join(f"{op} {rule}" for op, (rule, _) in other.items())
-            raise TargetError(
-                f"target {target.name!r} rounds {listed}, and torch's kernels round half to even; simulate the recipe, "
-                "or run it in integers (mpq_torch.integers)"
-            )
+        check_rounds_as(
+            target,
+            all_runtimes()["torch", DEFAULT_ENGINE],
+            "torch's kernels round half to even; simulate the recipe, or run it in integers (mpq_torch.integers)",
+        )
         return DEFAULT_ENGINE
     if target.runtime.framework != "torch":
         raise TargetError(

@@ -57,6 +57,7 @@ class Study:
     def __post_init__(self) -> None:
         self.batches = self.loaded.commands.batches(self.loaded.model, self.calibration, self.keep_float)
         self._snapshots: dict[str, Snapshot] = {}
+        self._keys: dict[str, str] = {}
         self._key = ""
         if self.directory is not None:
             key = f"{__version__} {self.loaded.framework} {sorted(self.keep_float)} "
@@ -124,9 +125,7 @@ class Study:
 
         Targets of which none computes an op in steps of its own share what was measured.
         """
-        assert isinstance(request.target, Target)
-        own = self.loaded.commands.inventory(self.loaded.model, self.batches, self.keep_float, request.target)
-        key = hashlib.sha256("\n".join(site.name for site in own).encode()).hexdigest()[:8]
+        key = self._sites_key(request.hardware)
         if key in self._snapshots:
             return self._snapshots[key]
         path = self._path(f"measured-{key}.npz")
@@ -142,7 +141,7 @@ class Study:
                     partial(_check, request),
                     self.keep_float,
                     self.progress,
-                    request.target,
+                    request.hardware,
                 )
             )
             if path is not None and sum(array.nbytes for array in snapshot.arrays.values()) < KEPT_BYTES:
@@ -152,12 +151,20 @@ class Study:
         self._snapshots[key] = snapshot
         return snapshot
 
+    def _sites_key(self, target: Target) -> str:
+        """A digest of the sites that the model has on a target; it is read once for each."""
+        told = target.to_json()
+        if told not in self._keys:
+            own = self.loaded.commands.inventory(self.loaded.model, self.batches, self.keep_float, target)
+            self._keys[told] = hashlib.sha256("\n".join(site.name for site in own).encode()).hexdigest()[:8]
+        return self._keys[told]
+
     def _by_adapter(self, request: Request) -> Recipe:
         given = {"keep_float": list(self.keep_float)} if self.keep_float else {}
         recipe: Recipe = self.loaded.adapter.load().search(
             self.loaded.model,
             list(self.batches),
-            request.target,
+            request.hardware,
             request.budget,
             request.weight_bits,
             request.activation_bits,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from mpq_plugins.errors import TargetError
-from mpq_plugins.graph.runtimes import all_runtimes, contradictions
+from mpq_plugins.graph.runtimes import all_runtimes, check_rounds_as
 from mpq_plugins.targets import Target
 
 ENGINE = "pt2e"
@@ -12,13 +11,11 @@ ENGINE = "pt2e"
 
 def check_rounding(target: Target) -> None:
     """Raise TargetError unless the target rounds every op half to even, as torchao's quantize op does."""
-    other = contradictions(target, all_runtimes()["torch", ENGINE])
-    if other:
-        listed = ", ".join(f"{op} {rule}" for op, (rule, _) in other.items())
-        raise TargetError(
-            f"target {target.name!r} rounds {listed}, and torchao's flow rounds half to even; search for torch-pt2e, "
-            "or run the recipe on its own runtime"
-        )
+    check_rounds_as(
+        target,
+        all_runtimes()["torch", ENGINE],
+        "torchao's flow rounds half to even; search for torch-pt2e, or run the recipe on its own runtime",
+    )
 
 
 def accumulates_in_integers(target: Target) -> bool:

@@ -52,6 +52,17 @@ def contradictions(target: Target, runtime: Runtime) -> dict[str, tuple[Rounding
     return found
 
 
+def check_rounds_as(target: Target, runtime: Runtime, remedy: str) -> None:
+    """Raise TargetError, naming the ops and the target's rules, where it rounds otherwise than a runtime.
+
+    remedy: what that runtime does, and what to do instead.
+    """
+    other = contradictions(target, runtime)
+    if other:
+        listed = ", ".join(f"{op} {rule}" for op, (rule, _) in other.items())
+        raise TargetError(f"target {target.name!r} rounds {listed}, and {remedy}")
+
+
 def check_rounding(target: Target) -> None:
     """Raise TargetError, naming the ops, both rules and the runtime, where a target rounds otherwise than its runtime.
 
