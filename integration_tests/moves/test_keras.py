@@ -26,8 +26,11 @@ def test_a_move_gives_keras_own_values_and_is_written_as_it_is_read(name):
     assert {(n.name, n.op, n.shape) for n in again.nodes} == {(n.name, n.op, n.shape) for n in reading.graph.nodes}
 
 
-@pytest.mark.parametrize("target", ["litert-po2", "litert-po2-reference"])
-@pytest.mark.parametrize("name", [*MOVES, *COMPOSED])
+# a move on its own is one on every kernel; what composed ops compute, the reference kernels round otherwise
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [*((n, "litert-po2") for n in [*MOVES, *COMPOSED]), *((n, "litert-po2-reference") for n in COMPOSED)],
+)
 def test_a_move_is_exact_in_litert(name, target):
     model = moved(name)
     x = samples(model, count=4)

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import os
 
 import numpy as np
 import pytest
@@ -307,10 +306,16 @@ def test_hyper_parameters_come_with_the_method_as_a_value():
     assert trained.method.outlier_sigma is None
 
 
-def _replica(rank, folder, method):
-    os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = "127.0.0.1", "29511"
+def _replica(rank, folder):
+    """Train with every method, as one of two processes; what each learned is written to the folder."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    for method in METHODS:
+        _trained_replica(rank, folder, method)
+    torch.distributed.destroy_process_group()
+
+
+def _trained_replica(rank, folder, method):
     trained = search(method)
     replica = nn.parallel.DistributedDataParallel(trained.model)
     optimizer = torch.optim.SGD(trained.parameter_groups(lr=0.005), momentum=0.9)
@@ -324,18 +329,23 @@ def _replica(rank, folder, method):
         optimizer.zero_grad()
         trained.step()
     learned |= {k: v for k, v in trained.model.state_dict().items() if k.endswith(".weight")}
-    torch.save(learned, f"{folder}/learned{rank}.pt")
-    with open(f"{folder}/recipe{rank}.json", "w") as file:
+    torch.save(learned, f"{folder}/{method}{rank}.pt")
+    with open(f"{folder}/{method}{rank}.json", "w") as file:
         file.write(recipe.to_json())
-    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def of_two_replicas(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("replicas")
+    multiprocessing.spawn(_replica, (str(folder),), nprocs=2)
+    return folder
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_two_replicas_have_the_same_grids_and_weights_before_and_after_hardening(tmp_path, method):
-    multiprocessing.spawn(_replica, (str(tmp_path), method), nprocs=2)
-    first, second = (json.loads((tmp_path / f"recipe{rank}.json").read_text()) for rank in (0, 1))
+def test_two_replicas_have_the_same_grids_and_weights_before_and_after_hardening(of_two_replicas, method):
+    first, second = (json.loads((of_two_replicas / f"{method}{rank}.json").read_text()) for rank in (0, 1))
     assert first == second
-    a, b = (torch.load(tmp_path / f"learned{rank}.pt", weights_only=True) for rank in (0, 1))
+    a, b = (torch.load(of_two_replicas / f"{method}{rank}.pt", weights_only=True) for rank in (0, 1))
     assert a
     assert all(torch.equal(a[key], b[key]) for key in a)
 
