@@ -20,12 +20,13 @@ def read_fitting(model: Any, recipe: Recipe) -> tuple[Reading, GraphSites]:
     """
     target = plugins.target_of(recipe)
     try:
-        reading = read_model(model, recipe.float_ops, target=target)
+        try:
+            reading = read_model(model, recipe.float_ops, target=target)
+        except UnmatchedName as error:
+            # a model of another kind has other sites too, which say more, or ops that the target lacks
+            recipe.check_fits(take_sites(read_model(model, target=target).graph).inventory)
+            raise RecipeMismatch(f"the recipe does not fit the model: {error}") from error
     except UnsupportedOp as error:
-        raise RecipeMismatch(f"the recipe does not fit the model: {error}") from error
-    except UnmatchedName as error:
-        # a model of another kind has other sites too, which say more
-        recipe.check_fits(take_sites(read_model(model, target=target).graph).inventory)
         raise RecipeMismatch(f"the recipe does not fit the model: {error}") from error
     signs = {entry.site: entry.grid.signed for entry in recipe.activations}
     sites = take_sites(reading.graph, signs)

@@ -27,12 +27,13 @@ def read_fitting(model: nn.Module, recipe: Recipe, example: Sequence[Any] | None
     target = plugins.target_of(recipe)
     inputs = inputs_of(recipe)
     try:
-        reading = read_model(model, example, recipe.float_ops, inputs, target)
+        try:
+            reading = read_model(model, example, recipe.float_ops, inputs, target)
+        except UnmatchedName as error:
+            # a model of another kind has other sites too, which say more, or ops that the target lacks
+            recipe.check_fits(take_sites(read_model(model, example, (), inputs, target).graph).inventory)
+            raise RecipeMismatch(f"the recipe does not fit the model: {error}") from error
     except UnsupportedOp as error:
-        raise RecipeMismatch(f"the recipe does not fit the model: {error}") from error
-    except UnmatchedName as error:
-        # a model of another kind has other sites too, which say more
-        recipe.check_fits(take_sites(read_model(model, example, (), inputs, target).graph).inventory)
         raise RecipeMismatch(f"the recipe does not fit the model: {error}") from error
     except ModelError as error:
         if example is None:
