@@ -7,7 +7,8 @@ over one by one, and shift the two differently; the other optimized layers shift
 convolutions in groups, which the reference kernel computes.
 
 XNNPACK leaves sums and products whose steps lie far apart to the optimized kernels. It refuses layers whose output is
-much finer than the accumulator, and the optimized add saturates at wrong codes where its output is.
+much finer than the accumulator, and the optimized add saturates at wrong codes where its output is; the reference add
+ends the process where its output is finer still.
 """
 
 from mpq_plugins.graph.runtimes.runtime import LAYER, LOOKUP, Entry, Runtime
@@ -36,6 +37,7 @@ BUILTIN = Runtime(
     products="fixed_point",
     averages="stored",
     means="fixed_point",
+    limits={"add": (0.0, 2.0**19)},
 )
 OPTIMIZED = Runtime(
     "tfmot",
