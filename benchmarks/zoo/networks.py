@@ -68,16 +68,6 @@ def _torch(package: str, name: str, count: int) -> tuple[Any, Any]:
 
 
 def _keras(name: str, count: int) -> tuple[Any, Any]:
-    import numpy as np
+    from benchmarks.applications import application
 
-    from mpq_tfmot.keras import keras
-
-    keras.utils.set_random_seed(0)
-    size = SIZES.get(name, SIZE)
-    model = getattr(keras.applications, name)(input_shape=(size, size, 3), weights=None, classes=10)
-    images = np.random.default_rng(0).uniform(0, 255, (count, size, size, 3)).astype(np.float32)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0
-    model(images, training=True)
-    return model, images
+    return application(name, SIZES.get(name, SIZE), count)
