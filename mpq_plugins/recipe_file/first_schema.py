@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Literal
 
-from pydantic import Field, FiniteFloat
+from pydantic import Field
 
 from mpq_plugins.recipe_file.float_part import FloatPart
-from mpq_plugins.recipe_file.recipe_json import Elements, SiteFields, WrittenRecipe
+from mpq_plugins.recipe_file.recipe_json import Elements, WrittenRecipe
 
 _LATENCIES = {
     "latency_predicted_ms": ("predicted", "latency_ms"),
@@ -23,12 +23,7 @@ class FirstRecipe(WrittenRecipe):
     """The whole file."""
 
     schema_version: Literal[1]
-    budget: dict[str, FiniteFloat] = Field(default_factory=dict)
-    costs: dict[str, FiniteFloat] = Field(default_factory=dict)
-    shadow_prices: dict[str, FiniteFloat] = Field(default_factory=dict)
-    meta: dict[str, str] = Field(default_factory=dict)
     float_weights: dict[str, Elements] = Field(default_factory=dict)
-    sites: dict[str, SiteFields]
 
     def values(self) -> dict[str, Any]:
         """What a Recipe is made of, but for its sites."""

@@ -72,6 +72,10 @@ class WrittenRecipe(Schema):
     schema_version: int
     target: str
     method: str
+    budget: dict[str, FiniteFloat] = Field(default_factory=dict)
+    costs: dict[str, FiniteFloat] = Field(default_factory=dict)
+    shadow_prices: dict[str, FiniteFloat] = Field(default_factory=dict)
+    meta: dict[str, str] = Field(default_factory=dict)
     sites: dict[str, SiteFields]
 
     def values(self) -> dict[str, Any]:
@@ -83,15 +87,11 @@ class RecipeFields(WrittenRecipe):
     """The whole file."""
 
     schema_version: Literal[2]
-    budget: dict[str, FiniteFloat] = Field(default_factory=dict)
-    costs: dict[str, FiniteFloat] = Field(default_factory=dict)
-    shadow_prices: dict[str, FiniteFloat] = Field(default_factory=dict)
     predicted: dict[str, FiniteFloat] = Field(default_factory=dict)
     measured: dict[str, FiniteFloat] = Field(default_factory=dict)
     macs: Elements = 0
     floats: dict[str, FloatFields] = Field(default_factory=dict)
     inputs: dict[str, InputFields] = Field(default_factory=dict)
-    meta: dict[str, str] = Field(default_factory=dict)
     hardware: Target | None = None
 
     def values(self) -> dict[str, Any]:
