@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins.errors import ModelError, UnsupportedOp
+from mpq_plugins.inventory import ModelInput
 
 Array = NDArray[np.float64]
 Layout = Literal["NCHW", "NHWC"]
@@ -131,6 +132,8 @@ class Graph:
 
     nodes: in an order of execution. outputs: names of the nodes that the model returns, flat.
     layout: of the activations, and so of what the framework's weights look like (``graph.weights``).
+    plain: the model's arguments that are no tensors, as they were when it was read; one that no node reads decided
+        what the graph is.
 
     Raises ModelError for names that are repeated or unknown.
     """
@@ -138,6 +141,7 @@ class Graph:
     nodes: tuple[Node, ...]
     outputs: tuple[str, ...]
     layout: Layout
+    plain: tuple[ModelInput, ...] = ()
 
     def __post_init__(self) -> None:
         counts = Counter(node.name for node in self.nodes)
@@ -251,4 +255,4 @@ def merged(graph: Graph, gone: Node, into: Node) -> Graph:
         inputs = tuple(into.name if name == gone.name else name for name in node.inputs)
         kept.append(node if inputs == node.inputs else replace(node, inputs=inputs))
     outputs = tuple(into.name if name == gone.name else name for name in graph.outputs)
-    return Graph(tuple(kept), outputs, graph.layout)
+    return replace(graph, nodes=tuple(kept), outputs=outputs)

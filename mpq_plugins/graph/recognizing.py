@@ -54,7 +54,7 @@ def recognized(graph: Graph, target: Target | None) -> Graph:
 def _replaced(graph: Graph, node: Node, inside: set[str]) -> Graph:
     """The graph with one node in the place of several, the last of which has its name."""
     kept = [node if old.name == node.name else old for old in graph.nodes if old.name not in inside - {node.name}]
-    return Graph(tuple(kept), graph.outputs, graph.layout)
+    return replace(graph, nodes=tuple(kept))
 
 
 def _elementwise(graph: Graph, node: Node) -> bool:

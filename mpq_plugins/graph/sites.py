@@ -119,13 +119,17 @@ class _Walk:
 
 
 def inputs_of(graph: Graph) -> tuple[ModelInput, ...]:
-    """The tensors that the model takes (attrs: dtype, and samples where it takes one batch size only), in order."""
-    return tuple(
-        ModelInput(
-            node.name,
-            tuple(node.attrs.get("samples") if isinstance(size, Batch) else size for size in node.shape),
-            node.attrs["dtype"],
+    """What the model takes (attrs: dtype, path, and samples where it takes one batch size only), in order."""
+    return (
+        tuple(
+            ModelInput(
+                node.name,
+                tuple(node.attrs.get("samples") if isinstance(size, Batch) else size for size in node.shape),
+                node.attrs["dtype"],
+                tuple(node.attrs.get("path", ())),
+            )
+            for node in graph.arguments
+            if "dtype" in node.attrs
         )
-        for node in graph.arguments
-        if "dtype" in node.attrs
+        + graph.plain
     )
