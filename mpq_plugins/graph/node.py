@@ -246,13 +246,18 @@ def check_batches(graph: Graph) -> None:
 
 def merged(graph: Graph, gone: Node, into: Node) -> Graph:
     """The graph without ``gone``, whose work ``into`` (in the place of the node of its name) does too."""
+    return renamed(graph, {into.name: into}, {gone.name: into.name})
+
+
+def renamed(graph: Graph, changed: Mapping[str, Node], into: Mapping[str, str]) -> Graph:
+    """The graph without nodes whose work others do too.
+
+    changed: nodes in the place of those of the same names. into: by the name of each node that goes, who does its work.
+    """
     kept = []
     for node in graph.nodes:
-        if node.name == gone.name:
-            continue
-        if node.name == into.name:
-            node = into
-        inputs = tuple(into.name if name == gone.name else name for name in node.inputs)
-        kept.append(node if inputs == node.inputs else replace(node, inputs=inputs))
-    outputs = tuple(into.name if name == gone.name else name for name in graph.outputs)
-    return replace(graph, nodes=tuple(kept), outputs=outputs)
+        if node.name not in into:
+            node = changed.get(node.name, node)
+            inputs = tuple(into.get(name, name) for name in node.inputs)
+            kept.append(node if inputs == node.inputs else replace(node, inputs=inputs))
+    return replace(graph, nodes=tuple(kept), outputs=tuple(into.get(name, name) for name in graph.outputs))

@@ -24,7 +24,7 @@ from mpq_torch.calling import Takes, is_container, parts_of, rebuilt_row
 from mpq_torch.depthwise import SlicedDepthwise
 from mpq_torch.padded import PaddedConvolution
 from mpq_torch.reader.hooks import is_hooked, take_off
-from mpq_torch.reader.shape_values import is_shape_value
+from mpq_torch.reader.shape_values import asks
 from mpq_torch.reader.user_code import NOT_THE_USERS, line_of
 from mpq_torch.spelled import packages_functions, packages_modules
 from mpq_torch.subpixel import SubpixelConvTranspose
@@ -224,7 +224,7 @@ class ConcreteTracer(fx.Tracer):
                     return
         if node in self.values and not isinstance(self.values[node], Tensor):
             inputs = node.all_input_nodes
-            if is_shape_value(node) or (all(n in self._plain for n in inputs) and node.op != "call_module"):
+            if asks(node) or (all(n in self._plain for n in inputs) and node.op != "call_module"):
                 self._plain.add(node)
 
     def _computed(self, node: fx.Node) -> Any:

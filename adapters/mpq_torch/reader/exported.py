@@ -37,7 +37,7 @@ def as_traced(
     program: ExportedProgram,
     root: nn.Module,
     arguments: Mapping[str, Any],
-    defaults: Mapping[str, tuple[Any, ...]],
+    defaults: Mapping[str, tuple[Any, ...]] = _NONE,
     calls: Mapping[int, LeafCall] = _NONE,
     scopes: Mapping[str, str] = _NONE,
 ) -> tuple[fx.Graph, list[Any]]:
@@ -66,7 +66,9 @@ class _Builder:
     def built(
         self, program: ExportedProgram, arguments: Mapping[str, Any], defaults: Mapping[str, tuple[Any, ...]]
     ) -> list[Any]:
-        given = [leaf for name, value in arguments.items() for leaf in self._argument(name, value, defaults[name])]
+        given = [
+            leaf for name, value in arguments.items() for leaf in self._argument(name, value, defaults.get(name, ()))
+        ]
         tensors = {**program.state_dict, **program.constants}
         kinds = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
         for node in program.graph.nodes:

@@ -27,8 +27,9 @@ from mpq_torch.reader.own_copy import unwrapped
 from mpq_torch.reader.remembering import traced_once
 from mpq_torch.reader.returned import made, mapped, structure
 from mpq_torch.reader.rules import inner_call, made_of
-from mpq_torch.reader.shape_values import is_shape_value
+from mpq_torch.reader.shape_values import computes_sizes
 from mpq_torch.reader.shapes import SIZES, Observed
+from mpq_torch.reader.tracers import Seen
 from mpq_torch.reader.tracing import CALLS, name_nodes
 from mpq_torch.runner import TorchRunner
 from mpq_torch.surroundings import one_at_a_time
@@ -122,6 +123,11 @@ def read_model(
     return _Reader(*traced_once(model, example), example).read(keep_float, target, refuses)
 
 
+def read_seen(seen: Seen, example: Sequence[Any], keep_float: Iterable[str] = ()) -> Reading:
+    """What a model is that was traced already."""
+    return _Reader(*seen, example).read(keep_float, None, refuses_nothing)
+
+
 def example_of(model: nn.Module, inputs: Sequence[ModelInput]) -> list[Any]:
     """Zeros for the tensors that a recipe tells, two where it is open how many; plain arguments as they were."""
     takes = takes_of(model)
@@ -194,6 +200,7 @@ class _Reader:
 
     def read(self, keep_float: Iterable[str], target: Target | None, refuses: Refuses) -> Reading:
         returned: Any = None
+        sizes: set[fx.Node] = set()
         self._arguments()
         for node in self.traced.graph.nodes:
             if node in self.passed:
@@ -205,7 +212,9 @@ class _Reader:
                 elif isinstance(value, Tensor):
                     self.constants.add(self.own[node])
                     self._add(node, CONSTANT, {"value": value.detach().cpu().numpy()})
-            elif node.op in CALLS and not (is_shape_value(node) or isinstance(node.target, type)):
+            elif node.op in CALLS and computes_sizes(node, sizes):
+                sizes.add(node)
+            elif node.op in CALLS and not isinstance(node.target, type):
                 self._call(node)
             elif node.op == "output":
                 returned = mapped(structure(node.args[0]), self._returned, lambda m: m)

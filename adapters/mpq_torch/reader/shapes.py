@@ -13,7 +13,7 @@ from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.node import Batch, Shape
 from mpq_torch.calling import flat, rebuilt
 from mpq_torch.reader.counting import counted
-from mpq_torch.reader.shape_values import is_shape_value
+from mpq_torch.reader.shape_values import computes_sizes
 from mpq_torch.reader.tracing import CALLS, name_nodes
 
 SIZES = (2, 3)
@@ -195,11 +195,14 @@ class _Recorder(fx.Interpreter):
         super().__init__(graph)
         self.macs = macs
         self.found: dict[fx.Node, Any] = {}
+        self.sizes: set[fx.Node] = set()
         self.at: fx.Node | None = None
 
     def run_node(self, n: fx.Node) -> Any:
         self.at = n
-        if self.macs is None or n.op not in CALLS or is_shape_value(n):
+        if computes_sizes(n, self.sizes):
+            self.sizes.add(n)
+        if self.macs is None or n.op not in CALLS or n in self.sizes:
             self.found[n] = super().run_node(n)
         else:
             called = self.fetch_attr(str(n.target)) if n.op == "call_module" else None

@@ -36,22 +36,27 @@ def traced_and_observed(model: nn.Module, example: Sequence[Any]) -> Seen:
             f"the model takes {len(takes.names)} inputs, and the example has {len(example)}, and nothing for "
             f"{', '.join(missing)}"
         )
-    few = at_size(example)
-    sizes = [few] if all(a is b for a, b in zip(few, example, strict=True)) else [few, example]
-    by_fx = _first(sizes, example, lambda samples: trace(model, samples))
+    by_fx = traced_by("torch.fx", model, example)
     if not isinstance(by_fx, NotTraced) and _agrees(model, by_fx, example):
         return by_fx
     if isinstance(by_fx, NotTraced) and not _runs(model, example):
         raise by_fx
-    by_export = _first(
-        sizes, example, lambda samples: trace_exported(model, samples, any_batch=samples is not sizes[-1])
-    )
+    by_export = traced_by("torch.export", model, example)
     if not isinstance(by_fx, NotTraced):
         right = not isinstance(by_export, NotTraced) and _agrees(model, by_export, example)
         return by_export if right and not isinstance(by_export, NotTraced) else by_fx
     if isinstance(by_export, NotTraced):
         raise neither(model, by_fx, by_export)
     return by_export
+
+
+def traced_by(tracer: str, model: nn.Module, example: Sequence[Any]) -> Seen | NotTraced:
+    """A model traced by "torch.fx" or by "torch.export"; else why it cannot be."""
+    few = at_size(example)
+    sizes = [few] if all(a is b for a, b in zip(few, example, strict=True)) else [few, example]
+    if tracer == "torch.fx":
+        return _first(sizes, example, lambda samples: trace(model, samples))
+    return _first(sizes, example, lambda samples: trace_exported(model, samples, any_batch=samples is not sizes[-1]))
 
 
 def _first(
