@@ -11,6 +11,7 @@ from mpq_plugins.graph.known import known
 from mpq_plugins.graph.node import BATCH_NORM, RAW, UNKNOWN, Node
 from mpq_plugins.graph.numpy_runner import NUMPY_RUNNER
 from mpq_plugins.graph.op import Op
+from mpq_plugins.graph.own_laws import wrong_laws
 from mpq_plugins.graph.runtimes.runtime import (
     INPUT,
     LOOKUP,
@@ -20,6 +21,7 @@ from mpq_plugins.graph.runtimes.runtime import (
     Product,
     Runtime,
     Sum,
+    name_of_law,
 )
 from mpq_plugins.ops import Array
 
@@ -94,12 +96,15 @@ def check_runtime(table: Any) -> str | None:
         *((f"has {name}", {getattr(table, name)}, law) for name, law in LAWS.items()),
     ]
     for what, given, allowed in laws:
-        wrong = sorted(str(word) for word in given if word not in get_args(allowed))
+        wrong = sorted(str(word) for word in given if word not in get_args(allowed) and not callable(word))
         if wrong:
             return f"it {what} by {', '.join(wrong)}, which is none of {', '.join(get_args(allowed))}"
+    own = [law for law in (*table.accumulation.values(), table.averages, table.means) if callable(law)]
+    if own:
+        return f"it has {name_of_law(own[0])} for an accumulation, an average or a mean, whose laws are words alone"
     if "*" not in table.accumulation:
         return "its accumulation says nothing of '*', all ops that it does not name"
-    return _unknown_words(table)
+    return wrong_laws(table) or _unknown_words(table)
 
 
 def _unknown_words(table: Runtime) -> str | None:
