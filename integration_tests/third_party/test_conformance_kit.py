@@ -168,9 +168,7 @@ def by_numpy(run, x):
 def test_a_wrong_runtime_is_told_what_is_wrong(torch_alone) -> None:
     with pytest.raises(Nonconforming, match=r"runtime acme\.npu2: it has sums by guessing"):
         runtime_checks.check_laws(Runtime("acme", "npu2", sums="guessing"))
-    with pytest.raises(
-        Nonconforming, match=r"its rounding by_numpy runs in NumPy and not in torch: .*the runner's func"
-    ):
+    with pytest.raises(Nonconforming, match="its rounding by_numpy runs in NumPy and not in torch"):
         runtime_checks.check_own_laws(Runtime("acme", "npu2", rounding={"*": by_numpy}), torch_alone)
     runtime_checks.check_own_laws(Runtime("acme", "npu2", rounding={"*": lambda run, x: -run.floor(-x)}), torch_alone)
     with pytest.raises(Nonconforming, match=r"target 'torch-x86' rounds otherwise: .*'add'"):
