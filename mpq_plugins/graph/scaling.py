@@ -59,25 +59,21 @@ def fold_into_layers_behind(graph: Graph) -> Graph:
     """Rule 3, for every "affine" that is left."""
     for name in [node.name for node in graph.nodes if node.op == AFFINE]:
         node = graph[name]
-        several = _taken_by_all(graph, node)
-        if several:
-            graph = merged(graph.with_nodes(several), node, graph[node.inputs[0]])
-            continue
-        layer, passed = _only_reader(graph, node), False
-        while layer is not None and _lets_through(layer, node):
-            layer, passed = _only_reader(graph, layer), True
-        taken = None if layer is None else _taken_before(graph, layer, node, passed)
-        if taken is not None:
-            graph = merged(graph.with_nodes([taken]), node, graph[node.inputs[0]])
+        last, padded = node, False
+        while (reader := _only_reader(graph, last)) is not None and _lets_through(reader, node):
+            last, padded = reader, padded or reader.op == "pad"
+        taken = _taken_by_all(graph, last, node, padded)
+        if taken:
+            graph = merged(graph.with_nodes(taken), node, graph[node.inputs[0]])
     return graph
 
 
-def _taken_by_all(graph: Graph, node: Node) -> list[Node]:
-    """All that reads an "affine", several layers, doing its work too; none where one of them cannot."""
-    readers = graph.readers(node.name)
-    if len(readers) < 2 or node.name in graph.outputs:
+def _taken_by_all(graph: Graph, last: Node, node: Node, padded: bool) -> list[Node]:
+    """All layers that read the values of an "affine", from ``last`` behind it, doing its work too; none where one of
+    the readers cannot. padded: there is padding between."""
+    if last.name in graph.outputs:
         return []
-    taken = [_taken_before(graph, reader, node, False) for reader in readers]
+    taken = [_taken_before(graph, reader, node, padded) for reader in graph.readers(last.name)]
     return [] if None in taken else [layer for layer in taken if layer is not None]
 
 
@@ -93,6 +89,8 @@ def numbers_as_layers(graph: Graph) -> Graph:
 
 def _lets_through(between: Node, node: Node) -> bool:
     """Whether an "affine" before an op is the same behind it: a factor before what moves elements or averages them."""
+    if between.op == "reshape" and between.shape == node.shape:
+        return between.low is None and between.high is None
     if np.any(node.attrs["offset"]) or between.low is not None or between.high is not None:
         return False
     return between.op == "pad" or ("axis" not in node.attrs and between.op in PASSED_BY_NUMBERS)
@@ -151,6 +149,8 @@ def _shared(graph: Graph, node: Node) -> bool:
 def _taken_before(graph: Graph, layer: Node, node: Node, padded: bool) -> Node | None:
     """What alone reads an "affine", doing its work too; None where it cannot. padded: there is padding between."""
     scale, offset, axis = node.attrs["scale"], node.attrs["offset"], node.attrs.get("axis")
+    if layer.op == "softmax" and axis is None and scale > 0:  # which takes no notice of a shift
+        return replace(layer, attrs={**with_fused(layer, node), "scale": float(layer.attrs["scale"] * scale)})
     if not layer.weighted or _shared(graph, layer):
         return None
     source = graph[layer.inputs[0]]

@@ -134,6 +134,57 @@ class Product:
 
 
 @dataclass(frozen=True)
+class Matmul:
+    """Matrix products of two tensors, [..., rows, inner] and [..., inner, columns], then the stages."""
+
+    output: str
+    inputs: tuple[str, str]
+    accumulator_bits: Literal[32, 64]
+    stages: tuple[Stage, ...]
+    op: Literal["matmul"] = "matmul"
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+
+@dataclass(frozen=True)
+class Normalize:
+    """d times the root of n over A, along the middle one of the axes [before, n, behind] that the input's are.
+
+    d is the code times 2^fraction, less the rounded mean where centered; A the sum of d^2 and epsilon, at least one;
+    4^e the largest power of four up to A. The table has the roots for A / 4^e in parts of 2^8, from one up. The product
+    is shifted right by shift + e, half up, and clamped to low .. high.
+    """
+
+    output: str
+    inputs: tuple[str]
+    axes: tuple[int, ...]
+    centered: bool
+    fraction: int
+    epsilon: int
+    shift: int
+    table: str
+    low: int
+    high: int
+    op: Literal["normalize"] = "normalize"
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """Along an axis: T, the table's entry for the distance from the largest code, times ``scale`` over the sum of T,
+    rounded half up and clamped to low .. high."""
+
+    output: str
+    inputs: tuple[str]
+    axis: int
+    scale: int
+    table: str
+    low: int
+    high: int
+    op: Literal["softmax"] = "softmax"
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+
+@dataclass(frozen=True)
 class Mean:
     """Sum over axes, then the stages, which divide it."""
 
@@ -257,8 +308,23 @@ class Constant:
 
 
 Step = Annotated[
-    Conv | Linear | Add | Product | Mean | MaxPool | AveragePool | Bound | Lookup | Concat | Move | Reshape | Constant,
+    Conv
+    | Linear
+    | Add
+    | Product
+    | Matmul
+    | Normalize
+    | Softmax
+    | Mean
+    | MaxPool
+    | AveragePool
+    | Bound
+    | Lookup
+    | Concat
+    | Move
+    | Reshape
+    | Constant,
     Field(discriminator="op"),
 ]
-STAGED = (Conv, Linear, Add, Product, Mean)
+STAGED = (Conv, Linear, Add, Product, Matmul, Mean)
 """Steps with an accumulator, which stages bring onto the grid of the output."""
