@@ -14,7 +14,7 @@ import numpy as np
 
 from mpq_plugins.graph.constants import AFFINE
 from mpq_plugins.graph.moving import Part, size_of
-from mpq_plugins.graph.node import UNKNOWN, Batch, Graph, Layout, Node, Operand, Shape
+from mpq_plugins.graph.node import UNKNOWN, Array, Batch, Graph, Layout, Node, Operand, Shape
 from mpq_plugins.graph.reducing import Reducing
 from mpq_plugins.graph.runtimes import runtime_of
 from mpq_plugins.targets import Target
@@ -38,7 +38,7 @@ def as_records(graph: Graph, target: Target | None) -> Graph:
                 made = PRODUCTS[word](_Writing(node, graph.layout, integers), parts, _arguments(node))
                 made = None if made is not None and _too_long(made, graph, target) else made
             elif integers and (word in NORMS or (word == SOFTMAX and node.name in before)):
-                made = (NORMS | {SOFTMAX: _softmax})[word](_Writing(node, graph.layout, True), parts, _arguments(node))
+                made = NORMS.get(word, _softmax)(_Writing(node, graph.layout, True), parts, _arguments(node))
         nodes += [node] if made is None else made
     return Graph(tuple(nodes), graph.outputs, graph.layout)
 
@@ -98,9 +98,10 @@ class _Writing(Reducing):
             self.nodes[-1] = as_float_part(self.nodes[-1])
         return found
 
-    def affine(self, x: Part, scale: Any, offset: Any, axis: int) -> Part:
-        """scale * x + offset, numbers or along an axis; x where that is the same."""
-        if np.all(np.asarray(scale) == 1) and not np.any(offset):
+    def affine(self, x: Part, weight: Any, bias: Any, axis: int) -> Part:
+        """weight * x + bias, numbers or along an axis; x where that is the same."""
+        scale, offset = _factor(np.asarray(weight)), _factor(np.asarray(bias))
+        if isinstance(scale, float) and scale == 1 and not np.any(offset):
             return x
         along = {} if isinstance(scale, float) and isinstance(offset, float) else {"axis": axis}
         return self._add(AFFINE, (x,), x.shape, {"scale": scale, "offset": offset, **along})
@@ -185,7 +186,7 @@ def _layer_norm(
     if first == 0 or (first < rank - 1 and not _along_one(weight, bias)) or _batches(x.shape[first:]):
         return None
     y = made.normalized(x, tuple(range(first, rank)), given["epsilon"], centered)
-    return made.done(made.affine(y, *_factors(weight, bias), rank - 1))
+    return made.done(made.affine(y, weight, bias, rank - 1))
 
 
 def _rms_norm(made: _Writing, parts: list[Part], given: Mapping[str, Any]) -> list[Node] | None:
@@ -201,13 +202,13 @@ def _group_norm(made: _Writing, parts: list[Part], given: Mapping[str, Any]) -> 
     each = math.prod(size_of(x, axis) for axis in range(1, len(x.shape))) // groups
     y = made.normalized(made.reshape(x, (x.shape[0], groups, each)), (2,), given["epsilon"])
     y = made.reshape(y, x.shape)
-    return made.done(made.affine(y, *_factors(np.asarray(given["weight"]), np.asarray(given["bias"])), 1))
+    return made.done(made.affine(y, given["weight"], given["bias"], 1))
 
 
-def _factors(*values: Any) -> list[Any]:
-    return [
-        float(value.flat[0]) if np.all(value == value.flat[0]) else value.astype(np.float64).ravel() for value in values
-    ]
+def _factor(value: Any) -> float | Array:
+    """A number, or one for each entry of an axis."""
+    same = np.all(value == value.flat[0])
+    return float(value.flat[0]) if same else np.asarray(value, np.float64).ravel()
 
 
 def _along_one(weight: Any, bias: Any) -> bool:

@@ -116,7 +116,7 @@ def _normalize(program: Program, step: Normalize, at: Any, symbol: Any) -> list[
     sizes = _around(program.tensor(step.output).shape, step.axes)
     return [
         f"mpq_normalize({at(step.inputs[0])}, {at(step.output)}, {sizes}, {int(step.centered)}, {step.fraction}, "
-        f"{step.epsilon},",
+        f"{step.square_fraction}, {step.epsilon},",
         f"              {step.shift}, {symbol(step.table)}, {len(program.arrays[step.table]) // 3}, {step.low}, "
         f"{step.high});",
     ]

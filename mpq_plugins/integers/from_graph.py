@@ -177,7 +177,16 @@ class _Lowering:
         name, source = self._output(node), self._source(node)
         table = self.builder.table(f"{name}.roots", law.table)
         own = tuple(axis - 1 for axis in axes)
-        constants = (law.centered, law.fraction, law.epsilon, law.shift, table, grid.low, grid.high)
+        constants = (
+            law.centered,
+            law.fraction,
+            law.square_fraction,
+            law.epsilon,
+            law.shift,
+            table,
+            grid.low,
+            grid.high,
+        )
         self.builder.steps.append(steps.Normalize(name, source, own, *constants))
 
     def softmax(self, node: Node, axis: int) -> None:

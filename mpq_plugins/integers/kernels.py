@@ -103,18 +103,20 @@ def _matmul(step: Matmul, inputs: Sequence[Integers], output: Tensor, arrays: Ar
 def _normalize(step: Normalize, inputs: Sequence[Integers], output: Tensor, arrays: Arrays, layout: Layout) -> Integers:
     x, axes = inputs[0].astype(np.int64), tuple(axis + 1 for axis in step.axes)
     count = math.prod(x.shape[axis] for axis in axes)
-    deviation = x << step.fraction
+    deviation, finer, added = x << step.fraction, x << step.square_fraction, 0
     if step.centered:
-        total = x.sum(axes, keepdims=True) << (step.fraction + 1)
-        deviation = deviation - (total + count) // (2 * count)
-    square = np.maximum((deviation * deviation).sum(axes, keepdims=True) + step.epsilon, 1)
+        total = x.sum(axes, keepdims=True)
+        means = [((total << (f + 1)) + count) // (2 * count) for f in (step.fraction, step.square_fraction)]
+        deviation, finer = deviation - means[0], finer - means[1]
+        added = (finer.sum(axes, keepdims=True) ** 2 + count // 2) // count
+    square = np.maximum((finer * finer).sum(axes, keepdims=True) - added + step.epsilon, 1)
     exponent = sum((square >= 4**k).astype(np.int64) for k in range(1, 16))
     entries = len(arrays[step.table]) // 3
     scaled = (square * entries * 4) >> (2 * exponent + 2)
     products = deviation * arrays[step.table].astype(np.int64)[scaled - entries]
     shift = exponent + step.shift
     codes = (products + ((1 << shift) >> 1)) >> shift
-    return np.clip(codes, step.low, step.high).astype(np.int32)
+    return np.asarray(np.clip(codes, step.low, step.high), np.int32)
 
 
 def _softmax(step: Softmax, inputs: Sequence[Integers], output: Tensor, arrays: Arrays, layout: Layout) -> Integers:
@@ -122,7 +124,7 @@ def _softmax(step: Softmax, inputs: Sequence[Integers], output: Tensor, arrays: 
     powers = arrays[step.table].astype(np.int64)[x.max(axis, keepdims=True) - x]
     total = powers.sum(axis, keepdims=True)
     codes = (powers * (2 * step.scale) + total) // (2 * total)
-    return np.clip(codes, step.low, step.high).astype(np.int32)
+    return np.asarray(np.clip(codes, step.low, step.high), np.int32)
 
 
 def _max_pool(step: MaxPool, inputs: Sequence[Integers], output: Tensor, arrays: Arrays, layout: Layout) -> Integers:

@@ -147,11 +147,10 @@ class Matmul:
 
 @dataclass(frozen=True)
 class Normalize:
-    """d times the root of n over A, along the middle one of the axes [before, n, behind] that the input's are.
+    """d times the root of n over A, for the n elements along neighbouring axes, as ``graph.integer_norm`` has it.
 
-    d is the code times 2^fraction, less the rounded mean where centered; A the sum of d^2 and epsilon, at least one;
-    4^e the largest power of four up to A. The table has the roots for A / 4^e in parts of 2^8, from one up. The product
-    is shifted right by shift + e, half up, and clamped to low .. high.
+    d is the code times 2^fraction, A is of squares of codes times 2^square_fraction, epsilon among them. The product with
+    the table's root is shifted right by shift and by half the exponent of A, half up, and clamped to low .. high.
     """
 
     output: str
@@ -159,6 +158,7 @@ class Normalize:
     axes: tuple[int, ...]
     centered: bool
     fraction: int
+    square_fraction: int
     epsilon: int
     shift: int
     table: str

@@ -27,12 +27,18 @@ def normalized(emission: Emission, node: Node, inputs: list[int], grid: Grid, na
     law = emission.quantized.norm(node)
     rows = _Rows(emission, name, node.shape, tuple(node.attrs["axes"]))
     x = rows.entered(inputs[0], int8_zero_point(emission.quantized.grid(node.inputs[0])))
-    deviation = rows.with_number("MUL", x, 2**law.fraction)
+    deviation, square = rows.with_number("MUL", x, 2**law.fraction), rows.with_number("MUL", x, 2**law.square_fraction)
     if law.centered:
-        total = rows.with_number("MUL", rows.reduced("SUM", x), 2 ** (law.fraction + 1))
-        mean = rows.with_number("FLOOR_DIV", rows.with_number("ADD", total, law.count), 2 * law.count)
-        deviation = rows.of_two("SUB", deviation, mean)
-    square = rows.reduced("SUM", rows.of_two("MUL", deviation, deviation))
+        total = rows.reduced("SUM", x)
+        mean, finer = (_mean(rows, total, law.count, fraction) for fraction in (law.fraction, law.square_fraction))
+        deviation, square = rows.of_two("SUB", deviation, mean), rows.of_two("SUB", square, finer)
+        whole = rows.with_number("MUL", finer, law.count)
+        rest = rows.of_two("SUB", rows.with_number("MUL", total, 2**law.square_fraction), whole)
+        added = rows.with_number("ADD", rows.of_two("MUL", rest, rest), law.count // 2)
+        added = rows.with_number("FLOOR_DIV", added, law.count)
+        square = rows.of_two("SUB", rows.reduced("SUM", rows.of_two("MUL", square, square)), added)
+    else:
+        square = rows.reduced("SUM", rows.of_two("MUL", square, square))
     square = rows.with_number("MAXIMUM", rows.with_number("ADD", square, law.epsilon), 1)
     square = rows.listed(square)
     exponent = rows.counted(square, POWERS)
@@ -42,6 +48,12 @@ def normalized(emission: Emission, node: Node, inputs: list[int], grid: Grid, na
     product = rows.of_two("MUL", deviation, rows.spread(root))
     codes = rows.of_two("FLOOR_DIV", rows.of_two("ADD", product, rows.spread(half)), rows.spread(last))
     return rows.left(codes, grid, name, clamp_codes(node, grid))
+
+
+def _mean(rows: _Rows, total: int, count: int, fraction: int) -> int:
+    """The mean of so many codes from their sum, with so many bits behind the point."""
+    doubled = rows.with_number("ADD", rows.with_number("MUL", total, 2 ** (fraction + 1)), count)
+    return rows.with_number("FLOOR_DIV", doubled, 2 * count)
 
 
 def softmaxed(emission: Emission, node: Node, inputs: list[int], grid: Grid, name: str) -> int:

@@ -222,24 +222,28 @@ static inline void mpq_matmul(const mpq_code *a, const mpq_code *b, mpq_code *y,
 
 /*
  * The norm along the middle one of three axes. d = x * 2^fraction, less the rounded mean where centered; square: the
- * sum of d * d and epsilon; table: 3 * entries roots, for square / 4^e from one up, 4^e its largest power of four.
+ * sum of the squares of x * 2^square_fraction, less its mean, and epsilon, and less what rounding that mean adds; table:
+ * 3 * entries roots, for square / 4^e from one up, 4^e its largest power of four.
  */
 static inline void mpq_normalize(const mpq_code *x, mpq_code *y, int32_t before, int32_t size, int32_t behind,
-                                 int centered, int fraction, int32_t epsilon, int shift, const int32_t *table,
-                                 int32_t entries, int32_t low, int32_t high)
+                                 int centered, int fraction, int square_fraction, int32_t epsilon, int shift,
+                                 const int32_t *table, int32_t entries, int32_t low, int32_t high)
 {
     for (int32_t i = 0; i < before; i++)
         for (int32_t j = 0; j < behind; j++) {
             int32_t first = i * size * behind + j;
-            int64_t mean = 0, square = epsilon, root;
+            int64_t total = 0, mean = 0, finer = 0, rest, square = epsilon, root;
             int exponent = 0;
+            for (int32_t k = 0; centered && k < size; k++)
+                total += x[first + k * behind];
             if (centered) {
-                for (int32_t k = 0; k < size; k++)
-                    mean += x[first + k * behind];
-                mean = mpq_divide(mean * ((int64_t)1 << fraction), size, MPQ_HALF_UP);
+                mean = mpq_divide(total * ((int64_t)1 << fraction), size, MPQ_HALF_UP);
+                finer = mpq_divide(total * ((int64_t)1 << square_fraction), size, MPQ_HALF_UP);
+                rest = total * ((int64_t)1 << square_fraction) - finer * size;
+                square -= (rest * rest + size / 2) / size;
             }
             for (int32_t k = 0; k < size; k++) {
-                int64_t d = x[first + k * behind] * ((int64_t)1 << fraction) - mean;
+                int64_t d = x[first + k * behind] * ((int64_t)1 << square_fraction) - finer;
                 square += d * d;
             }
             square = square < 1 ? 1 : square;
@@ -248,7 +252,8 @@ static inline void mpq_normalize(const mpq_code *x, mpq_code *y, int32_t before,
             root = table[((square * entries * 4) >> (2 * exponent + 2)) - entries];
             for (int32_t k = 0; k < size; k++) {
                 int64_t d = x[first + k * behind] * ((int64_t)1 << fraction) - mean;
-                y[first + k * behind] = (mpq_code)mpq_clamp(mpq_shift(d * root, shift + exponent, MPQ_HALF_UP), low, high);
+                int64_t code = mpq_shift(d * root, shift + exponent, MPQ_HALF_UP);
+                y[first + k * behind] = (mpq_code)mpq_clamp(code, low, high);
             }
         }
 }
