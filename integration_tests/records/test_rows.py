@@ -1,13 +1,17 @@
 """Matrix products, norms and softmaxes on every runtime: in integers where there are no floats, else float parts."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+import mpq_torch
 from integration_tests.records.runtimes import Called, check_integers, check_runtime
 from integration_tests.torch_fx.recipes import clipping_recipe
 from mpq_plugins import plugins
+from mpq_plugins.integers import run
+from mpq_plugins.integers.tests.c_programs import c_outputs, joined
 from mpq_torch.reader.reading import read_model
 
 IMAGES, TOKENS = (6, 4, 3), (5, 12)
@@ -88,3 +92,16 @@ def test_products_are_quantized_where_norms_and_softmaxes_stay_float():
     graph = read_model(model, (x,), target=plugins.target("torch-x86")).graph
     assert [node.op for node in graph.nodes].count("matmul") == 2
     assert [graph[name].attrs["was"].op for name in graph.float_ops] == ["softmax"]
+
+
+@pytest.mark.parametrize(
+    "kind", ["attention of heads", "layer norm of channels", "root mean square", "softmax of channels"]
+)
+def test_rows_in_c_give_the_codes_of_the_program(kind, tmp_path):
+    model, x = model_of(kind)
+    program = mpq_torch.integers(model, clipping_recipe(model, x, "generic-po2", 7, 8), x)
+    (entrance,) = program.inputs
+    tensor = program.tensor(entrance.tensor)
+    codes = np.random.default_rng(0).integers(tensor.low, tensor.high + 1, (4, *tensor.shape))
+    wanted = joined(program, run(program, codes))
+    assert np.array_equal(c_outputs(program, {entrance.tensor: codes}, tmp_path), wanted)

@@ -149,7 +149,7 @@ class Matmul:
 class Normalize:
     """d times the root of n over A, for the n elements along neighbouring axes, as ``graph.integer_norm`` has it.
 
-    d is the code times 2^fraction, A is of squares of codes times 2^square_fraction, epsilon among them. The product with
+    d is the code times 2^fraction, A of squares of codes times 2^square_fraction, and epsilon. The product with
     the table's root is shifted right by shift and by half the exponent of A, half up, and clamped to low .. high.
     """
 
