@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from mpq_plugins.graph.runtimes import runtime_of
 from mpq_plugins.targets import Target
 
 MATMUL, NORMALIZE, SOFTMAX = "matmul", "normalize", "softmax"
+STAYS_FLOAT = "float"
+"""The attr of a norm or softmax that was written as a float part, whatever the model is read for."""
 
 
 def as_records(graph: Graph, target: Target | None) -> Graph:
@@ -28,7 +31,8 @@ def as_records(graph: Graph, target: Target | None) -> Graph:
     before = _before_weights(graph)
     nodes: list[Node] = []
     for node in graph.nodes:
-        made = [as_float_part(node)] if node.op in (NORMALIZE, SOFTMAX) and not integers else None
+        in_float = node.attrs.get(STAYS_FLOAT, target is not None and not integers)
+        made = [as_float_part(node)] if node.op in (NORMALIZE, SOFTMAX) and in_float else None
         if node.op == UNKNOWN and all(
             isinstance(v, Operand) or key not in TENSORS for key, v in _arguments(node).items()
         ):
@@ -62,7 +66,8 @@ def _before_weights(graph: Graph) -> set[str]:
 
 def as_float_part(node: Node) -> Node:
     """A norm or softmax that stays float."""
-    attrs = {"what": node.op, "reason": f"no integer kernel for {node.op}", "was": node}
+    was = replace(node, attrs={**node.attrs, STAYS_FLOAT: True})
+    attrs = {"what": node.op, "reason": f"no integer kernel for {node.op}", "was": was}
     return Node(node.name, UNKNOWN, node.inputs, node.shape, attrs=attrs)
 
 
