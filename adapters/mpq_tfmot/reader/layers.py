@@ -72,7 +72,7 @@ def nodes_of(call: Call) -> list[Node]:
         if str(layer.symbol) in NOTHING_CALLED:
             return []
         moves = moving.called(call.name, call.parts, str(layer.symbol), call.node, call.whole(), call.index)
-        return [_called(call)] if moves is None else moves
+        return _called(call) if moves is None else moves
     if kind in moving.LAYERS:
         moves = moving.moved(call.name, call.parts, moving.LAYERS[kind], layer, call.whole())
         if moves is not None:
@@ -309,11 +309,11 @@ _UNWEIGHTED: dict[str, Callable[[Call], Node | None]] = {
 }
 
 
-def _called(call: Call) -> Node:
+def _called(call: Call) -> list[Node]:
     """A TensorFlow function that was called on Keras tensors."""
     made = called(call)
     if made is not None:
-        return made
+        return [made]
     symbol = str(call.layer.symbol)
     what = symbol.split(".")[-1]
     described = of_call(symbol, call.node.keras_inputs, call.node.call_args, call.node.call_kwargs)
@@ -321,14 +321,12 @@ def _called(call: Call) -> Node:
         node = call.node
         at = {id(tensor): name for tensor, name in zip(node.keras_inputs, call.inputs, strict=True)}
         shapes = [call.whole(shape) for shape in call.in_shapes]
-        made = of_function(symbol, call.name, at, shapes, call.whole(), node.call_args, node.call_kwargs)
-        reason = (
-            "only finite constants that are one number, or vary along the channels, and whole powers up to 4 have one"
-        )
+        found = of_function(symbol, call.name, at, shapes, call.whole(), node.call_args, node.call_kwargs)
+        reason = "only finite constants that are one number, or vary along the channels, have one"
         reason = f"{symbol} of these operands has no integer kernel; {reason}"
-        return made or unknown(call.name, call.inputs, call.whole(), symbol, reason, described)
+        return found or [unknown(call.name, call.inputs, call.whole(), symbol, reason, described)]
     if len(call.inputs) == 1 and (what not in CLAMPS or symbol.startswith("nn.")):
         attrs = attributes(what, call.node.call_args, call.node.call_kwargs)
         again = partial(recall, call.node)
-        return function_node(call.name, call.inputs, call.whole(), what, lambda x: again([x]), attrs, described)
-    return unknown(call.name, call.inputs, call.whole(), symbol, described=described)
+        return [function_node(call.name, call.inputs, call.whole(), what, lambda x: again([x]), attrs, described)]
+    return [unknown(call.name, call.inputs, call.whole(), symbol, described=described)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -86,12 +87,13 @@ def pad(call: Call) -> Made:
         return call.unknown("padding by amounts that are computed has no integer kernel")
     if mode != "constant":
         return bordered(call, mode, pads)
-    if value not in (None, 0, 0.0):
-        return call.unknown("padding by a number other than zero has no integer kernel")
+    value = 0.0 if value is None else value
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        return call.unknown("padding by anything but a finite number has no integer kernel")
     sides = _sides(call, pads)
     if any(sides[0]):
         return call.unknown("padding along the samples of a batch has no integer kernel")
-    if all(amount >= 0 for amount in pads):
+    if value == 0 and all(amount >= 0 for amount in pads):
         return call.made("pad", attrs={"pads": sides})
     moving, x = begun(call)
     x = moving.slice(
@@ -103,7 +105,9 @@ def pad(call: Call) -> Made:
         },
     )
     more = tuple((max(0, before), max(0, after)) for before, after in sides)
-    return moving.done(moving.pad(x, more) if any(map(any, more)) else x)
+    if any(map(any, more)):
+        x = moving.framed(x, more, float(value)) if value else moving.pad(x, more)
+    return moving.done(x)
 
 
 def bordered(call: Call, mode: str, pads: tuple[int, ...]) -> Made:

@@ -10,6 +10,10 @@ from mpq_plugins.graph.runtimes.runtime import Entry, Runtime
 SILU = {"silu": (("sigmoid", ("input",)), ("mul", ("input", "sigmoid")))}
 """No engine has a kernel of SiLU. Between them the sigmoid lies on its own grid of 1/256."""
 CONTAINER = Entry(by="reciprocal", zero_point=True)
+TAKEN_APART = ("log_sigmoid", "softsign", "tanhshrink")
+"""What torch.export writes as several ops: a softsign as abs, add and div."""
+PARTIAL = ("log", "log1p", "power", "rsqrt", "sqrt")
+"""What is NaN in floats outside of its domain, and NaN becomes the code that the processor likes."""
 QNNPACK: dict[str, Rounding] = {"*": "half_even", "add": "half_away"}
 
 RUNTIMES = (
@@ -26,6 +30,5 @@ RUNTIMES = (
         compositions=SILU,
         tables=False,
     ),
-    # torch.export writes a softsign as abs, add and div
-    Runtime("torch", "pt2e", Entry(by="reciprocal"), sums="float32", tables=False, lacks=("softsign",)),
+    Runtime("torch", "pt2e", Entry(by="reciprocal"), sums="float32", tables=False, lacks=TAKEN_APART + PARTIAL),
 )
