@@ -43,6 +43,8 @@ def _keras(model: Any, images: Any, target: str) -> tuple[Any, Any]:
     import mpq_tfmot
     from mpq_tfmot import litert, onnx
 
+    images = [tuple(images)] if isinstance(images, list) else images
+
     recipe = mpq_tfmot.search(model, images, target, **BITS)
     if target == "generic-po2":
         on_grid = mpq_tfmot.constrain(model, recipe, images)

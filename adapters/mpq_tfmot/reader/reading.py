@@ -61,14 +61,14 @@ def read_model(
 
     keep_float: names of layers, or patterns of them, to leave in float.
     fold: False leaves batch norms that follow a layer as nodes of their own, to train with.
-    target: whose kernels the graph is to fit (``graph.fitted``). refusing: refuse what it cannot compute.
+    target: for one without float arithmetic recurrent layers are unrolled; whose kernels the graph is to fit (``graph.fitted``). refusing: refuse what it cannot compute.
     Raises ModelError for a model of another kind, NonFiniteValues for NaN weights, and UnsupportedOp, with all
     names, for an op without an integer form in front of a weight.
     """
     check_model(model)
     if not is_graph(model):
         model = of_model(model)
-    reader = _Reader()
+    reader = _Reader(unrolled=target is not None and not target.float_arithmetic)
     refuses = refused_by(target) if refusing and target is not None else refuses_nothing
     graph = settled(reader.read(model), keep_float, fold=fold, target=target, refuses=refuses)
     again = {name: call for name, call in reader.again.items() if name in graph and reader.made_alone(graph[name])}
@@ -109,9 +109,10 @@ def check_model(model: Any) -> None:
 
 
 class _Reader:
-    """Walks the graph of a model and of the models nested in it."""
+    """Walks the graph of a model and of the models nested in it. unrolled: whether recurrent layers are."""
 
-    def __init__(self) -> None:
+    def __init__(self, unrolled: bool = False) -> None:
+        self.unrolled = unrolled
         self.nodes: dict[str, Node] = {}
         self.floats: dict[str, Any] = {}
         self.again: dict[str, Any] = {}
@@ -156,7 +157,7 @@ class _Reader:
                 continue
             if inner is not layer:
                 self.wrappers[f"{scope}{inner.name}"] = layer
-            within = None if is_function(inner) else _model_of(inner, node)
+            within = None if is_function(inner) else _model_of(inner, node, self.unrolled)
             if within is not None:
                 results = self._walk(within, sources, f"{scope}{inner.name}.")
             else:
@@ -242,11 +243,11 @@ def _is_transparent(layer: Any) -> bool:
     return type(layer).__name__.startswith("Quantize")
 
 
-def _model_of(layer: Any, node: Any) -> Any | None:
+def _model_of(layer: Any, node: Any, unrolled: bool) -> Any | None:
     """The graph of layers that a layer is; None for one that is a layer alone."""
     if isinstance(layer, keras.Model):
         return layer if is_graph(layer) else of_model(layer)
-    return of_layer(layer, node.call_args[0]) if node.call_args else None
+    return of_layer(layer, node.call_args[0], unrolled) if len(node.call_args) == 1 else None
 
 
 def _read_only(nodes: Iterable[Node], outputs: Iterable[str]) -> list[Node]:

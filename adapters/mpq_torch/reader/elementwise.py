@@ -40,6 +40,18 @@ def clamp_function(call: Call) -> Node:
     return call.made("clamp", low=_number(low), high=_number(high))
 
 
+def filled(value: float | None) -> Rule:
+    """A tensor like another one, of one number: on its grid, as a clamp between equal bounds."""
+
+    def rule(call: Call) -> Node:
+        number = call.argument(1, "fill_value") if value is None else value
+        if not isinstance(number, (int, float)) or call.node.kwargs.get("dtype") is not None:
+            return call.unknown("a tensor filled with anything but a number has no integer kernel")
+        return call.made("clamp", low=float(number), high=float(number))
+
+    return rule
+
+
 def clamp_module(call: Call) -> Node:
     """The clamp of a model that was constrained."""
     module: Any = call.module
@@ -143,6 +155,9 @@ FUNCTIONS: dict[Any, Rule] = {
         [F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout, torch.dropout],
         perhaps_nothing,
     ),
+    torch.zeros_like: filled(0.0),
+    torch.ones_like: filled(1.0),
+    torch.full_like: filled(None),
     **dict.fromkeys(["to", "float", "type_as", "cpu", "cuda"], perhaps_nothing),
     **dict.fromkeys(["contiguous", "detach", "clone", torch.clone, torch.detach], nothing),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -49,7 +50,7 @@ def permute(call: Call) -> Node:
     """torch.permute and Tensor.permute."""
     rank = len(call.in_shape)
     dims = call.numbers(1, "dims")
-    return call.made("transpose", attrs={"order": tuple(int(d) % rank for d in dims)})
+    return _reordered(call, [int(d) % rank for d in dims])
 
 
 def transpose(call: Call) -> Node:
@@ -58,7 +59,13 @@ def transpose(call: Call) -> Node:
     a, b = (int(call.argument(1 + i, f"dim{i}")) % rank for i in (0, 1))
     order = list(range(rank))
     order[a], order[b] = b, a
-    return call.made("transpose", attrs={"order": tuple(order)})
+    return _reordered(call, order)
+
+
+def _reordered(call: Call, order: Sequence[int]) -> Node:
+    """The axes in another order; a reshape where only axes of one element go elsewhere."""
+    long = [axis for axis in order if call.in_shape[axis] != 1]
+    return call.made("reshape") if long == sorted(long) else call.made("transpose", attrs={"order": tuple(order)})
 
 
 def moved_axes(call: Call) -> Node:
@@ -71,7 +78,7 @@ def moved_axes(call: Call) -> Node:
     order = [axis for axis in range(rank) if axis not in source]
     for place, axis in sorted(zip(target, source, strict=True)):
         order.insert(place, axis)
-    return call.made("transpose", attrs={"order": tuple(order)})
+    return _reordered(call, order)
 
 
 def pad(call: Call) -> Made:

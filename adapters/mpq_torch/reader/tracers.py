@@ -21,21 +21,22 @@ Seen = tuple[fx.GraphModule, Observed]
 """A traced model, and what it computes on the example."""
 
 
-def traced_and_observed(model: nn.Module, example: Sequence[Any]) -> Seen:
+def traced_and_observed(model: nn.Module, example: Sequence[Any], unrolled: bool = False) -> Seen:
     """A model traced at a batch of two, or, where it takes the example's batch size only, at that.
 
     By torch.fx, and by torch.export where torch.fx stops, or where what it traced returns something else than the
     model does, as after a branch by the type of a tensor. Raises ModelError with the reasons of both.
+    unrolled: as of ``attention.opened``.
     """
     few = at_size(example)
     sizes = [few] if all(a is b for a, b in zip(few, example, strict=True)) else [few, example]
-    by_fx = _first(sizes, example, lambda samples: trace(model, samples))
+    by_fx = _first(sizes, example, lambda samples: trace(model, samples, unrolled))
     if not isinstance(by_fx, NotTraced) and _agrees(model, by_fx, example):
         return by_fx
     if isinstance(by_fx, NotTraced) and not _runs(model, example):
         raise by_fx
     by_export = _first(
-        sizes, example, lambda samples: trace_exported(model, samples, any_batch=samples is not sizes[-1])
+        sizes, example, lambda samples: trace_exported(model, samples, unrolled, any_batch=samples is not sizes[-1])
     )
     if not isinstance(by_fx, NotTraced):
         right = not isinstance(by_export, NotTraced) and _agrees(model, by_export, example)
