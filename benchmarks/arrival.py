@@ -1,11 +1,12 @@
 """Whether searches arrive: the share of the budget that is used at the end, and what hardening costs.
 
     python -m benchmarks.arrival [--networks mlp depthwise keras resnet20] [--methods hmq sdq fdqmp] [--steps 200]
-        [--seeds 3] [--bits 3] [--data DIR]
+        [--seeds 3] [--bits 3] [--batch 32] [--data DIR]
 
 Networks are trained on scikit-learn's digits ("keras": the same with tf_keras, TF-MOT and litert-po2), ResNet-20 is
-the pretrained one of benchmarks.cifar_qat (--data: its folder; 2,000 test images). A search of so many steps under an
-average of weight bits, weights per tensor, activations at 8 bits, SGD at a rate of 0.01 (ResNet-20 and Keras 0.005).
+the pretrained one of benchmarks.cifar_qat (--data: its folder; --batch images a step, 2,000 test images). A search of
+so many steps under an average of weight bits, weights per tensor, activations at 8 bits, SGD at a rate of 0.01
+(ResNet-20 and Keras 0.005).
 "before settling": what the method's own expected bits cost of the budget when choices become final; "own" and
 "hardened" are the share of the budget that the search used at its end, and that of the recipe, in per cent.
 """
@@ -134,7 +135,7 @@ def torch_outcome(name: str, method: str, options: argparse.Namespace, seed: int
     def passes(generator: torch.Generator) -> Iterator[tuple[Any, Any]]:
         while True:
             if name == "resnet20":
-                yield from augmented(x, y, generator)
+                yield from augmented(x, y, generator, options.batch)
             else:
                 order = torch.randperm(len(x), generator=generator)
                 yield from ((x[i], y[i]) for i in order.split(BATCH) if len(i) == BATCH)
@@ -159,7 +160,7 @@ def torch_outcome(name: str, method: str, options: argparse.Namespace, seed: int
         per_channel=False,
         calibration=x[:512].split(BATCH),
         steps=options.steps,
-        epoch_steps=len(x) // BATCH,
+        epoch_steps=len(x) // (options.batch if name == "resnet20" else BATCH),
         seed=seed,
         record_every=1,
     )
@@ -235,6 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--bits", type=float, default=3.0)
+    parser.add_argument("--batch", type=int, default=32, help="images of a step, for resnet20")
     parser.add_argument("--data", type=Path, help="folder of CIFAR-10 and the checkpoints, for resnet20")
     options = parser.parse_args(arguments)
     print("| " + " | ".join(HEADINGS) + " |\n|" + "---|" * len(HEADINGS), flush=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mpq_plugins.calibration.few_moments import FewMoments
+from mpq_plugins.compensation.factor import Factor
 from mpq_plugins.compensation.factored import Factored
 from mpq_plugins.errors import GridError, MPQError
 from mpq_plugins.grid import Grid
@@ -14,7 +16,7 @@ from mpq_plugins.rounding import along_rows, on_grid, round_compensated
 INT32_LIMIT = 2**31 - 1
 
 
-def corrected_bias(quantized: ArrayLike, moments: LayerMoments) -> Array:
+def corrected_bias(quantized: ArrayLike, moments: LayerMoments | FewMoments) -> Array:
     """The bias with which the quantized layer has the wished mean output: ``E[y] - W_q E[x]``, [out].
 
     quantized: the weight on its grid, [out, in]. x is the quantized input and y the wished output
@@ -56,7 +58,7 @@ def snap_bias(bias: ArrayLike, input_step: float, grid: Grid, name: str = "bias"
 def quantize_layer(
     weight: ArrayLike,
     bias: ArrayLike,
-    moments: LayerMoments,
+    moments: LayerMoments | FewMoments,
     grid: Grid,
     input_step: float,
     damping: float = DAMPING,
@@ -80,6 +82,13 @@ def quantize_layer(
         if np.array_equal(snapped.astype(b.dtype), b):
             return quantized, snapped
     else:
-        target, factored = Factored.solving(*moments.regression(w, damping))
-        quantized = round_compensated(target.reshape(w.shape), factored, grid, sweeps=sweeps)
+        target, factor = _regressed(w, moments, damping)
+        quantized = round_compensated(target.reshape(w.shape), factor, grid, sweeps=sweeps)
     return quantized, snap_bias(corrected_bias(quantized, moments), input_step, grid, name)
+
+
+def _regressed(weight: Array, moments: LayerMoments | FewMoments, damping: float) -> tuple[Array, Factor]:
+    """The real-valued weight that gives the wished output best, [groups, rows, in], and the curvature about it."""
+    if isinstance(moments, FewMoments):
+        return moments.regressed(weight, damping)
+    return Factored.solving(*moments.regression(weight, damping))

@@ -125,6 +125,29 @@ class LayerMoments:
         return curvature, self.cross_covariance + ridge[:, None, None] * rows
 
 
+@dataclass(frozen=True)
+class FewColumns:
+    """A curvature of few positions: ``own`` on the diagonal, and the products of ``columns``.
+
+    columns: [groups, in, positions]; own: [groups, in], 0 or more.
+    """
+
+    columns: Array
+    own: Array
+
+    @property
+    def mean_variance(self) -> Array:
+        """The mean of the diagonal, [groups]."""
+        return np.asarray(
+            self.own.mean(axis=1) + np.einsum("gip,gip->g", self.columns, self.columns) / self.own.shape[1]
+        )
+
+    def damped(self, damping: float) -> FewColumns:
+        """As the function ``damped`` makes it of the whole matrix."""
+        mean = self.mean_variance
+        return FewColumns(self.columns, self.own + np.where(mean > 0, damping * mean, 1.0)[:, None])
+
+
 def by_group(rows: NDArray[Any], groups: int) -> NDArray[Any]:
     """[out, in] as [groups, out / groups, in]; raises MPQError when out is no multiple of groups."""
     if rows.ndim != 2 or len(rows) % groups:
@@ -132,9 +155,12 @@ def by_group(rows: NDArray[Any], groups: int) -> NDArray[Any]:
     return rows.reshape(groups, -1, rows.shape[1])
 
 
-def damped(curvature: ArrayLike, damping: float) -> Array:
-    """``curvature + damping * mean diagonal * identity`` of each group; the identity where all is zero."""
-    matrix = np.array(curvature, dtype=np.float64)
+def damped(curvature: ArrayLike, damping: float, overwrite: bool = False) -> Array:
+    """``curvature + damping * mean diagonal * identity`` of each group; the identity where all is zero.
+
+    overwrite: whether a float64 array may be changed, and be the result.
+    """
+    matrix = np.asarray(curvature, dtype=np.float64) if overwrite else np.array(curvature, dtype=np.float64)
     diagonal = np.einsum("...ii->...i", matrix)
     mean = diagonal.mean(axis=-1)
     diagonal += np.where(mean > 0, damping * mean, 1.0)[..., None]

@@ -31,6 +31,7 @@ class Ops(Protocol):
     def exp(self, x: Array) -> Array: ...
     def log(self, x: Array) -> Array: ...
     def log2(self, x: Array) -> Array: ...
+    def atanh(self, x: Array) -> Array: ...
     def exp2(self, x: Array) -> Array:
         """``2 ** x``; exact where x is a whole number."""
 
@@ -138,6 +139,7 @@ class NumpyOps:
     exp: Any = staticmethod(np.exp)
     log: Any = staticmethod(np.log)
     log2: Any = staticmethod(np.log2)
+    atanh: Any = staticmethod(np.arctanh)
     exp2: Any = staticmethod(np.exp2)
     sqrt: Any = staticmethod(np.sqrt)
     abs: Any = staticmethod(np.abs)

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mpq_plugins.budget import Budget
 from mpq_plugins.capabilities import Candidate
@@ -14,7 +14,7 @@ from mpq_plugins.costs import CostModel
 from mpq_plugins.errors import BudgetError, TargetError, UnmatchedName, UnsupportedOp
 from mpq_plugins.histogram import Histogram
 from mpq_plugins.inventory import Inventory, Site
-from mpq_plugins.moments import Array
+from mpq_plugins.moments import Array, FewColumns
 from mpq_plugins.targets import Target
 
 Bits = int | Sequence[int] | Mapping[str, "int | Sequence[int]"] | None
@@ -54,6 +54,14 @@ class MeasuredModel(Protocol):
 
     def gradient_energy(self, site: str) -> float:
         """Squared loss gradient at an activation, summed over its elements, averaged over samples."""
+
+
+@runtime_checkable
+class KeepsColumns(Protocol):
+    """A measured model that gives a covariance of few positions as what it comes of: no [in, in] matrix is made."""
+
+    def few_columns(self, site: str) -> FewColumns | None:
+        """``covariance`` of a weight's site as a product of few columns; None where they are many."""
 
 
 class RunnableModel(MeasuredModel, Protocol):

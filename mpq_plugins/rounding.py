@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mpq_plugins.compensation.choice import Kind, choose_each
-from mpq_plugins.compensation.factored import Factored, check_finite
+from mpq_plugins.compensation.factor import Factor, check_finite
+from mpq_plugins.compensation.factored import Factored
 from mpq_plugins.compensation.levels import Levels
 from mpq_plugins.compensation.search import row_error, search_codes
 from mpq_plugins.errors import GridError, MPQError
@@ -57,7 +58,7 @@ def output_error(quantized: ArrayLike, target: ArrayLike, curvature: ArrayLike) 
 
 
 def round_compensated(
-    target: ArrayLike, curvature: ArrayLike | Factored, grid: Grid, damping: float = 0.0, sweeps: int = 2
+    target: ArrayLike, curvature: ArrayLike | Factor, grid: Grid, damping: float = 0.0, sweeps: int = 2
 ) -> Array:
     """Values on the grid that give the output of ``target`` with little error, never more than nearest.
 
@@ -88,7 +89,7 @@ def round_compensated(
 
 def choose_exponents(
     target: ArrayLike,
-    curvature: ArrayLike | Factored,
+    curvature: ArrayLike | Factor,
     bits: int,
     exponents: Sequence[ArrayLike],
     per_channel: bool = False,
@@ -112,7 +113,7 @@ def choose_exponents(
 
 def choose_steps(
     target: ArrayLike,
-    curvature: ArrayLike | Factored,
+    curvature: ArrayLike | Factor,
     bits: int,
     steps: Sequence[ArrayLike],
     per_channel: bool = False,
@@ -123,17 +124,17 @@ def choose_steps(
 ) -> tuple[Grid, Array]:
     """As choose_exponents, for any steps: candidates, each one number, or one per output channel."""
     _checked(target, curvature)
-    if not isinstance(curvature, Factored):
+    if not isinstance(curvature, Factor):
         matrix = _curvature(curvature)
         curvature = Factored.of(damped(matrix, damping) if damping else matrix)
     return next(choose_each(target, curvature, [Kind(bits, steps, per_channel, narrow)], row_weights, sweeps))
 
 
 def _codes(
-    rows: Array, curvature: ArrayLike | Factored, levels: Levels, damping: float, sweeps: int
+    rows: Array, curvature: ArrayLike | Factor, levels: Levels, damping: float, sweeps: int
 ) -> NDArray[np.float32]:
     """Codes [groups, rows, in]; the guard looks at the curvature as it is given, without damping."""
-    if isinstance(curvature, Factored):
+    if isinstance(curvature, Factor):
         return search_codes(rows, curvature, levels, sweeps)
     matrix = _curvature(curvature)
     if not damping:
@@ -151,15 +152,16 @@ def _curvature(curvature: ArrayLike) -> Array:
     return matrix[None] if matrix.ndim == 2 else matrix
 
 
-def _groups(curvature: ArrayLike | Factored) -> int:
-    return len(curvature.matrix if isinstance(curvature, Factored) else _curvature(curvature))
+def _groups(curvature: ArrayLike | Factor) -> int:
+    return curvature.shape[0] if isinstance(curvature, Factor) else len(_curvature(curvature))
 
 
-def _checked(target: ArrayLike, curvature: ArrayLike | Factored) -> Array:
+def _checked(target: ArrayLike, curvature: ArrayLike | Factor) -> Array:
     weight = np.asarray(target, dtype=np.float64)
-    matrix = curvature.matrix if isinstance(curvature, Factored) else _curvature(curvature)
-    if weight.ndim != 2 or matrix.ndim != 3 or matrix.shape[1:] != (weight.shape[1],) * 2:
-        raise MPQError(f"a weight of shape {weight.shape} needs a curvature [groups, in, in], not {matrix.shape}")
+    shape = curvature.shape if isinstance(curvature, Factor) else _curvature(curvature).shape
+    if weight.ndim != 2 or len(shape) != 3 or shape[1:] != (weight.shape[1],) * 2:
+        raise MPQError(f"a weight of shape {weight.shape} needs a curvature [groups, in, in], not {shape}")
     check_finite("weight", weight)
-    check_finite("curvature", matrix)
+    if not isinstance(curvature, Factor):  # which was looked at when it was factored
+        check_finite("curvature", _curvature(curvature))
     return weight

@@ -26,6 +26,7 @@ class TensorflowOps:
 
     exp: Any = staticmethod(tf.exp)
     log: Any = staticmethod(tf.math.log)
+    atanh: Any = staticmethod(tf.math.atanh)
     sqrt: Any = staticmethod(tf.sqrt)
     abs: Any = staticmethod(tf.abs)
     sign: Any = staticmethod(tf.sign)

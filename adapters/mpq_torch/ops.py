@@ -52,6 +52,7 @@ class TorchOps:
     """mpq_plugins.ops.Ops over torch tensors."""
 
     exp, log, log2, exp2 = (staticmethod(f) for f in (torch.exp, torch.log, torch.log2, torch.exp2))
+    atanh = staticmethod(torch.atanh)
     sqrt, abs, sign, sin = (staticmethod(f) for f in (torch.sqrt, torch.abs, torch.sign, torch.sin))
     tanh, sigmoid, relu = (staticmethod(f) for f in (torch.tanh, torch.sigmoid, torch.relu))
     reshape = staticmethod(torch.reshape)

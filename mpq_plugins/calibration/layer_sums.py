@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mpq_plugins.calibration.few_moments import FewMoments
 from mpq_plugins.calibration.snapping import EXACT_BITS, largest_magnitude, snap
+from mpq_plugins.compensation.thin import few
 from mpq_plugins.grid import Grid
 from mpq_plugins.moments import Array, LayerMoments
 
@@ -25,7 +27,8 @@ class LayerSums:
     looked at once for their largest magnitude. positions: how many columns there will be, at most.
 
     The wished output is snapped to as many bits as its products with codes leave of float64's 53, so no sum
-    rounds. Raises EmptyCalibration if there is nothing to sum.
+    rounds. As long as columns are few beside the inputs, they are kept as they are, and no product is made.
+    Raises EmptyCalibration if there is nothing to sum.
     """
 
     def __init__(self, grid: Grid, wished: Iterable[NDArray[Any]], positions: int) -> None:
@@ -34,31 +37,49 @@ class LayerSums:
         self._bits = EXACT_BITS - self._code.bit_length() - math.ceil(math.log2(max(positions, 2)))
         self._largest = max((largest_magnitude(part) for part in wished), default=0.0)
         self._count = 0
+        self._kept: list[tuple[Array, Array]] = []
         self._sums: list[Array] = []
 
     def update(self, columns: NDArray[Any], wished: NDArray[Any]) -> None:
         """Add columns [groups, in, positions] of grid values and the outputs [out, positions] wished there."""
         codes = np.rint(np.asarray(columns, dtype=np.float64) / self._step)
-        y = snap(wished, self._largest, self._bits)
-        cross = y.reshape(len(codes), -1, y.shape[1]) @ codes.transpose(0, 2, 1)
-        parts = [self._gram(codes), codes.sum(axis=2), cross.reshape(-1, cross.shape[-1]), y.sum(axis=1)]
-        self._sums = [total + part for total, part in zip(self._sums, parts, strict=True)] if self._sums else parts
+        self._kept.append((codes, snap(wished, self._largest, self._bits)))
         self._count += codes.shape[2]
+        if not few(self._count, codes.shape[1]):
+            for part in self._kept:
+                self._add(*part)
+            self._kept = []
 
-    def moments(self) -> LayerMoments:
-        """The averages."""
+    def moments(self) -> LayerMoments | FewMoments:
+        """The averages; the sums are used up."""
         if not self._count:
             return LayerMoments.measure(np.zeros((0, 1)), np.zeros((0, 1)))
-        gram, mean, cross, output = (total / self._count for total in self._sums)
-        return LayerMoments(gram * self._step**2, mean * self._step, cross * self._step, output)
+        if self._kept:
+            codes, wished = (np.concatenate(parts, axis=-1) for parts in zip(*self._kept, strict=True))
+            return FewMoments.of_codes(codes, self._step, wished)
+        for total in self._sums:
+            total /= self._count
+        gram, mean, cross, output = self._sums
+        gram *= self._step**2
+        return LayerMoments(gram, mean * self._step, cross * self._step, output)
 
-    def _gram(self, codes: Array) -> Array:
+    def _add(self, codes: Array, y: Array) -> None:
+        groups, inputs, _ = codes.shape
+        if not self._sums:
+            shapes = (groups, inputs, inputs), (groups, inputs), (len(y), inputs), (len(y),)
+            self._sums = [np.zeros(shape) for shape in shapes]
+        gram, mean, cross, output = self._sums
+        self._add_gram(gram, codes)
+        mean += codes.sum(axis=2)
+        cross += (y.reshape(groups, -1, y.shape[1]) @ codes.transpose(0, 2, 1)).reshape(cross.shape)
+        output += y.sum(axis=1)
+
+    def _add_gram(self, total: Array, codes: Array) -> None:
         """Products of codes: in float32 as far as its sums are exact, where that pays."""
         block = _EXACT_FLOAT32 // max(self._code, 1) ** 2
         if block < min(_WORTHWHILE, codes.shape[2]):
-            return np.asarray(codes @ codes.transpose(0, 2, 1))
-        total = np.zeros((*codes.shape[:2], codes.shape[1]))
+            total += codes @ codes.transpose(0, 2, 1)
+            return
         for start in range(0, codes.shape[2], block):
             part = codes[:, :, start : start + block].astype(np.float32)
             total += part @ part.transpose(0, 2, 1)
-        return total

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mpq_plugins.compensation.factored import Factored, check_finite
+from mpq_plugins.compensation.factor import Factor, check_finite
 from mpq_plugins.compensation.levels import Levels
-from mpq_plugins.compensation.search import feedback_errors, row_error, search_codes
+from mpq_plugins.compensation.search import feedback_errors, search_codes
 from mpq_plugins.errors import GridError
 from mpq_plugins.grid import Grid
 from mpq_plugins.moments import Array, by_group
 
 _TOGETHER = 2**22
 """Elements of a weight, over all grids, that are searched side by side."""
-_CLOSE = 1.25
+CLOSE = 1.25
 """Ratio of errors after feedback within which descent can turn the order of two steps for a whole tensor."""
 
 
@@ -51,7 +51,7 @@ class Kind:
 
 def choose_each(
     target: ArrayLike,
-    factored: Factored,
+    factor: Factor,
     kinds: Sequence[Kind],
     row_weights: ArrayLike | None = None,
     sweeps: int = 2,
@@ -67,18 +67,18 @@ def choose_each(
     together = max(1, _TOGETHER // max(1, weight.size * candidates))
     importance = np.ones(len(weight)) if row_weights is None else np.asarray(row_weights, dtype=np.float64)
     for start in range(0, len(kinds), together):
-        yield from _chosen(weight, factored, kinds[start : start + together], importance, sweeps)
+        yield from _chosen(weight, factor, kinds[start : start + together], importance, sweeps)
 
 
 def _chosen(
-    weight: Array, factored: Factored, kinds: Sequence[Kind], importance: Array, sweeps: int
+    weight: Array, factor: Factor, kinds: Sequence[Kind], importance: Array, sweeps: int
 ) -> Iterator[tuple[Grid, Array]]:
-    groups, out = len(factored.matrix), len(weight)
+    groups, out = factor.shape[0], len(weight)
     rows = by_group(weight, groups)
     offered = [kind.by_row(out) for kind in kinds]
     of_kind = np.repeat(np.arange(len(kinds)), [len(steps) for steps in offered])
     steps = np.concatenate(offered)
-    rated = feedback_errors(rows, factored, *_stacked(steps, [kinds[k] for k in of_kind.tolist()], groups))
+    rated = feedback_errors(rows, factor, *_stacked(steps, [kinds[k] for k in of_kind.tolist()], groups))
     errors = rated.reshape(groups, len(steps), -1).swapaxes(0, 1).reshape(len(steps), out)
     finalists: list[Array] = []  # steps [out] to search in full, one or more of each kind
     owners: list[int] = []
@@ -89,11 +89,11 @@ def _chosen(
             owners.append(index)
             continue
         total = mine @ importance
-        close = np.flatnonzero(total <= total.min() * _CLOSE) if sweeps else [total.argmin()]
+        close = np.flatnonzero(total <= total.min() * CLOSE) if sweeps else [total.argmin()]
         finalists.extend(own[k] for k in close)
         owners.extend([index] * len(close))
     levels, of = _stacked(np.stack(finalists), [kinds[k] for k in owners], groups)
-    codes = search_codes(rows, factored, levels, sweeps, of=of)
+    codes = search_codes(rows, factor, levels, sweeps, of=of)
     for index, kind in enumerate(kinds):
         found = []
         for place in (i for i, owner in enumerate(owners) if owner == index):
@@ -101,7 +101,7 @@ def _chosen(
             found.append((finalists[place], codes[:, part] * levels.step[:, part, None]))
         best = 0
         if len(found) > 1:
-            left = [row_error(values - rows, factored.matrix).reshape(-1) @ importance for _, values in found]
+            left = [factor.errors_of_rows(values - rows).reshape(-1) @ importance for _, values in found]
             best = int(np.argmin(left))
         step, values = found[best]
         grid = Grid(kind.bits, tuple(step if kind.per_channel else step[:1]), True, kind.narrow, _axis(kind))
@@ -110,6 +110,11 @@ def _chosen(
 
 def _axis(kind: Kind) -> int | None:
     return 0 if kind.per_channel else None
+
+
+def levels_of(step: Array, kind: Kind) -> Levels:
+    """Levels of a kind where each row has its step, [groups, rows]."""
+    return Levels(step, np.full(step.shape, kind.low), np.full(step.shape, kind.high))
 
 
 def _stacked(steps: Array, kinds: Sequence[Kind], groups: int) -> tuple[Levels, NDArray[np.intp]]:

@@ -4,34 +4,32 @@ from __future__ import annotations
 
 import numpy as np
 
-from mpq_plugins.compensation.factored import BLOCK, Factored, Single
+from mpq_plugins.compensation.factor import BLOCK, Factor, Single
 
 _SMALL = 16
 _CAUTION = 1 - 2.0**-12
 """A code moves where that clearly lowers the error, by more than float32 leaves in doubt."""
 
 
-def descend(codes: Single, columns: Single, factored: Factored, low: Single, high: Single) -> bool:
+def descend(codes: Single, columns: Single, factor: Factor, low: Single, high: Single) -> bool:
     """One sweep, in place; whether any code changed. Arguments as of feedback.
 
     Each move is the minimum along its coordinate; one without curvature (an input that is always zero) stays.
     """
     size, changed = len(columns), False
     differences = codes - columns
-    diagonal = np.einsum("gii->gi", factored.matrix)
-    variances = np.take_along_axis(diagonal, factored.order, 1) / factored.unit[:, None]
+    variances, slopes = factor.variances, factor.slopes(differences)
     inverse = np.divide(_CAUTION, variances, out=np.zeros_like(variances), where=variances > 0)
     newton = inverse.T.astype(np.float32)[:, :, None]
     for start in range(0, size, BLOCK):
         stop = min(start + BLOCK, size)
-        matrix = _rows(factored, start, stop)
-        slope = np.matmul(matrix, differences.transpose(1, 0, 2)).transpose(1, 0, 2)
+        slope, matrix = slopes.at(start, stop)
+        before = differences[start:stop].copy()
         for first in range(start, stop, _SMALL):
             last = min(first + _SMALL, stop)
             near = slope[first - start : last - start]
-            inner = np.ascontiguousarray(matrix[:, first - start : last - start, first:last].transpose(1, 2, 0))[
-                :, :, :, None
-            ]
+            own = slice(first - start, last - start)
+            inner = np.ascontiguousarray(matrix[:, own, own].transpose(1, 2, 0))[:, :, :, None]
             moves = np.empty_like(near)
             for j in range(last - first):
                 code, move = codes[first + j], moves[j]
@@ -48,14 +46,7 @@ def descend(codes: Single, columns: Single, factored: Factored, low: Single, hig
                 changed = True
                 differences[first:last] += moves
                 if last < stop:
-                    across = matrix[:, last - start :, first:last]
+                    across = matrix[:, last - start :, own]
                     slope[last - start :] += np.matmul(across, moves.transpose(1, 0, 2)).transpose(1, 0, 2)
+        slopes.moved(start, stop, differences[start:stop] - before)
     return changed
-
-
-def _rows(factored: Factored, start: int, stop: int) -> Single:
-    """Rows of the ordered curvature, in its unit: [groups, stop - start, in]."""
-    order = factored.order
-    chosen = np.take_along_axis(factored.matrix, order[:, start:stop, None], 1)
-    ordered = np.take_along_axis(chosen, order[:, None, :], 2)
-    return np.asarray(ordered / factored.unit[:, None, None], dtype=np.float32)

@@ -1,44 +1,26 @@
-"""A curvature and its factor, computed once for all that is asked of a layer: its codes, their errors, its regression.
-
-With A = U D U^T, U upper triangular with ones on its diagonal, the error d A d^T of differences d is sum_j D_j r_j^2,
-r = U^T d: a sum of squares, which float32 holds well, and what compensated rounding computes on its way.
-"""
+"""The factor of a curvature [groups, in, in], held whole."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from mpq_plugins.errors import MPQError, NonFiniteValues
+from mpq_plugins.compensation.factor import Factor, Single, check_finite, unit_of
+from mpq_plugins.errors import MPQError
 from mpq_plugins.moments import Array
-from mpq_plugins.sensitivity import predicted_loss
 
-Single = NDArray[np.float32]
-BLOCK = 128
-"""Inputs between two large matrix products."""
-_DOUBLE = 2**25
-"""Products of a layer's loss up to which float64 costs nothing worth saving."""
 _RIDGES = (1e-10, 1e-6, 1e-2, 1.0)  # of the mean diagonal: a singular curvature, or a float32 one, has no factor
 
 
 @dataclass(frozen=True, eq=False)
-class Factored:
-    """matrix: [groups, in, in]. order: [groups, in], inputs of most variance first; all below follows it.
-
-    upper: U, float32 [groups, in, in]. weights: D / unit, float32 [in, groups]; unit: a power of two for each group.
-    ridge: what was added to the diagonal, [groups].
-    """
+class Factored(Factor):
+    """matrix: [groups, in, in]. upper: U, float32 [groups, in, in]."""
 
     matrix: Array
-    order: NDArray[np.intp]
     upper: Single
-    weights: Single
-    unit: Array
-    ridge: Array
 
     @classmethod
     def of(cls, matrix: Array) -> Factored:
@@ -68,60 +50,63 @@ class Factored:
     def _of_lower(cls, matrix: Array, order: NDArray[np.intp], ridge: Array, lower: Array) -> Factored:
         """From the factor of the matrix in reverse order, which is used up."""
         roots = np.einsum("gii->gi", lower).copy()
-        mean = np.einsum("gii->gi", matrix).mean(axis=1)
-        unit = np.ldexp(1.0, np.frexp(np.maximum(mean, ridge))[1])
+        unit = unit_of(np.einsum("gii->gi", matrix), ridge)
         lower /= roots[:, None, :]
         upper = np.ascontiguousarray(lower[:, ::-1, ::-1], dtype=np.float32)
         weights = ((roots**2)[:, ::-1] / unit[:, None]).T.astype(np.float32)
-        return cls(matrix, order, upper, np.ascontiguousarray(weights), unit, ridge)
+        return cls(order, np.ascontiguousarray(weights), unit, ridge, matrix, upper)
 
-    def ordered(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """[groups, rows, in] as [in, groups, rows] in the order of the inputs: loops walk along the first axis."""
-        return np.ascontiguousarray(np.take_along_axis(rows, self.order[:, None, :], 2).transpose(2, 0, 1))
+    @property
+    def variances(self) -> Array:
+        diagonal = np.einsum("gii->gi", self.matrix)
+        return np.asarray(np.take_along_axis(diagonal, self.order, 1) / self.unit[:, None])
 
-    def restored(self, columns: NDArray[Any]) -> NDArray[Any]:
-        """What ``ordered`` makes, back as it was."""
-        back = np.argsort(self.order, axis=1)
-        return np.asarray(np.take_along_axis(columns.transpose(1, 2, 0), back[:, None, :], 2))
+    def inner(self, start: int, stop: int) -> Single:
+        return self.upper[:, start:stop, start:stop]
 
-    def compensated(self, differences: Single) -> Single:
-        """r = U^T d of differences [in, groups, rows], of which the error is ``unit * sum(weights * r**2)``."""
-        r = np.empty_like(differences)
-        by_group = differences.transpose(1, 0, 2)
-        for start in range(0, len(r), BLOCK):
-            stop = min(start + BLOCK, len(r))
-            block = self.upper[:, :stop, start:stop].transpose(0, 2, 1)
-            r[start:stop] = np.matmul(block, by_group[:, :stop]).transpose(1, 0, 2)
-        return r
+    def walk(self) -> _Walk:
+        return _Walk(self.upper)
 
-    def errors(self, differences: Single) -> Array:
-        """``d A d^T`` [groups, rows] of ordered differences, the ridge counted in."""
-        r = self.compensated(differences)
-        return np.asarray(self.unit[:, None] * np.einsum("igr,igr,ig->gr", r, r, self.weights))
+    def slopes(self, differences: Single) -> _Slopes:
+        return _Slopes(self, differences)
 
-    def predicted_loss(self, change: Array, output_fisher: Array) -> float:
-        """``1/2 tr(F dW A dW^T)`` as of sensitivity.predicted_loss; change dW: [groups, rows, in]."""
-        groups, rows, size = change.shape
-        if change.size * size <= _DOUBLE:
-            flat = change.reshape(-1, size)
-            return predicted_loss(flat, np.zeros_like(flat), self.matrix, output_fisher)
-        largest = float(np.abs(change).max(initial=0.0))
-        if not largest:
-            return 0.0
-        scale = float(np.ldexp(1.0, -int(np.frexp(largest)[1])))
-        r = self.compensated(self.ordered(change * scale).astype(np.float32))
-        r *= np.sqrt(self.weights)[:, :, None]
-        by_group = r.transpose(1, 2, 0)
-        products = np.matmul(by_group, by_group.transpose(0, 2, 1)).astype(np.float64)
-        blocks = output_fisher.reshape(groups, rows, groups, rows)
-        fisher = np.stack([blocks[g, :, g] for g in range(groups)])
-        return 0.5 * float(np.sum(self.unit * np.einsum("grs,grs->g", fisher, products))) / scale**2
+    def products(self, group: int, differences: Array) -> Array:
+        return np.asarray(differences @ self.matrix[group] @ differences.T)
+
+    def row_errors(self, group: int, differences: Array) -> Array:
+        return np.asarray(np.einsum("ri,ri->r", differences @ self.matrix[group], differences))
+
+    def rows(self, start: int, stop: int) -> Single:
+        """Rows of the ordered curvature, in its unit: [groups, stop - start, in]."""
+        found = np.empty((len(self.matrix), stop - start, self.order.shape[1]), np.float32)
+        for own, matrix, order, unit in zip(found, self.matrix, self.order, self.unit, strict=True):
+            chosen = (matrix[order[start:stop]] / unit).astype(np.float32)
+            np.take(chosen, order, axis=1, out=own)
+        return found
 
 
-def check_finite(name: str, array: Array) -> None:
-    """Raise NonFiniteValues where the array that is called by this name holds NaN or infinity."""
-    if not np.all(np.isfinite(array)):
-        raise NonFiniteValues(f"the {name} holds NaN or infinity; rounding takes finite values")
+@dataclass
+class _Walk:
+    upper: Single
+
+    def before(self, differences: Single, start: int, stop: int) -> Single:
+        block = self.upper[:, :start, start:stop].transpose(0, 2, 1)
+        past: Single = np.matmul(block, differences[:start].transpose(1, 0, 2)).transpose(1, 0, 2)
+        return past
+
+
+@dataclass
+class _Slopes:
+    factored: Factored
+    differences: Single
+
+    def at(self, start: int, stop: int) -> tuple[Single, Single]:
+        rows = self.factored.rows(start, stop)
+        slope = np.matmul(rows, self.differences.transpose(1, 0, 2)).transpose(1, 0, 2)
+        return slope, rows[:, :, start:stop]
+
+    def moved(self, start: int, stop: int, moves: Single) -> None:
+        """Nothing: the next slope is taken of the differences as they are then."""
 
 
 def _lower_factor(matrix: Array) -> tuple[NDArray[np.intp], Array, Array]:

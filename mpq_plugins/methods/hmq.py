@@ -56,6 +56,7 @@ from mpq_plugins.training.slot import Observed, Slot
 _EPSILON = 1e-6  # of the Gumbel draw: the released code's
 _SURE = 20.0  # a logit beside which no other counts
 _WAY = 5.0  # that the logits of open bits should be able to go within a search
+_FASTEST = 1.0  # that a logit moves in a step, however short the search
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Hmq(TrainingMethod):
     summary: ClassVar[str] = "thresholds and bits by one Gumbel-softmax, trained under a rising compression target"
     paper: ClassVar[str] = "arXiv:2007.09952"
     searches_bits: ClassVar[bool] = True
+    pressure: ClassVar[str] = "strength"
 
     thresholds: int = 8
     top_probability: float = 0.95
@@ -154,7 +156,7 @@ class Hmq(TrainingMethod):
             "rise": schedules.staircase(int(progress.step / cycle), self.stages),
             "frozen": float(schedules.share_is_done(progress, self.search_share)),
             "rate": schedules.brisk_rate(
-                progress, self.search_share, self.rate, _WAY if len(bank.bits) > 1 else 0.0, 1.0
+                progress, self.search_share, self.rate, _WAY if len(bank.bits) > 1 else 0.0, _FASTEST
             ),
         }
 
@@ -219,6 +221,12 @@ class Hmq(TrainingMethod):
     def settles_at(self) -> float:
         """``search_share``."""
         return self.search_share
+
+    def least_steps(self, bits: Sequence[int], wanted: float) -> int:
+        """The logits' way, after the first of the cycles, whose target asks for next to nothing."""
+        if wanted >= bits[-1]:
+            return 0
+        return math.ceil(_WAY / max(_FASTEST, self.rate) / (self.search_share * (1.0 - 1.0 / (self.cycles + 1)) or 1.0))
 
     def settled(self, slot: Slot, parameters: Numbers, state: Numbers, grid: Grid) -> Start:
         """All probability on the grid's bits and its threshold, which becomes the largest."""

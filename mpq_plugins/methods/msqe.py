@@ -11,14 +11,17 @@ the loss that a Kronecker-factored Fisher matrix predicts for each candidate
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from mpq_plugins.capabilities import Candidate
 from mpq_plugins.compensation.choice import Kind, choose_each
+from mpq_plugins.compensation.factor import Factor
 from mpq_plugins.compensation.factored import Factored
+from mpq_plugins.compensation.rating import Rating, rate_each
+from mpq_plugins.compensation.thin import Thin
 from mpq_plugins.errors import NonFiniteValues
 from mpq_plugins.free_steps import search_step, short, squared_error
 from mpq_plugins.grid import Grid
@@ -27,13 +30,14 @@ from mpq_plugins.hookspecs import hookimpl
 from mpq_plugins.inventory import Site
 from mpq_plugins.methods.msqe_training import MsqeTraining
 from mpq_plugins.moments import DAMPING, Array, by_group, damped
-from mpq_plugins.problem import Problem
+from mpq_plugins.problem import KeepsColumns, Problem
 from mpq_plugins.ratings import Rated
-from mpq_plugins.rounding import output_error
 from mpq_plugins.search.method import RatingMethod
 from mpq_plugins.shared_grids import search_shared
 from mpq_plugins.thresholds import error_table, search_threshold
 
+_WIDE = 2**25
+"""Products of a layer's loss above which no code is searched for the rating: some milliseconds' worth."""
 NEIGHBOURS = (-1, 0, 1)
 """Thresholds tried beside the one of least squared error, as differences of exponents."""
 UNSEEN = 1e-30
@@ -61,22 +65,39 @@ class Msqe(RatingMethod):
 def _rate_weight(problem: Problem, site: Site) -> dict[str, dict[int, Rated]]:
     """Grid and predicted loss of every candidate of a weight."""
     weight = problem.model.weight(site.name)
-    curvature = Factored.of(damped(problem.model.covariance(site.name), DAMPING))
+    factor = _factor(problem, site)
     fisher = problem.model.output_fisher(site.name)
-    importance = fisher.diagonal() if np.any(fisher) else None  # a layer without a gradient weighs its rows alike
-    rated: dict[int, Rated] = {}
+    known = fisher if np.any(fisher) else None  # a layer without a gradient weighs its rows alike
     candidates = problem.candidates[site.name]
     kinds = [Kind(c.bits, _weight_steps(weight, c), c.per_channel, c.narrow) for c in candidates]
-    chosen = choose_each(weight, curvature, kinds, importance)
-    for candidate, (grid, rounded) in zip(candidates, chosen, strict=True):
-        on_site = Grid(grid.bits, grid.steps, True, grid.narrow, site.channel_axis if candidate.per_channel else None)
-        if importance is not None:
-            loss = curvature.predicted_loss(by_group(rounded - weight, len(curvature.matrix)), fisher)
-        else:
-            error, signal = (output_error(q, weight, curvature.matrix).sum() for q in (rounded, 0 * weight))
-            loss = UNSEEN * _share(error, signal)
-        rated[candidate.bits] = on_site, _finite(loss, site)
+    rate = rate_each if weight.size * weight.shape[1] > _WIDE else _searched_in_full
+    signal = None if known is not None else factor.errors_of_rows(by_group(weight, factor.shape[0])).sum()
+    rated: dict[int, Rated] = {}
+    for candidate, found in zip(candidates, rate(weight, factor, kinds, known), strict=True):
+        grid = replace(found.grid, axis=site.channel_axis if candidate.per_channel else None)
+        loss = found.loss if signal is None else UNSEEN * _share(found.error, signal)
+        rated[candidate.bits] = grid, _finite(loss, site)
     return {site.name: rated}
+
+
+def _searched_in_full(weight: Array, factor: Factor, kinds: Sequence[Kind], fisher: Array | None) -> list[Rating]:
+    """As compensation.rating.rate_each, from codes that are searched in full for every kind."""
+    importance = None if fisher is None else fisher.diagonal()
+    ratings = []
+    for grid, rounded in choose_each(weight, factor, kinds, importance):
+        change = by_group(rounded - weight, factor.shape[0])
+        error = float(factor.errors_of_rows(change).sum()) if fisher is None else np.nan
+        loss = np.inf if fisher is None else factor.predicted_loss(change, fisher)
+        ratings.append(Rating(grid, error, loss))
+    return ratings
+
+
+def _factor(problem: Problem, site: Site) -> Factor:
+    """Of the damped covariance of what the weight multiplies."""
+    few = problem.model.few_columns(site.name) if isinstance(problem.model, KeepsColumns) else None
+    if few is not None:
+        return Thin.of(few.damped(DAMPING))
+    return Factored.of(damped(problem.model.covariance(site.name), DAMPING))
 
 
 def _weight_steps(weight: Array, candidate: Candidate) -> list[Array]:

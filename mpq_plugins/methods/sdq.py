@@ -31,6 +31,7 @@ regularisation where ``bin_weight`` is positive (the paper: 0.1, beside regulari
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ from mpq_plugins.training.pace import AUDIBLE, paced
 from mpq_plugins.training.slot import Observed, Slot
 
 _EDGE = 1e-3  # share stays this far from 0 and 1
+_FASTEST = 0.1  # that a share moves in a step, however short the search
 _BIN_BITS = 4  # bins are regularised one by one, up to this many bits
 
 
@@ -68,6 +70,7 @@ class Sdq(TrainingMethod):
     summary: ClassVar[str] = "a random choice between neighbouring bit-widths, whose probability is learned"
     paper: ClassVar[str] = "arXiv:2206.04459"
     searches_bits: ClassVar[bool] = True
+    pressure: ClassVar[str] = "cost_weight"
 
     quantizer: Literal["grid", "dorefa", "entropy"] = "grid"
     granularity: Literal["layer", "kernel"] = "layer"
@@ -159,7 +162,7 @@ class Sdq(TrainingMethod):
             "temperature": schedules.geometric(searched, self.temperature_start, self.temperature_end),
             "rise": schedules.share_of(progress, self.ramp),
             "frozen": float(schedules.share_is_done(progress, self.search_share)),
-            "rate": schedules.brisk_rate(progress, self.ramp, self.rate, 1.5 * (len(bank.bits) - 1), 0.1),
+            "rate": schedules.brisk_rate(progress, self.ramp, self.rate, 1.5 * (len(bank.bits) - 1), _FASTEST),
         }
 
     def grids(
@@ -272,6 +275,12 @@ class Sdq(TrainingMethod):
 
     def settles_at(self) -> float:
         return self.search_share
+
+    def least_steps(self, bits: Sequence[int], wanted: float) -> int:
+        """One share after the other from its start to its decay."""
+        pairs = sum(min(1.0, (b - max(wanted, a)) / (b - a)) for a, b in itertools.pairwise(bits) if b > wanted)
+        way = (self.initial_share - self.decay_below) / max(_FASTEST, self.rate)
+        return math.ceil(pairs * way / (self.search_share or 1.0))
 
     def settled(self, slot: Slot, parameters: Numbers, state: Numbers, grid: Grid) -> Start:
         """The grid's candidate as the upper one, with a share of all but nothing."""

@@ -19,6 +19,7 @@ from mpq_plugins.graph.sites import GraphSites, take_sites
 from mpq_plugins.graph.weights import matrix
 from mpq_plugins.histogram import Histogram
 from mpq_plugins.inventory import Inventory
+from mpq_plugins.moments import FewColumns
 from mpq_plugins.problem import Change
 from mpq_plugins.progress import track
 from mpq_plugins.search.chunk import Chunk, samples_of
@@ -83,6 +84,10 @@ class Measurements:
     def covariance(self, site: str) -> Array:
         """Covariance of the layer's input columns, [groups, in, in]."""
         return self._inputs[site].covariance()
+
+    def few_columns(self, site: str) -> FewColumns | None:
+        """The covariance as what it comes of, where positions are few: mpq_plugins.problem.KeepsColumns."""
+        return self._inputs[site].few_columns()
 
     def output_fisher(self, site: str) -> Array:
         """Second moment of the output gradient, [out, out]."""

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins.bias_correction import corrected_bias, quantize_layer, snap_bias
+from mpq_plugins.calibration.few_moments import FewMoments
 from mpq_plugins.calibration.layer_sums import LayerSums
 from mpq_plugins.calibration.order import sweep_order
 from mpq_plugins.errors import NonFiniteValues
@@ -130,7 +131,7 @@ class _Sweep:
         rows, bias = self.solved[node.weight_site]
         return replace(node, weight=from_matrix(node, rows), bias=bias)
 
-    def _solve(self, node: Node, moments: LayerMoments) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _solve(self, node: Node, moments: LayerMoments | FewMoments) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Rows of the weight and the bias on their grids."""
         grid = by_rows(node, grid_at(self.grids, node.weight_site))
         step = input_step(self.graph, node, self.grid_of, self.grids)
@@ -141,7 +142,7 @@ class _Sweep:
             return weight, snap_bias(corrected_bias(weight, moments), step, grid, node.weight_site)
         return quantize_layer(rows, bias, moments, grid, step, name=node.layer or node.name)
 
-    def _moments(self, node: Node) -> LayerMoments:
+    def _moments(self, node: Node) -> LayerMoments | FewMoments:
         """Moments of the layer's quantized input and of the output that it should give there."""
         run, layout = self.runner, self.graph.layout
         source = node.inputs[0]

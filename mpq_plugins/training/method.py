@@ -90,6 +90,8 @@ class TrainingMethod:
     kind: ClassVar[str] = "training"
     searches_bits: ClassVar[bool] = False
     """Whether it chooses among several candidate bit-widths."""
+    pressure: ClassVar[str] = ""
+    """The hyper-parameter that makes the penalty of the budget heavier, for messages."""
     needs_gradient: ClassVar[bool] = False
     """Whether ``after_backward`` wants the upstream gradients of the quantized weights."""
 
@@ -131,6 +133,13 @@ class TrainingMethod:
         method trains at its choice (its schedule says so in ``controls``).
         """
         return None
+
+    def least_steps(self, bits: Sequence[int], wanted: float) -> int:
+        """Steps of a search in which a group of these candidates can get from where it starts to ``wanted`` bits.
+
+        At the method's fastest pace; 0 where nothing is known. A shorter search is told so before it begins.
+        """
+        return 0
 
     def settled(self, slot: Slot, parameters: Numbers, state: Numbers, grid: Grid) -> Start:
         """Parameters and state of which ``harden`` makes this grid, with nothing left open.

@@ -22,6 +22,7 @@ from mpq_plugins.training.history import History, Record
 from mpq_plugins.training.method import Progress, TrainingMethod
 from mpq_plugins.training.plan import TrainingPlan, own_choices
 from mpq_plugins.training.predicting import predicted_losses
+from mpq_plugins.training.reach import notice_at_start, notice_on_the_way, warn
 from mpq_plugins.training.settling import settling_step
 from mpq_torch.batches import arguments_of, as_batch, as_batches
 from mpq_torch.ops import TORCH
@@ -62,6 +63,8 @@ class Search:
     whole (torch.compile(search.model, fullgraph=True)), copied (AveragedModel), and wrapped in
     DistributedDataParallel, before and after harden(); fully_shard is refused. It has no dropout.
     ``history`` keeps a record every ``record_every`` steps; nothing waits for the device in between.
+    A search that will not get down to its budget by itself says so in a BudgetWarning, with what it would take: before
+    it begins where its steps cannot suffice, and half and three quarters of the way to its final choices by its pace.
     Raises what fx.search raises, and NonFiniteValues, naming the site and the step, when training diverges: at
     the next record.
     """
@@ -102,6 +105,7 @@ class Search:
         self.plan = TrainingPlan.of(
             written.inventory, target, method, budget, weight_bits, activation_bits, per_channel, latency
         )
+        warn(notice_at_start(self.plan, steps))
         self._inputs = written.inputs()
         histograms = observe(written, batches)
         self._written = copy.deepcopy(written.graph)
@@ -158,6 +162,7 @@ class Search:
                 bank.after_step()
             if self.steps_done % self.record_every == 0:
                 self.history.add(self._record())
+                warn(notice_on_the_way(self.method, self._limits, self.history.records, self.steps))
         self.steps_done += 1
         self._training.completion.held[CLOCK].fill_(self.steps_done)
         if self._recipe is None:
@@ -322,6 +327,10 @@ class Search:
 
     def _meta(self) -> dict[str, str]:
         return {"framework": f"torch {torch.__version__}", "trained_steps": str(self.steps_done)}
+
+    @property
+    def _limits(self) -> dict[str, float]:
+        return {} if self.plan.budget is None else self.plan.budget.limits()
 
     @property
     def _banks(self) -> Sequence[GridBank]:

@@ -3,13 +3,11 @@
 import numpy as np
 import pytest
 
-from mpq_plugins.compensation import factored
 from mpq_plugins.compensation.choice import Kind, choose_each
 from mpq_plugins.compensation.factored import Factored
 from mpq_plugins.compensation.levels import Levels
 from mpq_plugins.compensation.search import row_error, search_codes
 from mpq_plugins.moments import damped
-from mpq_plugins.sensitivity import predicted_loss
 
 SIZES = [(1, 5, 300), (1, 40, 131), (4, 3, 9)]
 
@@ -27,19 +25,6 @@ def test_errors_are_those_of_the_curvature(sizes):
     made = Factored.of(matrix)
     found = made.errors(made.ordered(rows).astype(np.float32))
     np.testing.assert_allclose(found, row_error(rows, matrix), rtol=1e-5)
-
-
-@pytest.mark.parametrize("sizes", SIZES)
-@pytest.mark.parametrize("unit", [1.0, 1e-20, 1e20])
-def test_the_predicted_loss_of_float32_is_that_of_float64_in_any_unit(monkeypatch, sizes, unit):
-    monkeypatch.setattr(factored, "_DOUBLE", 0)
-    rows, matrix = layer(*sizes)
-    groups, count, inputs = sizes
-    gradients = np.random.default_rng(1).normal(size=(groups * count, 50))
-    fisher = gradients @ gradients.T
-    flat = rows.reshape(-1, inputs)
-    expected = predicted_loss(flat, 0 * flat, matrix, fisher)
-    assert Factored.of(matrix * unit).predicted_loss(rows / unit, fisher) * unit == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("sizes", SIZES)
