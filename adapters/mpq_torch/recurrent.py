@@ -67,6 +67,7 @@ class Cell(nn.Module):
 
     def __init__(self, cell: nn.LSTMCell | nn.GRUCell) -> None:
         super().__init__()
+        _take_over(cell, self)
         self.lstm = isinstance(cell, nn.LSTMCell)
         biases = (cell.bias_ih, cell.bias_hh) if cell.bias else None
         self.gates = Gates((cell.weight_ih, cell.weight_hh), biases, not self.lstm)
@@ -83,9 +84,9 @@ class Unrolled(nn.Module):
 
     def __init__(self, layer: nn.LSTM | nn.GRU) -> None:
         super().__init__()
-        self.lstm, self.first, self.layers = isinstance(layer, nn.LSTM), layer.batch_first, layer.num_layers
-        self.both, self.series = 2 if layer.bidirectional else 1, layer
-        for index in range(self.layers):
+        _take_over(layer, self)
+        self.lstm, self.both, self.series = isinstance(layer, nn.LSTM), 2 if layer.bidirectional else 1, layer
+        for index in range(layer.num_layers):
             for way in range(self.both):
                 end = f"l{index}" + "_reverse" * way
                 weights, biases = (
@@ -98,12 +99,12 @@ class Unrolled(nn.Module):
 
     def forward(self, input: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
         """The outputs, and the last states of all layers and directions; of long series as the layer has them."""
-        axis = 1 if self.first else 0
+        axis = 1 if self.series.batch_first else 0
         if input.dim() != 3 or input.shape[axis] > MOST_STEPS:
             return self.series(input, hx)  # type: ignore[no-any-return]
         steps = [input.select(axis, step) for step in range(input.shape[axis])]
         ends: list[State] = []
-        for index in range(self.layers):
+        for index in range(self.series.num_layers):
             ways = []
             for way in range(self.both):
                 gates = getattr(self, f"l{index}" + "_reverse" * way)
@@ -117,10 +118,19 @@ class Unrolled(nn.Module):
         last = tuple(_stacked([end[part] for end in ends]) for part in range(1 + self.lstm))
         return torch.stack(steps, axis), last if self.lstm else last[0]
 
+    def flatten_parameters(self) -> None:
+        """Nothing: the weights lie as they are."""
+
     def _start(self, hx: Any, index: int) -> State | None:
         if hx is None:
             return None
         return tuple(part[index] for part in hx) if self.lstm else (hx[index],)
+
+
+def _take_over(layer: nn.Module, to: nn.Module) -> None:
+    """What a model may ask of a layer: its sizes and options."""
+    plain = (int, float, bool, str)
+    to.__dict__.update({n: v for n, v in vars(layer).items() if isinstance(v, plain) and not n.startswith("_")})
 
 
 def _stacked(parts: list[Tensor]) -> Tensor:

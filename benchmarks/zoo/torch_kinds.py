@@ -21,13 +21,27 @@ def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, act: Any =
 
 
 class Called(nn.Module):
-    """Layers by name, and a function of them and of the arguments."""
+    """Layers by name, and a function of them and of one tensor."""
 
     def __init__(self, function: Callable[..., Any], **layers: nn.Module) -> None:
         super().__init__()
         self.function = function
         for name, layer in layers.items():
             self.add_module(name, layer)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.function(self, x)
+
+
+class CalledWithTwo(Called):
+    """A function of layers and two tensors."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Any:
+        return self.function(self, x, y)
+
+
+class CalledWithAny(Called):
+    """A function of layers and any number of tensors, which torch.fx does not follow."""
 
     def forward(self, *x: Tensor) -> Any:
         return self.function(self, *x)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.zoo.torch_kinds import IMAGES, Called, Kind, conv
+from benchmarks.zoo.torch_kinds import IMAGES, Called, CalledWithAny, CalledWithTwo, Kind, conv
 
 SIGNALS = (4, 8, 40)
 
@@ -79,7 +79,7 @@ def gru_with_state() -> Kind:
         return m.head(y), after.transpose(0, 1)
 
     layers = {"first": nn.Linear(8, 12), "rnn": nn.GRU(12, 10, batch_first=True), "head": nn.Linear(10, 4)}
-    return Called(run, **layers), (torch.randn(4, 9, 8), torch.randn(4, 1, 10))
+    return CalledWithTwo(run, **layers), (torch.randn(4, 9, 8), torch.randn(4, 1, 10))
 
 
 def gru_cell() -> Kind:
@@ -169,7 +169,7 @@ def several_inputs_and_outputs() -> Kind:
         return m.a(both), {"b": m.b(both), "features": y}
 
     layers = {"image": conv(3, 8), "extra": nn.Linear(5, 4), "a": nn.Linear(12, 2), "b": nn.Linear(12, 3)}
-    return Called(run, **layers), (torch.randn(IMAGES), torch.randn(4, 5))
+    return CalledWithTwo(run, **layers), (torch.randn(IMAGES), torch.randn(4, 5))
 
 
 @dataclass
@@ -237,7 +237,7 @@ def siamese() -> Kind:
         return m.head(torch.abs(one - other))
 
     tower = nn.Sequential(conv(3, 8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 6))
-    return Called(run, tower=tower, head=nn.Linear(6, 1)), (torch.randn(IMAGES), torch.randn(IMAGES))
+    return CalledWithAny(run, tower=tower, head=nn.Linear(6, 1)), (torch.randn(IMAGES), torch.randn(IMAGES))
 
 
 def embedding_distance() -> Kind:

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from mpq_plugins.errors import ModelError
+from mpq_tfmot.attention import HeadsAttention
 from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.reader import written_functions
 from mpq_tfmot.reader.recurrent import recurrent
 from mpq_tfmot.reader.written_layers import OfRecord
 
@@ -63,7 +65,7 @@ def _expanded(layer: Any, tensors: Any, unrolled: bool) -> Callable[[Any], Any] 
         return lambda x: layer.function(x, **layer.arguments)
     if kind is keras.layers.Activation and not type(layer.activation).__module__.startswith(_OWN):
         module = getattr(layer.activation, "__module__", None) or ""
-        return None if module.startswith((*_OWN, "tensorflow", "mpq_tfmot")) else layer.activation
+        return None if module.startswith((*_OWN, "tensorflow", written_functions.__name__)) else layer.activation
     if kind is keras.layers.TimeDistributed:
         steps = tensors.shape[1]
         if steps is None or steps > MOST_STEPS or type(layer.layer) is keras.layers.Dense:
@@ -71,8 +73,8 @@ def _expanded(layer: Any, tensors: Any, unrolled: bool) -> Callable[[Any], Any] 
         return lambda x: tf.stack([layer.layer(x[:, step]) for step in range(steps)], 1)
     if unrolled and kind in (keras.layers.LSTM, keras.layers.GRU, keras.layers.Bidirectional):
         return recurrent(layer, tensors)
-    own = kind.__module__.partition(".")[0] in (*_OWN, "mpq_tfmot") or isinstance(layer, OfRecord)
-    return None if own or kind.__module__.startswith("mpq_tfmot") else _call_of(layer)
+    own = kind.__module__.partition(".")[0] in _OWN or isinstance(layer, (OfRecord, HeadsAttention))
+    return None if own else _call_of(layer)
 
 
 def _call_of(layer: Any) -> Callable[[Any], Any]:

@@ -61,7 +61,8 @@ def read_model(
 
     keep_float: names of layers, or patterns of them, to leave in float.
     fold: False leaves batch norms that follow a layer as nodes of their own, to train with.
-    target: for one without float arithmetic recurrent layers are unrolled; whose kernels the graph is to fit (``graph.fitted``). refusing: refuse what it cannot compute.
+    target: for one without float arithmetic recurrent layers are unrolled. Its kernels are those
+        that the graph is to fit (``graph.fitted``). refusing: refuse what it cannot compute.
     Raises ModelError for a model of another kind, NonFiniteValues for NaN weights, and UnsupportedOp, with all
     names, for an op without an integer form in front of a weight.
     """
@@ -251,13 +252,19 @@ def _model_of(layer: Any, node: Any, unrolled: bool) -> Any | None:
 
 
 def _read_only(nodes: Iterable[Node], outputs: Iterable[str]) -> list[Node]:
-    """The nodes without what nobody reads of several tensors: of a split, an unstack, or a layer of several outputs."""
+    """The nodes without what nobody reads: of a split, of several outputs, and sizes that a model computes."""
     read, kept = set(outputs), []
     for node in reversed(list(nodes)):
-        if (node.op not in WRITTEN and node.attrs.get("what") != OUTPUT) or node.name in read:
+        may_go = node.op in WRITTEN or node.attrs.get("what") == OUTPUT or (node.op == UNKNOWN and _is_size(node))
+        if not may_go or node.name in read:
             read.update(node.inputs)
             kept.append(node)
     return kept[::-1]
+
+
+def _is_size(node: Node) -> bool:
+    """Whether a node without a record is of a function, which has no weights."""
+    return not node.attrs.get("weights") and not node.shape[1:2]
 
 
 def _recaller(node: Any) -> Any:

@@ -120,7 +120,7 @@ def name_nodes(graph: fx.GraphModule) -> dict[fx.Node, str]:
     calls: Counter[str] = Counter()
     names: dict[fx.Node, str] = {}
     last = {node.meta["torch_fn"]: node for node in graph.graph.nodes if _from_export(node)}
-    held = {node.target for node in graph.graph.nodes if node.op == "get_attr"}
+    held = {node.target for node in graph.graph.nodes if node.op in ("get_attr", "placeholder")}
     for node in graph.graph.nodes:
         if node.op not in CALLS:
             names[node] = str(node.target)

@@ -53,12 +53,13 @@ def heads(x):
 
 
 class SelfAttention(nn.Module):
-    def __init__(self, batch_first, mask=None):
+    def __init__(self, batch_first, mask=None, weights=False):
         super().__init__()
         self.layer, self.mask = nn.MultiheadAttention(6, 2, batch_first=batch_first), mask
+        self.weights = weights
 
     def forward(self, x):
-        return self.layer(x, x, x, attn_mask=self.mask, need_weights=False)[0]
+        return self.layer(x, x, x, attn_mask=self.mask, need_weights=self.weights)[int(self.weights)]
 
 
 class First(nn.Module):
@@ -77,6 +78,14 @@ class WithState(First):
         y, state = self.layer(x)
         last = state[1] if isinstance(self.layer, nn.LSTM) else state
         return y * last.transpose(0, 1)
+
+
+class Begun(First):
+    """A recurrent layer that begins with states."""
+
+    def forward(self, x):
+        state = x[:, : self.layer.num_layers, :3].transpose(0, 1)
+        return self.layer(x, (state, state) if isinstance(self.layer, nn.LSTM) else state)[0]
 
 
 FLOAT = {
@@ -116,6 +125,12 @@ FLOAT = {
     "lstm and its cells": WithState(nn.LSTM(6, 3, batch_first=True)),
     "linear": nn.Sequential(nn.Tanh(), nn.Linear(6, 3)),
     "linear without bias": nn.Sequential(nn.Tanh(), nn.Linear(6, 3, bias=False)),
+    "gru with a state": Begun(nn.GRU(6, 3, 2, batch_first=True)),
+    "lstm with states": Begun(nn.LSTM(6, 3, batch_first=True)),
+    "weights of attention": SelfAttention(batch_first=True, weights=True),
+    "unit vectors": lambda x: F.normalize(x) + F.normalize(x, p=1, dim=2),
+    "sums by an equation": lambda x: torch.einsum("bij,bkj->bik", x, torch.exp(x)),
+    "the largest few": lambda x: torch.topk(torch.exp(x), 3, 1)[0],
     "conv": nn.Sequential(nn.Tanh(), nn.Conv1d(5, 4, 3, padding=1)),
     "transposed conv": nn.Sequential(nn.Tanh(), nn.ConvTranspose1d(5, 4, 3, 2, 1, 1)),
     "batch norm": nn.Sequential(nn.Tanh(), nn.BatchNorm1d(5)),
