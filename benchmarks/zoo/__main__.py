@@ -19,7 +19,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from benchmarks.zoo import kinds
+from benchmarks.zoo import kind_rows
 from benchmarks.zoo.networks import listed
 from benchmarks.zoo.ours import DEFAULTS, TARGETS
 from benchmarks.zoo.rows import in_a_process
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=300.0, help="after which a network is given up")
     parser.add_argument("--kinds", action="store_true")
-    parser.add_argument("--frameworks", nargs="+", default=list(kinds.TARGETS), choices=kinds.TARGETS)
+    parser.add_argument("--frameworks", nargs="+", default=list(kind_rows.TARGETS), choices=kind_rows.TARGETS)
     chosen = parser.parse_args(arguments)
     if chosen.kinds:
         _kinds(chosen)
@@ -64,9 +64,9 @@ def _kinds(chosen: argparse.Namespace) -> None:
     print("|" + "---|" * len(KIND_HEADINGS), flush=True)
     why, verdicts = Counter[str](), Counter[tuple[str, str, str]]()
     for framework in chosen.frameworks:
-        targets = [t for t in chosen.targets or kinds.TARGETS[framework] if t in kinds.TARGETS[framework]]
+        targets = [t for t in chosen.targets or kind_rows.TARGETS[framework] if t in kind_rows.TARGETS[framework]]
         bys = (*targets, *(BY[framework] if chosen.stock else ()))
-        for row in kinds.found(framework, bys, chosen.networks, chosen.seconds):
+        for row in kind_rows.found(framework, bys, chosen.networks, chosen.seconds):
             why.update(_reasons(row[-1]))
             verdict = "differs" if "differ" in row[3] else row[3]
             verdicts[row[1], row[2], verdict] += 1
