@@ -11,6 +11,7 @@ from mpq_plugins.errors import ModelError
 from mpq_tfmot.attention import HeadsAttention
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader import written_functions
+from mpq_tfmot.reader.functions import is_known, name_of
 from mpq_tfmot.reader.recurrent import recurrent
 from mpq_tfmot.reader.written_layers import OfRecord
 
@@ -63,9 +64,8 @@ def _expanded(layer: Any, tensors: Any, unrolled: bool) -> Callable[[Any], Any] 
     kind = type(layer)
     if kind is keras.layers.Lambda:
         return lambda x: layer.function(x, **layer.arguments)
-    if kind is keras.layers.Activation and not type(layer.activation).__module__.startswith(_OWN):
-        module = getattr(layer.activation, "__module__", None) or ""
-        return None if module.startswith((*_OWN, "tensorflow", written_functions.__name__)) else layer.activation
+    if kind is keras.layers.Activation:
+        return layer.activation if _is_users(layer.activation) else None
     if kind is keras.layers.TimeDistributed:
         steps = tensors.shape[1]
         if steps is None or steps > MOST_STEPS or type(layer.layer) is keras.layers.Dense:
@@ -75,6 +75,13 @@ def _expanded(layer: Any, tensors: Any, unrolled: bool) -> Callable[[Any], Any] 
         return recurrent(layer, tensors)
     own = kind.__module__.partition(".")[0] in _OWN or isinstance(layer, (OfRecord, HeadsAttention))
     return None if own else _call_of(layer)
+
+
+def _is_users(activation: Any) -> bool:
+    """Whether an activation is a function whose name says nothing."""
+    module = getattr(activation, "__module__", None) or ""
+    known = module.startswith((*_OWN, "tensorflow", written_functions.__name__)) or is_known(name_of(activation))
+    return callable(activation) and not isinstance(activation, keras.layers.Layer) and not known
 
 
 def _call_of(layer: Any) -> Callable[[Any], Any]:

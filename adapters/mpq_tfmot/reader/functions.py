@@ -60,6 +60,12 @@ def function_node(
     return node
 
 
+def is_known(what: str) -> bool:
+    """Whether a name is that of a function of one element."""
+    found = spelled("keras").get(WITH_ATTRS.get(what, (what,))[0])
+    return what in CLAMPS or what == "linear" or (found is not None and found.table)
+
+
 def attributes(what: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The attrs of the record of a function of TensorFlow, from the arguments that it is called with."""
     if what == "gelu":

@@ -161,6 +161,8 @@ class _Reader:
             within = None if is_function(inner) else _model_of(inner, node, self.unrolled)
             if within is not None:
                 results = self._walk(within, sources, f"{scope}{inner.name}.")
+                if type(inner) in (keras.layers.Lambda, keras.layers.Activation) and len(results) == 1:
+                    results = [self._renamed(results[0], inner, scope)]
             else:
                 results = self._visit(layer, inner, node, sources, scope, [tuple(o.shape[1:]) for o in outputs])
             if inner is not layer and results == sources:  # the quantizer of an input, on a layer that does nothing
@@ -168,6 +170,17 @@ class _Reader:
             for tensor, name in zip(outputs, results, strict=True):
                 values[id(tensor)] = name
         return [values[id(tensor)] for tensor in model.outputs]
+
+    def _renamed(self, name: str, layer: Any, scope: str) -> str:
+        """The last node of what a layer calls, under the layer's own name."""
+        own = self._name(layer, scope)
+        if not name.startswith(f"{scope}{layer.name}."):
+            return name  # it gives what it was given
+        self.nodes[own] = replace(self.nodes.pop(name), name=own)
+        for held in (self.floats, self.again, self.own_weights):
+            if name in held:
+                held[own] = held.pop(name)
+        return own
 
     def _visit(
         self, wrapper: Any, layer: Any, node: Any, sources: list[str], scope: str, shapes: list[tuple[int, ...]]

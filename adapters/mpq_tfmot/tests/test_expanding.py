@@ -62,8 +62,8 @@ KINDS = {
     ),
     "dilated, with all of the border": lambda x: layers.Conv2DTranspose(4, 2, dilation_rate=2)(x),
     "lstm": recurrent(layers.LSTM(3, bias_initializer="normal")),
-    "gru": recurrent(layers.GRU(3, bias_initializer="normal", return_sequences=True)),
     "gru, reset before": recurrent(layers.GRU(3, bias_initializer="normal", reset_after=False, go_backwards=True)),
+    "gru": recurrent(layers.GRU(3, bias_initializer="normal")),
     "both ways": recurrent(layers.Bidirectional(layers.LSTM(2, return_sequences=True), merge_mode="ave")),
 }
 

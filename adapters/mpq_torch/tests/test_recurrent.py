@@ -31,7 +31,7 @@ class Series(nn.Module):
         state = None
         if self.begun:
             count = self.layer.num_layers * (2 if self.layer.bidirectional else 1)
-            state = torch.stack([x[:, n, :4] if self.layer.batch_first else x[n, :, :4] for n in range(count)])
+            state = torch.stack([x[:, n % 3, :4] if self.layer.batch_first else x[n % 3, :, :4] for n in range(count)])
             state = (state, 0.5 * state) if self.layer.mode == "LSTM" else state
         y = self.layer(x, state)[0]
         return self.last(y if self.layer.batch_first else y.transpose(0, 1))
