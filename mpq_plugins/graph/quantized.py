@@ -30,17 +30,20 @@ from mpq_plugins.targets import Target
 def clamp_codes(node: Node, grid: Grid) -> tuple[int, int]:
     """Smallest and largest code that a node gives: those of the grid, and its own clamp moved inwards onto it.
 
-    A clamp that lies beyond the grid gives the code at its end. Where the two cross, the largest is given.
+    A clamp that lies beyond the grid gives the code at its end. Where no code lies between the bounds, the one below
+    them is given.
 
     >>> clamp_codes(Node("relu6", "clamp", ("x",), low=0.0, high=6.0), Grid.power_of_two(2, 4, signed=False))
     (0, 1)
     >>> clamp_codes(Node("below", "clamp", ("x",), high=-1.0), Grid.power_of_two(2, 4, signed=False))
     (0, 0)
+    >>> clamp_codes(Node("slab", "clamp", ("x",), low=0.3, high=0.3), Grid.power_of_two(3, 0))
+    (1, 1)
     """
     step = grid.steps[0]
     low = grid.low if node.low is None else math.ceil(node.low / step)
     high = grid.high if node.high is None else math.floor(node.high / step)
-    return min(max(low, grid.low), grid.high), min(max(high, grid.low), grid.high)
+    return min(max(min(low, high), grid.low), grid.high), min(max(high, grid.low), grid.high)
 
 
 @dataclass(frozen=True)
