@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from mpq_plugins.graph.op import Op
+from mpq_plugins.graph.ops import all_ops
 from mpq_plugins.graph.runtimes import integers, rule, runtime_of
 from mpq_plugins.graph.runtimes.runtime import Runtime, name_of_law
 from mpq_plugins.targets import Target
@@ -34,11 +35,18 @@ def way(op: Op, runtime: Runtime, targets: Iterable[Target]) -> Way:
         return ""
     if op.word in runtime.compositions:
         return "steps"
+    if op.steps:
+        return "steps" if any(_runs_all(op, target, runtime) for target in targets) else ""
     if not any(target.runs(op.target_word) for target in targets):
         return ""
     if not op.computes:
         return "moves"
     return "table" if op.table and runtime.tables and op.word not in runtime.functions else "kernel"
+
+
+def _runs_all(op: Op, target: Target, runtime: Runtime) -> bool:
+    words = [all_ops()[word].target_word for word, _ in op.steps]
+    return all(target.runs(word) and word not in runtime.lacks for word in words)
 
 
 def steps_of(op: Op, runtime: Runtime) -> str:
@@ -49,7 +57,7 @@ def steps_of(op: Op, runtime: Runtime) -> str:
     >>> steps_of(all_ops()["silu"], all_runtimes()["torch", "x86"])
     'sigmoid(input), mul(input, sigmoid)'
     """
-    steps = runtime.compositions.get(op.word, ())
+    steps = runtime.compositions.get(op.word, op.steps)
     return ", ".join(f"{word}({', '.join(inputs)})" for word, inputs in steps)
 
 

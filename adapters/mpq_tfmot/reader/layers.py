@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mpq_plugins.graph.node import BATCH_NORM, Node
+from mpq_plugins.graph.ops import spelled
 from mpq_plugins.graph.weights import from_framework
 from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.attention import HeadsAttention
@@ -100,6 +101,9 @@ def nodes_of(call: Call) -> list[Node]:
     if node is not None:
         return [node]
     described = of_layer(layer, len(call.inputs), len(call.in_shapes[0]) + 1)
+    several = spelled("keras").get(kind)
+    if several is not None and several.steps and len(call.inputs) == several.arity and not layer.weights:
+        return [Node(call.name, several.word, call.inputs, call.whole())]
     if len(call.inputs) == 1 and is_function(layer):
         return [function_node(call.name, call.inputs, call.whole(), kind, evaluator(layer), None, described)]
     if isinstance(layer, HeadsAttention):

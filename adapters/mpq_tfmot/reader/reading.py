@@ -210,7 +210,7 @@ class _Reader:
                 self.own_weights[name] = layer.get_weights()
             if (
                 one.weighted
-                or (is_op(one) and op_of(one).arity == 2)
+                or (is_op(one) and (op_of(one).arity == 2 or op_of(one).steps))
                 or (is_op(one) and one.name == name and (layer.weights or (function and op_of(one).table)))
                 or (one.op in WRITTEN and (function or one.op == "slice" or len(made) > 1))
             ):

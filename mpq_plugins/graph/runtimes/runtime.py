@@ -48,7 +48,16 @@ def name_of_law(law: str | Law | None) -> str:
 
 INPUT = "input"
 Composition = tuple[tuple[str, tuple[str, ...]], ...]
-"""A function that a runtime computes in several steps: the word of each, and what it reads, INPUT or earlier words."""
+"""An op in several steps: the word of each, and what it reads: what ``inputs_of`` names, or earlier words."""
+
+
+def inputs_of(count: int) -> list[str]:
+    """What a composition calls the inputs of an op.
+
+    >>> inputs_of(3)
+    ['input', 'input1', 'input2']
+    """
+    return [INPUT, *(f"{INPUT}{index}" for index in range(1, count))]
 
 
 LOOKUP = "lookup"
