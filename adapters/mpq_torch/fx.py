@@ -26,13 +26,13 @@ from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.search.signs import signed_inputs
 from mpq_plugins.search.sweep import compensate
 from mpq_plugins.targets import Target
-from mpq_torch.batches import arguments_of, as_batch, as_batches, in_chunks
+from mpq_torch.batches import arguments_of, as_batch, as_batches
 from mpq_torch.conversion import convert
 from mpq_torch.engine import DEFAULT_ENGINE
 from mpq_torch.kernel_forms import check_products, clamps_on_grids, grid_clamps, kernel_layers
 from mpq_torch.latency import measure_latency, time_models, time_recipe
 from mpq_torch.qconfig import get_qconfig_mapping
-from mpq_torch.reader.data import read_with_data
+from mpq_torch.reader.data import chunks_of, read_with_data
 from mpq_torch.reader.fitting import inputs_of, read_fitting, read_quantized
 from mpq_torch.reader.reading import Reading, example_of, read_model
 from mpq_torch.reader.writing import write_module
@@ -112,7 +112,7 @@ def search(
     reading, batches = read_with_data(model, calibration, keep_float, request.hardware)
     sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, batches[0]))
     request.check(sites.inventory)
-    chunks = in_chunks(batches, samples_at_once(reading.graph))
+    chunks = chunks_of(reading, batches, samples_at_once(reading.graph))
     measured = Measurements(reading.graph, sites, reading.runner, chunks, progress)
     if budget is not None:
         measured.check_gradients()
@@ -174,7 +174,7 @@ def rounded(
     check_products(quantized)
     check_limits(quantized)
     if batches is not None:
-        chunks, grid_of = in_chunks(batches, samples_in_sweep(reading.graph)), sites.grid_of
+        chunks, grid_of = chunks_of(reading, batches, samples_in_sweep(reading.graph)), sites.grid_of
         graph = compensate(reading.graph, grid_of, recipe, target, reading.runner, chunks, progress, nearest=nearest)
         quantized = QuantizedGraph(graph, recipe, sites.grid_of, target)
     return reading, quantized

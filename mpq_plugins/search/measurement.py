@@ -25,6 +25,7 @@ from mpq_plugins.progress import track
 from mpq_plugins.search.chunk import Chunk, samples_of
 from mpq_plugins.search.columns import columns, output_columns, thinned
 from mpq_plugins.search.ends import loss_ends
+from mpq_plugins.search.estimate import check_memory
 from mpq_plugins.search.trial import Trial
 
 Array = NDArray[np.float64]
@@ -64,6 +65,7 @@ class Measurements:
         self._directions = FisherDirections(seed)
         self._draws, self._gradients = draws, 0
         total, first = sum(map(samples_of, chunks)), 0
+        check_memory(graph, max(map(samples_of, chunks), default=0), total)
         for chunk in track(list(chunks), "measuring the float model", progress):
             self._measure(chunk, first, total)
             first += samples_of(chunk)
