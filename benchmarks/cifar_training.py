@@ -39,11 +39,13 @@ def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
     return cropped
 
 
-def batches(images: Tensor, labels: Tensor, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    """One pass over the training set in random order."""
+def batches(
+    images: Tensor, labels: Tensor, generator: torch.Generator, size: int = BATCH
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """One pass over the training set in random order, ``size`` images at a time."""
     order = torch.randperm(len(images), generator=generator)
-    for start in range(0, len(images) - BATCH + 1, BATCH):
-        chosen = order[start : start + BATCH]
+    for start in range(0, len(images) - size + 1, size):
+        chosen = order[start : start + size]
         yield augmented(images[chosen], generator), labels[chosen]
 
 

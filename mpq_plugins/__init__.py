@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mpq_plugins.errors import (
         AllocationError,
         BudgetError,
+        BudgetWarning,
         CalibrationTooLarge,
         CostError,
         EmptyCalibration,
@@ -55,6 +56,7 @@ __all__ = [
     "AllocationError",
     "Budget",
     "BudgetError",
+    "BudgetWarning",
     "CalibrationTooLarge",
     "Candidate",
     "CostError",

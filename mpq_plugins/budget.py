@@ -20,6 +20,7 @@ class Budget:
     average_weight_bits: bits per weight, averaged over weight elements.
     bops: bit operations of one sample: MACs times weight bits times input activation bits.
     latency_ms: milliseconds of one sample, by the latency table that the search is given.
+    average_activation_bits: bits per element of the activations of one sample, over all sites, inputs and outputs too.
     other: limits of resources whose cost models come from plug-ins, by registered name.
 
     Raises BudgetError when no limit is set, or a limit is not a positive finite number.
@@ -36,6 +37,7 @@ class Budget:
     average_weight_bits: float | None = None
     bops: float | None = None
     latency_ms: float | None = None
+    average_activation_bits: float | None = None
     other: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -60,8 +62,8 @@ class Budget:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; unset fields are left out. ``from_dict`` takes them back.
 
-        >>> Budget.from_dict(Budget(latency_ms=3.5).to_dict())
-        Budget(weight_bytes=None, activation_bytes=None, average_weight_bits=None, bops=None, latency_ms=3.5, other={})
+        >>> Budget.from_dict(Budget(latency_ms=3.5).to_dict())  # doctest: +ELLIPSIS
+        Budget(weight_bytes=None, ..., latency_ms=3.5, average_activation_bits=None, other={})
         """
         own = {name: getattr(self, name) for name in _OWN if getattr(self, name) is not None}
         return own | ({"other": dict(self.other)} if self.other else {})

@@ -100,6 +100,18 @@ class AverageWeightBits:
         return (CostRow("all weights", (*terms, *_float_weights(inventory, 1 / total if total else 0.0))),)
 
 
+class AverageActivationBits:
+    """Bits per activation element of one sample, averaged over the elements of all sites, inputs and outputs too."""
+
+    unit = "bits"
+
+    def rows(self, inventory: Inventory) -> Sequence[CostRow]:
+        """One row: the sum of bits * elements / all elements."""
+        total = sum(a.elements for a in inventory.activations)
+        terms = [_linear(a, a.elements / total) for a in inventory.activations if a.elements]
+        return (CostRow("all activations", tuple(terms)),)
+
+
 class ActivationBytes:
     """The most bytes of activations in memory at once, for one sample, by ``Inventory.live``.
 
@@ -198,6 +210,7 @@ COST_MODELS: Mapping[str, CostModel] = MappingProxyType(
         "weight_bytes": WeightBytes(),
         "activation_bytes": ActivationBytes(),
         "average_weight_bits": AverageWeightBits(),
+        "average_activation_bits": AverageActivationBits(),
         "bops": BitOperations(),
     }
 )

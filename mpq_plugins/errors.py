@@ -36,6 +36,10 @@ class InfeasibleBudget(MPQError):
         self.reachable = dict(reachable or {})
 
 
+class BudgetWarning(UserWarning):
+    """A budget that a search will not have learned to keep by the time its choices become final."""
+
+
 class BudgetError(MPQError):
     """A budget that is no budget: no field set, or a limit that is not a positive number."""
 

@@ -31,6 +31,7 @@ class Ops(Protocol):
     def exp(self, x: Array) -> Array: ...
     def log(self, x: Array) -> Array: ...
     def log2(self, x: Array) -> Array: ...
+    def atanh(self, x: Array) -> Array: ...
     def exp2(self, x: Array) -> Array:
         """``2 ** x``; exact where x is a whole number."""
 
@@ -72,6 +73,9 @@ class Ops(Protocol):
 
         Added in float64, so that the order of the rows has no say, and returned in x's type.
         """
+
+    def count_alike(self, x: Array, size: int) -> Array:
+        """For each of the whole numbers 0 .. size - 1 in x, [elements], how many of them are the same; of x's type."""
 
     def reshape(self, x: Array, shape: Sequence[int]) -> Array: ...
     def move_axis(self, x: Array, axis: int, to: int) -> Array: ...
@@ -138,6 +142,7 @@ class NumpyOps:
     exp: Any = staticmethod(np.exp)
     log: Any = staticmethod(np.log)
     log2: Any = staticmethod(np.log2)
+    atanh: Any = staticmethod(np.arctanh)
     exp2: Any = staticmethod(np.exp2)
     sqrt: Any = staticmethod(np.sqrt)
     abs: Any = staticmethod(np.abs)
@@ -192,6 +197,10 @@ class NumpyOps:
         x = np.asarray(x)
         parts = np.split(x, np.cumsum(counts)[:-1])
         return np.stack([part.sum(axis=0, dtype=np.float64) for part in parts]).astype(x.dtype)
+
+    def count_alike(self, x: Array, size: int) -> Array:
+        places = np.asarray(x).astype(np.int64)
+        return np.bincount(places, minlength=size)[places].astype(np.asarray(x).dtype)
 
     def float32(self, x: Array) -> Array:
         return np.asarray(x).astype(np.float32)

@@ -23,8 +23,7 @@ _A = 1.9  # of inverse_tanh: the paper's
 
 
 def _inverse_tanh(ops: Ops, e: Any, sign: Any) -> Any:
-    # atanh(y) = log((1 + y) / (1 - y)) / 2
-    return sign * (0.25 / math.atanh(_A / 2)) * ops.log((1 + _A * e) / (1 - _A * e))
+    return sign * ops.atanh(_A * e) * (0.5 / math.atanh(_A / 2))
 
 
 SURROGATES: Mapping[str, Callable[[Ops, Any, Any], Any]] = {

@@ -67,6 +67,7 @@ class Target(Schema):
         "weight_bytes",
         "activation_bytes",
         "average_weight_bits",
+        "average_activation_bits",
         "bops",
     )
 

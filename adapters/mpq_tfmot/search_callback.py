@@ -11,6 +11,7 @@ from mpq_plugins.recipe import Recipe
 from mpq_plugins.targets import Target
 from mpq_plugins.training.history import History, log_record
 from mpq_plugins.training.method import Progress
+from mpq_plugins.training.reach import notice_at_start, notice_on_the_way, warn
 from mpq_plugins.training.settling import settling_step
 from mpq_tfmot.hardening import TARGET, harden, nothing_to_search, plan_of, remember_terms, settle
 from mpq_tfmot.hosted import Hosted, begin, forget_functions, hosted_model
@@ -38,6 +39,9 @@ class SearchCallback(keras.callbacks.Callback):  # type: ignore[misc]
     All that a search knows lies in variables of the model: a saved and loaded model goes on where it
     stopped, with another callback of the same arguments (name ``steps`` then). Put it behind a callback that
     restores (BackupAndRestore) and before those that save. Needs steps_per_execution 1.
+
+    A search that will not get down to its budget by itself says so in a BudgetWarning, with what it would take: before
+    it begins where its steps cannot suffice, and half and three quarters of the way to its final choices by its pace.
 
     Raises InfeasibleBudget with the smallest reachable values, MPQError where nothing can be searched, or where most
     of an activation would saturate at its first threshold, and NonFiniteValues, naming the site and the step, when
@@ -87,9 +91,10 @@ class SearchCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._total = self.steps or per_epoch * epochs
         self._epoch_steps = per_epoch or self._total
         self._done = max(h.clock for h in searched)
-        plan_of(hosted, self.target, self.budget, self.latency)
+        plan = plan_of(hosted, self.target, self.budget, self.latency)
         remember_terms(model, self.target, self.budget, self.latency)
         if not self._done:
+            warn(notice_at_start(plan, self._total))
             begin([h for h in searched if h.quantizer.phase == TRAINING])
         self._loss = _join_loss(model, lambda: self._session.penalty() if self._session is not None else 0.0)
         self._renew()
@@ -176,6 +181,8 @@ class SearchCallback(keras.callbacks.Callback):  # type: ignore[misc]
         if self.history.records and self.history.last.step == step:
             return
         self.history.add(self._session.record(step))
+        limits = {} if self.budget is None else self.budget.limits()
+        warn(notice_on_the_way(self._session.plan.method, limits, self.history.records, self._total))
         if self._writer is not None:
             log_record(self.history.last, self._writer)
 

@@ -52,6 +52,7 @@ class TorchOps:
     """mpq_plugins.ops.Ops over torch tensors."""
 
     exp, log, log2, exp2 = (staticmethod(f) for f in (torch.exp, torch.log, torch.log2, torch.exp2))
+    atanh = staticmethod(torch.atanh)
     sqrt, abs, sign, sin = (staticmethod(f) for f in (torch.sqrt, torch.abs, torch.sign, torch.sin))
     tanh, sigmoid, relu = (staticmethod(f) for f in (torch.tanh, torch.sigmoid, torch.relu))
     reshape = staticmethod(torch.reshape)
@@ -107,6 +108,11 @@ class TorchOps:
 
     def segment_sum(self, x: Tensor, counts: Tensor) -> Tensor:
         return torch.segment_reduce(x.double(), "sum", lengths=counts, unsafe=True).to(x.dtype)
+
+    def count_alike(self, x: Tensor, size: int) -> Tensor:
+        places = x.long()
+        counts = torch.zeros(size, dtype=torch.int64, device=x.device)
+        return counts.index_add_(0, places, torch.ones_like(places))[places].to(x.dtype)
 
     def one_hot(self, index: Tensor, size: int, like: Tensor) -> Tensor:
         # torch's own looks at the values of the index

@@ -37,6 +37,9 @@ KeepFloat = Annotated[list[str] | None, typer.Option(help="A module or op to lea
 LatencyTable = Annotated[
     Path | None, typer.Option(help="A latency table (JSON), which --latency-ms counts by.", show_default=False)
 ]
+AverageActivationBits = Annotated[
+    float | None, typer.Option(help="At most so many bits per activation.", show_default=False)
+]
 AverageWeightBits = Annotated[float | None, typer.Option(help="At most so many bits per weight.", show_default=False)]
 WeightBytes = Annotated[float | None, typer.Option(help="At most so many bytes of weights.", show_default=False)]
 ActivationBytes = Annotated[

@@ -21,6 +21,7 @@ def pareto(
     framework: options.Framework = None,
     method: options.Method = "msqe",
     average_weight_bits: options.AverageWeightBits = None,
+    average_activation_bits: options.AverageActivationBits = None,
     weight_bytes: options.WeightBytes = None,
     activation_bytes: options.ActivationBytes = None,
     bops: options.Bops = None,
@@ -53,6 +54,7 @@ def pareto(
     budget = options.read_budget(
         limit,
         average_weight_bits=average_weight_bits,
+        average_activation_bits=average_activation_bits,
         weight_bytes=weight_bytes,
         activation_bytes=activation_bytes,
         bops=bops,

@@ -19,6 +19,7 @@ def search(
     framework: options.Framework = None,
     method: options.Method = "msqe",
     average_weight_bits: options.AverageWeightBits = None,
+    average_activation_bits: options.AverageActivationBits = None,
     weight_bytes: options.WeightBytes = None,
     activation_bytes: options.ActivationBytes = None,
     bops: options.Bops = None,
@@ -50,6 +51,7 @@ def search(
     budget = options.read_budget(
         limit,
         average_weight_bits=average_weight_bits,
+        average_activation_bits=average_activation_bits,
         weight_bytes=weight_bytes,
         activation_bytes=activation_bytes,
         bops=bops,

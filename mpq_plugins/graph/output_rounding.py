@@ -37,7 +37,7 @@ class OutputRounding:
     octaves: by how many powers of two the steps of an accumulator in fixed point are finer than the output's, one
         number or one per channel; such a runtime rounds twice, the second time in its own ``accumulation``.
     count, mean: of a mean, how many elements it is of, and the runtime's word; 0 for no mean.
-    codes: the lowest and the highest that the node's own clamp leaves.
+    codes: the lowest and the highest that the node's own clamp leaves, where it leaves fewer than the grid has.
     table: of a function of one element, the codes for every code of its input; source: step and lowest code of these.
     """
 
@@ -102,8 +102,7 @@ def _is_exact(quantized: QuantizedGraph, node: Node) -> bool:
 
 def _rule(quantized: QuantizedGraph, node: Node) -> OutputRounding:
     runtime, grid, rounding = quantized.runtime, quantized.grid(node), quantized.rounding(node)
-    clamps = node.low is not None or node.high is not None
-    codes = clamp_codes(node, grid) if clamps else None
+    codes = _clamp_within(node, grid)
     if node.op == INPUT:
         zero = -grid.low if runtime.entry.zero_point else 0
         return OutputRounding(rounding, zero, codes=codes)
@@ -132,3 +131,11 @@ def _rule(quantized: QuantizedGraph, node: Node) -> OutputRounding:
     if node.op == "global_avg_pool" and runtime.means != "exact":
         return OutputRounding(count=elements(node, quantized.graph[node.inputs[0]]), mean=runtime.means, codes=codes)
     return OutputRounding(rounding, codes=codes)
+
+
+def _clamp_within(node: Node, grid: Grid) -> tuple[int, int] | None:
+    """The codes that a node's clamp leaves; None where they are the grid's own, which clips to them anyway."""
+    if node.low is None and node.high is None:
+        return None
+    codes = clamp_codes(node, grid)
+    return None if tuple(codes) == (grid.low, grid.high) else codes

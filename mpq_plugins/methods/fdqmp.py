@@ -67,6 +67,7 @@ from mpq_plugins.training.slot import Observed, Slot
 
 _UPDATES = 100  # a search has at least, if need be by updates in shorter intervals
 _WAY = 4.5  # octaves, about, that a step should be able to go while the target falls
+_FASTEST = 0.15  # of its length that a step moves in an update, however short the search
 _OPEN = 1e30  # no gradient reaches it
 _STEPS = {"weight": (2.0**-12, 1.0), "activation": (2.0**-12, 8.0)}
 _RANGES = (2.0**-8, 127.0)
@@ -84,6 +85,7 @@ class Fdqmp(TrainingMethod):
     summary: ClassVar[str] = "step and range learned for each slice, bits derived, under the budget's penalty"
     paper: ClassVar[str] = "arXiv:2206.07741"
     searches_bits: ClassVar[bool] = True
+    pressure: ClassVar[str] = "strength"
 
     initial_bits: int | None = None
     power_of_two: bool = True
@@ -171,7 +173,7 @@ class Fdqmp(TrainingMethod):
         searched = schedules.share_of(progress, self.search, begin=self.pretrain)
         rho = schedules.linear(searched, 0.01, 1.0, until=0.5) if searching and not frozen else 0.0
         way = _WAY if len(bank.bits) > 1 else 0.0
-        rate = schedules.brisk_rate(progress, 0.5 * self.search / every, self.rate, way, 0.15)
+        rate = schedules.brisk_rate(progress, 0.5 * self.search / every, self.rate, way, _FASTEST)
         rise = min(1.0, 2.0 * searched)
         moving = {"update": float(update), "open": _OPEN * update, "frozen": float(frozen)}
         return moving | {"rate": rate, "rho": rho, "rise": rise}
@@ -275,8 +277,7 @@ class Fdqmp(TrainingMethod):
 
     def harden(self, slot: Slot, parameters: Numbers, state: Numbers, bits: int | None = None) -> Grid:
         """The grid of the candidate nearest to the slices' mean, or of ``bits``; see the module for slices of more."""
-        if bits is not None and bits not in slot.bits:
-            raise MPQError(f"site {slot.name!r} has the candidates {slot.bits}, not {bits} bits")
+        slot.check_candidate(bits)
         bank, parameters, state = alone(self, slot, parameters, state)
         if len(slot.bits) == 1:
             step, chosen = self.step_in_use(NUMPY, parameters["step"], state), slot.bits
@@ -287,6 +288,12 @@ class Fdqmp(TrainingMethod):
     def settles_at(self) -> float:
         """The end of ``pretrain`` and ``search``."""
         return self.pretrain + self.search
+
+    def least_steps(self, bits: Sequence[int], wanted: float) -> int:
+        """Octaves of the step, an update in each step of the search proper."""
+        first = min(max(self.initial_bits or bits[-1], bits[0]), bits[-1])
+        updates = (first - max(wanted, bits[0])) / math.log2(1.0 + max(_FASTEST, self.rate))
+        return max(0, math.ceil(updates / (self.search or 1.0)))
 
     def settled(self, slot: Slot, parameters: Numbers, state: Numbers, grid: Grid) -> Start:
         """The grid's step in every slice, and the range of its bits."""

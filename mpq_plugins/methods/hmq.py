@@ -39,7 +39,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins import schedules
-from mpq_plugins.errors import MPQError
 from mpq_plugins.grid import Grid
 from mpq_plugins.hookspecs import hookimpl
 from mpq_plugins.methods.activation_rule import activation_bits
@@ -56,6 +55,7 @@ from mpq_plugins.training.slot import Observed, Slot
 _EPSILON = 1e-6  # of the Gumbel draw: the released code's
 _SURE = 20.0  # a logit beside which no other counts
 _WAY = 5.0  # that the logits of open bits should be able to go within a search
+_FASTEST = 1.0  # that a logit moves in a step, however short the search
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ class Hmq(TrainingMethod):
     summary: ClassVar[str] = "thresholds and bits by one Gumbel-softmax, trained under a rising compression target"
     paper: ClassVar[str] = "arXiv:2007.09952"
     searches_bits: ClassVar[bool] = True
+    pressure: ClassVar[str] = "strength"
 
     thresholds: int = 8
     top_probability: float = 0.95
@@ -154,7 +155,7 @@ class Hmq(TrainingMethod):
             "rise": schedules.staircase(int(progress.step / cycle), self.stages),
             "frozen": float(schedules.share_is_done(progress, self.search_share)),
             "rate": schedules.brisk_rate(
-                progress, self.search_share, self.rate, _WAY if len(bank.bits) > 1 else 0.0, 1.0
+                progress, self.search_share, self.rate, _WAY if len(bank.bits) > 1 else 0.0, _FASTEST
             ),
         }
 
@@ -209,8 +210,9 @@ class Hmq(TrainingMethod):
 
         Thresholds of bits that the search turned away from keep what the start knew of them.
         """
+        slot.check_candidate(bits)
         p = self._probabilities(slot, parameters["logits"])
-        row = int(np.argmax(p.sum(axis=1))) if bits is None else _bits(slot).index(_candidate(slot, bits))
+        row = int(np.argmax(p.sum(axis=1))) if bits is None else _bits(slot).index(bits)
         shift = int(np.argmax(p[row]))
         chosen = _bits(slot)[row]
         step = np.asarray(state["base"], dtype=np.float64) * 2.0 ** (int(slot.signed) - chosen - shift)
@@ -219,6 +221,12 @@ class Hmq(TrainingMethod):
     def settles_at(self) -> float:
         """``search_share``."""
         return self.search_share
+
+    def least_steps(self, bits: Sequence[int], wanted: float) -> int:
+        """The logits' way, after the first of the cycles, whose target asks for next to nothing."""
+        if wanted >= bits[-1]:
+            return 0
+        return math.ceil(_WAY / max(_FASTEST, self.rate) / (self.search_share * (1.0 - 1.0 / (self.cycles + 1)) or 1.0))
 
     def settled(self, slot: Slot, parameters: Numbers, state: Numbers, grid: Grid) -> Start:
         """All probability on the grid's bits and its threshold, which becomes the largest."""
@@ -260,12 +268,6 @@ class Hmq(TrainingMethod):
 
 def _bits(slot: Slot) -> tuple[int, ...]:
     return slot.bits[::-1]
-
-
-def _candidate(slot: Slot, bits: int) -> int:
-    if bits not in slot.bits:
-        raise MPQError(f"site {slot.name!r} has the candidates {slot.bits}, not {bits} bits")
-    return bits
 
 
 @hookimpl

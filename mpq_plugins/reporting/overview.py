@@ -107,7 +107,7 @@ def costs(subject: Subject) -> tuple[Section, list[LeftOut]]:
     by_resource = {"weight_bytes": {entry.site: entry.total_bits / 8 for entry in recipe.weights}}
     missing = []
     if subject.details is not None and subject.details.costs:
-        by_resource |= {n: shares for n, shares in subject.details.costs.items() if n != "average_weight_bits"}
+        by_resource |= {n: shares for n, shares in subject.details.costs.items() if not n.startswith("average_")}
     else:
         missing.append(LeftOut("bit operations and latency by layer", f"the recipe holds no MACs; {WAY_OUT}"))
     if "latency_ms" not in by_resource and not missing:

@@ -8,7 +8,7 @@ import pytest
 from mpq_plugins.budget import Budget
 from mpq_plugins.errors import BudgetError
 
-OWN = ["weight_bytes", "activation_bytes", "average_weight_bits", "bops", "latency_ms"]
+OWN = ["weight_bytes", "activation_bytes", "average_weight_bits", "bops", "latency_ms", "average_activation_bits"]
 
 
 @pytest.mark.parametrize("name", OWN)

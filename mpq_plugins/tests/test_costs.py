@@ -29,6 +29,11 @@ def test_average_weight_bits_are_weighted_by_elements():
     assert cost_of(COST_MODELS["average_weight_bits"], NET, BITS) == pytest.approx((270 * 3 + 160 * 6) / 430, rel=1e-14)
 
 
+def test_average_activation_bits_are_weighted_by_the_elements_of_all_sites():
+    found = cost_of(COST_MODELS["average_activation_bits"], NET, BITS)
+    assert found == pytest.approx((48 * 8 + 32 * 4 + 5 * 2) / 85, rel=1e-14)
+
+
 def test_activation_bytes_are_the_largest_live_set_and_count_a_site_once():
     assert cost_of(COST_MODELS["activation_bytes"], NET, BITS) == (48 * 8 + 32 * 4) / 8
     assert cost_of(COST_MODELS["activation_bytes"], NET, BITS | {"x": 1, "y": 16, "a": 8}) == (32 * 8 + 5 * 16) / 8

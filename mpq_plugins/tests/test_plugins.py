@@ -112,6 +112,7 @@ def test_built_in_things_are_registered_by_name() -> None:
     assert list(host.targets()) == [
         "generic-po2",
         "generic-po2-per-channel",
+        "generic-po2-narrow",
         "torch-x86",
         "torch-onednn",
         "torch-qnnpack",

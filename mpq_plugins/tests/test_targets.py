@@ -165,10 +165,19 @@ def test_granularity_is_in_the_name_of_generic_targets_and_open_on_torch() -> No
     def kinds(name: str, op: str = "conv2d") -> set[bool]:
         return {candidate.per_channel for candidate in HOST.target(name).weight_candidates(op)}
 
-    assert kinds("generic-po2") == {False}
+    assert kinds("generic-po2") == kinds("generic-po2-narrow") == {False}
     assert kinds("generic-po2-per-channel") == {True}
     assert all(kinds(name) == {False, True} for name in TORCH)
     assert all(kinds(name, "conv_transpose2d") == {False} for name in TORCH)
+
+
+def test_one_generic_target_has_narrow_weights_and_refuses_others() -> None:
+    target = HOST.target("generic-po2-narrow")
+    assert {c.narrow for c in target.weight_candidates("linear")} == {True}
+    assert not any(c.narrow for c in target.activation_candidates("linear", True))
+    target.check(WEIGHT, Grid.power_of_two(4, 0, narrow=True))
+    with pytest.raises(TargetError, match="weights are narrow"):
+        target.check(WEIGHT, Grid.power_of_two(4, 0))
 
 
 # Measured on the kernels themselves: (x86 and onednn, qnnpack).

@@ -90,6 +90,8 @@ class TrainingMethod:
     kind: ClassVar[str] = "training"
     searches_bits: ClassVar[bool] = False
     """Whether it chooses among several candidate bit-widths."""
+    pressure: ClassVar[str] = ""
+    """The hyper-parameter that makes the penalty of the budget heavier, for messages."""
     needs_gradient: ClassVar[bool] = False
     """Whether ``after_backward`` wants the upstream gradients of the quantized weights."""
 
@@ -132,6 +134,13 @@ class TrainingMethod:
         """
         return None
 
+    def least_steps(self, bits: Sequence[int], wanted: float) -> int:
+        """Steps of a search in which a group of these candidates can get from where it starts to ``wanted`` bits.
+
+        At the method's fastest pace; 0 where nothing is known. A shorter search is told so before it begins.
+        """
+        return 0
+
     def settled(self, slot: Slot, parameters: Numbers, state: Numbers, grid: Grid) -> Start:
         """Parameters and state of which ``harden`` makes this grid, with nothing left open.
 
@@ -163,6 +172,10 @@ class TrainingMethod:
         They are a function of seed, group, row and step (training.noise), so the same on every replica.
         """
         return None
+
+    def draws_as(self, slot: Slot) -> str:
+        """Whose draws a group takes: groups of the same answer draw alike."""
+        return slot.name
 
     def follows_weights(self, bank: Bank) -> bool:
         """Whether ``grids`` and ``after_backward`` read the weights of a bank in training."""

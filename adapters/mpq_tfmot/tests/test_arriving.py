@@ -1,5 +1,7 @@
 """A search in Keras ends within its budget, uses it, and hardening moves nothing; its best epoch is brought back."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,12 @@ BITS = (2, 3, 4, 6, 8)
 def test_a_search_settles_on_bits_that_use_the_budget_and_hardening_moves_none(method):
     model = quantized(method, BITS, activation_bits=8)
     callback = mpq_tfmot.SearchCallback(mpq.Budget(average_weight_bits=4), observe=2, record_every=1)
-    fit(model, 14, callback)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(model, 14, callback)
+    said = [str(w.message) for w in caught if w.category is mpq.BudgetWarning]
+    assert any("cannot reach the budget" in words for words in said) == (method != "hmq")
+    assert method != "sdq" or "after 4 of the 8 steps" in said[1]
     spent = callback.history.last.resources["average_weight_bits"]
     assert 0.98 * 4 <= spent <= 4
     assert all(h.energy > 0 for h in mpq_tfmot.hosted.hosted_model(model).hosted if h.weight is not None)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from mpq_plugins.search.chunk import check_whole, only_size
 from mpq_plugins.targets import Target
-from mpq_torch.batches import Batch, arguments_of, as_batches, in_chunks, samples_of
+from mpq_torch.batches import Batch, as_batches, in_chunks, samples_of
+from mpq_torch.calling import takes_of
 from mpq_torch.reader.check import check_reading
 from mpq_torch.reader.reading import Reading, read_model
 
@@ -21,7 +22,7 @@ def read_with_data(
 
     Raises as as_batches, read_model and check_reading do.
     """
-    batches = as_batches(calibration, arguments_of(model))
+    batches = as_batches(calibration, takes_of(model))
     reading = read_model(model, batches[0], keep_float, target=target, refusing=True)
     check_reading(model, reading, batches[0])
     return reading, batches
@@ -32,8 +33,9 @@ def chunks_of(reading: Reading, batches: Sequence[Batch], samples: int) -> list[
 
     batches: the first is what the model was read with. Raises ModelError where the last is smaller then.
     """
-    size = only_size(reading.graph, samples_of(batches[0]) if reading.one_batch_size else 0)
-    chunks = in_chunks(batches, size or samples)
+    given = [tuple(reading.given(batch)) for batch in batches]
+    size = only_size(reading.graph, samples_of(given[0]) if reading.one_batch_size else 0)
+    chunks = in_chunks(given, size or samples)
     if size:
         check_whole([samples_of(chunk) for chunk in chunks], size)
     return chunks

@@ -22,8 +22,10 @@ from mpq_plugins.training.history import History, Record
 from mpq_plugins.training.method import Progress, TrainingMethod
 from mpq_plugins.training.plan import TrainingPlan, own_choices
 from mpq_plugins.training.predicting import predicted_losses
+from mpq_plugins.training.reach import notice_at_start, notice_on_the_way, warn
 from mpq_plugins.training.settling import settling_step
-from mpq_torch.batches import arguments_of, as_batch, as_batches
+from mpq_torch.batches import as_batch, as_batches
+from mpq_torch.calling import takes_of
 from mpq_torch.ops import TORCH
 from mpq_torch.reader.check import check_reading
 from mpq_torch.reader.own_copy import copied
@@ -62,6 +64,8 @@ class Search:
     whole (torch.compile(search.model, fullgraph=True)), copied (AveragedModel), and wrapped in
     DistributedDataParallel, before and after harden(); fully_shard is refused. It has no dropout.
     ``history`` keeps a record every ``record_every`` steps; nothing waits for the device in between.
+    A search that will not get down to its budget by itself says so in a BudgetWarning, with what it would take: before
+    it begins where its steps cannot suffice, and half and three quarters of the way to its final choices by its pace.
     Raises what fx.search raises, and NonFiniteValues, naming the site and the step, when training diverges: at
     the next record.
     """
@@ -89,9 +93,9 @@ class Search:
     ) -> None:
         if steps < 1:
             raise MPQError(f"a search needs at least one step, got steps={steps}")
-        arguments = arguments_of(model)
-        example = as_batch(example_inputs, arguments)
-        batches = [example] if calibration is None else as_batches(calibration, arguments)
+        takes = takes_of(model)
+        example = as_batch(example_inputs, takes)
+        batches = [example] if calibration is None else as_batches(calibration, takes)
         written = read_written(model, batches[0], keep_float, plugins.target(target))
         check_reading(model, written.reading, example)
         if recipe is not None:
@@ -102,6 +106,7 @@ class Search:
         self.plan = TrainingPlan.of(
             written.inventory, target, method, budget, weight_bits, activation_bits, per_channel, latency
         )
+        warn(notice_at_start(self.plan, steps))
         self._inputs = written.inputs()
         histograms = observe(written, batches)
         self._written = copy.deepcopy(written.graph)
@@ -158,6 +163,7 @@ class Search:
                 bank.after_step()
             if self.steps_done % self.record_every == 0:
                 self.history.add(self._record())
+                warn(notice_on_the_way(self.method, self._limits, self.history.records, self.steps))
         self.steps_done += 1
         self._training.completion.held[CLOCK].fill_(self.steps_done)
         if self._recipe is None:
@@ -322,6 +328,10 @@ class Search:
 
     def _meta(self) -> dict[str, str]:
         return {"framework": f"torch {torch.__version__}", "trained_steps": str(self.steps_done)}
+
+    @property
+    def _limits(self) -> dict[str, float]:
+        return {} if self.plan.budget is None else self.plan.budget.limits()
 
     @property
     def _banks(self) -> Sequence[GridBank]:

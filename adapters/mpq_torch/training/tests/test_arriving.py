@@ -1,6 +1,7 @@
 """A search ends within its budget, uses it, and hardening moves nothing; its best moment can be brought back."""
 
 import copy
+import warnings
 
 import pytest
 import torch
@@ -23,9 +24,14 @@ def search(method, **options):
 
 @pytest.mark.parametrize("method", ["hmq", "sdq", "fdqmp"])
 def test_a_search_settles_on_bits_that_use_the_budget_and_hardening_moves_none(method):
-    made = search(method)
     due = 24
-    optimizer = digits.run(made, due - 1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        made = search(method)
+        optimizer = digits.run(made, due - 1)
+    said = [str(w.message) for w in caught if w.category is mpq.BudgetWarning]
+    assert any("cannot reach the budget" in words for words in said) == (method == "sdq")
+    assert method != "sdq" or "after 12 of the 24 steps" in said[1]
     measured = [bank.measured() for bank in made._banks if len(bank.plain.bits) > 1]
     assert measured
     assert all(energy > 0 for found in measured for energy in found.values())

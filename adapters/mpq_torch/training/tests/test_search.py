@@ -307,7 +307,10 @@ def test_hyper_parameters_come_with_the_method_as_a_value():
 
 
 def _replica(rank, folder):
-    """Train with every method, as one of two processes; what each learned is written to the folder."""
+    """Train with every method, as one of two processes; what each learned is written to the folder.
+
+    Of 4 steps of a search, choices are final after 2 (fdqmp: 2), and hardening moves nothing.
+    """
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     for method in METHODS:
@@ -316,13 +319,15 @@ def _replica(rank, folder):
 
 
 def _trained_replica(rank, folder, method):
-    trained = search(method)
+    trained = search(method, steps=4)
     replica = nn.parallel.DistributedDataParallel(trained.model)
     optimizer = torch.optim.SGD(trained.parameter_groups(lr=0.005), momentum=0.9)
     for step, (x, y) in enumerate(digits.batches(rank)[:6]):
         if step == 4:
             learned = {k: v.clone() for k, v in trained.model.state_dict().items() if "learned_" in k}
+            assert trained._settled == trained.method.searches_bits
             recipe = trained.harden()
+            assert all("learned by" in e.reason or "only candidate" in e.reason for e in recipe.sites)
         loss = nn.functional.cross_entropy(replica(x), y) + trained.penalty()
         loss.backward()
         optimizer.step()
