@@ -148,12 +148,13 @@ def constrain(
     target = quantized.target
     own_kernels = target.runtime is None or target.runtime.framework == "torch"
     engine = DEFAULT_ENGINE if target.runtime is None else target.runtime.engine
-    return write_module(
+    written = write_module(
         replace(reading, graph=clamps_on_grids(quantized)),
         kernel_layers(quantized, engine) if own_kernels else {},
         lambda node: grid_clamps(quantized, node),
         channels_last=True,
     )
+    return written.to(reading.runner.device)
 
 
 def rounded(
