@@ -47,6 +47,8 @@ class Reading:
     taken: Any = None
     returned: Any = None
     output_names: tuple[str, ...] = ()
+    batch_size: int = 0
+    """The only one that the model takes; 0 where it takes any."""
 
 
 def read_model(
@@ -84,6 +86,7 @@ def read_model(
         taken,
         returned,
         tuple(model.output_names),
+        next((int(tensor.shape[0]) for tensor in model.inputs if tensor.shape[0] is not None), 0),
     )
 
 
