@@ -20,6 +20,9 @@ from mpq_plugins.targets import Runtime, Target
 FUNCTIONS = ("hardswish", "lookup")
 """Functions of one element, which run as tables of 256 codes."""
 
+ROWS = ("normalize", "softmax")
+"""What is written in 32-bit integers."""
+
 
 def litert(name: str, runtime: Table, power_of_two: bool, bits: tuple[int, ...]) -> Target:
     """A target of the LiteRT interpreter, which rounds as the runtime's table says."""
@@ -31,7 +34,7 @@ def litert(name: str, runtime: Table, power_of_two: bool, bits: tuple[int, ...])
     }
     # those of two activations round as an accumulator does but for the add
     of_two = [word for word, op in all_ops().items() if op.arity == 2 and "litert" in op.spellings]
-    for op in ("input", *of_two, *FUNCTIONS):
+    for op in ("input", *of_two, *FUNCTIONS, *ROWS):
         ops[op] = OpSupport(activation=activation, rounding=rule_in_words(runtime, op))
     for op in SAME_GRID_OPS:
         ops[op] = OpSupport(activation=activation, rounding=rule_in_words(runtime, op), keeps_input_grid=True)

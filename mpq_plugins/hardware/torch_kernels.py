@@ -54,7 +54,7 @@ def torch_engine(engine: str, bias: Literal["accumulator", "float"], saturation:
         )
         for op in WEIGHTED_OPS
     }
-    for op in ("input", "add", "mul", "hardswish", "leaky_relu", "elu"):
+    for op in ("input", "add", "mul", "matmul", "hardswish", "leaky_relu", "elu"):
         ops[op] = OpSupport(activation=activation, rounding=rule_in_words(runtime, op))
     for op in ("sigmoid", "hardsigmoid"):
         ops[op] = OpSupport(activation=UNIT, rounding=rule_in_words(runtime, op))

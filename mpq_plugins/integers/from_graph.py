@@ -168,6 +168,36 @@ class _Lowering:
         assert isinstance(how, str)
         self.builder.multiply(self._output(node), (first, second), grid, rounding, how)
 
+    def matmul(self, node: Node) -> None:
+        first, second = (self.names[name] for name in node.inputs)
+        inner = self.builder.tensors[first].shape[-1]
+        how = self.quantized.accumulation(node)
+        grid, rounding = self.quantized.grid(node), self.quantized.rounding_word(node)
+        self.builder.matmul(self._output(node), (first, second), inner, grid, rounding, how)
+
+    def normalize(self, node: Node, axes: Sizes) -> None:
+        law, grid = self.quantized.norm(node), self.quantized.grid(node)
+        name, source = self._output(node), self._source(node)
+        table = self.builder.table(f"{name}.roots", law.table)
+        own = tuple(axis - 1 for axis in axes)
+        constants = (
+            law.centered,
+            law.fraction,
+            law.square_fraction,
+            law.epsilon,
+            law.shift,
+            table,
+            grid.low,
+            grid.high,
+        )
+        self.builder.steps.append(steps.Normalize(name, source, own, *constants))
+
+    def softmax(self, node: Node, axis: int) -> None:
+        law, grid = self.quantized.softmax(node), self.quantized.grid(node)
+        name, source = self._output(node), self._source(node)
+        table = self.builder.table(f"{name}.powers", law.table)
+        self.builder.steps.append(steps.Softmax(name, source, axis - 1, law.steps, table, grid.low, grid.high))
+
     def mean(self, node: Node, axes: Sizes) -> None:
         (source,) = self._source(node)
         own = tuple(axis - 1 for axis in axes)

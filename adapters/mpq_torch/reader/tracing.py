@@ -55,29 +55,30 @@ class Traced:
     decided: frozenset[fx.Node] = frozenset()
 
 
-def prepared(model: nn.Module, example: Sequence[Any]) -> nn.Module:
+def prepared(model: nn.Module, example: Sequence[Any], unrolled: bool = False) -> nn.Module:
     """A copy of a model as it is traced, in eval mode; the model itself is left untouched.
 
     Wrappers are taken off, hooks that only look on too, weights are what the model computes with, and layers that
-    share a parameter get parameters of their own. Raises ModelError for what no reader takes.
+    share a parameter get parameters of their own. unrolled: as of ``opened``. Raises ModelError for what no reader
+    takes.
     """
     model = copied(model).eval()
     hold_weights(model)
     check_types(model, example)
     keep_changing_hooks(model, example)
-    model = opened(model)
+    model = opened(model, unrolled)
     _check_names(model)
     _untie(model)
     return model
 
 
-def trace(model: nn.Module, example: Sequence[Any]) -> Traced:
+def trace(model: nn.Module, example: Sequence[Any], unrolled: bool = False) -> Traced:
     """A model traced on an example by torch.fx; the model itself is left untouched.
 
     Arguments that the example does not give, or gives as None, take their defaults; what fx.constrain put in is taken
     out again. Raises NotTraced where torch.fx cannot trace the model, and as ``prepared`` does.
     """
-    model = prepared(model, example)
+    model = prepared(model, example, unrolled)
     tracer = ConcreteTracer(takes_of(model), example)
     try:
         graph = fx.GraphModule(model, tracer.trace(model))

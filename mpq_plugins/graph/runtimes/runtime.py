@@ -94,6 +94,8 @@ class Runtime:
     accumulation: by op word; "*" for all others; grouped: of convolutions in groups, where that is another.
     sums: of two activations of one shape; broadcast_rounding: of those of different shapes, where that is another than
         that of "add". products, averages, means: see the words; sums and products may be functions too.
+    longest_products: how many products of codes of 8 bits a matrix product of two activations may sum up, where that is
+        in float32; None where it is in integers.
     gains: by op word, the least step of an operand, over that of the output, that its own kernel takes, and the first
         that it takes no more; of a product the step of both operands' product. others: the word of the kernels that
         compute sums and products at all other gains.
@@ -116,6 +118,7 @@ class Runtime:
     products: Product | Law = "exact"
     averages: Average = "exact"
     means: Mean = "exact"
+    longest_products: int | None = None
     gains: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     others: Literal["exact", "fixed_point"] = "exact"
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
