@@ -95,12 +95,15 @@ class _Layout(tfmot.quantization.keras.QuantizeLayoutTransform):  # type: ignore
 
     def apply(self, model: Any, layer_quantize_map: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """The model with its batch norms folded, and the config of each of its layers."""
-        graph = read_model(model).graph
+        target = (
+            plugins.target(self.scheme.target) if self.scheme.recipe is None else plugins.target_of(self.scheme.recipe)
+        )
+        graph = read_model(model, target=target).graph
         check_called_once(graph)
         entering = [node for node in graph.nodes if node.op == INPUT]
         signs = {node.site: self.scheme.signed_inputs for node in entering}
         sites = take_sites(graph, signs if self.scheme.recipe is None else None)
-        trained = read_model(model, fold=self.scheme.fold_batch_norms)
+        trained = read_model(model, fold=self.scheme.fold_batch_norms, target=target)
         config_of = configs_of(self.scheme, graph, trained.graph, sites)
         asked = {name: entry.get("quantize_config") for name, entry in layer_quantize_map.items()}
         wanted = set(layer_quantize_map)
