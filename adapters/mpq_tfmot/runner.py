@@ -159,12 +159,18 @@ class TensorflowRunner(TensorflowOps):
         return bool(x.dtype.is_floating)
 
     def gradients(
-        self, outputs: Sequence[Any], wanted: Sequence[Any], directions: Sequence[NDArray[np.float64]]
-    ) -> list[NDArray[Any] | None]:
+        self,
+        outputs: Sequence[Any],
+        wanted: Sequence[Any],
+        directions: Sequence[NDArray[np.float64]],
+        use: Callable[[int, NDArray[Any]], None],
+    ) -> None:
         starts = [tf.constant(d, y.dtype) for d, y in zip(directions, outputs, strict=True)]
         with self._tape.stop_recording():
             found = self._tape.gradient(list(outputs), list(wanted), starts)
-        return [None if g is None else np.asarray(tf.convert_to_tensor(g)) for g in found]
+        for index, gradient in enumerate(found):
+            if gradient is not None:
+                use(index, np.asarray(tf.convert_to_tensor(gradient)))
 
 
 def _alike(a: Any, b: Any) -> tuple[Any, Any]:

@@ -162,8 +162,10 @@ def configs_of(
         return of_recipe
     asked = (scheme.weight_bits, scheme.activation_bits, scheme.per_channel)
     kinds = candidates_for(sites.inventory, plugins.target(scheme.target), *asked)
+    method = scheme.method
     if scheme.budget is not None:
         plan = TrainingPlan.of(sites.inventory, scheme.target, scheme.method, scheme.budget, *asked)
+        method = plan.method
         kinds = {site: plan.slots[slot].candidates for site, slot in plan.slot_of.items()}
 
     def of_method(node: Node) -> QuantizeConfig:
@@ -172,7 +174,7 @@ def configs_of(
             return QuantizeConfig("fixed", None, None, activation_grid=output[0].grid(output[0].exponent))
         weight = kinds[node.weight_site] if node.weighted else ()
         return QuantizeConfig(
-            scheme.method,
+            method,
             tuple(kind.bits for kind in weight) or None,
             tuple(kind.bits for kind in output),
             per_channel=bool(weight) and weight[0].per_channel,

@@ -37,14 +37,19 @@ class Input(nn.Module):
 
 
 class OfOne(nn.Module):
-    """A function of one element that torch has no module of. function: its name in torch ("abs")."""
+    """A function of one element that torch has no module of. function: its name in torch ("abs").
 
-    def __init__(self, function: str) -> None:
+    arguments: what it takes besides the tensor, by name; each is an attribute too.
+    """
+
+    def __init__(self, function: str, **arguments: Any) -> None:
         super().__init__()
         self.function = function
+        self.arguments = arguments
+        self.__dict__.update(arguments)
 
     def forward(self, x: Tensor) -> Tensor:
-        return getattr(torch, self.function)(x)
+        return getattr(torch, self.function)(x, **self.arguments)
 
     def extra_repr(self) -> str:
         return self.function

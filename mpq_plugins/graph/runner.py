@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
@@ -116,9 +116,14 @@ class Runner(Ops, Protocol):
         """Whether a tensor could have gradients: floats, and in torch what comes from a watched tensor."""
 
     def gradients(
-        self, outputs: Sequence[Tensor], wanted: Sequence[Tensor], directions: Sequence[NDArray[np.float64]]
-    ) -> list[NDArray[Any] | None]:
-        """Of ``sum(output * direction)`` with respect to each wanted tensor; None where none flows.
+        self,
+        outputs: Sequence[Tensor],
+        wanted: Sequence[Tensor],
+        directions: Sequence[NDArray[np.float64]],
+        use: Callable[[int, NDArray[Any]], None],
+    ) -> None:
+        """Of ``sum(output * direction)`` with respect to each wanted tensor: ``use`` is given the place of each that
+        one flows to, and the gradient, as it appears.
 
         May be called several times for the same outputs, inside one ``recording()``.
         """

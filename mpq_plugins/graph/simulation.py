@@ -160,7 +160,7 @@ class Simulation:
         if not self.graph.alike(*node.inputs):
             rounding = self.quantized.runtime.broadcast_rounding or rounding
         how = self.quantized.runtime.sums_at(self.quantized.gains(node))
-        return arithmetic.SUMS[how](run, a, b, sources, grid, rounding)
+        return arithmetic.sum_by(how)(run, a, b, sources, grid, rounding)
 
     def _product(self, node: Node, grid: Grid, inputs: Sequence[Any]) -> Any:
         run, quantized = self.runner, self.quantized
@@ -168,7 +168,7 @@ class Simulation:
         first, second = (arithmetic.step_of(quantized.grid(name)) for name in node.inputs)
         scale = np.asarray(float(first) * float(second) / float(arithmetic.step_of(grid)))
         how = quantized.runtime.products_at(*quantized.gains(node))
-        return arithmetic.PRODUCTS[how](run, a * b, scale, quantized.rounding(node))
+        return arithmetic.product_by(how)(run, a * b, scale, quantized.rounding(node))
 
     def _average(self, node: Node, grid: Grid, inputs: Sequence[Any]) -> Any:
         run, a = self.runner, node.attrs

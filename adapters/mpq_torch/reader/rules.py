@@ -47,10 +47,10 @@ def functions() -> dict[Any, Rule]:
     """By function, or name of a method."""
     return {
         **layers.FUNCTIONS,
-        **arithmetic.FUNCTIONS,
-        **arithmetic.of_records(),
         **elementwise.FUNCTIONS,
         **elementwise.of_records(),
+        **arithmetic.FUNCTIONS,
+        **arithmetic.of_records(),
         **pooling.FUNCTIONS,
         **products.FUNCTIONS,
         **reducing.FUNCTIONS,

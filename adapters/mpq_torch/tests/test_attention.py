@@ -92,12 +92,13 @@ class Cells(nn.Module):
 
 
 @pytest.mark.parametrize("way", [fx, pt2e])
-def test_cells_in_a_loop_and_weights_of_attention_are_float_parts(way):
+def test_cells_in_a_loop_are_quantized_and_weights_of_attention_are_float_parts(way):
     torch.manual_seed(0)
     model, x = Cells().eval(), torch.randn(3, 5, 4)
     target = "torch-pt2e" if way is pt2e else "torch-x86"
     recipe = way.search(model, [x], target, weight_bits=8, activation_bits=8, progress=False)
-    assert recipe.float_weights == {"cell": 2 * 3 * SIZE * SIZE}
+    assert recipe.float_weights == {}
+    assert recipe.float_ops == ("attention.products", "attention.averaged", "matmul")
     on_grid = way.constrain(model, recipe, [x])
     simulated = way.simulate(on_grid, recipe, example_inputs=x)
     way.verify(way.quantize(on_grid, recipe, x), simulated, x).raise_if_different()

@@ -12,6 +12,10 @@ SILU = {"silu": (("sigmoid", ("input",)), ("mul", ("input", "sigmoid")))}
 CONTAINER = Entry(by="reciprocal", zero_point=True)
 LONGEST = 512
 """Products of 255 and -128 that float32 adds up exactly."""
+TAKEN_APART = ("log_sigmoid", "softsign", "tanhshrink")
+"""What torch.export writes as several ops: a softsign as abs, add and div."""
+PARTIAL = ("log", "log1p", "power", "rsqrt", "sqrt")
+"""What is NaN in floats outside of its domain, and NaN becomes the code that the processor likes."""
 QNNPACK: dict[str, Rounding] = {"*": "half_even", "add": "half_away"}
 
 RUNTIMES = (
@@ -29,7 +33,6 @@ RUNTIMES = (
         compositions=SILU,
         tables=False,
     ),
-    # torch.export writes a softsign as abs, add and div
     Runtime(
         "torch",
         "pt2e",
@@ -37,6 +40,6 @@ RUNTIMES = (
         sums="float32",
         longest_products=LONGEST,
         tables=False,
-        lacks=("softsign",),
+        lacks=TAKEN_APART + PARTIAL,
     ),
 )

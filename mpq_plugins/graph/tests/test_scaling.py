@@ -237,5 +237,7 @@ def test_a_constant_that_repeats_the_activation_is_no_factor():
     assert with_constant("mul", np.ones((2, 1, 1)), (Batch(), 1, 4, 4), IMAGE, "NCHW") is None
 
 
-def test_powers_of_few_are_products():
-    assert [power(n) for n in (2, 3, 4, 5, 0.5, np.ones(3))] == [2, 3, 4, 0, 0, 0]
+def test_powers_of_few_are_products_and_others_functions_of_one_element():
+    assert [power(n) for n in (2, np.float32(3), 4)] == [("mul", n, {}) for n in (2, 3, 4)]
+    assert [power(n)[0] for n in (0.5, -0.5, -1, 5)] == ["sqrt", "rsqrt", "reciprocal", "power"]
+    assert [power(n) for n in (np.ones(3), np.inf, None)] == [None, None, None]
