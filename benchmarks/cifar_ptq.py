@@ -91,6 +91,8 @@ def run(
         converted = WAYS[way].convert(on_grid, own, test[0][:1])
         done = time.perf_counter()
         verification = converted.verify(test[0].split(500))
+        scored = accuracy(converted.run, *test)
+        simulated = scored if verification.exact else accuracy(fx.simulate(on_grid, own), *test)  # equal logits, or not
         yield (
             name,
             way,
@@ -98,8 +100,8 @@ def run(
             f"{recipe.average_weight_bits:.3f}",
             f"{activations:g} on average" if average else f"{activations:g}",
             f"{float_accuracy:.2f}",
-            f"{accuracy(fx.simulate(on_grid, own), *test):.2f}",
-            f"{accuracy(converted.run, *test):.2f}",
+            f"{simulated:.2f}",
+            f"{scored:.2f}",
             "exact" if verification.exact else str(verification),
             f"{searched:.1f}",
             f"{constrained - start:.1f}",
