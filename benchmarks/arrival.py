@@ -1,13 +1,14 @@
 """Whether searches arrive: the share of the budget that is used at the end, and what hardening costs.
 
     python -m benchmarks.arrival [--networks mlp depthwise keras resnet20] [--methods hmq sdq fdqmp] [--steps 200]
-        [--seeds 3] [--bits 3] [--batch 32] [--data DIR]
+        [--seeds 3] [--first 0] [--bits 3] [--batch 32] [--data DIR]
 
 Networks are trained on scikit-learn's digits ("keras": the same with tf_keras, TF-MOT and litert-po2), ResNet-20 is
 the pretrained one of benchmarks.cifar_qat (--data: its folder; --batch images a step, 2,000 test images). A search of
 so many steps under an average of weight bits, weights per tensor, activations at 8 bits, SGD at a rate of 0.01
 (ResNet-20 and Keras 0.005).
-"before settling": what the method's own expected bits cost of the budget when choices become final; "own" and
+"before settling": what the method's own expected bits cost of the budget when choices become final, and "open" how
+many weights lie further than 0.1 from a candidate there; "own" and
 "hardened" are the share of the budget that the search used at its end, and that of the recipe, in per cent.
 """
 
@@ -17,7 +18,7 @@ import argparse
 import itertools
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ HEADINGS = (
     "steps",
     "seed",
     "before settling %",
+    "open",
     "own %",
     "hardened %",
     "float acc",
@@ -56,6 +58,7 @@ class Outcome:
     """Costs in the resource's unit, accuracies in per cent."""
 
     settling: float
+    open: int
     own: float
     accuracies: tuple[float, float, float]
     recipe: mpq.Recipe
@@ -64,6 +67,11 @@ class Outcome:
     def moved(self) -> int:
         """Weights that hardening gave other bits than the search."""
         return sum("learned by" not in entry.reason for entry in self.recipe.weights)
+
+
+def undecided(expected: Mapping[str, float], candidates: Mapping[str, Sequence[int]]) -> int:
+    """How many sites lie further than 0.1 from a candidate."""
+    return sum(min(abs(expected[site] - b) for b in bits) > 0.1 for site, bits in candidates.items())
 
 
 def torch_networks() -> dict[str, Any]:
@@ -177,7 +185,8 @@ def torch_outcome(name: str, method: str, options: argparse.Namespace, seed: int
     recipe = search.harden()
     own = search.plan.costs_of({s: round(b) for s, b in records[-1].bits.items()})[RESOURCE]
     accuracies = score(net), searched, score(search.model)
-    return Outcome(records[at - 1].resources[RESOURCE], own, accuracies, recipe)
+    still_open = undecided(records[at - 1].bits, {name: slot.bits for name, slot in search.plan.slots.items()})
+    return Outcome(records[at - 1].resources[RESOURCE], still_open, own, accuracies, recipe)
 
 
 def keras_outcome(name: str, method: str, options: argparse.Namespace, seed: int) -> Outcome:
@@ -208,7 +217,8 @@ def keras_outcome(name: str, method: str, options: argparse.Namespace, seed: int
 
     compiled(net, keras.optimizers.Adam(3e-3)).fit(images, labels, BATCH, 8, verbose=0)
     before = score(net)
-    scheme = mpq_tfmot.QuantizeScheme(method=method, weight_bits=(2, 3, 4, 5, 6, 8), activation_bits=8)
+    bits = (2, 3, 4, 5, 6, 8)
+    scheme = mpq_tfmot.QuantizeScheme(method=method, weight_bits=bits, activation_bits=8)
     with mpq_tfmot.quantize_scope():
         annotated = tfmot.quantization.keras.quantize_annotate_model(net)
         trained = tfmot.quantization.keras.quantize_apply(annotated, scheme)
@@ -222,6 +232,7 @@ def keras_outcome(name: str, method: str, options: argparse.Namespace, seed: int
     recipe = mpq_tfmot.harden(trained)
     return Outcome(
         records[at - 1].resources[RESOURCE],
+        undecided(records[at - 1].bits, {entry.site: bits for entry in recipe.weights}),
         records[-1].resources[RESOURCE],
         (before, searched, score(trained)),
         recipe,
@@ -235,6 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--methods", nargs="+", default=["hmq", "sdq", "fdqmp"])
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first", type=int, default=0, help="the first of the seeds")
     parser.add_argument("--bits", type=float, default=3.0)
     parser.add_argument("--batch", type=int, default=32, help="images of a step, for resnet20")
     parser.add_argument("--data", type=Path, help="folder of CIFAR-10 and the checkpoints, for resnet20")
@@ -242,13 +254,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print("| " + " | ".join(HEADINGS) + " |\n|" + "---|" * len(HEADINGS), flush=True)
     for name in options.networks:
         for method in options.methods:
-            for seed in range(options.seeds):
+            for seed in range(options.first, options.first + options.seeds):
                 started = time.perf_counter()
                 found = (keras_outcome if name == "keras" else torch_outcome)(name, method, options, seed)
                 used = [
                     100 * cost / options.bits for cost in (found.settling, found.own, found.recipe.average_weight_bits)
                 ]
                 shares = [f"{share:.1f}" for share in used]
+                shares.insert(1, str(found.open))
                 accuracies = [f"{value:.1f}" for value in found.accuracies]
                 lost = f"{found.accuracies[1] - found.accuracies[2]:.1f}"
                 bits = " ".join(str(entry.grid.bits) for entry in found.recipe.weights)

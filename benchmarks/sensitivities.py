@@ -1,6 +1,6 @@
 """The sensitivities on one model: accuracy of ResNet-20 when each of them chooses the bits of its weights.
 
-    python -m benchmarks.sensitivities --data DIR [--bits 4 3] [--images 2000] [--ranks]
+    python -m benchmarks.sensitivities --data DIR [--bits 4 3] [--images 2000] [--ranks [--networks depthwise ...]]
 
 DIR is laid out as for benchmarks.cifar_ptq. One search each, under an average of weight bits, activations at 8
 bits, by the same integer programme (method ohq without a latency table); thresholds, rounding and calibration
@@ -8,8 +8,9 @@ images (256, of the training set) are the same for all. Scored by simulation. "d
 search on inputs made from the batch norms.
 
 ``--ranks``: instead, the rank correlation of what each sensitivity says of a layer's weight with the true rise of the
-loss when that weight alone is quantized to so many bits (labels, --images of the training set), on ResNet-20 and two
-networks trained on digits (benchmarks.arrival).
+loss when that weight alone is quantized to so many bits (labels, --images of the training set), on --networks: by
+default ResNet-20 and two trained on digits (benchmarks.arrival). Every registered sensitivity, the masks above, and
+what method ohq has by default.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -31,6 +33,7 @@ from torch.fx.experimental.optimization import fuse
 import mpq_plugins as mpq
 from benchmarks.arrival import trained_on_digits
 from benchmarks.cifar import accuracy, load_images, load_model
+from mpq_plugins import plugins
 from mpq_plugins.methods.ohq import Ohq
 from mpq_plugins.sensitivities.masking import MaskGuided
 from mpq_plugins.thresholds import search_threshold
@@ -56,10 +59,11 @@ HEADINGS = ("sensitivity", "average bits", "top-1 %", "search s", "bits of the l
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print one table row per measure and budget, as each is done."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder of the archive and the checkpoints")
+    parser.add_argument("--data", type=Path, help="folder of the archive and the checkpoints")
     parser.add_argument("--bits", nargs="+", type=float, default=[4, 3])
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--ranks", action="store_true", help="rank correlations with the true rise of the loss")
+    parser.add_argument("--networks", nargs="+", default=["resnet20", "depthwise", "residual"], help="for --ranks")
     chosen = parser.parse_args(arguments)
     if chosen.ranks:
         ranks(chosen)
@@ -98,9 +102,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def ranks(chosen: argparse.Namespace) -> None:
     """Print a row for every network and number of bits: the rank correlation of every measure."""
-    kinds = {name: measure for name, measure in MEASURES.items() if "data-free" not in name}
+    registered = {name: name for name in plugins.host().sensitivities()}
+    masks = {name: measure for name, measure in MEASURES.items() if isinstance(measure, MaskGuided)}
+    masks = {name: measure for name, measure in masks.items() if measure.gain == "noise" and "data-free" not in name}
+    kinds: dict[str, Any] = registered | masks | {"ohq's default": Ohq().measure}
     print("| network | bits | " + " | ".join(kinds) + " |\n|" + "---|" * (len(kinds) + 2), flush=True)
-    for name in ("resnet20", "depthwise", "residual"):
+    for name in chosen.networks:
         if name == "resnet20":
             model = load_model("resnet20", chosen.data)
             images, labels = (part[: chosen.images] for part in load_images(chosen.data, train=True))
@@ -119,6 +126,7 @@ def ranks(chosen: argparse.Namespace) -> None:
                     [measure],
                     weight_bits=(b, 8),
                     activation_bits=8,
+                    per_channel=False,
                 )
                 (rates,) = rated.values()
                 sites = [site for site in true if site in rates]

@@ -53,17 +53,33 @@ class Site:
         return None if self.channel_axis is None else self.shape[self.channel_axis]
 
 
+PLAIN = "plain"
+"""The dtype of an argument that is no tensor."""
+Plain = bool | int | float | str | None
+
+
 @dataclass(frozen=True)
 class ModelInput:
-    """A tensor that a model takes. name: of the argument. shape: batch included, None where it is open. dtype: a word.
+    """A tensor that a model takes, or a plain value that decided what it computes.
 
-    >>> ModelInput("image", (None, 3, 32, 32)).dtype
-    'float32'
+    name: of the argument. shape: batch included, None where it is open. dtype: a word; PLAIN of a plain value.
+    path: where it is, the argument first, and then the keys in dicts, lists and tuples; () where the name says it.
+    value: the plain value.
+
+    >>> ModelInput("image", (None, 3, 32, 32)).place
+    ('image',)
     """
 
     name: str
-    shape: tuple[int | None, ...]
+    shape: tuple[int | None, ...] = ()
     dtype: str = "float32"
+    path: tuple[str | int, ...] = ()
+    value: Plain = None
+
+    @property
+    def place(self) -> tuple[str | int, ...]:
+        """The path, or the name."""
+        return self.path or (self.name,)
 
 
 @dataclass(frozen=True)

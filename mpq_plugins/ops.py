@@ -74,6 +74,9 @@ class Ops(Protocol):
         Added in float64, so that the order of the rows has no say, and returned in x's type.
         """
 
+    def count_alike(self, x: Array, size: int) -> Array:
+        """For each of the whole numbers 0 .. size - 1 in x, [elements], how many of them are the same; of x's type."""
+
     def reshape(self, x: Array, shape: Sequence[int]) -> Array: ...
     def move_axis(self, x: Array, axis: int, to: int) -> Array: ...
     def stop_gradient(self, x: Array) -> Array: ...
@@ -194,6 +197,10 @@ class NumpyOps:
         x = np.asarray(x)
         parts = np.split(x, np.cumsum(counts)[:-1])
         return np.stack([part.sum(axis=0, dtype=np.float64) for part in parts]).astype(x.dtype)
+
+    def count_alike(self, x: Array, size: int) -> Array:
+        places = np.asarray(x).astype(np.int64)
+        return np.bincount(places, minlength=size)[places].astype(np.asarray(x).dtype)
 
     def float32(self, x: Array) -> Array:
         return np.asarray(x).astype(np.float32)

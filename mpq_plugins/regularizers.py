@@ -22,7 +22,6 @@ def bin_regularization(ops: Ops, x: Array, step: Array, low: int, high: int, ban
     variance is the mean squared error, so that sparse bins count as much as full ones. Empty bins add 0.
     step: a number, or an array that broadcasts against x. Gradient: 2 (w - level) / n of the bin.
     bank: where x holds the elements of its groups, each of which has bins of its own.
-    Takes one pass over x for each code: meant for few bits.
 
     >>> from mpq_plugins.ops import NUMPY
     >>> import numpy as np
@@ -31,19 +30,15 @@ def bin_regularization(ops: Ops, x: Array, step: Array, low: int, high: int, ban
     0.05916667
     """
 
-    def members(member: Array) -> Array:
-        if bank is None:
-            return ops.sum(member)
-        return bank.spread(ops, bank.total(ops, member, "element", "group"), "group", "element")
-
     quantized = ops.stop_gradient(ops.fake_quantize(x, step, low, high))
-    codes = ops.stop_gradient(quantized / step)
-    shares: Array = 0.0
-    for code in range(low, high + 1):
-        member = ops.cast(ops.abs(codes - code) < 0.5, like=x)
-        shares = shares + member / ops.maximum(members(member), 1.0)
-    error = x - quantized
-    return ops.sum(ops.stop_gradient(shares) * error * error)
+    places, bins, groups = ops.round(quantized / step) - low, high - low + 1, 1
+    if bank is not None:
+        groups = len(bank.slots)
+        first = ops.array([float(bins * index) for index in range(groups)], x)
+        places = places + bank.spread(ops, first, "group", "element")
+    members = ops.count_alike(ops.reshape(ops.stop_gradient(places), [-1]), bins * groups)
+    error = ops.reshape(x - quantized, [-1])
+    return ops.sum(error * error / members)
 
 
 def entropy_scale(ops: Ops, x: Array, bits: Array) -> Array:

@@ -92,6 +92,11 @@ class TensorflowOps:
         wide = tf.cast(x, tf.float64)
         return tf.cast(tf.math.unsorted_segment_sum(wide, places, int(counts.shape[0])), x.dtype)
 
+    def count_alike(self, x: Array, size: int) -> Array:
+        places = tf.cast(x, tf.int64)
+        counts = tf.math.unsorted_segment_sum(tf.ones_like(places), places, size)
+        return tf.cast(tf.gather(counts, places), x.dtype)
+
     def concat(self, parts: Sequence[Array], axis: int = 0) -> Array:
         return tf.concat(list(parts), axis)
 

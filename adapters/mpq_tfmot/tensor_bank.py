@@ -34,7 +34,7 @@ class TensorBank:
         self._constants = {name: _constant(np.asarray(values)) for name, values in method.constants(plain).items()}
         self._extents = method.extents(plain)
         drawn = method.noise(plain)
-        self._counters = None if drawn is None else _constant(noise.counters(plain, *drawn, seed))
+        self._counters = None if drawn is None else _constant(noise.counters(plain, *drawn, seed, method.draws_as))
 
     def arrays(self, groups: Sequence[Variables]) -> tuple[Tensors, Tensors]:
         """Parameters and state as the method takes them, constants and the noise of this step among the state."""

@@ -2,65 +2,104 @@
 
 from __future__ import annotations
 
-import inspect
-import sys
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor
 
 from mpq_plugins.calibration.chunks import CHUNK, cut
 from mpq_plugins.calibration.holding import held
 from mpq_plugins.errors import EmptyCalibration, ModelError, NonFiniteValues
-from mpq_torch.reader.own_copy import unwrapped
-
-Batch = tuple[Any, ...]
+from mpq_torch.calling import Takes, flat, rebuilt
 
 
-def model_inputs(graph: fx.GraphModule) -> int:
-    """Number of positional arguments that the model takes."""
-    return sum(node.op == "placeholder" for node in graph.graph.nodes)
+class Batch(tuple[Any, ...]):
+    """The arguments of a model in their order, those that have to be given by name last."""
+
+    __slots__ = ()
 
 
-def arguments_of(model: nn.Module) -> int:
-    """How many positional arguments a model takes at most; of a batch with more, the rest are labels."""
-    kinds = [p.kind for p in inspect.signature(unwrapped(model).forward).parameters.values()]
-    if inspect.Parameter.VAR_POSITIONAL in kinds:
-        return sys.maxsize
-    return sum(kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD) for kind in kinds)
+def as_batch(example: Any, takes: Takes) -> Batch:
+    """One batch as the model's arguments, in their order; those that have to be given by name come last.
 
-
-def as_batch(example: Any, arguments: int) -> Batch:
-    """One batch as the model's positional arguments.
-
-    A tensor is the one argument; of a tuple or list the first ``arguments`` are taken, so that the
-    (images, labels) pairs of a DataLoader can be passed as they are. Raises NonFiniteValues, and
-    ModelError for anything else (a dict, a NumPy array).
+    A tensor is the one argument; of a tuple or list the first ones are taken, so that the (images, labels) pairs of a
+    DataLoader can be passed as they are. A mapping holds the arguments by name, and what names none of them is left;
+    or, where its keys name no argument, it is itself the first one. Raises NonFiniteValues, and ModelError for
+    anything else (a NumPy array) and for arguments that are missing.
     """
-    if not isinstance(example, (Tensor, tuple, list)):
-        raise ModelError(
-            f"a batch is a tensor, or a tuple of the model's arguments, and not a {type(example).__name__}; "
-            "convert it before (torch.from_numpy, tuple(batch.values()))"
-        )
-    batch = (example,) if isinstance(example, Tensor) else tuple(example)[:arguments]
-    for index, tensor in enumerate(batch):
+    if isinstance(example, Batch):
+        return example
+    batch = Batch(rebuilt(part, _as_leaf) for part in _arguments(example, takes))
+    for index, tensor in enumerate(flat(batch)):
         if isinstance(tensor, Tensor) and tensor.is_floating_point() and not torch.isfinite(tensor).all():
             bad = int((~torch.isfinite(tensor)).sum())
             raise NonFiniteValues(
                 f"argument {index} of a calibration batch holds {bad} NaN or infinite values of {tensor.numel()}"
             )
-    # a tensor that was made in inference mode takes no part in autograd, its copy does
-    return tuple(t.clone() if isinstance(t, Tensor) and t.is_inference() else t for t in batch)
+    return batch
 
 
-def as_batches(calibration: Iterable[Any] | Tensor, arguments: int) -> list[Batch]:
-    """The calibration set as a list of batches; a single tensor is one batch.
+def _arguments(example: Any, takes: Takes) -> tuple[Any, ...]:
+    if isinstance(example, Tensor):
+        example = (example,)
+    if isinstance(example, Mapping):
+        return _named(example, takes)
+    if not isinstance(example, (tuple, list)):
+        raise _not_taken(example)
+    if example and isinstance(example[0], Mapping) and set(takes.names).intersection(example[0]):
+        return _named(example[0], takes)
+    batch = tuple(map(_as_dicts, example if takes.rest else tuple(example)[: len(takes.positional)]))
+    by_name = [name for name in takes.named if name not in takes.defaults]
+    if batch and by_name:
+        raise ModelError(
+            f"the model takes {', '.join(by_name)} by name only; let each batch be a dict of arguments by their names"
+        )
+    return batch
+
+
+def _named(example: Mapping[str, Any], takes: Takes) -> tuple[Any, ...]:
+    given = {name: _as_dicts(example[name]) for name in takes.names if name in example}
+    if given:
+        return takes.in_order(given)
+    if not takes.positional or len(takes.required) > 1:
+        raise ModelError(
+            f"a batch holds {', '.join(map(str, example))}, and the model takes {', '.join(takes.names) or 'nothing'}"
+        )
+    return (_as_dicts(example),)
+
+
+def _as_dicts(value: Any) -> Any:
+    """Mappings of other classes, at any depth, as dicts."""
+    if isinstance(value, Mapping):
+        return {key: _as_dicts(part) for key, part in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_as_dicts, value))
+    return value
+
+
+def _as_leaf(value: Any) -> Any:
+    """A tensor that was made in inference mode takes no part in autograd, its copy does."""
+    if isinstance(value, np.ndarray):
+        raise _not_taken(value)
+    return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
+
+
+def _not_taken(value: Any) -> ModelError:
+    return ModelError(
+        "a batch is a tensor, a tuple of the model's arguments, or a dict of them by name, and not a "
+        f"{type(value).__name__}; convert it before (torch.from_numpy)"
+    )
+
+
+def as_batches(calibration: Iterable[Any] | Tensor, takes: Takes) -> list[Batch]:
+    """The calibration set as a list of batches; a single tensor, or a mapping, is one batch.
 
     Raises EmptyCalibration when there is no sample in it, CalibrationTooLarge where it has no end.
     """
-    examples = [calibration] if isinstance(calibration, Tensor) else calibration
-    batches = held((as_batch(example, arguments) for example in examples), _bytes_of)
+    examples = [calibration] if isinstance(calibration, (Tensor, Mapping)) else calibration
+    batches = held((as_batch(example, takes) for example in examples), _bytes_of)
     batches = [batch for batch in batches if batch and samples_of(batch)]
     if not batches:
         raise EmptyCalibration(
@@ -71,17 +110,20 @@ def as_batches(calibration: Iterable[Any] | Tensor, arguments: int) -> list[Batc
 
 
 def _bytes_of(batch: Batch) -> int:
-    return sum(t.numel() * t.element_size() for t in batch if isinstance(t, Tensor))
+    return sum(t.numel() * t.element_size() for t in flat(batch) if isinstance(t, Tensor))
 
 
 def samples_of(batch: Batch) -> int:
     """How many samples a batch holds: the longest first axis of its tensors, 1 if none has one."""
-    return max((len(t) for t in batch if isinstance(t, Tensor) and t.dim()), default=1)
+    return max((len(t) for t in flat(batch) if isinstance(t, Tensor) and t.dim()), default=1)
 
 
-def in_chunks(batches: Iterable[Batch], samples: int = CHUNK) -> list[Batch]:
-    """The same samples in chunks of ``samples``, where the arguments can be split (core: calibration.chunks)."""
-    given = list(batches)
+def in_chunks(batches: Iterable[Sequence[Any]], samples: int = CHUNK) -> list[tuple[Any, ...]]:
+    """The same samples in chunks of ``samples``, where the arguments can be split (core: calibration.chunks).
+
+    batches: of tensors and plain values in a row.
+    """
+    given = [tuple(batch) for batch in batches]
     chunks = []
     for pieces in cut([samples_of(batch) for batch in given], [_kind(batch) for batch in given], samples):
         parts = [
@@ -92,7 +134,7 @@ def in_chunks(batches: Iterable[Batch], samples: int = CHUNK) -> list[Batch]:
     return chunks
 
 
-def _kind(batch: Batch) -> Hashable | None:
+def _kind(batch: Sequence[Any]) -> Hashable | None:
     """Shapes and types of one sample; None where the arguments cannot be split alike."""
     if not batch or not all(isinstance(t, Tensor) and t.dim() and len(t) == len(batch[0]) for t in batch):
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ from mpq_plugins.search.signs import signed_inputs
 from mpq_plugins.targets import Target
 from mpq_plugins.verification import Verification
 from mpq_torch import fx
-from mpq_torch.batches import arguments_of, as_batches, in_chunks
+from mpq_torch.batches import Batch, as_batches, in_chunks
+from mpq_torch.calling import called, flat, rebuilt, takes_of
 from mpq_torch.exported_program import load_program
 from mpq_torch.exports import EXPORTS
 from mpq_torch.integer_program import integers as lower
@@ -49,8 +50,6 @@ __all__ = [
     "verify",
 ]
 
-Batch = tuple[Any, ...]
-
 
 def load_model(path: Path) -> nn.Module:
     """The module of an exported program (.pt2, torch.export.save)."""
@@ -59,17 +58,17 @@ def load_model(path: Path) -> nn.Module:
 
 def batches(model: nn.Module, calibration: Any, keep_float: Sequence[str] = ()) -> list[Batch]:
     """Calibration data as tuples of tensors, after one sample went through the model."""
-    given = [calibration] if isinstance(calibration, (np.ndarray, Tensor)) else calibration
+    given = [calibration] if isinstance(calibration, (np.ndarray, Tensor, Mapping)) else calibration
     try:
-        found = as_batches([_as_tensors(batch) for batch in given], arguments_of(model))
+        found = as_batches([_as_tensors(batch) for batch in given], takes_of(model))
     except TypeError as error:
         raise ModelError(f"calibration data are arrays or an iterable of batches: {error}") from error
-    sample = tuple(t[:1] if isinstance(t, Tensor) and t.dim() else t for t in found[0])
+    sample = rebuilt(found[0], lambda t: t[:1] if isinstance(t, Tensor) and t.dim() else t)
     try:
         with torch.no_grad():
-            copy.deepcopy(model).eval()(*sample)
+            called(copy.deepcopy(model).eval(), sample)
     except Exception as error:
-        shapes = ", ".join(str(tuple(t.shape)) if isinstance(t, Tensor) else type(t).__name__ for t in found[0])
+        shapes = ", ".join(str(tuple(t.shape)) if isinstance(t, Tensor) else type(t).__name__ for t in flat(found[0]))
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"calibration data of the shape {shapes} do not go through the model: {reason}") from error
     return found
@@ -84,7 +83,7 @@ def fingerprint(model: nn.Module, batches: Sequence[Batch], keep_float: Sequence
         digest.update(name.encode())
         _update(digest, value)
     for batch in batches:
-        for value in batch:
+        for value in flat(batch):
             _update(digest, value)
     return digest.hexdigest()
 
@@ -106,9 +105,9 @@ def measure(
 ) -> Measured:
     """One forward and one backward pass of the float model."""
     reading, given = read_with_data(model, batches, keep_float, target)
-    sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, given[0]))
+    sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, reading.given(given[0])))
     check(sites.inventory)
-    chunks = in_chunks(given, samples_at_once(reading.graph))
+    chunks = in_chunks(map(reading.given, given), samples_at_once(reading.graph))
     measured = Measurements(reading.graph, sites, reading.runner, chunks, progress)
     measured.check_gradients()
     return Measured(measured, f"torch {torch.__version__}")
@@ -149,6 +148,8 @@ def _as_tensors(batch: Any) -> Any:
         return torch.from_numpy(np.ascontiguousarray(batch))
     if isinstance(batch, (tuple, list)):
         return tuple(_as_tensors(part) for part in batch)
+    if isinstance(batch, Mapping):
+        return {name: _as_tensors(part) for name, part in batch.items()}
     return batch
 
 

@@ -15,10 +15,9 @@ from mpq_plugins.errors import VerificationError
 from mpq_plugins.exporters.litert import exporting
 from mpq_plugins.recipe import Recipe
 from mpq_torch import fx
+from mpq_torch.batches import Batch
 from mpq_torch.engine import engine_of, quantized_engine
 from mpq_torch.reader.returned import tensors_of
-
-Batch = tuple[Any, ...]
 
 
 def to_torch(model: nn.Module, recipe: Recipe, batches: Sequence[Batch]) -> Exported:
@@ -31,7 +30,7 @@ def to_torch(model: nn.Module, recipe: Recipe, batches: Sequence[Batch]) -> Expo
     buffer = io.BytesIO()
     with warnings.catch_warnings(), quantized_engine(engine), torch.no_grad():
         warnings.simplefilter("ignore")  # torch.jit announces its own deprecation
-        torch.jit.save(torch.jit.trace(int8, batches[0]), buffer)
+        torch.jit.save(torch.jit.trace(int8, tuple(batches[0])), buffer)
         buffer.seek(0)
         again = torch.jit.load(buffer)
         for batch in batches:

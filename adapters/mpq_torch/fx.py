@@ -26,7 +26,8 @@ from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.search.signs import signed_inputs
 from mpq_plugins.search.sweep import compensate
 from mpq_plugins.targets import Target
-from mpq_torch.batches import arguments_of, as_batch, as_batches, in_chunks
+from mpq_torch.batches import Batch, as_batch, as_batches, in_chunks
+from mpq_torch.calling import takes_of
 from mpq_torch.conversion import convert
 from mpq_torch.engine import DEFAULT_ENGINE
 from mpq_torch.kernel_forms import check_products, clamps_on_grids, grid_clamps, kernel_layers
@@ -72,9 +73,9 @@ def inventory(
     example_inputs: a tensor, or a tuple of the model's arguments, with a batch axis. target: as of ``search``, since
     one may compute an op in several steps (torch's engines SiLU); None for a site per op.
     """
-    example = as_batch(example_inputs, arguments_of(model))
+    example = as_batch(example_inputs, takes_of(model))
     reading = read_model(model, example, keep_float, target=None if target is None else plugins.target(target))
-    return take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, example)).inventory
+    return take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, reading.given(example))).inventory
 
 
 @undisturbed
@@ -110,9 +111,9 @@ def search(
         target, method, budget, weight_bits, activation_bits, per_channel, latency=latency, progress=progress
     )
     reading, batches = read_with_data(model, calibration, keep_float, request.hardware)
-    sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, batches[0]))
+    sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, reading.given(batches[0])))
     request.check(sites.inventory)
-    chunks = in_chunks(batches, samples_at_once(reading.graph))
+    chunks = in_chunks(map(reading.given, batches), samples_at_once(reading.graph))
     measured = Measurements(reading.graph, sites, reading.runner, chunks, progress)
     if budget is not None:
         measured.check_gradients()
@@ -167,21 +168,21 @@ def rounded(
 
     Arguments and errors as of ``constrain``.
     """
-    batches = None if calibration is None else as_batches(calibration, arguments_of(model))
+    batches = None if calibration is None else as_batches(calibration, takes_of(model))
     reading, sites = read_fitting(model, recipe, _example(model, example_inputs) if batches is None else batches[0])
     target = plugins.target_of(recipe)
     quantized = QuantizedGraph.of(reading.graph, sites, recipe, target)
     check_products(quantized)
     check_limits(quantized)
     if batches is not None:
-        chunks, grid_of = in_chunks(batches, samples_in_sweep(reading.graph)), sites.grid_of
+        chunks, grid_of = in_chunks(map(reading.given, batches), samples_in_sweep(reading.graph)), sites.grid_of
         graph = compensate(reading.graph, grid_of, recipe, target, reading.runner, chunks, progress, nearest=nearest)
         quantized = QuantizedGraph(graph, recipe, sites.grid_of, target)
     return reading, quantized
 
 
-def _example(model: nn.Module, example_inputs: Any) -> tuple[Any, ...] | None:
-    return None if example_inputs is None else as_batch(example_inputs, arguments_of(model))
+def _example(model: nn.Module, example_inputs: Any) -> Batch | None:
+    return None if example_inputs is None else as_batch(example_inputs, takes_of(model))
 
 
 @undisturbed
@@ -218,16 +219,16 @@ def constrained(
     recipe: Recipe,
     example_inputs: Any,
     calibration: Iterable[Any] | torch.Tensor | None,
-) -> tuple[fx.GraphModule, tuple[Any, ...]]:
+) -> tuple[fx.GraphModule, Batch]:
     """The model on its grids, and an example of its arguments: the one given, of the calibration, or of the recipe.
 
     verb: the ``constrain`` of an adapter; other arguments as of ``quantize``.
     """
-    batches = None if calibration is None else as_batches(calibration, arguments_of(model))
+    batches = None if calibration is None else as_batches(calibration, takes_of(model))
     on_grid = verb(model, recipe, batches, example_inputs=example_inputs)
     if example_inputs is not None:
-        return on_grid, as_batch(example_inputs, arguments_of(on_grid))
-    return on_grid, tuple(example_of(on_grid, inputs_of(recipe))) if batches is None else batches[0]
+        return on_grid, as_batch(example_inputs, takes_of(on_grid))
+    return on_grid, Batch(example_of(on_grid, inputs_of(recipe))) if batches is None else batches[0]
 
 
 def verify(converted: nn.Module, simulated: nn.Module, inputs: Any, recipe: Recipe | None = None) -> Verification:

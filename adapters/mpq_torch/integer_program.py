@@ -14,7 +14,8 @@ from mpq_plugins.integers.program import Program
 from mpq_plugins.integers.verification import compare
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.verification import Verification
-from mpq_torch.batches import arguments_of, as_batch, as_batches
+from mpq_torch.batches import as_batch, as_batches
+from mpq_torch.calling import takes_of
 from mpq_torch.reader.fitting import read_quantized
 
 
@@ -29,7 +30,7 @@ def integers(model: nn.Module, recipe: Recipe, example_inputs: Any = None, name:
     model's end. Raises RecipeMismatch, GridError where a step is no power of two, and UnsupportedOp, with all names,
     for what has no place in a program of integers.
     """
-    example = None if example_inputs is None else as_batch(example_inputs, arguments_of(model))
+    example = None if example_inputs is None else as_batch(example_inputs, takes_of(model))
     _, quantized = read_quantized(model, recipe, example)
     return program_of(quantized, name, f"torch {torch.__version__}")
 
@@ -39,7 +40,7 @@ def verify_integers(program: Program, model: nn.Module, recipe: Recipe, inputs: 
 
     model, recipe: what the program was made from. inputs: a tensor, or an iterable of batches.
     """
-    batches = as_batches(inputs, arguments_of(model))
+    batches = as_batches(inputs, takes_of(model))
     reading, quantized = read_quantized(model, recipe, batches[0])
     simulation = Simulation(quantized, reading.runner)
     ends = reading.graph.integer_outputs
@@ -48,8 +49,9 @@ def verify_integers(program: Program, model: nn.Module, recipe: Recipe, inputs: 
     def runs() -> Iterator[tuple[dict[str, Any], list[Any]]]:
         for batch in batches:
             with torch.no_grad():
-                found = simulation.run(batch, ends)
+                given = reading.given(batch)
+                found = simulation.run(given, ends)
                 values = [reading.runner.numpy(simulation.value(name, found[name])) for name in ends]
-            yield {name: torch.as_tensor(x).cpu().numpy() for name, x in zip(arguments, batch, strict=False)}, values
+            yield {name: torch.as_tensor(x).cpu().numpy() for name, x in zip(arguments, given, strict=False)}, values
 
     return compare(program, runs())

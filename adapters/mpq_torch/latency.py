@@ -20,7 +20,8 @@ from mpq_plugins.latency_table import LatencyTable
 from mpq_plugins.problem import Bits, candidates_for
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.targets import Target
-from mpq_torch.batches import arguments_of, as_batch
+from mpq_torch.batches import Batch, as_batch
+from mpq_torch.calling import rebuilt, takes_of
 from mpq_torch.engine import engine_of, quantized_engine
 from mpq_torch.reader.fitting import inputs_of
 from mpq_torch.reader.reading import example_of, read_model
@@ -55,7 +56,7 @@ def measure_latency(
             "a torch model does not know the shape of its input; give example inputs (to mpq measure: --shape or "
             "--calibration)"
         )
-    graph = read_model(model, as_batch(example_inputs, arguments_of(model)), keep_float, target=target).graph
+    graph = read_model(model, as_batch(example_inputs, takes_of(model)), keep_float, target=target).graph
     sites = take_sites(graph)
     candidates = candidates_for(sites.inventory, target, weight_bits, activation_bits, per_channel)
     by_channel = {site.name for site in sites.inventory.weights if candidates[site.name][0].per_channel}
@@ -70,8 +71,8 @@ def time_models(
 ) -> dict[str, Timing]:
     """End to end: seconds of a call of each converted model (``quantize``), in interleaved rounds."""
     first = next(iter(converted.values()))
-    examples = as_batch(example_inputs, arguments_of(first) if isinstance(first, torch.fx.GraphModule) else 1)
-    examples = tuple(_of_batch(value, batch) for value in examples)
+    examples = as_batch(example_inputs, takes_of(first))
+    examples = rebuilt(examples, lambda value: _of_batch(value, batch))
 
     def call(model: nn.Module) -> Any:
         def run() -> Any:
@@ -90,7 +91,7 @@ def time_recipe(model: nn.Module, recipe: Recipe, example_inputs: Any = None, ro
     """
     from mpq_torch.fx import quantize
 
-    example = tuple(example_of(model, inputs_of(recipe))) if example_inputs is None else example_inputs
+    example = Batch(example_of(model, inputs_of(recipe))) if example_inputs is None else example_inputs
     return time_models({"model": quantize(model, recipe, example)}, example, rounds=rounds)["model"]
 
 

@@ -23,4 +23,5 @@ def site_values(
     """
     reading, _ = read_fitting(model, recipe, batches[0])
     constrained, quantized = read_quantized(on_grid, recipe, batches[0])
-    return core.site_values(reading.graph, Simulation(quantized, constrained.runner), in_chunks(batches))
+    chunks = in_chunks(map(reading.given, batches))
+    return core.site_values(reading.graph, Simulation(quantized, constrained.runner), chunks)

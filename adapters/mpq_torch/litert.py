@@ -18,6 +18,8 @@ from mpq_plugins.exporters.litert.verification import compare
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.renamed import renamed
 from mpq_plugins.verification import Verification
+from mpq_torch.batches import as_batch
+from mpq_torch.calling import takes_of
 from mpq_torch.reader.fitting import read_quantized
 from mpq_torch.reader.reading import Reading
 from mpq_torch.simulated_model import simulation_of
@@ -52,7 +54,7 @@ def export(
     for a path that cannot be written, and PluginError where ai-edge-litert is not installed.
     """
     exporting.check_recipe(recipe)
-    example = None if example_inputs is None else _arguments(example_inputs)
+    example = None if example_inputs is None else as_batch(example_inputs, takes_of(model))
     reading, quantized = read_quantized(model, recipe, example)
     return exporting.exported(quantized, path, pack, keep_layout, _output_names(reading))
 
@@ -77,12 +79,9 @@ def verify(
     Raises ModelError when the file and the model are not of one another, and PluginError without ai-edge-litert.
     """
     model, batches = simulation_of(simulated, recipe, inputs)
-    arrays = [torch.cat(parts).detach().cpu().numpy() for parts in zip(*batches, strict=True)]
+    given = [model.arguments(*batch) for batch in batches]
+    arrays = [torch.cat(parts).detach().cpu().numpy() for parts in zip(*given, strict=True)]
     return compare(exported, model.simulation, arrays, kernels)
-
-
-def _arguments(example: Any) -> tuple[Any, ...]:
-    return tuple(example) if isinstance(example, (tuple, list)) else (example,)
 
 
 def _output_names(reading: Reading) -> list[str]:

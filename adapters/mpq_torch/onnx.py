@@ -6,7 +6,6 @@ and ``simulate`` as for any target).
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from os import PathLike
 from typing import Any
@@ -26,6 +25,7 @@ from mpq_plugins.recipe import Recipe
 from mpq_plugins.renamed import renamed
 from mpq_plugins.verification import Verification
 from mpq_torch.batches import as_batch
+from mpq_torch.calling import flat, takes_of
 from mpq_torch.reader.fitting import read_quantized
 from mpq_torch.simulated_model import SimulatedModel, simulation_of
 
@@ -66,25 +66,15 @@ def export(
     """
     check_opset(opset)
     exporting.check_recipe(recipe, plugins.target_of(recipe))
-    example = None if example_inputs is None else _example(model, example_inputs)
+    example = None if example_inputs is None else as_batch(example_inputs, takes_of(model))
     reading, quantized = read_quantized(model, recipe, example)
     if dynamic_batch and reading.one_batch_size:
         raise ModelError(f"{reading.one_batch_size}; {FIXED}")
     if not dynamic_batch and example is None:
         raise ModelError(NEEDS_EXAMPLE)
-    batch = None if dynamic_batch else next((len(t) for t in example or () if t.dim()), 1)
+    sizes = (len(t) for t in flat(example or ()) if isinstance(t, Tensor) and t.dim())
+    batch = None if dynamic_batch else next(sizes, 1)
     return exporting.export(quantized, path, opset=opset, pack=pack, symmetric=symmetric, batch=batch)
-
-
-def _example(model: nn.Module, example_inputs: Any) -> tuple[Tensor, ...]:
-    """The example as the model's arguments, all of them tensors. Raises ModelError for anything else."""
-    parameters = [] if not isinstance(model, nn.Module) else inspect.signature(model.forward).parameters.values()
-    any_number = any(p.kind == p.VAR_POSITIONAL for p in parameters) or not isinstance(example_inputs, (tuple, list))
-    example = as_batch(example_inputs, len(example_inputs) if any_number else len(list(parameters)))
-    for index, argument in enumerate(example):
-        if not isinstance(argument, Tensor):
-            raise ModelError(f"argument {index} of the example is a {type(argument).__name__}; ONNX inputs are tensors")
-    return example
 
 
 @renamed(model="exported")
@@ -113,5 +103,6 @@ def verify(
 @torch.no_grad()
 def _of_batches(simulated: SimulatedModel, batches: list[tuple[Any, ...]]) -> Iterator[Simulated]:
     for batch in batches:
-        feeds = [np.asarray(argument.detach(), np.float32) for argument in batch if isinstance(argument, Tensor)]
-        yield of_batch(simulated.simulation, simulated.arguments(*batch), feeds)
+        given = simulated.arguments(*batch)
+        feeds = [np.asarray(argument.detach(), np.float32) for argument in given if isinstance(argument, Tensor)]
+        yield of_batch(simulated.simulation, given, feeds)

@@ -109,6 +109,11 @@ class TorchOps:
     def segment_sum(self, x: Tensor, counts: Tensor) -> Tensor:
         return torch.segment_reduce(x.double(), "sum", lengths=counts, unsafe=True).to(x.dtype)
 
+    def count_alike(self, x: Tensor, size: int) -> Tensor:
+        places = x.long()
+        counts = torch.zeros(size, dtype=torch.int64, device=x.device)
+        return counts.index_add_(0, places, torch.ones_like(places))[places].to(x.dtype)
+
     def one_hot(self, index: Tensor, size: int, like: Tensor) -> Tensor:
         # torch's own looks at the values of the index
         return (index.unsqueeze(-1) == torch.arange(size, device=index.device)).to(like.dtype)

@@ -42,7 +42,7 @@ def sensitivity(
     """
     found = plugins.target(target)
     reading, batches = read_with_data(model, calibration, keep_float, found)
-    chunks = in_chunks(batches, samples_at_once(reading.graph))
+    chunks = in_chunks(map(reading.given, batches), samples_at_once(reading.graph))
     measured = Measurements(reading.graph, take_sites(reading.graph), reading.runner, chunks, progress)
     measured.check_gradients()
     candidates = candidates_for(measured.inventory, found, weight_bits, activation_bits, per_channel)

@@ -10,7 +10,8 @@ from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.recipe import Recipe
-from mpq_torch.batches import Batch, arguments_of, as_batches
+from mpq_torch.batches import Batch, as_batches
+from mpq_torch.calling import Takes, takes_of
 from mpq_torch.reader.fitting import read_quantized
 from mpq_torch.reader.reading import Reading
 
@@ -26,24 +27,24 @@ class SimulatedModel(nn.Module):
         self.reading = reading
         self.simulation = Simulation(quantized, reading.runner)
 
+    @property
+    def takes(self) -> Takes:
+        """The arguments of the model."""
+        return self.reading.takes
+
     def forward(self, *arguments: Any, **named: Any) -> Any:
-        given = self.arguments(*arguments, **named)
-        return self.reading.structured(self.simulation.outputs(given))
+        return self.reading.structured(self.simulation.outputs(self.arguments(*arguments, **named)))
 
     def arguments(self, *arguments: Any, **named: Any) -> list[Any]:
         """The arguments of the graph from those of a call. Raises ModelError where one is missing or too many."""
-        names = [node.name for node in self.simulation.graph.arguments]
+        names = self.takes.names
         if len(arguments) > len(names) or set(named) - set(names[len(arguments) :]):
             raise ModelError(f"the model takes the arguments {', '.join(names)}, and was given others")
-        found = {**self.reading.defaults, **dict(zip(names, arguments, strict=False)), **named}
-        missing = [name for name in names if name not in found]
-        if missing:
-            raise ModelError(f"the model needs the arguments {', '.join(missing)} too")
-        return [found[name] for name in names]
+        return self.reading.given(self.takes.in_order({**dict(zip(names, arguments, strict=False)), **named}))
 
-    def sites(self, *arguments: Any) -> dict[str, Tensor]:
+    def sites(self, *arguments: Any, **named: Any) -> dict[str, Tensor]:
         """The values of every activation site, as float tensors of grid values."""
-        return self.simulation.sites(self.arguments(*arguments))
+        return self.simulation.sites(self.arguments(*arguments, **named))
 
 
 def simulation_of(simulated: Any, recipe: Recipe | None, inputs: Any) -> tuple[SimulatedModel, list[Batch]]:
@@ -53,10 +54,10 @@ def simulation_of(simulated: Any, recipe: Recipe | None, inputs: Any) -> tuple[S
     Raises ModelError for anything else.
     """
     if isinstance(simulated, SimulatedModel):
-        return simulated, as_batches(inputs, len(simulated.simulation.graph.arguments))
+        return simulated, as_batches(inputs, simulated.takes)
     if not isinstance(simulated, nn.Module) or recipe is None:
         raise ModelError(
             "verify needs what simulate returned as its second argument, or the model and, as the fourth, its recipe"
         )
-    batches = as_batches(inputs, arguments_of(simulated))
+    batches = as_batches(inputs, takes_of(simulated))
     return SimulatedModel(*read_quantized(simulated, recipe, batches[0])), batches

@@ -16,6 +16,7 @@ from mpq_plugins.graph.quantized import clamp_codes
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.verification import Verification
 from mpq_torch.aten_names import of_two
+from mpq_torch.calling import called
 from mpq_torch.engine import engine_of, quantized_engine
 from mpq_torch.reader.returned import tensors_of
 from mpq_torch.simulated_model import SimulatedModel
@@ -36,7 +37,7 @@ def compare(
     largest, mismatched, elements, first = 0.0, 0, 0, None
     with quantized_engine(engine_of(converted)), torch.no_grad():
         for batch in batches:
-            different = _differences(converted(*batch), simulated(*batch))
+            different = _differences(called(converted, batch), called(simulated, batch))
             elements += sum(d.numel() for d in different)
             counts = [int((d != 0).sum()) for d in different]
             if any(counts):

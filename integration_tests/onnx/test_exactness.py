@@ -41,12 +41,14 @@ def test_every_pair_of_bits_is_exact_on_a_network_of_depthwise_residual_and_hard
 
 
 @pytest.mark.parametrize("kind", [*NETWORKS, *KINDS])
-@pytest.mark.parametrize(("weight_bits", "activation_bits"), [(8, 8), (2, 3), (5, 6), (4, 4)])
-def test_every_kind_of_network_is_exact(kind, weight_bits, activation_bits):
+@pytest.mark.parametrize(
+    ("weight_bits", "activation_bits", "per_channel"),
+    [(8, 8, False), (8, 8, True), (2, 3, True), (5, 6, False), (4, 4, True)],
+)
+def test_every_kind_of_network_is_exact(kind, weight_bits, activation_bits, per_channel):
     model, x = network(kind, samples=9) if kind in NETWORKS else settle(kind)
-    for per_channel in (False, True):
-        recipe = clipping_recipe(model, x, TARGET, weight_bits, activation_bits, per_channel)
-        check(model, x, recipe, [x * 1.5, x[:1] * 3], symmetric=per_channel)
+    recipe = clipping_recipe(model, x, TARGET, weight_bits, activation_bits, per_channel)
+    check(model, x, recipe, [x * 1.5, x[:1] * 3], symmetric=per_channel)
 
 
 def test_the_raw_outputs_are_the_simulation_s_too():

@@ -100,7 +100,7 @@ def written_out(graph: Graph) -> Graph:
             nodes += _in_twos(graph, node)
         else:
             nodes.append(node)
-    return Graph(tuple(nodes), graph.outputs, graph.layout)
+    return replace(graph, nodes=tuple(nodes))
 
 
 NEGATED = {"scale": -1.0, "offset": 0.0}

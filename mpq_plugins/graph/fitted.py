@@ -41,7 +41,7 @@ def with_compositions(graph: Graph, target: Target) -> Graph:
     nodes: list[Node] = []
     for node in graph.nodes:
         nodes += composed(node, known[node.op]) if is_op(node) and node.op in known else [node]
-    graph = Graph(tuple(nodes), graph.outputs, graph.layout)
+    graph = replace(graph, nodes=tuple(nodes))
     tables = target.runs(AFFINE) and runtime_of(target).tables
     return graph if tables else numbers_as_layers(graph)
 

@@ -135,4 +135,4 @@ def _with_inputs(graph: Graph) -> Graph:
         nodes.append(node)
         if node.name in entering:
             nodes.append(Node(node.name + INPUT_SUFFIX, INPUT, (node.name,), node.shape))
-    return Graph(tuple(nodes), graph.outputs, graph.layout)
+    return replace(graph, nodes=tuple(nodes))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 
 from mpq_plugins.graph.lonely_norms import as_depthwise, folded_weight, into_readers
-from mpq_plugins.graph.node import BATCH_NORM, UNKNOWN, Graph, Node, merged
+from mpq_plugins.graph.node import BATCH_NORM, UNKNOWN, Graph, Node, renamed
 from mpq_plugins.graph.ops import op_of
 
 
@@ -17,46 +18,66 @@ def fold_batch_norms(graph: Graph, into_layers: bool = True) -> Graph:
     follows no layer is folded into the linear layers that read it; others become depthwise convolutions, or "unknown".
     into_layers: False leaves those that follow a layer as they are, for a model that trains with them.
     """
-    wanted = {norm.name for norm in graph.nodes if norm.op == BATCH_NORM and _follows_every_call(graph, norm)}
+    reads = _Reads(graph)
+    wanted = {norm.name for norm in graph.nodes if norm.op == BATCH_NORM and reads.follows_every_call(norm)}
     taken: set[str] = set()
+    changed: dict[str, Node] = {}
+    into: dict[str, str] = {}
     for name in [node.name for node in graph.nodes if node.op == BATCH_NORM]:
         norm = graph[name]
-        before = graph[norm.inputs[0]]
-        again = before.name in taken and _calls(graph, before) > 1  # a second norm, behind one that was folded
+        before = _now(graph, changed, into.get(norm.inputs[0], norm.inputs[0]))
+        again = before.name in taken and reads.calls_of(before) > 1  # a second norm, behind one that was folded
         if before.weighted and name not in wanted and before.name in taken:
-            wanted |= {name} if _follows_every_call(graph, norm) else set()
+            graph, changed, into = renamed(graph, changed, into), {}, {}
+            reads = _Reads(graph)
+            wanted |= {name} if reads.follows_every_call(graph[name]) else set()
         if name in wanted and not again:
             if into_layers:
-                graph = merged(graph, norm, _folded(before, norm))
+                changed[before.name] = _folded(before, norm)
+                into[name] = before.name
                 taken.add(before.name)
             continue
+        graph, changed, into = renamed(graph, changed, into), {}, {}
+        norm = graph[name]
         alone = into_readers(graph, norm) or as_depthwise(graph, norm)
         graph = alone or graph.with_nodes([_unfoldable(norm)])
-    return graph
+        reads = _Reads(graph)
+    return renamed(graph, changed, into)
 
 
-def _follows_every_call(graph: Graph, norm: Node) -> bool:
-    """Whether the norm could be folded: it alone reads a layer, along its output channels, and so at every call."""
-    before = graph[norm.inputs[0]]
-    if not before.weighted or channel_axis_of(graph, before) != norm.attrs["axis"]:
-        return False
-    counts = reader_counts(graph)
-    calls = [node for node in graph.layers if node.weight_site == before.weight_site]
-    return all(
-        counts[call.name] == 1
-        and call.low is None
-        and call.high is None
-        and any(reader.op == BATCH_NORM and _owner(reader) == _owner(norm) for reader in graph.readers(call.name))
-        for call in calls
-    )
+def _now(graph: Graph, changed: Mapping[str, Node], name: str) -> Node:
+    return changed.get(name) or graph[name]
+
+
+class _Reads:
+    """Who reads what in a graph, and how often each layer is called."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.counts = reader_counts(graph)
+        self.calls: dict[str, list[Node]] = {}
+        for node in graph.layers:
+            self.calls.setdefault(node.weight_site, []).append(node)
+
+    def calls_of(self, layer: Node) -> int:
+        return len(self.calls.get(layer.weight_site, ()))
+
+    def follows_every_call(self, norm: Node) -> bool:
+        """Whether the norm could be folded: it alone reads a layer, along its output channels, and so at every call."""
+        before = self.graph[norm.inputs[0]]
+        if not before.weighted or channel_axis_of(self.graph, before) != norm.attrs["axis"]:
+            return False
+        return all(
+            self.counts[call.name] == 1
+            and call.low is None
+            and call.high is None
+            and any(r.op == BATCH_NORM and _owner(r) == _owner(norm) for r in self.graph.readers(call.name))
+            for call in self.calls[before.weight_site]
+        )
 
 
 def _owner(norm: Node) -> str:
     return norm.layer or norm.name
-
-
-def _calls(graph: Graph, layer: Node) -> int:
-    return sum(node.weight_site == layer.weight_site for node in graph.layers)
 
 
 def channel_axis_of(graph: Graph, layer: Node) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mpq_plugins.graph.folding import reader_counts, with_fused
-from mpq_plugins.graph.node import INPUT, Graph, merged
+from mpq_plugins.graph.node import INPUT, Graph, renamed
 from mpq_plugins.graph.ops import is_op, op_of
 
 
@@ -15,18 +15,22 @@ def fuse_clamps(graph: Graph) -> Graph:
 
     A clamp after another one whose bounds cross it is left: the order in which they act would matter.
     """
-    for name in [node.name for node in graph.nodes if node.op == "clamp"]:
-        clamp = graph[name]
-        before = graph[clamp.inputs[0]]
+    nodes, counts = {node.name: node for node in graph.nodes}, reader_counts(graph)
+    into: dict[str, str] = {}
+    for clamp in graph.nodes:
+        if clamp.op != "clamp":
+            continue
+        before = nodes[into.get(clamp.inputs[0], clamp.inputs[0])]
         if not is_op(before) or op_of(before).grid != "own" or before.op == INPUT:
             continue
         low, high = _tighter(max, before.low, clamp.low), _tighter(min, before.high, clamp.high)
         crossed = low is not None and high is not None and low > high
-        if reader_counts(graph)[before.name] != 1 or crossed:
+        if counts[before.name] != 1 or crossed:
             continue
-        fused = replace(before, low=low, high=high, attrs=with_fused(before, clamp))
-        graph = merged(graph, clamp, fused)
-    return graph
+        nodes[before.name] = replace(before, low=low, high=high, attrs=with_fused(before, clamp))
+        into[clamp.name] = before.name
+        counts[before.name] = counts[clamp.name]
+    return renamed(graph, nodes, into)
 
 
 def _tighter(choose: Callable[[float, float], float], a: float | None, b: float | None) -> float | None:

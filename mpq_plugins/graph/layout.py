@@ -122,7 +122,7 @@ class _Pass:
         outputs = tuple(
             self.source(name, _as_is(self.graph[name])) if self.keep_ends else name for name in self.graph.outputs
         )
-        return Laid(Graph(tuple(self.nodes), outputs, self.layout), self.orders)
+        return Laid(replace(self.graph, nodes=tuple(self.nodes), outputs=outputs, layout=self.layout), self.orders)
 
     def placed(self, node: Node) -> tuple[Node, Order]:
         """The node in the new graph, and how its output lies."""

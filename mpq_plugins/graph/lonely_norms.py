@@ -26,7 +26,7 @@ def into_readers(graph: Graph, norm: Node) -> Graph | None:
         return None
     without = graph.with_nodes([_after(norm, reader) for reader in readers])
     kept = tuple(node for node in without.nodes if node.name != norm.name)
-    return Graph(kept, graph.outputs, graph.layout)
+    return replace(graph, nodes=kept)
 
 
 def as_depthwise(graph: Graph, norm: Node) -> Graph | None:
@@ -49,7 +49,7 @@ def as_depthwise(graph: Graph, norm: Node) -> Graph | None:
         else:
             nodes.append(replace(node, inputs=tuple(back.name if name == norm.name else name for name in node.inputs)))
     outputs = tuple(back.name if name == norm.name else name for name in graph.outputs)
-    return Graph(tuple(nodes), outputs, graph.layout)
+    return replace(graph, nodes=tuple(nodes), outputs=outputs)
 
 
 SIGNAL_SUFFIX, FEATURES_SUFFIX = "__signal", "__features"

@@ -20,10 +20,12 @@ def live_sites(graph: Graph, grid_of: Mapping[str, str]) -> list[tuple[str, ...]
     late = [name for node in graph.nodes if node.op in RAW for name in node.inputs]
     last_read |= {grid_of[name]: len(order) for name in [*late, *graph.outputs] if name in grid_of}
     live: list[tuple[str, ...]] = []
-    made: list[str] = []
+    made: set[str] = set()
+    now: list[str] = []
     for index, node in enumerate(order):
         name = grid_of[node.name]
         if name not in made:
-            made.append(name)
-            live.append(tuple(m for m in made if m == name or last_read.get(m, -1) >= index))
+            made.add(name)
+            now = [*(held for held in now if last_read.get(held, -1) >= index), name]
+            live.append(tuple(now))
     return live

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins.errors import ModelError, UnsupportedOp
+from mpq_plugins.inventory import ModelInput
 
 Array = NDArray[np.float64]
 Layout = Literal["NCHW", "NHWC"]
@@ -131,6 +132,8 @@ class Graph:
 
     nodes: in an order of execution. outputs: names of the nodes that the model returns, flat.
     layout: of the activations, and so of what the framework's weights look like (``graph.weights``).
+    plain: the model's arguments that are no tensors, as they were when it was read; one that no node reads decided
+        what the graph is.
 
     Raises ModelError for names that are repeated or unknown.
     """
@@ -138,6 +141,7 @@ class Graph:
     nodes: tuple[Node, ...]
     outputs: tuple[str, ...]
     layout: Layout
+    plain: tuple[ModelInput, ...] = ()
 
     def __post_init__(self) -> None:
         counts = Counter(node.name for node in self.nodes)
@@ -242,13 +246,18 @@ def check_batches(graph: Graph) -> None:
 
 def merged(graph: Graph, gone: Node, into: Node) -> Graph:
     """The graph without ``gone``, whose work ``into`` (in the place of the node of its name) does too."""
+    return renamed(graph, {into.name: into}, {gone.name: into.name})
+
+
+def renamed(graph: Graph, changed: Mapping[str, Node], into: Mapping[str, str]) -> Graph:
+    """The graph without nodes whose work others do too.
+
+    changed: nodes in the place of those of the same names. into: by the name of each node that goes, who does its work.
+    """
     kept = []
     for node in graph.nodes:
-        if node.name == gone.name:
-            continue
-        if node.name == into.name:
-            node = into
-        inputs = tuple(into.name if name == gone.name else name for name in node.inputs)
-        kept.append(node if inputs == node.inputs else replace(node, inputs=inputs))
-    outputs = tuple(into.name if name == gone.name else name for name in graph.outputs)
-    return Graph(tuple(kept), outputs, graph.layout)
+        if node.name not in into:
+            node = changed.get(node.name, node)
+            inputs = tuple(into.get(name, name) for name in node.inputs)
+            kept.append(node if inputs == node.inputs else replace(node, inputs=inputs))
+    return replace(graph, nodes=tuple(kept), outputs=tuple(into.get(name, name) for name in graph.outputs))

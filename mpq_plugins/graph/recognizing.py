@@ -24,6 +24,8 @@ from mpq_plugins.targets import Target
 
 PROBES: Array = np.concatenate([np.linspace(-12.0, 12.0, 385), 2.0 ** np.arange(4, 21), -(2.0 ** np.arange(4, 21))])
 """Where functions are compared: closely where they bend, and far out, where a clamp may end one of them."""
+FEW: Array = np.array([-7.0, -2.9, -1.3, -0.4, 0.3, 1.1, 2.8, 7.0])
+"""Where they are compared first: most are told apart by these."""
 TOLERANCE = 1e-5
 """How far two functions of one name are apart, because a text has 0.16666667 for 1 / 6 or 0.7979 for sqrt(2 / pi)."""
 LARGEST = 16
@@ -38,82 +40,91 @@ def recognized(graph: Graph, target: Target | None) -> Graph:
     target: whose kernels there are; a function that it has none for is left as it is written.
     """
     order, counts = {node.name: index for index, node in enumerate(graph.nodes)}, reader_counts(graph)
+    nodes = {node.name: node for node in graph.nodes}
     for name in reversed(order):
-        if name not in graph or not _elementwise(graph, graph[name]):
+        if name not in nodes or not _elementwise(nodes, nodes[name]):
             continue
         found = None
-        for source, inside in _trees(graph, graph[name], counts, order):
-            node = _as_record(graph, name, source, inside, target) if len(inside) > 1 else None
+        for source, inside in _trees(nodes, nodes[name], counts, order):
+            node = _as_record(nodes, name, source, inside, target) if len(inside) > 1 else None
             found = found if node is None else (node, inside)
         if found is not None:
-            graph = _replaced(graph, *found)
-            counts = reader_counts(graph)
-    return graph
+            node, inside = found
+            counts.subtract(read for gone in inside for read in nodes[gone].inputs)
+            counts.update(node.inputs)
+            for gone in inside[:-1]:
+                del nodes[gone]
+            nodes[name] = node
+    return replace(graph, nodes=tuple(nodes.values()))
 
 
-def _replaced(graph: Graph, node: Node, inside: set[str]) -> Graph:
-    """The graph with one node in the place of several, the last of which has its name."""
-    kept = [node if old.name == node.name else old for old in graph.nodes if old.name not in inside - {node.name}]
-    return Graph(tuple(kept), graph.outputs, graph.layout)
-
-
-def _elementwise(graph: Graph, node: Node) -> bool:
+def _elementwise(nodes: Mapping[str, Node], node: Node) -> bool:
     """Whether each element of the output depends on the one element in the same place of each input."""
     if not is_op(node) or "axis" in node.attrs:
         return False
     word = node.op in ("clamp", "add", "mul") or op_of(node).table
-    return word and all(graph[name].shape == node.shape for name in node.inputs)
+    return word and all(nodes[name].shape == node.shape for name in node.inputs)
 
 
 def _trees(
-    graph: Graph, root: Node, counts: Mapping[str, int], order: Mapping[str, int]
-) -> Iterator[tuple[str, set[str]]]:
-    """Ways to see the node as a function of one tensor: its name, and the nodes in between, from few to many.
+    nodes: Mapping[str, Node], root: Node, counts: Mapping[str, int], order: Mapping[str, int]
+) -> Iterator[tuple[str, list[str]]]:
+    """Ways to see the node as a function of one tensor: its name, and the nodes in between in order, from few to many.
 
     counts: how often each node is read. order: of their execution.
     """
-    inside, read = {root.name}, list(root.inputs)
+    inside, read = [root.name], list(root.inputs)
     while len(inside) <= LARGEST:
-        front = set(read) - inside
+        front = set(read).difference(inside)
         if len(front) == 1:
-            yield next(iter(front)), set(inside)
-        last = graph[max(front, key=order.__getitem__)]
-        if not _elementwise(graph, last) or counts[last.name] != read.count(last.name):
+            yield next(iter(front)), sorted(inside, key=order.__getitem__)
+        last = nodes[max(front, key=order.__getitem__)]
+        if not _elementwise(nodes, last) or counts[last.name] != read.count(last.name):
             return
-        inside.add(last.name)
+        inside.append(last.name)
         read += last.inputs
 
 
-def _as_record(graph: Graph, name: str, source: str, inside: set[str], target: Target | None) -> Node | None:
-    nodes = [node for node in graph.nodes if node.name in inside]
-    values = _computed(nodes, source)
-    for word, attrs, wanted in _functions():
+def _as_record(
+    nodes: Mapping[str, Node], name: str, source: str, inside: Sequence[str], target: Target | None
+) -> Node | None:
+    tree = [nodes[other] for other in inside]
+    found, near = _functions()
+    few = _computed(tree, source, FEW)
+    likely = np.flatnonzero(np.all(np.abs(near - few) <= TOLERANCE * (1 + np.abs(near)), axis=1))
+    if not len(likely):
+        return None
+    values = _computed(tree, source, PROBES)
+    for word, attrs, wanted in (found[index] for index in likely):
         known = target is None or target.runs(all_ops()[word].target_word) or word in runtime_of(target).compositions
         if known and np.allclose(values, wanted, rtol=TOLERANCE, atol=TOLERANCE):
-            gone = [other for node in nodes for other in (node.name, *node.attrs.get("fused", ())) if other != name]
-            node = graph[name]
-            return replace(node, op=word, inputs=(source,), low=None, high=None, attrs={**attrs, "fused": tuple(gone)})
+            gone = [other for node in tree for other in (node.name, *node.attrs.get("fused", ())) if other != name]
+            attrs = {**attrs, "fused": tuple(gone)}
+            return replace(nodes[name], op=word, inputs=(source,), low=None, high=None, attrs=attrs)
     return None
 
 
-def _computed(nodes: Sequence[Node], source: str) -> Array:
+def _computed(nodes: Sequence[Node], source: str, probes: Array) -> Array:
     """What the last of some nodes gives where the source has the values of the probes."""
-    values = {source: PROBES}
+    values = {source: probes}
     with np.errstate(all="ignore"):
         for node in nodes:
             made = op_of(node).value(NUMPY_RUNNER, node, *(values[name] for name in node.inputs))
-            low, high = (-np.inf if node.low is None else node.low), (np.inf if node.high is None else node.high)
-            values[node.name] = np.clip(np.asarray(made, np.float64), low, high)
+            made = np.asarray(made, np.float64)
+            made = made if node.low is None else np.maximum(made, node.low)
+            values[node.name] = made if node.high is None else np.minimum(made, node.high)
     return values[nodes[-1].name]
 
 
 @once_known
-def _functions() -> tuple[tuple[str, dict[str, Any], Array], ...]:
-    """Word, attrs and values at the probes of all functions that can be recognized."""
-    found = []
+def _functions() -> tuple[list[tuple[str, dict[str, Any], Array]], Array]:
+    """Word, attrs and values at the probes of all functions that can be recognized; and at the few, [function, few]."""
+    found, near = [], []
     for word, op in all_ops().items():
         if not op.table or word == AFFINE:
             continue
         for attrs in WITH_ATTRS.get(word, () if op.attrs else ({},)):
-            found.append((word, attrs, _computed([Node(word, word, ("x",), attrs=attrs)], "x")))
-    return tuple(found)
+            node = Node(word, word, ("x",), attrs=attrs)
+            found.append((word, attrs, _computed([node], "x", PROBES)))
+            near.append(_computed([node], "x", FEW))
+    return found, np.stack(near)

@@ -162,7 +162,7 @@ def _rewritten(graph: Graph, chosen: Callable[[Node], bool]) -> Graph:
         if made[-1].name != node.name:
             renamed[node.name] = made[-1].name
         nodes += made
-    return Graph(tuple(nodes), tuple(renamed.get(name, name) for name in graph.outputs), graph.layout)
+    return replace(graph, nodes=tuple(nodes), outputs=tuple(renamed.get(name, name) for name in graph.outputs))
 
 
 def _as_layer(graph: Graph, node: Node) -> list[Node]:

@@ -41,6 +41,7 @@ class _Walk:
     grid_of: dict[str, str] = field(default_factory=dict)
     negative: dict[str, bool] = field(default_factory=dict)
     group_of: dict[str, str] = field(default_factory=dict)
+    members: dict[str, list[str]] = field(default_factory=dict)
     first_call: dict[str, str] = field(default_factory=dict)
 
     def visit(self, node: Node) -> None:
@@ -102,7 +103,9 @@ class _Walk:
     def _join(self, a: str, b: str) -> None:
         keep, gone = self.group_of[a], self.group_of[b]
         if keep != gone:
-            self.group_of |= {name: keep for name, group in self.group_of.items() if group == gone}
+            members = self.members.pop(gone, [gone])
+            self.members.setdefault(keep, [keep]).extend(members)
+            self.group_of.update(dict.fromkeys(members, keep))
 
     def finish(self) -> GraphSites:
         members: dict[str, list[Site]] = {}
@@ -119,13 +122,17 @@ class _Walk:
 
 
 def inputs_of(graph: Graph) -> tuple[ModelInput, ...]:
-    """The tensors that the model takes (attrs: dtype, and samples where it takes one batch size only), in order."""
-    return tuple(
-        ModelInput(
-            node.name,
-            tuple(node.attrs.get("samples") if isinstance(size, Batch) else size for size in node.shape),
-            node.attrs["dtype"],
+    """What the model takes (attrs: dtype, path, and samples where it takes one batch size only), in order."""
+    return (
+        tuple(
+            ModelInput(
+                node.name,
+                tuple(node.attrs.get("samples") if isinstance(size, Batch) else size for size in node.shape),
+                node.attrs["dtype"],
+                tuple(node.attrs.get("path", ())),
+            )
+            for node in graph.arguments
+            if "dtype" in node.attrs
         )
-        for node in graph.arguments
-        if "dtype" in node.attrs
+        + graph.plain
     )

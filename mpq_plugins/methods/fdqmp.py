@@ -277,8 +277,7 @@ class Fdqmp(TrainingMethod):
 
     def harden(self, slot: Slot, parameters: Numbers, state: Numbers, bits: int | None = None) -> Grid:
         """The grid of the candidate nearest to the slices' mean, or of ``bits``; see the module for slices of more."""
-        if bits is not None and bits not in slot.bits:
-            raise MPQError(f"site {slot.name!r} has the candidates {slot.bits}, not {bits} bits")
+        slot.check_candidate(bits)
         bank, parameters, state = alone(self, slot, parameters, state)
         if len(slot.bits) == 1:
             step, chosen = self.step_in_use(NUMPY, parameters["step"], state), slot.bits

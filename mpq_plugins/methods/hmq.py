@@ -39,7 +39,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins import schedules
-from mpq_plugins.errors import MPQError
 from mpq_plugins.grid import Grid
 from mpq_plugins.hookspecs import hookimpl
 from mpq_plugins.methods.activation_rule import activation_bits
@@ -211,8 +210,9 @@ class Hmq(TrainingMethod):
 
         Thresholds of bits that the search turned away from keep what the start knew of them.
         """
+        slot.check_candidate(bits)
         p = self._probabilities(slot, parameters["logits"])
-        row = int(np.argmax(p.sum(axis=1))) if bits is None else _bits(slot).index(_candidate(slot, bits))
+        row = int(np.argmax(p.sum(axis=1))) if bits is None else _bits(slot).index(bits)
         shift = int(np.argmax(p[row]))
         chosen = _bits(slot)[row]
         step = np.asarray(state["base"], dtype=np.float64) * 2.0 ** (int(slot.signed) - chosen - shift)
@@ -268,12 +268,6 @@ class Hmq(TrainingMethod):
 
 def _bits(slot: Slot) -> tuple[int, ...]:
     return slot.bits[::-1]
-
-
-def _candidate(slot: Slot, bits: int) -> int:
-    if bits not in slot.bits:
-        raise MPQError(f"site {slot.name!r} has the candidates {slot.bits}, not {bits} bits")
-    return bits
 
 
 @hookimpl

@@ -12,9 +12,14 @@ from numpy.typing import NDArray
 
 from mpq_plugins.methods.dorefa import quantize_unit
 from mpq_plugins.ops import Array, Ops
+from mpq_plugins.regularizers import bin_regularization
 from mpq_plugins.training.bank import Bank
+from mpq_plugins.training.grids import Grids
 from mpq_plugins.training.layout import Extent
 from mpq_plugins.training.method import Arrays
+
+UnitOf = Callable[[Ops, Array, Array], Array]
+"""From a weight and its bits to [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class Choices:
         """Rows for every element."""
         return self.bank.spread(self.ops, values, extent, "element")
 
-    def unit_error(self, x: Array, end: End, unit_of: Callable[[Ops, Array, Array], Array]) -> Array:
+    def unit_error(self, x: Array, end: End, unit_of: UnitOf) -> Array:
         """The error of a quantizer in [0, 1] that looks at a whole tensor: of one group after the other."""
         ops, parts, quantized = self.ops, [], []
         bits = self.by_element(end.bits, self.extent)
@@ -144,6 +149,41 @@ def follow(
         steps = steps + mask * ops.reshape(better - end.step, [-1, 1])
         taken = taken + mask
     return {"errors": ops.stack(errors, axis=1), "steps": steps, "probe": -state["probe"]}
+
+
+def follow_one(ops: Ops, bank: Bank, x: Array, state: Arrays) -> dict[str, Array]:
+    """The step of the only candidate after ``better_step``."""
+    choices, codes, step = Choices(ops, bank, "group"), bank.layout.codes[0], state["steps"][:, 0]
+    outcome = ops.fake_quantize(x, choices.by_element(step, "channel"), *codes)
+    step = better_step(choices, x, outcome, step, codes, state["probe"])
+    return {"steps": ops.reshape(step, [-1, 1]), "probe": -state["probe"]}
+
+
+def watch(
+    choices: Choices, x: Array, state: Arrays, ends: tuple[End, End], grids: Sequence[Grids], unit_of: UnitOf | None
+) -> dict[str, Array]:
+    """The relative errors of both candidates, and their steps after a look at a neighbour of each (``follow``).
+
+    grids: of both, by channel. unit_of: of a quantizer in [0, 1], which has no steps.
+    """
+    ops, bank = choices.ops, choices.bank
+    if unit_of is not None:
+        errors = [choices.unit_error(x, end, unit_of) for end in ends]
+        return {"errors": ops.stack(errors, axis=1)}
+    outcomes = [
+        ops.fake_quantize(x, *(bank.spread(ops, v, "channel", "element") for v in (g.step, g.low, g.high)))
+        for g in grids
+    ]
+    return follow(choices, x, state, ends, outcomes)
+
+
+def unit_bins(ops: Ops, bank: Bank, x: Array, unit_of: UnitOf) -> Array:
+    """Bin regularization of a quantizer in [0, 1], in the units of its levels from -1 to 1, at one candidate."""
+    total, bits = 0.0, bank.bits[0]
+    for index in range(len(bank.slots)):
+        unit = unit_of(ops, x[bank.layout.rows("element", index)], float(bits))
+        total = total + bin_regularization(ops, unit, 1.0 / (2**bits - 1), 0, 2**bits - 1)
+    return 4.0 * total
 
 
 def distances(

@@ -8,7 +8,7 @@ parameter beta (``share``) is the probability of b_i:
     W~ = m Q_bi(W) + (1 - m) Q_b(i-1)(W)                  (equations 4 and 5)
 
 so that every forward pass holds exactly one of both. When beta has sunk below ``decay_below``, the weight
-moves down for good, and the next pair starts with beta = ``initial_share``.
+moves down for good, to the next pair, whose beta has stayed at ``initial_share``: each pair has its own.
 
 Where the paper is not known, this was chosen:
 
@@ -19,14 +19,16 @@ Where the paper is not known, this was chosen:
   compared with the next larger and the next smaller step in turn, one each training step.
   "dorefa": the paper's (methods.dorefa); "entropy": the same with N2UQ's pre-scale. Neither fits hardware:
   evaluation simulates it, and harden gives the power-of-two grids that the start found.
-* Granularity "kernel": bits for each output channel, where the slot has steps for each. Hardware has one
-  bit-width for a weight: evaluation and harden use the largest of them, each channel with its own step.
-* beta moves at most ``rate`` per step under any optimizer (training.pace), faster in a short search. After
-  ``search_share`` of the search, choices are frozen.
+* Granularity "net" and "block" (methods.shares): one choice for several weights; the budget is met, and used,
+  by site all the same. "kernel": bits for each output channel, where the slot has steps for each; hardware has
+  one bit-width for a weight: evaluation and harden use the largest of them, each channel with its own step.
+* beta moves at most ``rate`` per step under any optimizer (training.pace), faster in a short search. From
+  ``ramp`` on, when the target is the budget's own, the nearer of 0 and 1 draws it by up to ``settling`` times
+  that, so that choices are made when they are frozen, after ``search_share`` of the search.
 * Activations have fixed bits in the paper. Where one has several, it chooses as a weight does.
 
 With one candidate this is the paper's second phase: training at fixed bits, with entropy-aware bin
-regularisation where ``bin_weight`` is positive (the paper: 0.1, beside regularizers.distillation).
+regularisation where ``bin_weight`` is positive (the paper: 0.1, beside regularizers.distillation; off by default).
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
@@ -45,7 +47,8 @@ from mpq_plugins.grid import Grid
 from mpq_plugins.histogram import Histogram
 from mpq_plugins.hookspecs import hookimpl
 from mpq_plugins.methods.dorefa import prescaled_unit_weight, quantize_unit, unit_weight
-from mpq_plugins.methods.pairs import Choices, End, better_step, constants_of, distances, follow
+from mpq_plugins.methods.pairs import Choices, constants_of, distances, follow_one, unit_bins, watch
+from mpq_plugins.methods.shares import Granularity, active, active_number, bank_units, means_of_units, tied, unit_of
 from mpq_plugins.ops import Array, Ops
 from mpq_plugins.regularizers import bin_regularization
 from mpq_plugins.thresholds import search_threshold
@@ -59,7 +62,6 @@ from mpq_plugins.training.slot import Observed, Slot
 
 _EDGE = 1e-3  # share stays this far from 0 and 1
 _FASTEST = 0.1  # that a share moves in a step, however short the search
-_BIN_BITS = 4  # bins are regularised one by one, up to this many bits
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,15 @@ class Sdq(TrainingMethod):
     pressure: ClassVar[str] = "cost_weight"
 
     quantizer: Literal["grid", "dorefa", "entropy"] = "grid"
-    granularity: Literal["layer", "kernel"] = "layer"
+    granularity: Granularity = "layer"
+    blocks: tuple[str, ...] = ()
     initial_share: float = 0.99
     decay_below: float = 0.01
     error_weight: float = 0.0
     cost_weight: float = 1.0
     start_rate: float = 4.0
     ramp: float = 0.4
+    settling: float = 1.0
     search_share: float = 0.6
     temperature_start: float = 1.0
     temperature_end: float = 0.1
@@ -87,7 +91,8 @@ class Sdq(TrainingMethod):
     bin_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        for field, allowed in (("quantizer", ("grid", "dorefa", "entropy")), ("granularity", ("layer", "kernel"))):
+        object.__setattr__(self, "blocks", tuple(self.blocks))
+        for field, allowed in (("quantizer", ("grid", "dorefa", "entropy")), ("granularity", get_args(Granularity))):
             if getattr(self, field) not in allowed:
                 raise MPQError(f"sdq: {field} must be one of {', '.join(allowed)}, got {getattr(self, field)!r}")
         check_ranges(
@@ -99,6 +104,7 @@ class Sdq(TrainingMethod):
                 "cost_weight": (self.cost_weight, 0.0, math.inf),
                 "start_rate": (self.start_rate, 1.0, 64.0),
                 "ramp": (self.ramp, 0.0, 1.0),
+                "settling": (self.settling, 0.0, 100.0),
                 "search_share": (self.search_share, 0.0, 1.0),
                 "temperature_start": (self.temperature_start, 0.01, 100.0),
                 "temperature_end": (self.temperature_end, 0.01, 100.0),
@@ -108,7 +114,9 @@ class Sdq(TrainingMethod):
         )
 
     def start(self, slot: Slot, observed: Observed) -> Start:
-        """share: [] or, by kernel, [channels]. State: pair (index of its upper candidate), steps by candidate.
+        """share: [pairs] or, by kernel, [channels, pairs], that of the lowest pair first.
+
+        State: pair (index of its upper candidate), [] or [channels]; steps by candidate.
 
         With one candidate there is nothing to learn, and the step alone is kept.
         """
@@ -120,14 +128,15 @@ class Sdq(TrainingMethod):
         if len(slot.bits) == 1:
             return Start(state={"steps": steps, "probe": np.float32(1.0)})
         shape = slot.step_shape if self.granularity == "kernel" else ()
+        pairs = *shape, len(slot.bits) - 1
         state = {
             "pair": np.full(shape, len(slot.bits) - 1, dtype=np.float32),
             "steps": steps,
             "errors": np.zeros((*shape, 2), dtype=np.float32),
             "probe": np.float32(1.0),
-            "moment": np.zeros(shape, dtype=np.float32),
+            "moment": np.zeros(pairs, dtype=np.float32),
         }
-        return Start({"share": np.full(shape, self.initial_share, dtype=np.float32)}, state)
+        return Start({"share": np.full(pairs, self.initial_share, dtype=np.float32)}, state)
 
     def extents(self, bank: Bank) -> Mapping[str, Extent]:
         """Steps belong to channels, and so, by kernel, does all that chooses."""
@@ -135,12 +144,19 @@ class Sdq(TrainingMethod):
         return {**choosing, "steps": "channel", "probe": "group"}
 
     def constants(self, bank: Bank) -> Numbers:
-        """What the candidates of every choice are."""
-        return constants_of(bank, self._extent) if len(bank.bits) > 1 else {}
+        """What the candidates of every choice are, and which groups are one unit."""
+        if len(bank.bits) == 1:
+            return {}
+        units = means_of_units(bank_units(bank, self.granularity, self.blocks))
+        return constants_of(bank, self._extent) | ({} if units is None else {"units": units})
 
     def noise(self, bank: Bank) -> tuple[Extent, tuple[int, ...]] | None:
         """One draw for each share; the difference of two Gumbel draws is logistic."""
         return None if len(bank.bits) == 1 else (self._extent, ())
+
+    def draws_as(self, slot: Slot) -> str:
+        """The members of a unit draw alike."""
+        return unit_of(slot.name, self.granularity if slot.kind == "weight" else "layer", self.blocks)
 
     def follows_weights(self, bank: Bank) -> bool:
         """Errors and steps of weights do."""
@@ -148,19 +164,19 @@ class Sdq(TrainingMethod):
 
     def regularizes_weights(self, bank: Bank) -> bool:
         """With one candidate, their bins."""
-        few = len(bank.bits) == 1 and bank.bits[0] <= _BIN_BITS
-        return bank.kind == "weight" and few and self.bin_weight > 0
+        return bank.kind == "weight" and len(bank.bits) == 1 and self.bin_weight > 0
 
     def has_own_quantizer(self, bank: Bank) -> bool:
         """DoReFa's and the one with an entropy pre-scale."""
         return bank.kind == "weight" and self.quantizer != "grid"
 
     def controls(self, bank: Bank, progress: Progress) -> Mapping[str, float]:
-        """temperature of the choice; rise of the rate to reach, 0 .. 1; frozen, 1.0 once bits stay; rate."""
+        """temperature of the choice; rise of the target and pull of 0 and 1; frozen, 1.0 once bits stay; rate."""
         searched = schedules.share_of(progress, self.search_share)
         return {
             "temperature": schedules.geometric(searched, self.temperature_start, self.temperature_end),
             "rise": schedules.share_of(progress, self.ramp),
+            "pull": self.settling * schedules.share_of(progress, self.search_share - self.ramp, begin=self.ramp),
             "frozen": float(schedules.share_is_done(progress, self.search_share)),
             "rate": schedules.brisk_rate(progress, self.ramp, self.rate, 1.5 * (len(bank.bits) - 1), _FASTEST),
         }
@@ -172,7 +188,7 @@ class Sdq(TrainingMethod):
         if len(bank.bits) == 1:
             return self._fixed(ops, bank, x, state, training)
         choices = Choices(ops, bank, self._extent)
-        share = parameters["share"]
+        share, _ = active(ops, parameters["share"], state)
         unlikely = ops.cast(share < 0.5, like=share)
         own = ops.maximum(state["pair"] - unlikely, state["pair"] * 0.0)
         low, high, bits = (bank.spread(ops, v, "group", "channel") for v in choices.widest(state, own))
@@ -189,7 +205,9 @@ class Sdq(TrainingMethod):
             # a frozen choice trains between the codes that evaluation has
             first, last = (frozen * own + (1.0 - frozen) * code for own, code in zip((low, high), now, strict=True))
             grids.append(Grids(end.step, first, last, share=part, more={"bits": choices.by_channel(end.bits)}))
-        return grids, self._watch(choices, x, state, ends, grids) if bank.kind == "weight" else {}
+        if bank.kind == "activation":
+            return grids, {}
+        return grids, watch(choices, x, state, ends, grids, None if self.quantizer == "grid" else self._unit)
 
     def quantize_tensor(self, ops: Ops, x: Array, grid: Grids) -> Array:
         """Levels from -1 to 1, 2**b of them."""
@@ -199,7 +217,7 @@ class Sdq(TrainingMethod):
         """beta b_i + (1 - beta) b_(i-1), its mean by group; the likelier of both, without gradient, once frozen."""
         if len(bank.bits) == 1:
             return super().expected_bits(ops, bank, parameters, state)
-        share = parameters["share"]
+        share, _ = active(ops, parameters["share"], state)
         above, below = Choices(ops, bank, self._extent).pair(state)
         frozen = state["frozen"]
         upper = frozen * ops.cast(share >= 0.5, like=share) + (1.0 - frozen) * share
@@ -213,20 +231,15 @@ class Sdq(TrainingMethod):
             if not self.error_weight:
                 return None
             errors = ops.stop_gradient(state["errors"])
-            share = parameters["share"]
+            share, _ = active(ops, parameters["share"], state)
             error = share * errors[:, 0] + (1.0 - share) * errors[:, 1]
             return self.error_weight * ops.sum(bank.mean(ops, error, self._extent, "group"))
         if not self.regularizes_weights(bank):
             return None
-        bits = bank.bits[0]
         if self.quantizer == "grid":
             step = bank.spread(ops, state["steps"][:, 0], "channel", "element")
             return self.bin_weight * bin_regularization(ops, x, step, *bank.layout.codes[0], bank)
-        total: Array = 0.0
-        for index in range(len(bank.slots)):
-            unit = self._unit(ops, x[bank.layout.rows("element", index)], float(bits))
-            total = total + bin_regularization(ops, unit, 1.0 / (2**bits - 1), 0, 2**bits - 1)
-        return self.bin_weight * 4.0 * total
+        return self.bin_weight * unit_bins(ops, bank, x, self._unit)
 
     def penalty(self, ops: Ops, spent: Sequence[Spent], state: Arrays) -> Array:
         """cost_weight * relu(cost / target - 1) for each resource; the target falls to the limit."""
@@ -242,13 +255,17 @@ class Sdq(TrainingMethod):
         """share at its own pace, within (0, 1); below ``decay_below`` the pair moves one candidate down."""
         if len(bank.bits) == 1:
             return {}, {}
-        share, moment = paced(ops, parameters["share"], previous["share"], state["moment"], state["rate"])
-        share = ops.minimum(ops.maximum(share, _EDGE), 1.0 - _EDGE)
+        before = previous["share"]
+        now = before + tied(ops, parameters["share"] - before, state)
+        moved, moment = paced(ops, now, before, state["moment"], state["rate"])
+        _, mask = active(ops, before, state)
+        moved = moved + mask * (state["pull"] * state["rate"] * (2.0 * before - 1.0))
+        moved = ops.minimum(ops.maximum(moved, _EDGE), 1.0 - _EDGE)
+        share, _ = active(ops, moved, state)
         falls = ops.cast(share < self.decay_below, like=share) * ops.cast(state["pair"] > 0.5, like=share)
-        share = falls * self.initial_share + (1.0 - falls) * share
         frozen = state["frozen"]
         return (
-            {"share": ops.where(frozen > 0.5, previous["share"], share)},
+            {"share": ops.where(frozen > 0.5, before, moved)},
             {"pair": state["pair"] - (1.0 - frozen) * falls, "moment": moment},
         )
 
@@ -256,15 +273,14 @@ class Sdq(TrainingMethod):
         """Odds within the pair, and for candidates outside it as many decays as lie between; mean over channels."""
         if len(slot.bits) == 1:
             return {slot.bits[0]: 0.0}
-        share = np.asarray(parameters["share"], dtype=np.float64)
+        share = active_number(parameters["share"], state["pair"])
         own = int(self._own(parameters, state).max())
         away = distances(share, np.asarray(state["pair"]), len(slot.bits), self.initial_share, self.decay_below)
         return {b: 0.0 if k == own else max(float(away[k]), 1e-9) for k, b in enumerate(slot.bits)}
 
     def harden(self, slot: Slot, parameters: Numbers, state: Numbers, bits: int | None = None) -> Grid:
         """b_i where beta is at least 1/2, else b_(i-1); by kernel the largest of the channels' bits."""
-        if bits is not None and bits not in slot.bits:
-            raise MPQError(f"site {slot.name!r} has the candidates {slot.bits}, not {bits} bits")
+        slot.check_candidate(bits)
         own = np.zeros((), dtype=int) if len(slot.bits) == 1 else self._own(parameters, state)
         index = own if bits is None or own.ndim else np.asarray(slot.bits.index(bits))
         if bits is not None:
@@ -300,7 +316,7 @@ class Sdq(TrainingMethod):
         return "channel" if self.granularity == "kernel" else "group"
 
     def _own(self, parameters: Numbers, state: Numbers) -> Any:
-        below = np.asarray(parameters["share"]) < 0.5
+        below = active_number(parameters["share"], state["pair"]) < 0.5
         return np.maximum(np.asarray(state["pair"]).astype(int) - below, 0)
 
     def _unit(self, ops: Ops, x: Array, bits: Array) -> Array:
@@ -308,29 +324,9 @@ class Sdq(TrainingMethod):
 
     def _fixed(self, ops: Ops, bank: Bank, x: Array, state: Arrays, training: bool) -> tuple[Sequence[Grids], Arrays]:
         """With one candidate: whole-number codes, and nothing to choose but the step."""
-        step = state["steps"][:, 0]
-        low, high = bank.low[:, 0], bank.high[:, 0]
-        grids = [Grids(step, low, high, code_extent="group", more={"bits": bank.most_bits})]
-        if not training or not self.follows_weights(bank):
-            return grids, {}
-        choices, codes = Choices(ops, bank, "group"), bank.layout.codes[0]
-        outcome = ops.fake_quantize(x, choices.by_element(step, "channel"), *codes)
-        step = better_step(choices, x, outcome, step, codes, state["probe"])
-        return grids, {"steps": ops.reshape(step, [-1, 1]), "probe": -state["probe"]}
-
-    def _watch(
-        self, choices: Choices, x: Array, state: Arrays, ends: tuple[End, End], grids: Sequence[Grids]
-    ) -> Arrays:
-        """The relative errors of both candidates, and their steps after a look at a neighbour of each."""
-        ops, bank = choices.ops, choices.bank
-        if self.quantizer != "grid":
-            errors = [choices.unit_error(x, end, self._unit) for end in ends]
-            return {"errors": ops.stack(errors, axis=1)}
-        outcomes = [
-            ops.fake_quantize(x, *(bank.spread(ops, v, "channel", "element") for v in (g.step, g.low, g.high)))
-            for g in grids
-        ]
-        return follow(choices, x, state, ends, outcomes)
+        step, more = state["steps"][:, 0], {"bits": bank.most_bits}
+        grids = [Grids(step, bank.low[:, 0], bank.high[:, 0], code_extent="group", more=more)]
+        return grids, follow_one(ops, bank, x, state) if training and self.follows_weights(bank) else {}
 
 
 @hookimpl

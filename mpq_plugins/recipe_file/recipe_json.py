@@ -9,7 +9,7 @@ from pydantic import Field, FiniteFloat
 
 from mpq_plugins.errors import GridError, MPQError, RecipeError
 from mpq_plugins.grid import Grid
-from mpq_plugins.inventory import ModelInput
+from mpq_plugins.inventory import PLAIN, ModelInput, Plain
 from mpq_plugins.recipe_file.float_part import FloatPart
 from mpq_plugins.schema import Schema
 from mpq_plugins.site_grid import SiteGrid
@@ -48,11 +48,13 @@ class SiteFields(Schema):
 
 
 class InputFields(Schema):
-    """A tensor that the model takes; null stands for an open size."""
+    """A tensor that the model takes, or a plain value; null stands for an open size."""
 
     error: ClassVar[type[MPQError]] = RecipeError
-    shape: tuple[Elements | None, ...]
+    shape: tuple[Elements | None, ...] = ()
     dtype: str = "float32"
+    path: tuple[str | int, ...] = ()
+    value: Plain = None
 
 
 class FloatFields(Schema):
@@ -100,7 +102,10 @@ class RecipeFields(WrittenRecipe):
         return {
             **{name: getattr(self, name) for name in (*plain, "hardware")},
             "floats": tuple(FloatPart(name, p.reason, p.macs, p.weights) for name, p in self.floats.items()),
-            "inputs": tuple(ModelInput(name, given.shape, given.dtype) for name, given in self.inputs.items()),
+            "inputs": tuple(
+                ModelInput(name, given.shape, given.dtype, given.path, given.value)
+                for name, given in self.inputs.items()
+            ),
         }
 
 
@@ -108,7 +113,7 @@ def dumps(entries: Iterable[SiteGrid], values: Mapping[str, Any]) -> str:
     """The file's text. values: of the recipe's fields but for its sites; what is empty and optional is left out."""
     written = dict(values)
     written["floats"] = {p.name: {"reason": p.reason, "macs": p.macs, "weights": p.weights} for p in values["floats"]}
-    written["inputs"] = {taken.name: {"shape": list(taken.shape), "dtype": taken.dtype} for taken in values["inputs"]}
+    written["inputs"] = {taken.name: _input(taken) for taken in values["inputs"]}
     hardware: Target | None = written.pop("hardware")
     for name in ("predicted", "measured", "macs", "floats", "inputs"):
         if not written[name]:
@@ -116,6 +121,14 @@ def dumps(entries: Iterable[SiteGrid], values: Mapping[str, Any]) -> str:
     if hardware is not None:
         written["hardware"] = hardware.model_dump(mode="json", exclude_none=True)
     return json_text.dumps({**HEADING.fields, **written, "sites": {entry.site: _site(entry) for entry in entries}})
+
+
+def _input(taken: ModelInput) -> dict[str, Any]:
+    if taken.dtype == PLAIN:
+        found: dict[str, Any] = {"dtype": PLAIN, "value": taken.value}
+    else:
+        found = {"shape": list(taken.shape), "dtype": taken.dtype}
+    return {**found, "path": list(taken.path)} if taken.path else found
 
 
 def loads(text: str | bytes, origin: str) -> tuple[tuple[SiteGrid, ...], dict[str, Any]]:

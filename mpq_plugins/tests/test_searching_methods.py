@@ -172,7 +172,7 @@ def test_fixed_bits_of_activations_have_whole_numbers_as_codes(method):
         (lambda: Hmq(search_share=1.5), "search_share"),
         (lambda: Sdq(initial_share=0.2), "initial_share"),
         (lambda: Sdq(quantizer="lsq"), "quantizer"),
-        (lambda: Sdq(granularity="block"), "granularity"),
+        (lambda: Sdq(granularity="filter"), "granularity"),
         (lambda: Fdqmp(pretrain=0.8, search=0.5), r"pretrain \+ search"),
         (lambda: Fdqmp(update_every=0), "update_every"),
         (lambda: Fdqmp(weight_rounding="floor"), "floor"),

@@ -173,6 +173,10 @@ class TrainingMethod:
         """
         return None
 
+    def draws_as(self, slot: Slot) -> str:
+        """Whose draws a group takes: groups of the same answer draw alike."""
+        return slot.name
+
     def follows_weights(self, bank: Bank) -> bool:
         """Whether ``grids`` and ``after_backward`` read the weights of a bank in training."""
         return False

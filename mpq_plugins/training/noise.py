@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from mpq_plugins.ops import NUMPY, Array, Ops
 from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.layout import Extent
+from mpq_plugins.training.slot import Slot
 
 _MASK = 0xFFFFFFFF
 _FIRST = 0x21F0AAAD
@@ -34,15 +36,18 @@ def mixed(ops: Ops, x: Array) -> Array:
     return ops.bit_xor(x, ops.shift_right(x, 15))
 
 
-def counters(bank: Bank, extent: Extent, further: tuple[int, ...], seed: int) -> NDArray[np.int64]:
+def counters(
+    bank: Bank, extent: Extent, further: tuple[int, ...], seed: int, draws_as: Callable[[Slot], str] | None = None
+) -> NDArray[np.int64]:
     """What tells the draws of a bank apart, by seed, group and place within the group: [rows, *further].
 
-    A group has the same wherever it stands in whatever bank.
+    A group has the same wherever it stands in whatever bank. draws_as: by what a group is known, its name by default.
     """
     parts = []
     for index, slot in enumerate(bank.slots):
         rows = bank.layout.counts(extent)[index]
-        key = mixed(NUMPY, np.array(zlib.crc32(slot.name.encode()) ^ (int(seed) & _MASK), np.int64))
+        name = slot.name if draws_as is None else draws_as(slot)
+        key = mixed(NUMPY, np.array(zlib.crc32(name.encode()) ^ (int(seed) & _MASK), np.int64))
         place = np.arange(rows * math.prod(further), dtype=np.int64)
         parts.append(mixed(NUMPY, np.bitwise_and(key + mixed(NUMPY, place + 1), _MASK)).reshape(rows, *further))
     return np.concatenate(parts)

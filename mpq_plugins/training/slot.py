@@ -89,6 +89,11 @@ class Slot:
             None if self.axis is None else tuple(a for a in range(len(self.shape)) if a != self.axis % len(self.shape))
         )
 
+    def check_candidate(self, bits: int | None) -> None:
+        """Raise MPQError unless these bits are a candidate's, or None."""
+        if bits is not None and bits not in self.bits:
+            raise MPQError(f"site {self.name!r} has the candidates {self.bits}, not {bits} bits")
+
     def low(self, bits: int) -> int:
         """Smallest code."""
         return self.grid(bits, 1.0).low

@@ -32,8 +32,11 @@ class ExportedNames:
         self._float = frozenset(recipe.float_ops)
         calls: Counter[str] = Counter()
         seen: dict[tuple[str, str], str] = {}
+        inputs = {"_".join(map(str, taken.place)): taken.name for taken in recipe.inputs}
         for node in graph.nodes:
-            if node.op in ("placeholder", "get_attr"):
+            if node.op == "placeholder":
+                self._labels[node] = inputs.get(str(node.target), str(node.target))
+            elif node.op == "get_attr":
                 self._labels[node] = str(node.target)
             elif node.op == "call_function":
                 self._labels[node] = self._label(node, calls, seen)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import re
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
 
 from mpq_plugins.errors import ModelError
+from mpq_torch.batches import as_batch
+from mpq_torch.calling import flat, rebuilt, takes_of
 
 
 def export(model: nn.Module, example_inputs: Sequence[Any], dynamic_batch: bool = True) -> fx.GraphModule:
@@ -17,15 +22,22 @@ def export(model: nn.Module, example_inputs: Sequence[Any], dynamic_batch: bool 
 
     dynamic_batch: leave the first axis of every tensor open; where the model fixes it (it reshapes to
     numbers), the graph takes batches of the example's size only, and says so when it is run.
+    example_inputs: a tensor, a tuple of the model's arguments, or a dict of them by name. Dataclasses that the model
+    returns are made known to torch (torch.export.register_dataclass).
     Raises ModelError with torch's own message and the module that it stopped in.
     """
-    inputs = _at_least_two(example_inputs) if dynamic_batch else tuple(example_inputs)
-    axes = tuple({0: torch.export.Dim.AUTO} if isinstance(x, Tensor) and x.dim() else None for x in inputs)
+    takes = takes_of(model)
+    inputs: tuple[Any, ...] = as_batch(example_inputs, takes)
+    inputs = _at_least_two(inputs) if dynamic_batch else inputs
+    axes = dict(zip(takes.names_of(len(inputs)), rebuilt(inputs, _open_batch), strict=True))
+    given, named = takes.split(inputs)
     stopped = _Innermost(model)
     try:
         with torch.no_grad(), stopped:
-            program = torch.export.export(model, inputs, dynamic_shapes=axes if dynamic_batch else None)
+            program = torch.export.export(model, given, named, dynamic_shapes=axes if dynamic_batch else None)
     except Exception as error:
+        if stopped.make_known():
+            return export(model, example_inputs, dynamic_batch)
         where = f" in module {stopped.path!r} ({stopped.kind})" if stopped.path else ""
         raise ModelError(
             f"torch.export cannot export {type(model).__name__}: it stopped{where} at {type(error).__name__}: "
@@ -37,8 +49,20 @@ def export(model: nn.Module, example_inputs: Sequence[Any], dynamic_batch: bool 
 
 def _at_least_two(inputs: Sequence[Any]) -> tuple[Any, ...]:
     """torch.export takes a size of one for a constant; two samples leave it open."""
-    sizes = {len(x) for x in inputs if isinstance(x, Tensor) and x.dim()}
-    return tuple(torch.cat([x, x]) if sizes == {1} and isinstance(x, Tensor) and x.dim() else x for x in inputs)
+    sizes = {len(x) for x in flat(inputs) if isinstance(x, Tensor) and x.dim()}
+    if sizes != {1}:
+        return tuple(inputs)
+    return tuple(rebuilt(x, lambda t: torch.cat([t, t]) if isinstance(t, Tensor) and t.dim() else t) for x in inputs)
+
+
+def _open_batch(value: Any) -> dict[int, Any] | None:
+    return {0: torch.export.Dim.AUTO} if isinstance(value, Tensor) and value.dim() else None
+
+
+def _dataclasses(value: Any) -> set[type]:
+    """The classes of dataclasses in what a model returned that torch does not know as such."""
+    leaves = pytree.tree_leaves(value)
+    return {type(leaf) for leaf in leaves if dataclasses.is_dataclass(leaf) and not isinstance(leaf, type)}
 
 
 def _first_lines(error: BaseException, most: int = 400) -> str:
@@ -47,24 +71,49 @@ def _first_lines(error: BaseException, most: int = 400) -> str:
 
 
 class _Innermost:
-    """Remembers the module in whose forward an exception was raised, by hooks that are taken off again."""
+    """Remembers the module in whose forward an exception was raised, and what the model returned, until it leaves."""
 
     def __init__(self, model: nn.Module) -> None:
         self.path = ""
         self.kind = ""
+        self._returned: Any = None
         self._model = model
+        self._before: Any = None
         self._running: list[str] = []
         self._handles: list[Any] = []
 
     def __enter__(self) -> _Innermost:
+        own = self._model.forward
+
+        @functools.wraps(own)
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            self._returned = own(*args, **kwargs)
+            return self._returned
+
+        self._before = self._model.__dict__.get("forward")
+        self._model.forward = forward
         for path, module in self._model.named_modules():
             self._handles.append(module.register_forward_pre_hook(self._entered(path)))
             self._handles.append(module.register_forward_hook(self._left))
         return self
 
+    def make_known(self) -> bool:
+        """Register the dataclasses that the model returned; whether there were any that torch did not know."""
+        found = _dataclasses(self._returned)
+        if isinstance(self._model, fx.GraphModule):  # which torch.export interprets
+            targets = {node.target for node in self._model.graph.nodes if isinstance(node.target, type)}
+            found = {kind for kind in targets if dataclasses.is_dataclass(kind)} - set(pytree.SUPPORTED_NODES)
+        for kind in found:
+            torch.export.register_dataclass(kind)
+        self._returned = None
+        return bool(found)
+
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         for handle in self._handles:
             handle.remove()
+        del self._model.forward
+        if self._before is not None:
+            self._model.forward = self._before
         if error is not None and self._running:
             self.path = self._running[-1]
             self.kind = type(self._model.get_submodule(self.path)).__name__

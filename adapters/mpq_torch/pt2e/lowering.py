@@ -14,6 +14,8 @@ from torch import fx
 from torchao.quantization.pt2e.lowering import lower_pt2e_quantized_to_x86
 
 from mpq_plugins.errors import NothingQuantized
+from mpq_torch.batches import as_batch
+from mpq_torch.calling import takes_of
 from mpq_torch.pt2e.exported_ops import argument, op_of
 
 _QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
@@ -88,7 +90,7 @@ def lower_to_x86(converted: fx.GraphModule, example_inputs: Sequence[Any]) -> fx
     converted = prepare_for_x86(converted)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        lowered = lower_pt2e_quantized_to_x86(converted, tuple(example_inputs))
+        lowered = lower_pt2e_quantized_to_x86(converted, tuple(as_batch(example_inputs, takes_of(converted))))
     for node in lowered.graph.nodes:
         if node.target is torch.ops.aten.view.default:  # the kernels' outputs are channels-last
             node.target = torch.ops.aten.reshape.default

@@ -9,7 +9,6 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from mpq_plugins.graph.node import UNKNOWN, Batch, Node, Shape
-from mpq_torch.reader.constant_values import constant_value, is_constant
 from mpq_torch.reader.shapes import Observed
 
 
@@ -80,9 +79,7 @@ class Call:
 
     def held(self, node: fx.Node) -> Tensor | None:
         """The value of a node that comes from the model's own tensors alone; None of another."""
-        if node in self.observed.constants:
-            return self.observed.constants[node]
-        found = constant_value(node, self.attribute) if is_constant(node) else None
+        found = self.attribute(str(node.target)) if node.op == "get_attr" else self.observed.constants.get(node)
         return found if isinstance(found, Tensor) else None
 
     def parameter(self, position: int, name: str) -> Any:
@@ -93,11 +90,10 @@ class Call:
         found = self.argument(position, name)
         if found is None:
             return None
-        if found in self.observed.constants:
-            return array_of(self.observed.constants[found])
-        if not isinstance(found, fx.Node) or not is_constant(found):
+        held = self.held(found) if isinstance(found, fx.Node) else None
+        if held is None:
             raise KeyError(name)
-        return array_of(constant_value(found, self.attribute))
+        return array_of(held)
 
     def constant(self, operand: Any) -> Any:
         """An operand as float64, or the number that it is; None where the model computes it from what it is given."""
@@ -105,8 +101,8 @@ class Call:
             return array_of(operand)
         if not isinstance(operand, fx.Node):
             return operand if isinstance(operand, (int, float)) and not isinstance(operand, bool) else None
-        found = constant_value(operand, self.attribute) if is_constant(operand) else None
-        return array_of(found) if isinstance(found, Tensor) else None
+        found = self.held(operand)
+        return None if found is None else array_of(found)
 
     @property
     def computes_parameters(self) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.evaluation import FloatModel
 from mpq_torch.batches import Batch
+from mpq_torch.calling import called, rebuilt
 from mpq_torch.reader.own_copy import copied
 from mpq_torch.reader.reading import Reading
 from mpq_torch.reader.returned import differ, tensors_of
@@ -24,16 +25,16 @@ def check_reading(model: nn.Module, reading: Reading, batch: Batch) -> None:
     torch.fx records ``y += z`` as a new tensor, does not see writing into a view, and bakes in what Python code asks
     of other things than tensors, so a model can be traced as another one. Some samples are compared, once.
     """
-    few = batch if reading.one_batch_size else tuple(_some(t) for t in batch)
+    few = batch if reading.one_batch_size else Batch(_some(t) for t in batch)
     own = copied(model).eval()
     with torch.no_grad():
-        wanted, again = tensors_of(own(*few)), tensors_of(own(*few))
+        wanted, again = tensors_of(called(own, few)), tensors_of(called(own, few))
         if len(again) != len(wanted) or any(map(differ, again, wanted)):
             raise ModelError(
                 "called twice on the same inputs, the model returns two things: it draws random numbers, or keeps "
                 "something of earlier calls (a list that grows in forward(), a counter); quantized models do neither"
             )
-        got = tensors_of(FloatModel(reading.graph, reading.runner).outputs(few))
+        got = tensors_of(FloatModel(reading.graph, reading.runner).outputs(reading.given(few)))
     if len(wanted) != len(got):
         raise ModelError(f"read as a graph, the model returns {len(got)} tensors instead of {len(wanted)}. {_LOOK}")
     for index, (a, b) in enumerate(zip(wanted, got, strict=True)):
@@ -53,7 +54,7 @@ _LOOK = (
 
 
 def _some(argument: Any) -> Any:
-    return argument[:SAMPLES] if isinstance(argument, Tensor) and argument.dim() else argument
+    return rebuilt(argument, lambda leaf: leaf[:SAMPLES] if isinstance(leaf, Tensor) and leaf.dim() else leaf)
 
 
 def _first(model: nn.Module, reading: Reading, few: Sequence[Any]) -> str:
@@ -67,7 +68,7 @@ def _first(model: nn.Module, reading: Reading, few: Sequence[Any]) -> str:
 
     handles = [module.register_forward_hook(keep) for module in paths]
     with torch.no_grad():
-        model(*few)
+        called(model, few)
         traced = _Modules(reading.traced)
         traced.run(*few)
     for handle in handles:

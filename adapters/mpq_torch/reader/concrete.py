@@ -11,7 +11,7 @@ import inspect
 import operator
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,10 +20,11 @@ from torch import Tensor, fx, nn
 from torch.fx.proxy import Attribute
 
 from mpq_plugins.errors import ModelError
+from mpq_torch.calling import Takes, is_container, parts_of, rebuilt_row
 from mpq_torch.depthwise import SlicedDepthwise
 from mpq_torch.padded import PaddedConvolution
 from mpq_torch.reader.hooks import is_hooked, take_off
-from mpq_torch.reader.shape_values import is_shape_value
+from mpq_torch.reader.shape_values import asks
 from mpq_torch.reader.user_code import NOT_THE_USERS, line_of
 from mpq_torch.spelled import packages_functions, packages_modules
 from mpq_torch.subpixel import SubpixelConvTranspose
@@ -44,21 +45,48 @@ def is_leaf(module: nn.Module) -> bool:
 
 
 class ConcreteTracer(fx.Tracer):
-    """given: what the model's arguments are, by name.
+    """takes: the model's arguments. example: what they are.
 
+    decided: nodes whose values Python code has asked for, and what these were computed from.
     values: what nodes give on the example; a node that did not run, or that reads one that did not, is not among them.
     """
 
-    def __init__(self, given: Mapping[str, Any]) -> None:
+    def __init__(self, takes: Takes, example: Sequence[Any]) -> None:
         super().__init__(autowrap_functions=packages_functions())
         for room in {function.__module__ for function in packages_functions()}:
             self._autowrap_search.append(sys.modules[room])
         self.values: dict[fx.Node, Any] = {}
-        self._given = given
+        self._takes = takes
+        self._given = dict(zip(takes.names_of(len(example)), example, strict=False))
+        self.decided: set[fx.Node] = set()
         self._plain: set[fx.Node] = set()
         self._forwards: dict[nn.Module, Callable[..., Any]] = {}
         self._running = False
         self._opening = 0
+
+    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
+        """The model's arguments: what is given as proxies, as it lies in dicts and lists; the rest as its default is.
+
+        Arguments that are not given get no node (but in a model that torch.fx wrote, which computes with them).
+        """
+        written = isinstance(self.root, fx.GraphModule)
+        names = [*self._given, *(self._takes.names[len(self._given) :] if written else ())]
+        defaults = self._takes.in_graphs(names)
+        batch = [self._argument(name, defaults[name]) for name in names]
+        args, kwargs = self._takes.split(batch)
+        return lambda root: root_fn(root, *args, **kwargs), [self.root]
+
+    def _argument(self, name: str, default: tuple[Any, ...]) -> Any:
+        proxy = self.create_proxy("placeholder", name, default, {})
+        return self._parts(proxy, self.values.get(proxy.node))
+
+    def _parts(self, proxy: fx.Proxy, value: Any) -> Any:
+        """Dicts, lists and tuples of proxies; what is neither a tensor nor a number as it is."""
+        if not is_container(value):
+            return value if value is None or isinstance(value, (bool, str)) else proxy
+        keys = [key for key, _ in parts_of(value)]
+        parts = iter([self._parts(proxy[key], part) for key, part in parts_of(value)])
+        return {key: next(parts) for key in keys} if isinstance(value, dict) else rebuilt_row(value, parts)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return is_leaf(m)
@@ -165,8 +193,18 @@ class ConcreteTracer(fx.Tracer):
     def plain(self, obj: fx.Proxy, verb: str) -> Any:
         """What a node gives that depends on no data. Raises ModelError, with the user's line, for one that does."""
         if obj.node in self._plain:
+            self._decide(obj.node)
             return self.values[obj.node]
         raise ModelError(f"{self.where()} {verb} the data of a tensor, which tracing cannot follow")
+
+    def _decide(self, node: fx.Node) -> None:
+        """Remember what a value that Python code has asked for was computed from."""
+        left = [node]
+        while left:
+            node = left.pop()
+            if node not in self.decided:
+                self.decided.add(node)
+                left += node.all_input_nodes
 
     def take_hooks_off(self) -> None:
         """Take off the hooks of leaves, which are nodes of the graph now."""
@@ -186,7 +224,7 @@ class ConcreteTracer(fx.Tracer):
                     return
         if node in self.values and not isinstance(self.values[node], Tensor):
             inputs = node.all_input_nodes
-            if is_shape_value(node) or (all(n in self._plain for n in inputs) and node.op != "call_module"):
+            if asks(node) or (all(n in self._plain for n in inputs) and node.op != "call_module"):
                 self._plain.add(node)
 
     def _computed(self, node: fx.Node) -> Any:

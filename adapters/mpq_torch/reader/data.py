@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from mpq_plugins.targets import Target
-from mpq_torch.batches import Batch, arguments_of, as_batches
+from mpq_torch.batches import Batch, as_batches
+from mpq_torch.calling import takes_of
 from mpq_torch.reader.check import check_reading
 from mpq_torch.reader.reading import Reading, read_model
 
@@ -20,7 +21,7 @@ def read_with_data(
 
     Raises as as_batches, read_model and check_reading do.
     """
-    batches = as_batches(calibration, arguments_of(model))
+    batches = as_batches(calibration, takes_of(model))
     reading = read_model(model, batches[0], keep_float, target=target, refusing=True)
     check_reading(model, reading, batches[0])
     return reading, batches

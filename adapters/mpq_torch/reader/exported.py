@@ -37,16 +37,18 @@ def as_traced(
     program: ExportedProgram,
     root: nn.Module,
     arguments: Mapping[str, Any],
+    defaults: Mapping[str, tuple[Any, ...]] = _NONE,
     calls: Mapping[int, LeafCall] = _NONE,
     scopes: Mapping[str, str] = _NONE,
 ) -> tuple[fx.Graph, list[Any]]:
     """The graph, without an output node, and what the program returns: its nodes, or the numbers that they are.
 
-    root: the model, which gets the tensors that its forward makes as buffers. arguments: the example's, by name.
+    root: the model, which gets the tensors that its forward makes as buffers. arguments: the example's, by name, and
+    defaults theirs.
     calls: of the layers, by number. scopes: the path that functions called in a module are named by, by its path.
     """
     builder = _Builder(root, calls, scopes)
-    return builder.graph, builder.built(program, arguments)
+    return builder.graph, builder.built(program, arguments, defaults)
 
 
 class _Builder:
@@ -61,8 +63,12 @@ class _Builder:
         self.constants: dict[Tensor, str] = {}
         self.meta: dict[str, Any] = {}
 
-    def built(self, program: ExportedProgram, arguments: Mapping[str, Any]) -> list[Any]:
-        given = [leaf for name, value in arguments.items() for leaf in self._argument(name, value)]
+    def built(
+        self, program: ExportedProgram, arguments: Mapping[str, Any], defaults: Mapping[str, tuple[Any, ...]]
+    ) -> list[Any]:
+        given = [
+            leaf for name, value in arguments.items() for leaf in self._argument(name, value, defaults.get(name, ()))
+        ]
         tensors = {**program.state_dict, **program.constants}
         kinds = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
         for node in program.graph.nodes:
@@ -75,9 +81,9 @@ class _Builder:
                 self.held[node] = self._kept(str(spec.target), tensors[str(spec.target)])
         return self._steps(program.graph_module)
 
-    def _argument(self, name: str, value: Any) -> list[Any]:
+    def _argument(self, name: str, value: Any, default: tuple[Any, ...]) -> list[Any]:
         """The nodes of the tensors in an argument; plain values are what they are."""
-        argument = self.graph.placeholder(name, None, *(() if value is not None else (None,)))
+        argument = self.graph.create_node("placeholder", name, default)
         found = []
         for path, leaf in pytree.tree_flatten_with_path(value)[0]:
             node = argument

@@ -19,6 +19,7 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from mpq_plugins.errors import ModelError
+from mpq_torch.calling import Takes, takes_of
 from mpq_torch.reader.concrete import HOOKS_SUFFIX, is_leaf
 from mpq_torch.reader.exported import as_traced, without_writes
 from mpq_torch.reader.hooks import take_off
@@ -26,7 +27,7 @@ from mpq_torch.reader.leaf_calls import as_leaves
 from mpq_torch.reader.open_batch import opened
 from mpq_torch.reader.returned import mapped, taken_apart
 from mpq_torch.reader.shapes import SIZES, at_size
-from mpq_torch.reader.tracing import Traced, argument_names_of, lift_constraints, prepared
+from mpq_torch.reader.tracing import Traced, lift_constraints, prepared
 from mpq_torch.reader.user_code import not_traced
 
 _NEVER_CALLED = (nn.ModuleList, nn.ModuleDict)
@@ -51,13 +52,15 @@ def _exported(model: nn.Module, example: Sequence[Any]) -> tuple[fx.GraphModule,
     """A prepared model traced, and the name of an argument whose batch size became a number; "" where none did."""
     leaves = dict(_leaves(model))
     scopes = {path: path + HOOKS_SUFFIX for path in leaves}
-    names = argument_names_of(model, len(example))
+    takes = takes_of(model)
+    names = takes.names_of(len(example))
     try:
-        with as_leaves(leaves) as calls, _returning_tensors(model) as returned, torch.no_grad(), _quietly():
+        with as_leaves(leaves) as calls, _returning_tensors(model, takes) as returned, torch.no_grad(), _quietly():
             axes = (tuple(pytree.tree_map(_open_batch, argument) for argument in example),)
             program = torch.export.export(model, tuple(example), dynamic_shapes=axes, strict=False)
             program = without_writes(program)
-        graph, tensors = as_traced(program, model, dict(zip(names, example, strict=True)), calls, scopes)
+        given, defaults = dict(zip(names, example, strict=True)), takes.in_graphs(names)
+        graph, tensors = as_traced(program, model, given, defaults, calls, scopes)
         outputs = mapped(
             returned[0],
             lambda leaf: tensors[leaf.index] if isinstance(leaf, _Returned) else leaf,
@@ -114,8 +117,8 @@ def _open_batch(value: Any) -> Any:
 
 
 @contextmanager
-def _returning_tensors(model: nn.Module) -> Iterator[list[Any]]:
-    """Let the model return its tensors in a row, whatever it keeps them in, which is put into a list."""
+def _returning_tensors(model: nn.Module, takes: Takes) -> Iterator[list[Any]]:
+    """Let the model take its arguments in a row, and return its tensors so: what holds them is put into a list."""
     forward, structure = model.forward, []
 
     def in_a_row(*args: Any) -> tuple[Any, ...]:
@@ -127,7 +130,8 @@ def _returning_tensors(model: nn.Module) -> Iterator[list[Any]]:
             tensors.append(value)
             return _Returned(len(tensors) - 1)
 
-        structure[:] = [taken_apart(forward(*args), leaf)]
+        given, named = takes.split(args)
+        structure[:] = [taken_apart(forward(*given, **named), leaf)]
         return tuple(tensors)
 
     held = model.__dict__.get("forward")

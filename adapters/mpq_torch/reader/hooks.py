@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from mpq_plugins.errors import ModelError
+from mpq_torch.calling import called
 
 Table = dict[int, Callable[..., Any]]
 
@@ -69,7 +70,7 @@ def _changing(model: nn.Module, hooks: Sequence[tuple[Table, int]], example: Seq
         for table, key, hook in own:
             table[key] = watched(table, key, hook)
         with torch.no_grad():
-            model(*example)
+            called(model, example)
     except Exception:  # reading the model says what is wrong with it or with the example
         return {(id(table), key) for table, key in hooks}
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,11 +13,13 @@ from torch import Tensor, fx, nn
 from mpq_plugins.errors import ModelError
 from mpq_plugins.exporters.refusals import refused_by
 from mpq_plugins.graph.constants import AFFINE
-from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, RAW, UNKNOWN, Batch, Graph, Node
+from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, RAW, UNKNOWN, Batch, Graph, Node, Shape
 from mpq_plugins.graph.reading import settled
 from mpq_plugins.graph.refusals import Refuses, refuses_nothing
-from mpq_plugins.inventory import ModelInput
+from mpq_plugins.inventory import PLAIN, ModelInput
 from mpq_plugins.targets import Target
+from mpq_torch.calling import Takes, leaves_of, takes_of
+from mpq_torch.reader.arguments import containers, leaves, placeholders_of
 from mpq_torch.reader.call import Call
 from mpq_torch.reader.float_calls import FloatCall, float_call
 from mpq_torch.reader.float_functions import described
@@ -26,9 +27,10 @@ from mpq_torch.reader.own_copy import unwrapped
 from mpq_torch.reader.remembering import traced_once
 from mpq_torch.reader.returned import made, mapped, structure
 from mpq_torch.reader.rules import inner_call, made_of
-from mpq_torch.reader.shape_values import is_shape_value
+from mpq_torch.reader.shape_values import computes_sizes
 from mpq_torch.reader.shapes import SIZES, Observed
-from mpq_torch.reader.tracing import CALLS, argument_names, name_nodes
+from mpq_torch.reader.tracers import Seen
+from mpq_torch.reader.tracing import CALLS, name_nodes
 from mpq_torch.runner import TorchRunner
 from mpq_torch.surroundings import one_at_a_time
 
@@ -41,6 +43,7 @@ class Reading:
     returned: what the model returns, an Output in the place of each tensor, and Made for objects of other classes.
     calls: of the traced model, by the "float" node that stands for them; one without a call is the node that it was.
     computed: the functional layers and norms whose weights the model computes from its parameters.
+    decided: names of plain arguments that Python code asked for.
     one_batch_size: why it takes no batch of another size than the example's; "" where it does.
     """
 
@@ -51,12 +54,37 @@ class Reading:
     calls: Mapping[str, FloatCall]
     computed: tuple[str, ...] = ()
     one_batch_size: str = ""
+    decided: frozenset[str] = frozenset()
 
     @property
-    def defaults(self) -> dict[str, Any]:
-        """The defaults of the model's arguments, by name."""
-        nodes = [node for node in self.traced.graph.nodes if node.op == "placeholder"]
-        return {str(node.target): node.args[0] for node in nodes if node.args}
+    def takes(self) -> Takes:
+        """The arguments of the model as it was read; what plain ones were is their default."""
+        nodes = placeholders_of(self.traced)
+        defaults = {str(node.target): node.args[0] for node in nodes if node.args}
+        plain = {plain.name: plain.value for plain in self.graph.plain if plain.place == (plain.name,)}
+        return Takes(tuple(str(node.target) for node in nodes), (), {**defaults, **plain})
+
+    def given(self, batch: Sequence[Any]) -> list[Any]:
+        """The arguments of the graph from those of the model.
+
+        Raises ModelError where one is missing, and where a plain one that decided what the graph is was another.
+        """
+        found = dict(leaves_of(dict(zip(self.takes.names, batch, strict=False))))
+        for plain in self.graph.plain:
+            value = found.setdefault(plain.place, plain.value)
+            if (plain.name not in self.graph or plain.name in self.decided) and value != plain.value:
+                raise ModelError(
+                    f"argument {plain.name} is {value!r}, and the model was read with {plain.value!r}, which decides "
+                    "what it computes; search with batches that have the other value for a recipe of that model"
+                )
+        missing = [node.name for node in self.graph.arguments if _place(node) not in found]
+        if missing:
+            raise ModelError(f"the model needs the arguments {', '.join(missing)} too")
+        given = [found[_place(node)] for node in self.graph.arguments]
+        for node, value in zip(self.graph.arguments, given, strict=True):
+            if "dtype" in node.attrs and not isinstance(value, Tensor):
+                raise ModelError(f"argument {node.name} has to be a tensor, and is {value!r:.80}")
+        return given
 
     def structured(self, outputs: Sequence[Any]) -> Any:
         """The graph's outputs as the model returns them."""
@@ -95,22 +123,49 @@ def read_model(
     return _Reader(*traced_once(model, example), example).read(keep_float, target, refuses)
 
 
+def read_seen(seen: Seen, example: Sequence[Any], keep_float: Iterable[str] = ()) -> Reading:
+    """What a model is that was traced already."""
+    return _Reader(*seen, example).read(keep_float, None, refuses_nothing)
+
+
 def example_of(model: nn.Module, inputs: Sequence[ModelInput]) -> list[Any]:
-    """Zeros for the inputs that a recipe tells, two where it is open how many; other arguments take their defaults."""
-    found: list[Any] = []
-    known = {taken.name: taken for taken in inputs}
-    for parameter in inspect.signature(model.forward).parameters.values():
-        if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
-            continue
-        if parameter.name in known:
-            taken = known[parameter.name]
-            shape = [SIZES[0] if size is None else size for size in taken.shape]
-            found.append(torch.zeros(shape, dtype=getattr(torch, taken.dtype, torch.float32)))
-        elif parameter.default is not inspect.Parameter.empty:
-            found.append(parameter.default)
-        else:
-            raise ModelError(f"nothing is known of the shape of argument {parameter.name!r}; pass example_inputs")
-    return found
+    """Zeros for the tensors that a recipe tells, two where it is open how many; plain arguments as they were."""
+    takes = takes_of(model)
+    given: dict[str | int, Any] = {}
+    for taken in inputs:
+        around: Any = given
+        for key in taken.place[:-1]:
+            around = around.setdefault(key, {})
+        around[taken.place[-1]] = taken.value if taken.dtype == PLAIN else _zeros(taken)
+    rest = [name for name in given if takes.rest and name not in takes.names]
+    unknown = [name for name in takes.required if name not in given]
+    if unknown:
+        raise ModelError(f"nothing is known of the shape of argument {unknown[0]!r}; pass example_inputs")
+    known = {name: _listed(part) for name, part in given.items()}
+    return [*takes.in_order({str(name): part for name, part in known.items()}), *(known[name] for name in rest)]
+
+
+def _zeros(taken: ModelInput) -> Tensor:
+    shape = [SIZES[0] if size is None else size for size in taken.shape]
+    return torch.zeros(shape, dtype=getattr(torch, taken.dtype, torch.float32))
+
+
+def _listed(part: Any) -> Any:
+    """Dicts of numbers as the lists that they were."""
+    if not isinstance(part, dict):
+        return part
+    values = {key: _listed(value) for key, value in part.items()}
+    return list(values.values()) if values and all(isinstance(key, int) for key in values) else values
+
+
+def _shape_of(value: Any) -> Shape:
+    """The shape of an argument that nobody reads."""
+    return (Batch(), *value.shape[1:]) if isinstance(value, Tensor) and value.dim() else ()
+
+
+def _place(node: Node) -> tuple[str | int, ...]:
+    """Where an argument of a graph is among those of the model."""
+    return tuple(node.attrs.get("path", ())) or (node.name,)
 
 
 def _stays_a_call(node: Node, calls: Mapping[str, FloatCall], ops: Mapping[str, str]) -> bool:
@@ -133,8 +188,9 @@ class _Reader:
     def __init__(self, traced: fx.GraphModule, observed: Observed, example: Sequence[Any]) -> None:
         self.traced = traced
         self.observed = observed
-        self.example = example
-        self.own = name_nodes(traced)
+        self.leaves = list(leaves(traced, example))
+        self.passed = {*containers(traced, example), *(node for leaf in self.leaves for node in leaf.nodes)}
+        self.own = name_nodes(traced, [leaf.name for leaf in self.leaves])
         self.names: dict[fx.Node, str] = {}
         self.nodes: list[Node] = []
         self.calls: dict[str, FloatCall] = {}
@@ -143,30 +199,41 @@ class _Reader:
         self.constants: set[str] = set()
 
     def read(self, keep_float: Iterable[str], target: Target | None, refuses: Refuses) -> Reading:
-        arguments = argument_names(self.traced)
         returned: Any = None
+        sizes: set[fx.Node] = set()
+        self._arguments()
         for node in self.traced.graph.nodes:
-            if node.op == "placeholder":
-                self._add(node, ARGUMENT, self._argument(arguments.index(str(node.target))))
-            elif node.op == "get_attr":
+            if node in self.passed:
+                continue
+            if node.op == "get_attr":
                 value = self._attribute(str(node.target))
                 if self.own[node] in self.constants:  # a constant of forward(), used again
                     self.names[node] = self.own[node]
                 elif isinstance(value, Tensor):
                     self.constants.add(self.own[node])
                     self._add(node, CONSTANT, {"value": value.detach().cpu().numpy()})
-            elif node.op in CALLS and not (is_shape_value(node) or isinstance(node.target, type)):
+            elif node.op in CALLS and computes_sizes(node, sizes):
+                sizes.add(node)
+            elif node.op in CALLS and not isinstance(node.target, type):
                 self._call(node)
             elif node.op == "output":
                 returned = mapped(structure(node.args[0]), self._returned, lambda m: m)
-        graph = settled(
-            Graph(self._reaching(self.outputs), tuple(self.outputs), "NCHW"), keep_float, target=target, refuses=refuses
+        plain = [leaf for leaf in self.leaves if not isinstance(leaf.value, Tensor)]
+        given = (
+            ModelInput(leaf.name, (), PLAIN, () if leaf.keys == (leaf.name,) else leaf.keys, leaf.value)
+            for leaf in plain
         )
+        read = Graph(self._reaching(self.outputs), tuple(self.outputs), "NCHW", tuple(given))
+        graph = settled(read, keep_float, target=target, refuses=refuses)
         floats = [graph[name] for name in graph.float_ops]
         ops = {node.name: node.op for node in self.nodes}
         calls = {node.name: self._placed(graph, node) for node in floats if _stays_a_call(node, self.calls, ops)}
-        computed = tuple(self.computed)
-        return Reading(graph, TorchRunner(calls), self.traced, returned, calls, computed, self.observed.one_batch_size)
+        computed, decided = (
+            tuple(self.computed),
+            frozenset(leaf.name for leaf in plain if not self.observed.decided.isdisjoint(leaf.nodes)),
+        )
+        fixed = self.observed.one_batch_size
+        return Reading(graph, TorchRunner(calls), self.traced, returned, calls, computed, fixed, decided)
 
     def _add(self, node: fx.Node, op: str, attrs: Mapping[str, Any]) -> None:
         name = self.own[node]
@@ -176,20 +243,29 @@ class _Reader:
             shape = (Batch(shape[0]), *shape[1:])
         self.nodes.append(Node(name, op, (), shape, attrs=attrs))
 
-    def _argument(self, index: int) -> dict[str, Any]:
+    def _arguments(self) -> None:
+        """Nodes for the tensors and plain values of the arguments."""
+        for index, leaf in enumerate(self.leaves):
+            place = {} if leaf.keys == (leaf.name,) else {"path": leaf.keys}
+            self.names.update((node, leaf.name) for node in leaf.nodes)
+            shapes = [self.observed.shapes[node] for node in leaf.nodes if node in self.observed.shapes]
+            shape = shapes[0] if shapes else _shape_of(leaf.value)
+            attrs = {"index": index, **self._argument(leaf.value), **place}
+            self.nodes.append(Node(leaf.name, ARGUMENT, (), shape, attrs=attrs))
+
+    def _argument(self, given: Any) -> dict[str, Any]:
         """What is known of an argument; of a tensor its type, and the samples where the model takes so many only."""
-        given = self.example[index] if index < len(self.example) else None
         if not isinstance(given, Tensor):
-            return {"index": index}
+            return {}
         samples = {"samples": len(given)} if self.observed.one_batch_size and given.dim() else {}
-        return {"index": index, "dtype": str(given.dtype).removeprefix("torch."), **samples}
+        return {"dtype": str(given.dtype).removeprefix("torch."), **samples}
 
     def _reaching(self, outputs: Sequence[str]) -> tuple[Node, ...]:
         """The nodes without those whose values nobody reads: weights of functional layers, tensors asked for sizes."""
         read = set(outputs)
         kept = []
         for node in reversed(self.nodes):
-            if node.op == ARGUMENT or node.name in read:
+            if "dtype" in node.attrs or node.name in read:
                 read.update(node.inputs)
                 kept.append(node)
         return tuple(reversed(kept))

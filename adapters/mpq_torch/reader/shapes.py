@@ -11,8 +11,9 @@ from torch import Tensor, fx
 
 from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.node import Batch, Shape
+from mpq_torch.calling import flat, rebuilt
 from mpq_torch.reader.counting import counted
-from mpq_torch.reader.shape_values import is_shape_value
+from mpq_torch.reader.shape_values import computes_sizes
 from mpq_torch.reader.tracing import CALLS, name_nodes
 
 SIZES = (2, 3)
@@ -29,6 +30,7 @@ class Observed:
     macs: multiply-accumulates of each call for one sample, as torch's FLOP counter counts matrix products, attention
     and convolutions; recurrent layers by their weights.
     one_batch_size: a sentence that names the op that runs on no batch of another size than the example's; "" for none.
+    decided: nodes whose values Python code has asked for, so that the graph is that of these values.
     returned: what the model returned when it was run last: at the second batch size, or at the example's.
     """
 
@@ -40,6 +42,7 @@ class Observed:
     one_batch_size: str = ""
     returned: Any = None
     macs: dict[fx.Node, int] = field(default_factory=dict)
+    decided: frozenset[fx.Node] = frozenset()
 
 
 def at_size(example: Sequence[Any], wanted: int = SIZES[0]) -> list[Any]:
@@ -147,7 +150,7 @@ def _returned(run: Mapping[fx.Node, Any]) -> Any:
 
 
 def _samples(example: Sequence[Any]) -> set[int]:
-    return {len(t) for t in example if isinstance(t, Tensor) and t.dim()}
+    return {len(t) for t in flat(example) if isinstance(t, Tensor) and t.dim()}
 
 
 def _axis(first: int, second: int) -> int | Batch:
@@ -163,10 +166,12 @@ def _others(run: Mapping[fx.Node, Any]) -> dict[fx.Node, Any]:
 
 
 def _repeated(argument: Any, size: int, samples: int) -> Any:
-    if not isinstance(argument, Tensor) or not argument.dim() or len(argument) != samples:
-        return argument
-    index = torch.arange(size, device=argument.device) % len(argument)
-    return argument[index]
+    def repeated(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor) or not leaf.dim() or len(leaf) != samples:
+            return leaf
+        return leaf[torch.arange(size, device=leaf.device) % len(leaf)]
+
+    return rebuilt(argument, repeated)
 
 
 def _run(graph: fx.GraphModule, arguments: Sequence[Any], macs: dict[fx.Node, int] | None = None) -> dict[fx.Node, Any]:
@@ -176,7 +181,8 @@ def _run(graph: fx.GraphModule, arguments: Sequence[Any], macs: dict[fx.Node, in
         with torch.no_grad():
             recorder.run(*arguments)
     except Exception as error:
-        given = ", ".join(str(tuple(a.shape)) if isinstance(a, Tensor) else type(a).__name__ for a in arguments)
+        leaves = flat(arguments)
+        given = ", ".join(str(tuple(a.shape)) if isinstance(a, Tensor) else type(a).__name__ for a in leaves)
         reason = " ".join(str(error).split("\n")[0].split())[:200]
         raise ModelError(f"inputs of the shape {given} do not go through the model: {reason}") from error
     return recorder.found
@@ -189,11 +195,14 @@ class _Recorder(fx.Interpreter):
         super().__init__(graph)
         self.macs = macs
         self.found: dict[fx.Node, Any] = {}
+        self.sizes: set[fx.Node] = set()
         self.at: fx.Node | None = None
 
     def run_node(self, n: fx.Node) -> Any:
         self.at = n
-        if self.macs is None or n.op not in CALLS or is_shape_value(n):
+        if computes_sizes(n, self.sizes):
+            self.sizes.add(n)
+        if self.macs is None or n.op not in CALLS or n in self.sizes:
             self.found[n] = super().run_node(n)
         else:
             called = self.fetch_attr(str(n.target)) if n.op == "call_module" else None

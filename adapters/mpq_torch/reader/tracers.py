@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import fx, nn
 
 from mpq_plugins.errors import ModelError
+from mpq_torch.calling import called, takes_of
 from mpq_torch.reader.concrete import FORMS
 from mpq_torch.reader.exporting import trace_exported
 from mpq_torch.reader.own_copy import copied
 from mpq_torch.reader.returned import differ, tensors_of
 from mpq_torch.reader.shapes import SIZES, Observed, at_size, observe
-from mpq_torch.reader.tracing import Traced, argument_names, trace
+from mpq_torch.reader.tracing import Traced, trace
 from mpq_torch.reader.user_code import NotTraced, neither
 
 Seen = tuple[fx.GraphModule, Observed]
@@ -27,22 +29,34 @@ def traced_and_observed(model: nn.Module, example: Sequence[Any]) -> Seen:
     By torch.fx, and by torch.export where torch.fx stops, or where what it traced returns something else than the
     model does, as after a branch by the type of a tensor. Raises ModelError with the reasons of both.
     """
-    few = at_size(example)
-    sizes = [few] if all(a is b for a, b in zip(few, example, strict=True)) else [few, example]
-    by_fx = _first(sizes, example, lambda samples: trace(model, samples))
+    takes = takes_of(model)
+    missing = [name for name in takes.names[len(example) :] if name in takes.required]
+    if missing:
+        raise ModelError(
+            f"the model takes {len(takes.names)} inputs, and the example has {len(example)}, and nothing for "
+            f"{', '.join(missing)}"
+        )
+    by_fx = traced_by("torch.fx", model, example)
     if not isinstance(by_fx, NotTraced) and _agrees(model, by_fx, example):
         return by_fx
     if isinstance(by_fx, NotTraced) and not _runs(model, example):
         raise by_fx
-    by_export = _first(
-        sizes, example, lambda samples: trace_exported(model, samples, any_batch=samples is not sizes[-1])
-    )
+    by_export = traced_by("torch.export", model, example)
     if not isinstance(by_fx, NotTraced):
         right = not isinstance(by_export, NotTraced) and _agrees(model, by_export, example)
         return by_export if right and not isinstance(by_export, NotTraced) else by_fx
     if isinstance(by_export, NotTraced):
         raise neither(model, by_fx, by_export)
     return by_export
+
+
+def traced_by(tracer: str, model: nn.Module, example: Sequence[Any]) -> Seen | NotTraced:
+    """A model traced by "torch.fx" or by "torch.export"; else why it cannot be."""
+    few = at_size(example)
+    sizes = [few] if all(a is b for a, b in zip(few, example, strict=True)) else [few, example]
+    if tracer == "torch.fx":
+        return _first(sizes, example, lambda samples: trace(model, samples))
+    return _first(sizes, example, lambda samples: trace_exported(model, samples, any_batch=samples is not sizes[-1]))
 
 
 def _first(
@@ -56,11 +70,8 @@ def _first(
         except NotTraced as error:
             reasons.append(error)
             continue
-        takes = len(argument_names(traced.graph))
-        if len(example) < takes:
-            raise ModelError(f"the model takes {takes} inputs, and the example has {len(example)}")
         try:
-            return traced.graph, observe(traced.graph, example, traced.values)
+            return traced.graph, replace(observe(traced.graph, example, traced.values), decided=traced.decided)
         except ModelError as error:
             reasons.append(NotTraced(str(error), f": {error}"))
             break
@@ -76,14 +87,14 @@ def _agrees(model: nn.Module, seen: Seen, example: Sequence[Any]) -> bool:
         return True
     given = example if seen[1].one_batch_size else at_size(example, SIZES[1])
     with torch.no_grad():
-        wanted, got = tensors_of(copied(model).eval()(*given)), tensors_of(seen[1].returned)
+        wanted, got = tensors_of(called(copied(model).eval(), given)), tensors_of(seen[1].returned)
     return len(wanted) == len(got) and not any(differ(a, b) for a, b in zip(wanted, got, strict=True))
 
 
 def _runs(model: nn.Module, example: Sequence[Any]) -> bool:
     try:
         with torch.no_grad():
-            copied(model).eval()(*example)
+            called(copied(model).eval(), example)
     except Exception:
         return False
     return True

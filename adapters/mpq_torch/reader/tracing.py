@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import keyword
 import operator
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +14,10 @@ from torch import Tensor, fx, nn
 
 from mpq_plugins.errors import ModelError
 from mpq_torch.attention import opened
+from mpq_torch.calling import flat, takes_of
 from mpq_torch.depthwise import SlicedDepthwise
 from mpq_torch.padded import PaddedConvolution
+from mpq_torch.reader.arguments import paths_of, placeholders_of
 from mpq_torch.reader.concrete import ConcreteTracer
 from mpq_torch.reader.hooks import keep_changing_hooks
 from mpq_torch.reader.in_place import redirect_readers
@@ -27,7 +28,6 @@ from mpq_torch.written_modules import INPUT_SUFFIX, SAME_GRID_SUFFIX, GridClamp
 
 WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear)
 CALLS = ("call_module", "call_function", "call_method")
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _OPERATORS = {
     "__rsub__": "sub",
     "div": "truediv",
@@ -44,10 +44,14 @@ _OPERATORS = {
 
 @dataclass(frozen=True)
 class Traced:
-    """graph: a traced copy of a model, in eval mode. values: what its nodes give on the example, where it runs."""
+    """graph: a traced copy of a model, in eval mode. values: what its nodes give on the example, where it runs.
+
+    decided: nodes whose values Python code has asked for.
+    """
 
     graph: fx.GraphModule
     values: Mapping[fx.Node, Any]
+    decided: frozenset[fx.Node] = frozenset()
 
 
 def prepared(model: nn.Module, example: Sequence[Any]) -> nn.Module:
@@ -73,23 +77,23 @@ def trace(model: nn.Module, example: Sequence[Any]) -> Traced:
     out again. Raises NotTraced where torch.fx cannot trace the model, and as ``prepared`` does.
     """
     model = prepared(model, example)
-    names = [p.name for p in inspect.signature(model.forward).parameters.values() if p.kind in _POSITIONAL]
-    tracer = ConcreteTracer(dict(zip(names, example, strict=False)))
+    tracer = ConcreteTracer(takes_of(model), example)
     try:
-        graph = fx.GraphModule(model, tracer.trace(model, concrete_args=_fixed(model, example)))
+        graph = fx.GraphModule(model, tracer.trace(model))
     except Exception as error:
         raise not_traced(model, "torch.fx", error) from error
     tracer.take_hooks_off()
     redirect_readers(graph)  # first: nobody reads what ``y.add_(z)`` returns
-    _drop_defaults(graph, names[: len(example)])
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
     lift_constraints(graph)
-    return Traced(graph, tracer.values)
+    return Traced(graph, tracer.values, frozenset(tracer.decided))
 
 
 def check_types(model: nn.Module, example: Sequence[Any]) -> None:
     """Raise ModelError for a model or an example that computes in anything but float32."""
     held = [(f"{name} is", parameter.dtype) for name, parameter in model.named_parameters()]
-    given = [(f"argument {index} is", t.dtype) for index, t in enumerate(example) if isinstance(t, Tensor)]
+    given = [(f"argument {index} is", t.dtype) for index, t in enumerate(flat(example)) if isinstance(t, Tensor)]
     for what, dtype in (*held, *given):
         if dtype.is_floating_point and dtype != torch.float32:
             raise ModelError(
@@ -98,42 +102,34 @@ def check_types(model: nn.Module, example: Sequence[Any]) -> None:
             )
 
 
-def argument_names_of(model: nn.Module, count: int) -> list[str]:
-    """What the first ``count`` positional arguments of a model are called."""
-    found: list[str] = []
-    for parameter in inspect.signature(model.forward).parameters.values():
-        if parameter.kind in _POSITIONAL:
-            found.append(parameter.name)
-        elif parameter.kind == inspect.Parameter.VAR_POSITIONAL:
-            found += [f"{parameter.name}_{index}" for index in range(count - len(found))]
-    return found[:count]
+def name_nodes(graph: fx.GraphModule, arguments: Collection[str] = ()) -> dict[fx.Node, str]:
+    """The name of every node: the module's path, or the scope and the name of the function; further calls numbered.
 
-
-def argument_names(graph: fx.GraphModule) -> list[str]:
-    """The names of the arguments that the traced model takes."""
-    return [str(node.target) for node in graph.graph.nodes if node.op == "placeholder"]
-
-
-def name_nodes(graph: fx.GraphModule) -> dict[fx.Node, str]:
-    """The name of every node: the module's path, or the scope and the name of the function; further calls numbered."""
+    arguments: the names of the model's inputs, which functions leave to them.
+    """
     calls: Counter[str] = Counter()
     names: dict[fx.Node, str] = {}
     last = {node.meta["torch_fn"]: node for node in graph.graph.nodes if _from_export(node)}
-    held = {node.target for node in graph.graph.nodes if node.op == "get_attr"}
+    held = {str(node.target) for node in graph.graph.nodes if node.op == "get_attr"}
+    paths = paths_of(graph)
+    taken = {*arguments, *(str(node.target) for node in placeholders_of(graph))}
     for node in graph.graph.nodes:
         if node.op not in CALLS:
             names[node] = str(node.target)
             continue
-        name = _base_name(graph, node)
-        name = f"{name}_op" if name in held else name
+        name = _base_name(node, paths)
+        if name in held or (name in taken and node.op != "call_module"):
+            name = f"{name}_op"
         if node.op == "call_module" and str(node.target).endswith(INPUT_SUFFIX):
             names[node] = name  # no call of what it quantizes
             continue
         if _from_export(node) and last[node.meta["torch_fn"]] is not node:
             name += "__part"  # of a function that is several ops in ATen, of which the last has its name
         count = calls[name]
-        calls[name] += 1
         between = "__call" if node.op == "call_module" else "_"
+        while count and f"{name}{between}{count}" in taken:
+            count += 1
+        calls[name] = count + 1
         names[node] = f"{name}{between}{count}" if count else name
     return names
 
@@ -147,35 +143,6 @@ def _check_names(model: nn.Module) -> None:
             f"the model has a module or parameter called {', '.join(map(repr, bad))}, a word of Python's own, which "
             "torch.fx cannot write; rename it"
         )
-
-
-def _fixed(model: nn.Module, example: Sequence[Any]) -> dict[str, Any]:
-    """The arguments that are not given, with their defaults, and those that are given as None."""
-    if isinstance(model, fx.GraphModule):
-        return {}
-    parameters = list(inspect.signature(model.forward).parameters.values())
-    optional = {p.name: p.default for p in parameters[len(example) :] if p.default is not inspect.Parameter.empty}
-    given = [p.name for p in parameters if p.kind in _POSITIONAL]
-    return {**{name: None for name, value in zip(given, example, strict=False) if value is None}, **optional}
-
-
-def _drop_defaults(graph: fx.GraphModule, names: Sequence[str]) -> None:
-    """Remove the placeholders of arguments that took their defaults, and torch.fx's checks that they did.
-
-    names: of the arguments that are given, which keep their places.
-    """
-    for node in list(graph.graph.nodes):
-        if node.op == "call_function" and getattr(node.target, "__name__", "") in ("_assert_is_none", "_assert"):
-            graph.graph.erase_node(node)
-    graph.graph.eliminate_dead_code()
-    for node in list(graph.graph.nodes):
-        if node.op == "placeholder" and not node.users and node.target not in names:
-            own = str(node.target).removesuffix("_1")
-            if own in names:
-                node.target = own
-            elif node.args or own.startswith("*"):
-                graph.graph.erase_node(node)
-    graph.recompile()
 
 
 def _untie(model: nn.Module) -> None:
@@ -200,17 +167,13 @@ def lift_constraints(graph: fx.GraphModule) -> None:
             graph.graph.erase_node(node)
 
 
-def _base_name(graph: fx.GraphModule, node: fx.Node) -> str:
+def _base_name(node: fx.Node, paths: Collection[str]) -> str:
     if node.op == "call_module":
         return str(node.target).removesuffix(SAME_GRID_SUFFIX).removesuffix(INPUT_SUFFIX)
     stack = node.meta.get("nn_module_stack") or {}
     scope = next(reversed(stack.values()))[0] if stack else ""
     name = f"{scope}.{_function_of(node)}".removeprefix(".")
-    try:
-        graph.get_submodule(name)
-    except AttributeError:
-        return name
-    return f"{name}_op"
+    return f"{name}_op" if name in paths else name
 
 
 def _function_of(node: fx.Node) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 
 from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, FLOAT, RAW, Batch, Graph, Node
 from mpq_plugins.graph.ops import op_of
+from mpq_torch.reader.arguments import placeholders_of
 from mpq_torch.reader.modules import layer_of, module_of
 from mpq_torch.reader.reading import Output, Reading
 from mpq_torch.reader.returned import Made, mapped
@@ -76,9 +77,11 @@ class _Writer:
         self.dense: dict[str, fx.Node] = {}
         self.owners: dict[str, fx.Node] = {}
         self.paths: dict[str, str] = {}
+        self.arguments: dict[str, fx.Node] = {}
 
     def write(self) -> fx.GraphModule:
         graph = self.reading.graph
+        self._arguments()
         for node in graph.nodes:
             self.at[node.name] = self._written(node)
 
@@ -93,15 +96,24 @@ class _Writer:
         written.graph.lint()
         return written
 
+    def _arguments(self) -> None:
+        """The model's arguments; what plain ones were is the default of those that have one."""
+        plain = self.reading.takes.defaults
+        for node in placeholders_of(self.reading.traced):
+            name = str(node.target)
+            self.arguments[name] = self.graph.create_node("placeholder", name, (plain[name],) if node.args else ())
+
     def _call(self, path: str, module: nn.Module, inputs: Iterable[fx.Node]) -> fx.Node:
         self.parts.setdefault(path, module)
         return self.graph.call_module(path, tuple(inputs))
 
     def _written(self, node: Node) -> fx.Node:
         if node.op == ARGUMENT:
-            defaults = self.reading.defaults
-            given = (defaults[node.name],) if node.name in defaults else ()
-            return self.graph.create_node("placeholder", node.name, given)
+            argument, *keys = node.attrs.get("path", (node.name,))
+            found = self.arguments[argument]
+            for key in keys:
+                found = self.graph.call_function(operator.getitem, (found, key))
+            return found
         if node.op == CONSTANT:
             self.parts[node.name] = copy.deepcopy(operator.attrgetter(node.name)(self.reading.traced))
             return self.graph.get_attr(node.name)

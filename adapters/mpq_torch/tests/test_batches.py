@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
 import torch
-from torch import fx, nn
+from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from mpq_plugins.errors import EmptyCalibration, ModelError, NonFiniteValues
-from mpq_torch.batches import as_batch, as_batches, in_chunks, model_inputs
+from mpq_torch.batches import as_batch, as_batches, in_chunks
+from mpq_torch.calling import Takes, takes_of
 
+ONE, TWO, THREE = Takes(("x",)), Takes(("x", "y")), Takes(("x", "y", "z"))
 X, Y = torch.arange(12.0).reshape(6, 2), torch.arange(6)
 
 
@@ -17,58 +19,82 @@ def same(batches, expected):
         assert all(torch.equal(a, b) for a, b in zip(batch, wanted, strict=True))
 
 
-def test_a_model_takes_as_many_arguments_as_its_graph_has_placeholders():
-    assert model_inputs(fx.symbolic_trace(nn.Bilinear(2, 3, 4))) == 2
-
-
 @pytest.mark.parametrize("example", [X, (X,), [X], (X, Y), [X, Y, "a label"]])
 def test_the_first_arguments_of_a_batch_are_taken_and_the_labels_left(example):
-    same([as_batch(example, 1)], [(X,)])
+    same([as_batch(example, ONE)], [(X,)])
 
 
 def test_a_model_of_two_arguments_gets_both():
-    same([as_batch((X, Y, Y), 2)], [(X, Y)])
+    same([as_batch((X, Y, Y), TWO)], [(X, Y)])
 
 
 def test_one_tensor_is_one_batch_and_a_list_of_tensors_several():
-    same(as_batches(X, 1), [(X,)])
-    same(as_batches([X, X[:2]], 1), [(X,), (X[:2],)])
+    same(as_batches(X, ONE), [(X,)])
+    same(as_batches([X, X[:2]], ONE), [(X,), (X[:2],)])
 
 
 def test_a_data_loader_and_a_generator_calibrate():
     loader = DataLoader(TensorDataset(X, Y), batch_size=4)
-    same(as_batches(loader, 1), [(X[:4],), (X[4:],)])
-    same(as_batches((x for x in X.split(4)), 1), [(X[:4],), (X[4:],)])
+    same(as_batches(loader, ONE), [(X[:4],), (X[4:],)])
+    same(as_batches((x for x in X.split(4)), ONE), [(X[:4],), (X[4:],)])
 
 
 def test_batches_without_a_sample_are_left_out():
-    same(as_batches([X, X[:0]], 1), [(X,)])
+    same(as_batches([X, X[:0]], ONE), [(X,)])
 
 
 @pytest.mark.parametrize("nothing", [[], X[:0], [X[:0]], [()], iter([])])
 def test_a_calibration_set_without_a_sample_is_refused(nothing):
     with pytest.raises(EmptyCalibration, match="used up before is empty too: pass a list"):
-        as_batches(nothing, 1)
+        as_batches(nothing, ONE)
 
 
 def test_nan_and_infinity_are_counted_and_located():
     bad = X.clone()
     bad[0, 0], bad[1, 1] = np.nan, np.inf
     with pytest.raises(NonFiniteValues, match="argument 1 of a calibration batch holds 2 NaN or infinite values of 12"):
-        as_batch((X, bad), 2)
-    same([as_batch((X, bad), 1)], [(X,)])
+        as_batch((X, bad), TWO)
+    same([as_batch((X, bad), ONE)], [(X,)])
 
 
-@pytest.mark.parametrize(("example", "name"), [({"image": X}, "dict"), (X.numpy(), "ndarray"), ("abc", "str")])
+class Named(nn.Module):
+    def forward(self, x, flag=True, *, y, z=None):
+        return x
+
+
+@pytest.mark.parametrize("example", [{"y": Y, "x": X, "label": Y}, ({"x": X, "y": Y}, "labels")])
+def test_a_dict_holds_arguments_by_name_and_what_names_none_is_left(example):
+    assert takes_of(Named()) == Takes(("x", "flag"), ("y", "z"), {"flag": True, "z": None})
+    x, flag, y = as_batch(example, takes_of(Named()))
+    assert (x is X, flag, y is Y) == (True, True, True)
+    same(as_batches({"x": X, "y": Y}, TWO), [(X, Y)])
+    assert as_batch(as_batch(example, takes_of(Named())), takes_of(Named())) == (x, flag, y)
+
+
+def test_a_dict_whose_keys_name_no_argument_is_the_one_argument():
+    assert as_batch({"image": X, "rest": [Y]}, ONE) == ({"image": X, "rest": [Y]},)
+    assert as_batch(({"image": X}, "labels"), ONE) == ({"image": X},)
+    with pytest.raises(ModelError, match="a batch holds image, and the model takes x, y"):
+        as_batch({"image": X}, TWO)
+
+
+def test_arguments_that_are_missing_are_named():
+    with pytest.raises(ModelError, match="needs the arguments y too; given are x"):
+        as_batch({"x": X}, takes_of(Named()))
+    with pytest.raises(ModelError, match="takes y by name only; let each batch be a dict"):
+        as_batch(X, takes_of(Named()))
+
+
+@pytest.mark.parametrize(("example", "name"), [(X.numpy(), "ndarray"), ({"x": X.numpy()}, "ndarray"), ("abc", "str")])
 def test_a_batch_that_is_neither_tensor_nor_tuple_is_refused_by_its_type(example, name):
     with pytest.raises(ModelError, match=f"not a {name}; convert it before"):
-        as_batch(example, 1)
+        as_batch(example, ONE)
     with pytest.raises(ModelError, match=f"not a {name}; convert it before"):
-        as_batches([example], 1)
+        as_batches([example], ONE)
 
 
 def test_integers_and_plain_values_pass():
-    assert as_batch((Y, 3, None), 3) == (Y, 3, None)
+    assert as_batch((Y, 3, None), THREE) == (Y, 3, None)
 
 
 def test_chunks_hold_the_samples_in_order_with_their_arguments_together():

@@ -56,7 +56,7 @@ class GridBank(HeldTensors):
             self.hold(name, np.asarray(values))
         drawn = method.noise(bank)
         if drawn is not None:
-            self.hold(COUNTERS, noise.counters(bank, *drawn, self.seed))
+            self.hold(COUNTERS, noise.counters(bank, *drawn, self.seed, method.draws_as))
             self.hold(NOISE, np.full(self.held[COUNTERS].shape, 0.5, np.float32))
         self._probe()
         self.measuring = False

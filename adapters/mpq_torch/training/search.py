@@ -24,7 +24,8 @@ from mpq_plugins.training.plan import TrainingPlan, own_choices
 from mpq_plugins.training.predicting import predicted_losses
 from mpq_plugins.training.reach import notice_at_start, notice_on_the_way, warn
 from mpq_plugins.training.settling import settling_step
-from mpq_torch.batches import arguments_of, as_batch, as_batches
+from mpq_torch.batches import as_batch, as_batches
+from mpq_torch.calling import takes_of
 from mpq_torch.ops import TORCH
 from mpq_torch.reader.check import check_reading
 from mpq_torch.reader.own_copy import copied
@@ -92,9 +93,9 @@ class Search:
     ) -> None:
         if steps < 1:
             raise MPQError(f"a search needs at least one step, got steps={steps}")
-        arguments = arguments_of(model)
-        example = as_batch(example_inputs, arguments)
-        batches = [example] if calibration is None else as_batches(calibration, arguments)
+        takes = takes_of(model)
+        example = as_batch(example_inputs, takes)
+        batches = [example] if calibration is None else as_batches(calibration, takes)
         written = read_written(model, batches[0], keep_float, plugins.target(target))
         check_reading(model, written.reading, example)
         if recipe is not None:

@@ -101,5 +101,5 @@ def read_written(
             f"{', '.join(shared)}: training folds batch norms by each replica's own statistics, which SyncBatchNorm "
             "would share; put nn.BatchNorm2d in its place for the search"
         )
-    sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, example))
+    sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, reading.given(example)))
     return WrittenModel(reading, sites, *write_located(reading))

@@ -111,7 +111,7 @@ def test_between_updates_no_gradient_reaches_steps_and_ranges_nor_their_momentum
 def test_the_share_of_sdq_learns_what_the_two_candidates_differ_by():
     case, x = slot(bits=(2, 4), shape=(3,)), torch.tensor([0.9, -0.4, 0.2])
     state = tensors({"pair": 1.0, "steps": [1.0, 0.125], "noise": 0.5, "temperature": 1.0, "frozen": 0.0, "probe": 1})
-    share = torch.tensor(0.7, requires_grad=True)
+    share = torch.tensor([0.7], requires_grad=True)
     upstream = torch.tensor([1.0, 2.0, -1.0])
     y, _ = OneGroup(Sdq(), case, TORCH, like=torch.zeros(())).quantize(x, {"share": share}, state, True)
     (y * upstream).sum().backward()
