@@ -113,6 +113,7 @@ def read_model(
     example: the model's arguments, with a batch axis; None where ``inputs`` says what they are.
     keep_float: names of modules and ops, or patterns of them, to leave in float.
     target: whose kernels the graph is to fit (``graph.fitted``). refusing: refuse what it cannot compute.
+    Recurrent layers are unrolled for a target without float arithmetic.
     Raises ModelError where torch.fx cannot trace the model or the example does not go through it, NonFiniteValues, and
     UnsupportedOp, with all names, where an op that has no integer form stands in front of a quantizable weight.
     """
@@ -120,7 +121,8 @@ def read_model(
     if example is None:
         example = example_of(model, inputs)
     refuses = refused_by(target) if refusing and target is not None else refuses_nothing
-    return _Reader(*traced_once(model, example), example).read(keep_float, target, refuses)
+    unrolled = target is not None and not target.float_arithmetic
+    return _Reader(*traced_once(model, example, unrolled), example).read(keep_float, target, refuses)
 
 
 def read_seen(seen: Seen, example: Sequence[Any], keep_float: Iterable[str] = ()) -> Reading:
@@ -136,7 +138,7 @@ def example_of(model: nn.Module, inputs: Sequence[ModelInput]) -> list[Any]:
         around: Any = given
         for key in taken.place[:-1]:
             around = around.setdefault(key, {})
-        around[taken.place[-1]] = taken.value if taken.dtype == PLAIN else _zeros(taken)
+        around[taken.place[-1]] = taken.value if taken.dtype == PLAIN else _zeros(taken, takes.device)
     rest = [name for name in given if takes.rest and name not in takes.names]
     unknown = [name for name in takes.required if name not in given]
     if unknown:
@@ -145,9 +147,9 @@ def example_of(model: nn.Module, inputs: Sequence[ModelInput]) -> list[Any]:
     return [*takes.in_order({str(name): part for name, part in known.items()}), *(known[name] for name in rest)]
 
 
-def _zeros(taken: ModelInput) -> Tensor:
+def _zeros(taken: ModelInput, device: torch.device | None) -> Tensor:
     shape = [SIZES[0] if size is None else size for size in taken.shape]
-    return torch.zeros(shape, dtype=getattr(torch, taken.dtype, torch.float32))
+    return torch.zeros(shape, dtype=getattr(torch, taken.dtype, torch.float32), device=device)
 
 
 def _listed(part: Any) -> Any:
@@ -233,7 +235,12 @@ class _Reader:
             frozenset(leaf.name for leaf in plain if not self.observed.decided.isdisjoint(leaf.nodes)),
         )
         fixed = self.observed.one_batch_size
-        return Reading(graph, TorchRunner(calls), self.traced, returned, calls, computed, fixed, decided)
+        runner = TorchRunner(calls, self._device())
+        return Reading(graph, runner, self.traced, returned, calls, computed, fixed, decided)
+
+    def _device(self) -> torch.device:
+        """Where the example is, and everything is computed."""
+        return next((leaf.value.device for leaf in self.leaves if isinstance(leaf.value, Tensor)), torch.device("cpu"))
 
     def _add(self, node: fx.Node, op: str, attrs: Mapping[str, Any]) -> None:
         name = self.own[node]
