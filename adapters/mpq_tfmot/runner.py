@@ -98,6 +98,12 @@ class TensorflowRunner(TensorflowOps):
         y = tf.tensordot(x, weight, [[-1], [1]])
         return y if bias is None else y + bias
 
+    def product(self, a: Any, b: Any) -> Any:
+        return tf.matmul(a, b)
+
+    def largest(self, x: Any, axis: int) -> Any:
+        return tf.reduce_max(x, axis, True)
+
     def max_pool(self, x: Any, kernel: Sizes, stride: Sizes, padding: Sides, dilation: Sizes) -> Any:
         if len(kernel) == 1:
             y = self.max_pool(x[:, None], (1, *kernel), (1, *stride), ((0, 0), *padding), (1, *dilation))

@@ -8,11 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from mpq_torch.recurrent import taken_apart
 from mpq_torch.transformer import Decoder, DecoderLayer, Encoder, EncoderLayer, Transformer
 
 
-def opened(model: nn.Module) -> nn.Module:
-    """The model, with torch's own attention and transformer encoder layers in it replaced by ones that torch.fx sees.
+def opened(model: nn.Module, unrolled: bool = False) -> nn.Module:
+    """The model, with torch's own attention, transformer encoder and recurrent layers replaced by ones that torch.fx
+    sees into; recurrent layers of many steps where they are to be ``unrolled``, and cells always.
 
     The names of submodules stay; the packed weight of an attention becomes those of q_proj, k_proj and v_proj. An
     attention with keys or values of other sizes, or with a bias or a zero added to them, stays as it is, and so does a
@@ -23,13 +25,15 @@ def opened(model: nn.Module) -> nn.Module:
         for name, child in module._modules.items():
             if child is not None and made.get(child, child) is not child:
                 setattr(module, name, made[child])
-        made[module] = _opened(module)
+        made[module] = _opened(module, unrolled)
     return made[model]
 
 
-def _opened(module: nn.Module) -> nn.Module:
+def _opened(module: nn.Module, unrolled: bool) -> nn.Module:
     if module._forward_hooks or module._forward_pre_hooks:
         return module
+    if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        return taken_apart(module, unrolled)
     if type(module) is nn.MultiheadAttention and _plain(module):
         return Attention(module)
     if type(module) is nn.TransformerEncoderLayer and _apart(module.self_attn):

@@ -91,6 +91,12 @@ class TorchRunner(TorchOps):
     def matmul(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.linear(x, weight, bias)
 
+    def product(self, a: Tensor, b: Tensor) -> Tensor:
+        return torch.matmul(a, b)
+
+    def largest(self, x: Tensor, axis: int) -> Tensor:
+        return x.amax(axis, True)
+
     def max_pool(self, x: Tensor, kernel: Sizes, stride: Sizes, padding: Sides, dilation: Sizes) -> Tensor:
         if any(side for sides in padding for side in sides):
             x = F.pad(x, _flat(padding), value=-torch.inf)

@@ -22,14 +22,20 @@ def exactness(model: Any, images: Any, target: str) -> tuple[str, str, str]:
 
 
 def _torch(model: Any, images: Any, target: str) -> tuple[Any, Any]:
-    from mpq_torch import fx, onnx, pt2e
+    import mpq_torch
+    from mpq_torch import fx, litert, onnx, pt2e
 
     way = pt2e if "pt2e" in target else fx
     recipe = way.search(model, [images], target, **BITS)
     on_grid = way.constrain(model, recipe, [images])
+    if target == "generic-po2":
+        program = mpq_torch.integers(on_grid, recipe, images)
+        return recipe, mpq_torch.verify_integers(program, on_grid, recipe, [images])
+    if target == "litert-po2":
+        return recipe, litert.verify(litert.export(on_grid, recipe, images), on_grid, [images], recipe)
     simulated = way.simulate(on_grid, recipe, example_inputs=images)
     if target == "onnxruntime":
-        return recipe, onnx.verify(onnx.export(on_grid, recipe, images), simulated, images)
+        return recipe, onnx.verify(onnx.export(on_grid, recipe, images), simulated, [images])
     return recipe, way.verify(way.quantize(on_grid, recipe, images), simulated, [images])
 
 
@@ -37,7 +43,12 @@ def _keras(model: Any, images: Any, target: str) -> tuple[Any, Any]:
     import mpq_tfmot
     from mpq_tfmot import litert, onnx
 
+    images = [tuple(images)] if isinstance(images, list) else images
+
     recipe = mpq_tfmot.search(model, images, target, **BITS)
+    if target == "generic-po2":
+        on_grid = mpq_tfmot.constrain(model, recipe, images)
+        return recipe, mpq_tfmot.verify_integers(mpq_tfmot.integers(on_grid, recipe), on_grid, recipe, images)
     written = onnx if target == "onnxruntime" else litert
     on_grid = mpq_tfmot.constrain(model, recipe, images)
     return recipe, written.verify(written.export(on_grid, recipe), on_grid, images, recipe)

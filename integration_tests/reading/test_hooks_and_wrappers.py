@@ -28,8 +28,8 @@ def test_what_a_hook_adds_on_grids_is_computed_on_grids():
 @pytest.mark.parametrize(
     ("register", "hook", "name"),
     [
-        ("register_forward_pre_hook", lambda module, given: (torch.sin(given[0]),), "0__hooks.sin"),
-        ("register_forward_hook", lambda module, given, output: torch.cos(output), "0__hooks.cos"),
+        ("register_forward_pre_hook", lambda module, given: (torch.cumsum(given[0], 1),), "0__hooks.cumsum"),
+        ("register_forward_hook", lambda module, given, output: torch.cumprod(output, 1), "0__hooks.cumprod"),
     ],
 )
 def test_what_a_hook_adds_without_an_integer_form_is_float(register, hook, name):

@@ -44,6 +44,24 @@ KINDS = {
         torch.min(x, x.mean((2, 3), keepdim=True)),
         torch.maximum(x, torch.tensor(0.3)),
     ),
+    "poolings of several windows": lambda x: (
+        F.adaptive_avg_pool2d(x, (4, 5)),
+        F.adaptive_max_pool2d(x, (4, 5)),
+        F.avg_pool2d(x, 3, 1, 1, count_include_pad=False),
+        F.avg_pool2d(x, 2, 2, divisor_override=3),
+        F.avg_pool1d(x.flatten(2), 14, 7),
+    ),
+    "borders and positions": lambda x: (
+        F.pad(x, (1, 0, 2, 1), value=0.37),
+        F.pad(F.relu(x), (1, 1), value=-0.7),
+        x[:, [2, 0, 3, 3]],
+        x.index_select(3, torch.tensor([7, 6, 0])),
+    ),
+    "sums with alpha": lambda x: (
+        torch.add(x, F.relu(x), alpha=-0.5),
+        torch.rsub(x, F.relu(x), alpha=2),
+        torch.sub(x, 0.3, alpha=2),
+    ),
     "PReLU": lambda x: (
         F.prelu(x, torch.tensor([0.1, -0.5, 0.25, 1.5])),
         F.prelu(x, torch.tensor([0.2])),

@@ -11,6 +11,7 @@ from torch import nn
 from integration_tests.records.runtimes import Called, check_runtime
 from mpq_plugins import Grid, Recipe, plugins
 from mpq_plugins.graph.ops import all_ops
+from mpq_plugins.graph.runtimes import runtime_of
 from mpq_torch import fx
 from mpq_torch.spelled import spelled
 
@@ -47,10 +48,34 @@ SPELLED = [
     for w, op in all_ops().items()
     if op.table and any(n.startswith(("nn.", "torch.")) for n in op.spellings.get("torch", ()))
 ]
+TINY = 2.0**-126
+RARER = {
+    "ceil": (torch.ceil, math.ceil),
+    "celu": (nn.CELU(0.5), lambda x: x if x > 0 else 0.5 * math.expm1(2 * x)),
+    "cos": (torch.cos, math.cos),
+    "erf": (torch.erf, math.erf),
+    "expm1": (torch.expm1, math.expm1),
+    "floor": (torch.floor, math.floor),
+    "hardshrink": (nn.Hardshrink(0.3), lambda x: x if abs(x) > 0.3 else 0.0),
+    "log": (torch.log, lambda x: math.log(max(x, TINY))),
+    "log1p": (torch.log1p, lambda x: math.log(max(1 + x, TINY))),
+    "log_sigmoid": (nn.LogSigmoid(), lambda x: -softplus(-x)),
+    "power": (lambda x: torch.pow(x, 1.5), lambda x: max(x, 0.0) ** 1.5),
+    "reciprocal": (torch.reciprocal, lambda x: 1 / (x or TINY)),
+    "round": (torch.round, round),
+    "rsqrt": (torch.rsqrt, lambda x: max(x, TINY) ** -0.5),
+    "sign": (torch.sign, lambda x: (x > 0) - (x < 0)),
+    "sin": (torch.sin, math.sin),
+    "softshrink": (nn.Softshrink(0.3), lambda x: math.copysign(max(abs(x) - 0.3, 0.0), x)),
+    "sqrt": (torch.sqrt, lambda x: math.sqrt(max(x, 0.0))),
+    "tanhshrink": (nn.Tanhshrink(), lambda x: x - math.tanh(x)),
+    "threshold": (nn.Threshold(0.4, -0.2), lambda x: x if x > 0.4 else -0.2),
+}
+"""Those that networks seldom have, all in one model: what torch calls them, and what they are in real numbers."""
 
 
 def test_every_record_that_torch_spells_is_among_them():
-    assert set(SPELLED) == set(WANTED)
+    assert set(SPELLED) == set(WANTED) | set(RARER)
 
 
 class Branches(nn.Module):
@@ -103,8 +128,40 @@ def padded(inputs):
     return tuple(x[torch.arange(256) % len(x)] for x in inputs)
 
 
+class Together(nn.Module):
+    """Several functions of one input, each in front of a layer that passes it on."""
+
+    def __init__(self, functions):
+        super().__init__()
+        self.functions = nn.ModuleList(f if isinstance(f, nn.Module) else Called(f) for f in functions)
+        self.layers = nn.ModuleList(nn.Linear(1, 1, bias=False) for _ in functions)
+        for layer in self.layers:
+            nn.init.ones_(layer.weight)
+
+    def forward(self, x):
+        return tuple(layer(h(x)) for layer, h in zip(self.layers, self.functions, strict=True))
+
+
+@pytest.mark.parametrize("target", ["generic-po2", "torch-pt2e", "onnxruntime", "litert-po2"])
+def test_every_code_of_rarer_functions_is_the_function_rounded_once(target):
+    words = [word for word in RARER if word not in runtime_of(plugins.target(target)).lacks]
+    model, source = Together([RARER[word][0] for word in words]).eval(), Grid.power_of_two(8, 2)
+    x = torch.arange(source.low, source.high + 1).float().reshape(-1, 1) * source.step
+    inventory = fx.inventory(model, x, target=target)
+    inventory = type(inventory)([s if s.op != "input" else signed(s) for s in inventory], inventory.live)
+    grids = {site.name: Grid.power_of_two(6, 1) for site in inventory.activations}
+    grids |= {f"layers.{index}.weight": Grid.power_of_two(8, 1) for index in range(len(words))}
+    grids["x"] = source
+    recipe = Recipe.from_inventory(inventory, grids, target, "by hand")
+    for word, got in zip(words, fx.simulate(model, recipe, example_inputs=x)(x), strict=True):
+        real = np.array([RARER[word][1](float(v)) for v in x.ravel()])
+        codes = np.clip(np.rint(real / grids["layers.0"].step), -32, 31)
+        assert np.array_equal(got.numpy().ravel(), codes * grids["layers.0"].step), word
+    check_runtime(model, recipe, (x,))
+
+
 @pytest.mark.parametrize("target", ["generic-po2", "torch-pt2e", "onnxruntime", "litert-po2", "litert-po2-reference"])
-@pytest.mark.parametrize("word", SPELLED)
+@pytest.mark.parametrize("word", WANTED)
 def test_every_code_is_the_function_rounded_once(word, target):
     if (word, target) == ("softsign", "torch-pt2e"):
         example = tuple(torch.ones(4, 1) for _ in BITS)

@@ -52,6 +52,21 @@ def with_constant(
     return {"scale": scale, "offset": offset} | ({} if axis is None else {"axis": axis})
 
 
+def quotient(name: str, source: str, shape: Shape, out: Shape, constant: ArrayLike, layout: Layout) -> list[Node]:
+    """The nodes of a constant divided by an activation; none where the constant has no form, as of with_constant.
+
+    >>> [(node.name, node.op) for node in quotient("y", "x", (Batch(), 4), (Batch(), 4), 2.0, "NCHW")]
+    [('y__reciprocal', 'reciprocal'), ('y', 'affine')]
+    """
+    attrs = with_constant(MUL, constant, shape, out, layout)
+    if attrs is None:
+        return []
+    if np.ndim(attrs["scale"]) == 0 and attrs["scale"] == 1:
+        return [Node(name, "reciprocal", (source,), out)]
+    inverse = Node(f"{name}__reciprocal", "reciprocal", (source,), shape)
+    return [inverse, Node(name, AFFINE, (inverse.name,), out, attrs=attrs)]
+
+
 def _along_one_axis(constant: Array, shape: Shape) -> tuple[Factor, int | None] | None:
     if constant.size == 0 or not np.all(np.isfinite(constant)):
         return None
@@ -78,14 +93,20 @@ def chained(*attrs: Mapping[str, Any]) -> dict[str, Any]:
     return {"scale": scale, "offset": offset} | ({"axis": axes.pop()} if axes else {})
 
 
-def power(exponent: Any) -> int:
-    """How often an activation is a factor of its power; 0 where that is no product of few.
+def power(exponent: Any) -> tuple[str, int, dict[str, Any]] | None:
+    """The op, how often it reads the activation, and the attrs that its power is; None for one by no number.
 
-    >>> power(2.0), power(3), power(0.5), power(None)
-    (2, 3, 0, 0)
+    >>> power(3), power(0.5), power(-1.5), power(None)
+    (('mul', 3, {}), ('sqrt', 1, {}), ('power', 1, {'exponent': -1.5}), None)
     """
-    found = None if exponent is None else np.asarray(exponent)
-    return int(found) if found is not None and found.size == 1 and found in (2, 3, 4) else 0
+    found = None if exponent is None else np.asarray(exponent, np.float64)
+    if found is None or found.size != 1 or not np.isfinite(found):
+        return None
+    by = float(found.reshape(()))
+    if by in (2, 3, 4):
+        return MUL, int(by), {}
+    word = {0.5: "sqrt", -0.5: "rsqrt", -1.0: "reciprocal"}.get(by)
+    return (word, 1, {}) if word else ("power", 1, {"exponent": by})
 
 
 def written_out(graph: Graph) -> Graph:

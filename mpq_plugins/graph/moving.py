@@ -72,6 +72,23 @@ class Moving:
         shape = tuple(n if isinstance(n, Batch) else n + before + after for n, (before, after) in sizes)
         return self._add("pad", (x,), shape, {"pads": tuple(sides)})
 
+    def framed(self, x: Part, sides: Sequence[tuple[int, int]], value: float) -> Part:
+        """A number around every axis: slabs of the tensor itself, clamped to it, so that they are on its grid."""
+        for axis, (before, after) in enumerate(sides):
+            if before or after:
+                seen = self.slice(x, {axis: range(1)})
+                slab = self._add("clamp", (seen,), seen.shape, {}, low=value, high=value)
+                x = self.concat([*[slab] * before, x, *[slab] * after], axis)
+        return x
+
+    def pick(self, x: Part, axis: int, positions: Sequence[int]) -> Part:
+        """The elements at these positions of an axis, in their order; positions below zero count from the end."""
+        size = size_of(x, axis)
+        chosen = [position % size for position in positions]
+        assert chosen, f"{x.name}: no positions"
+        assert all(-size <= position < size for position in positions), f"{x.name}: no such position"
+        return self.concat([self.slice(x, {axis: run}) for run in _runs(chosen)], axis)
+
     def repeat(self, x: Part, times: Mapping[int, int]) -> Part:
         """The whole tensor so many times along axes, as tile and repeat have it."""
         for axis, count in times.items():

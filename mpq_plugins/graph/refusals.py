@@ -8,6 +8,7 @@ from mpq_plugins.errors import UnsupportedOp
 from mpq_plugins.graph.node import RAW, Graph
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.shares import macs_of
+from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.targets import Target
 
 Refuses = Callable[[Graph], Mapping[str, str]]
@@ -33,6 +34,22 @@ def without_grid(target: Target, graph: Graph) -> dict[str, str]:
                 target.activation_candidates(op.target_word, False)
         except UnsupportedOp as error:
             found[node.name] = str(error).partition(";")[0]
+    return found or _on_grids_of_others(target, graph)
+
+
+def _on_grids_of_others(target: Target, graph: Graph) -> dict[str, str]:
+    """The functions whose grid the target fixes, where what they are joined with has another."""
+    found: dict[str, str] = {}
+    for group in take_sites(graph).inventory.groups().values():
+        sites = [site for site in group if site.kind == "activation" and not target.keeps_input_grid(site.op)]
+        kinds = {site.name: target.support(site.op).activation for site in sites}
+        fixed = {name: kind for name, kind in kinds.items() if kind is not None and kind.exponent is not None}
+        signed = any(site.signed for site in group)
+        for name, kind in fixed.items():
+            alone = all(other == kind for other in kinds.values())
+            if not alone or (signed and not kind.signed):
+                step = 2.0 ** (kind.exponent or 0) / 2 ** (max(kind.bits) - bool(kind.signed))
+                found[name] = f"target {target.name!r} computes it on steps of {step:g} alone, and it shares a grid"
     return found
 
 

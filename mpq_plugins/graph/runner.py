@@ -73,6 +73,12 @@ class Runner(Ops, Protocol):
     def matmul(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """``x @ weight.T + bias`` on the last axis; weight [out, in]."""
 
+    def product(self, a: Tensor, b: Tensor) -> Tensor:
+        """``a @ b`` on the last two axes; the others are the same ones of both."""
+
+    def largest(self, x: Tensor, axis: int) -> Tensor:
+        """The largest element along an axis, which is kept."""
+
     def max_pool(self, x: Tensor, kernel: Sizes, stride: Sizes, padding: Sides, dilation: Sizes) -> Tensor:
         """The largest element of each window; what lies outside is left out."""
 

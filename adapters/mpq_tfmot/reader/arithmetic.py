@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mpq_plugins.graph.constants import ADD, AFFINE, MUL, SUB, chained, power, with_constant
+from mpq_plugins.graph.constants import ADD, AFFINE, MUL, SUB, chained, power, quotient, with_constant
 from mpq_plugins.graph.node import Node, Shape
 from mpq_tfmot.keras import keras, tf
 
@@ -52,8 +52,8 @@ def of_function(
     out: Shape,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
-) -> Node | None:
-    """The node of a call of a function of ``FUNCTIONS``; None for one that has no form here.
+) -> list[Node]:
+    """The nodes of a call of a function of ``FUNCTIONS``; none for one that has no form here.
 
     inputs: nodes by the id of the tensor that they give, shapes in the same order. args, kwargs: of the call.
     """
@@ -62,19 +62,24 @@ def of_function(
     operands = [operand for operand in (given[0] if isinstance(given[0], list) else given) if operand is not None]
     read = [inputs.get(id(operand)) for operand in operands]
     if word == "neg":
-        return Node(name, AFFINE, (str(read[0]),), out, attrs={"scale": -1.0, "offset": 0.0})
+        return [Node(name, AFFINE, (str(read[0]),), out, attrs={"scale": -1.0, "offset": 0.0})]
     if word == "pow":
-        times = 2 if len(operands) == 1 else power(_number(operands[1]))
-        return Node(name, MUL, (str(read[0]),) * times, out) if times else None
+        found = power(2 if len(operands) == 1 else _number(operands[1]))
+        if found is None or read[0] is None:
+            return []
+        op, times, attrs = found
+        return [Node(name, op, (read[0],) * times, out, attrs=attrs)]
     if None not in read and len(read) > 1:
         alike = word != "div" and len({len(shape) for shape in shapes}) == 1
-        return Node(name, word, tuple(map(str, read)), out) if alike else None
+        return [Node(name, word, tuple(map(str, read)), out)] if alike else []
     if len(operands) != 2:
-        return None
+        return []
     swapped = read[0] is None
     constant = _number(operands[0] if swapped else operands[1])
+    if constant is not None and word == "div" and swapped:
+        return quotient(name, *inputs.values(), shapes[0], out, constant, "NHWC")
     attrs = None if constant is None else with_constant(word, constant, shapes[0], out, "NHWC", swapped)
-    return None if attrs is None else Node(name, AFFINE, tuple(inputs.values()), out, attrs=attrs)
+    return [] if attrs is None else [Node(name, AFFINE, tuple(inputs.values()), out, attrs=attrs)]
 
 
 def _number(operand: Any) -> Any:
@@ -98,6 +103,11 @@ def normalization(layer: Any, name: str, inputs: tuple[str, ...], shape: Shape) 
     spread = np.maximum(spread, keras.backend.epsilon())
     steps = (("mul", spread), ("add", mean)) if getattr(layer, "invert", False) else (("sub", mean), ("div", spread))
     return _affine(name, inputs, shape, [with_constant(word, value, shape, shape, "NHWC") for word, value in steps])
+
+
+def layer_scale(layer: Any, name: str, inputs: tuple[str, ...], shape: Shape) -> Node | None:
+    """The LayerScale of keras.applications.convnext: each channel times a factor of its own."""
+    return _affine(name, inputs, shape, [with_constant("mul", np.asarray(layer.gamma), shape, shape, "NHWC")])
 
 
 def _affine(name: str, inputs: tuple[str, ...], shape: Shape, steps: Sequence[Any]) -> Node | None:

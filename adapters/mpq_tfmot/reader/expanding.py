@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from mpq_plugins.errors import ModelError
+from mpq_tfmot.attention import HeadsAttention
 from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.reader import written_functions
+from mpq_tfmot.reader.functions import is_known, name_of
+from mpq_tfmot.reader.recurrent import recurrent
+from mpq_tfmot.reader.written_layers import OfRecord
+
+_OWN = ("tf_keras", "keras", "tensorflow_model_optimization")
+"""Packages whose layers are known by their class."""
+MOST_STEPS = 64
+"""A TimeDistributed over more calls its layer too often."""
 
 
 def is_graph(model: Any) -> bool:
@@ -27,33 +39,81 @@ def of_model(model: Any) -> Any:
             "on a batch first"
         )
     first = next(iter(inspect.signature(model.call).parameters), "x")
-    return _traced(model, _symbols(shape, first))
+    return _traced(model, _symbols(shape, first), _call_of(model))
 
 
-def of_layer(layer: Any, tensors: Any) -> Any | None:
-    """A layer that holds other layers, as a functional model of them; None where its call is no graph of layers.
+def of_layer(layer: Any, tensors: Any, unrolled: bool = False) -> Any | None:
+    """A layer that is a graph of layers and functions, as a functional model of them; None for another.
 
-    tensors: the symbols that it is called with.
+    A user's own layer; a Lambda; an activation that is a user's own function; what TimeDistributed calls at each step;
+    a recurrent layer, if they are to be ``unrolled``. tensors: the symbols that it is called with.
     """
-    own = type(layer).__module__.partition(".")[0] in ("tf_keras", "keras", "tensorflow_model_optimization")
-    if own or not list(layer._flatten_layers(include_self=False, recursive=False)):
+    call = _expanded(layer, tensors, unrolled)
+    if call is None:
         return None
     try:
-        return _traced(layer, tf.nest.map_structure(lambda t: keras.Input(t.shape[1:], dtype=t.dtype), tensors))
+        symbols = tf.nest.map_structure(lambda t: keras.Input(t.shape[1:], dtype=t.dtype), tensors)
+        model = _traced(layer, symbols, call)
     except ModelError:
         return None
+    return model if len(model.layers) > len(model.inputs) else None
 
 
-def _traced(layer: Any, symbols: Any) -> Any:
+def _expanded(layer: Any, tensors: Any, unrolled: bool) -> Callable[[Any], Any] | None:
+    """What a layer computes, of symbols; None where its class says what it is."""
+    kind = type(layer)
+    if kind is keras.layers.Lambda:
+        return lambda x: layer.function(x, **layer.arguments)
+    if kind is keras.layers.Activation:
+        return layer.activation if _is_users(layer.activation) else None
+    if kind is keras.layers.TimeDistributed:
+        steps = tensors.shape[1]
+        if steps is None or steps > MOST_STEPS or type(layer.layer) is keras.layers.Dense:
+            return None
+        return lambda x: tf.stack([layer.layer(x[:, step]) for step in range(steps)], 1)
+    if unrolled and kind in (keras.layers.LSTM, keras.layers.GRU, keras.layers.Bidirectional):
+        return recurrent(layer, tensors)
+    own = kind.__module__.partition(".")[0] in _OWN or isinstance(layer, (OfRecord, HeadsAttention))
+    return None if own else _call_of(layer)
+
+
+def _is_users(activation: Any) -> bool:
+    """Whether an activation is a function whose name says nothing."""
+    module = getattr(activation, "__module__", None) or ""
+    known = module.startswith((*_OWN, "tensorflow", written_functions.__name__)) or is_known(name_of(activation))
+    return callable(activation) and not isinstance(activation, keras.layers.Layer) and not known
+
+
+def _call_of(layer: Any) -> Callable[[Any], Any]:
     options = {"training": False} if "training" in inspect.signature(layer.call).parameters else {}
+    return lambda symbols: layer.call(symbols, **options)
+
+
+def _traced(layer: Any, symbols: Any, call: Callable[[Any], Any]) -> Any:
     try:
-        return keras.Model(symbols, layer.call(symbols, **options))
+        with _names_of_their_own():
+            return keras.Model(symbols, call(symbols))
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
             f"{type(layer).__name__} is a subclassed model whose call is no graph of layers ({reason}); build it with "
             "the functional API: keras.Model(inputs, outputs)"
         ) from error
+
+
+@contextmanager
+def _names_of_their_own() -> Iterator[None]:
+    """Let functions be named as if there were no others, so that a model read twice has the same names twice."""
+    counts, seen = keras.src.backend.PER_GRAPH_OBJECT_NAME_UIDS, keras.src.backend.OBSERVED_NAMES
+    before, names = dict(counts), set(seen)
+    counts.clear()
+    seen.clear()
+    try:
+        yield
+    finally:
+        counts.clear()
+        counts.update(before)
+        seen.update(names)
 
 
 def _symbols(shape: Any, name: str) -> Any:

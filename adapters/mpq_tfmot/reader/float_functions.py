@@ -55,12 +55,53 @@ def _embedding(layer: Any) -> tuple[str, dict[str, Any]]:
     return "embedding", {"weight": np.asarray(layer.embeddings)}
 
 
-def _recurrent(layer: Any) -> tuple[str, dict[str, Any]]:
+def _group_norm(layer: Any) -> tuple[str, dict[str, Any]]:
+    rank = len(layer.input_shape)
+    if int(layer.axis) % rank != rank - 1:
+        return "", {}
+    channels = int(layer.input_shape[-1])
+    groups = channels if layer.groups == -1 else int(layer.groups)
+    parts = {
+        word: np.zeros(channels) + (plain if own is None else np.asarray(own))
+        for word, own, plain in (("weight", layer.gamma, 1.0), ("bias", layer.beta, 0.0))
+    }
+    return "group_norm", {"groups": groups, "epsilon": float(layer.epsilon), "channels_last": rank, **parts}
+
+
+def _unit_norm(layer: Any) -> tuple[str, dict[str, Any]]:
+    """Keras bounds the sum of the squares, and not its root."""
+    axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
+    if len(axes) != 1:
+        return "", {}
+    return "normalize", {"axis": int(axes[0]) % len(layer.input_shape), "epsilon": 1e-6}
+
+
+def _attention(layer: Any) -> tuple[str, dict[str, Any]]:
+    """By products, of one head."""
+    if layer.score_mode != "dot":
+        return "", {}
+    scale = 1.0 if layer.scale is None else float(np.asarray(layer.scale))
+    return "heads_attention", {"key": Operand(1), "value": Operand(1), "heads": 1, "batch_first": True, "scale": scale}
+
+
+def _both_ways(layer: Any) -> tuple[str, dict[str, Any]]:
+    """A Bidirectional that joins what both ways give."""
+    found = _recurrent(layer.forward_layer), _recurrent(layer.backward_layer, turned=True)
+    words, ways = zip(*found, strict=True)
+    if layer.merge_mode != "concat" or "" in words:
+        return "", {}
+    layers = [tuple(np.concatenate(parts) for parts in zip(*(way["layers"][0] for way in ways), strict=True))]
+    return words[0], {**ways[0], "layers": layers}
+
+
+def _recurrent(layer: Any, turned: bool = False) -> tuple[str, dict[str, Any]]:
     """In ONNX's order of gates: of an LSTM input, output, forget, cell (Keras has input, forget, cell, output), of a
-    GRU as Keras has them."""
+    GRU as Keras has them. turned: of the second way of a Bidirectional, which goes backwards."""
     word = type(layer).__name__.lower()
+    if word not in ("lstm", "gru") or layer.go_backwards != turned:
+        return "", {}
     plain = layer.activation is keras.activations.tanh and layer.recurrent_activation is keras.activations.sigmoid
-    if not plain or layer.return_state or layer.go_backwards or layer.stateful or layer.time_major:
+    if not plain or layer.return_state or layer.stateful or layer.time_major:
         return "", {}
     gates = (0, 3, 1, 2) if word == "lstm" else (0, 1, 2)
     order = lambda array: np.concatenate([np.split(array, len(gates))[gate] for gate in gates])  # noqa: E731
@@ -77,6 +118,10 @@ def _recurrent(layer: Any) -> tuple[str, dict[str, Any]]:
 SPECIAL: Mapping[type, Callable[[Any], tuple[str, dict[str, Any]]]] = {
     keras.layers.LayerNormalization: _layer_norm,
     keras.layers.Embedding: _embedding,
+    keras.layers.Attention: _attention,
+    keras.layers.Bidirectional: _both_ways,
+    keras.layers.GroupNormalization: _group_norm,
+    keras.layers.UnitNormalization: _unit_norm,
     keras.layers.LSTM: _recurrent,
     keras.layers.GRU: _recurrent,
 }
@@ -100,7 +145,12 @@ def of_layer(layer: Any, count: int, rank: int) -> dict[str, Any]:
     special = SPECIAL.get(kind)
     if special is not None:
         word, arguments = special(layer)
-        return {"function": word, "arguments": {"input": Operand(0), **arguments}} if word and count == 1 else {}
+        read = {index.index for index in arguments.values() if isinstance(index, Operand)} | {0}
+        if word == "heads_attention" and count == 3:
+            arguments, read = {**arguments, "key": Operand(2)}, {0, 1, 2}
+        return (
+            {"function": word, "arguments": {"input": Operand(0), **arguments}} if word and count == len(read) else {}
+        )
     if kind.__name__ not in LAYERS or getattr(keras.layers, kind.__name__, None) is not kind:
         return {}
     word, names = LAYERS[kind.__name__]

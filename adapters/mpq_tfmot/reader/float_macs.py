@@ -12,10 +12,13 @@ from mpq_tfmot.reader.call import Call
 
 def macs(call: Call) -> dict[str, int]:
     """The attrs "macs" of one sample: a recurrent layer multiplies with each weight once for every element of the
-    sequence, attention with its weights and the two products; none of other layers."""
+    sequence, attention with its weights and the two products, a layer whose weights are of one place each with each
+    once; none of other layers."""
     layer = getattr(call.layer, "layer", call.layer) if call.kind == "Bidirectional" else call.layer
     if isinstance(layer, keras.layers.RNN):
         return {"macs": _held(call.layer) * call.in_shapes[0][0]}
+    if isinstance(layer, (keras.layers.LocallyConnected1D, keras.layers.LocallyConnected2D)):
+        return {"macs": prod(layer.kernel.shape)}
     if type(layer) is keras.layers.MultiHeadAttention and all(len(shape) == 2 for shape in call.in_shapes):
         queries, keys = call.in_shapes[0][0], call.in_shapes[1][0]
         units = layer._num_heads * (layer._key_dim + (layer._value_dim or layer._key_dim))

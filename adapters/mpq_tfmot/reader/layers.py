@@ -10,19 +10,23 @@ from typing import Any
 import numpy as np
 
 from mpq_plugins.graph.node import BATCH_NORM, Node
+from mpq_plugins.graph.ops import spelled
 from mpq_plugins.graph.weights import from_framework
 from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.attention import HeadsAttention
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader import arithmetic, moving
-from mpq_tfmot.reader.arithmetic import normalization, of_function, of_layers, rescaling
+from mpq_tfmot.reader.arithmetic import layer_scale, normalization, of_function, of_layers, rescaling
 from mpq_tfmot.reader.attention import of_attention, of_products
 from mpq_tfmot.reader.call import Call, Sample, array_of
 from mpq_tfmot.reader.called import called
+from mpq_tfmot.reader.dilated import dilated_transposed
+from mpq_tfmot.reader.einsum import einsum_dense
 from mpq_tfmot.reader.float_functions import of_activation, of_call, of_layer
 from mpq_tfmot.reader.float_macs import macs
+from mpq_tfmot.reader.functional_layers import functional_layer
 from mpq_tfmot.reader.functions import CLAMPS, attributes, function_node, is_function, name_of, unknown
-from mpq_tfmot.reader.norms import statistics
+from mpq_tfmot.reader.norms import along_another_axis, statistics
 from mpq_tfmot.reader.written_layers import OfRecord
 
 NOTHING = (
@@ -64,19 +68,26 @@ def nodes_of(call: Call) -> list[Node]:
     if kind.startswith("BatchNormalization") or kind == "SyncBatchNormalization":
         found = statistics(call)
         if isinstance(found, str):
-            return [unknown(call.name, call.inputs, call.whole(), kind, found)]
+            return along_another_axis(call) or [unknown(call.name, call.inputs, call.whole(), kind, found)]
         return [Node(call.name, BATCH_NORM, call.inputs, call.whole(), attrs=found)]
     if kind == "Activation":
         return _activated([], call)
     if kind in FUNCTION_LAYERS:
         if str(layer.symbol) in NOTHING_CALLED:
             return []
+        kernels = functional_layer(call)
+        if kernels:
+            return kernels
         moves = moving.called(call.name, call.parts, str(layer.symbol), call.node, call.whole(), call.index)
-        return [_called(call)] if moves is None else moves
+        return _called(call) if moves is None else moves
     if kind in moving.LAYERS:
         moves = moving.moved(call.name, call.parts, moving.LAYERS[kind], layer, call.whole())
         if moves is not None:
             return moves
+    if kind == "EinsumDense":
+        products = einsum_dense(call)
+        if products:
+            return _activated(products, call)
     if kind in arithmetic.LAYERS:
         made_of = of_layers(kind, call.name, call.inputs, [call.whole(shape) for shape in call.in_shapes], call.whole())
         if made_of:
@@ -90,6 +101,9 @@ def nodes_of(call: Call) -> list[Node]:
     if node is not None:
         return [node]
     described = of_layer(layer, len(call.inputs), len(call.in_shapes[0]) + 1)
+    several = spelled("keras").get(kind)
+    if several is not None and several.steps and len(call.inputs) == several.arity and not layer.weights:
+        return [Node(call.name, several.word, call.inputs, call.whole())]
     if len(call.inputs) == 1 and is_function(layer):
         return [function_node(call.name, call.inputs, call.whole(), kind, evaluator(layer), None, described)]
     if isinstance(layer, HeadsAttention):
@@ -146,7 +160,9 @@ def _weighted(call: Call) -> list[Node] | str:
     bias = array_of(layer.bias) if layer.use_bias else None
     if op == "linear":
         return [_node(call, op, own, bias, {})]
-    objection = _objection(layer, call.kind)
+    objection = _objection(layer)
+    if not objection and op.startswith("conv_transpose") and set(layer.dilation_rate) != {1}:
+        return dilated_transposed(call, op, own, bias, _geometry(layer, op, own.shape, call.in_shapes[0], call.shape))
     return objection or [_node(call, op, own, bias, _geometry(layer, op, own.shape, call.in_shapes[0], call.shape))]
 
 
@@ -168,8 +184,8 @@ def _geometry(layer: Any, op: str, kernel: Sample, in_shape: Sample, out_shape: 
     inside, outside = in_shape[:-1], out_shape[:-1]
     if op.startswith("conv_transpose"):
         padding = tuple(
-            _cropping((n - 1) * s + k, out, layer.padding == "same")
-            for n, s, k, out in zip(inside, stride, sizes, outside, strict=True)
+            _cropping((n - 1) * s + d * (k - 1) + 1, out, layer.padding == "same")
+            for n, s, d, k, out in zip(inside, stride, dilation, sizes, outside, strict=True)
         )
     elif layer.padding == "causal":
         padding = tuple((d * (k - 1), 0) for k, d in zip(sizes, dilation, strict=True))
@@ -185,21 +201,19 @@ def _cropping(whole: int, wanted: int, same: bool) -> tuple[int, int]:
     return before, whole - wanted - before
 
 
-def _objection(layer: Any, kind: str) -> str:
+def _objection(layer: Any) -> str:
     """Why a convolution has no integer form here; "" for one that has."""
     if getattr(layer, "data_format", "channels_last") != "channels_last":
         return "channels_first convolutions do not run on LiteRT; build it channels_last"
     if layer.padding not in ("same", "valid", "causal"):
         return f"padding {layer.padding!r} is none of LiteRT's; pad with ZeroPadding and use 'valid'"
-    if kind.endswith("Transpose") and (set(layer.dilation_rate) != {1} or layer.output_padding is not None):
-        return "LiteRT's transposed convolution has neither dilation nor output_padding"
     return ""
 
 
 def _separable(call: Call) -> list[Node] | str:
     layer, flat = call.layer, "1d" if len(call.shape) == 2 else "2d"
     own = array_of(layer.depthwise_kernel)
-    objection = _objection(layer, "DepthwiseConv2D")
+    objection = _objection(layer)
     if objection:
         return objection
     middle = (*call.shape[:-1], own.shape[-1] * own.shape[-2])
@@ -299,6 +313,7 @@ _UNWEIGHTED: dict[str, Callable[[Call], Node | None]] = {
     "ELU": lambda call: Node(call.name, "elu", call.inputs, call.whole(), attrs={"alpha": float(call.layer.alpha)}),
     "Rescaling": lambda call: rescaling(call.layer, call.name, call.inputs, call.whole()),
     "Normalization": lambda call: normalization(call.layer, call.name, call.inputs, call.whole()),
+    "LayerScale": lambda call: layer_scale(call.layer, call.name, call.inputs, call.whole()),
     "Concatenate": _concat,
     **dict.fromkeys(["MaxPooling2D", "MaxPooling1D", "AveragePooling2D", "AveragePooling1D"], _pool),
     **dict.fromkeys(["GlobalAveragePooling2D", "GlobalAveragePooling1D"], _global_average),
@@ -309,11 +324,11 @@ _UNWEIGHTED: dict[str, Callable[[Call], Node | None]] = {
 }
 
 
-def _called(call: Call) -> Node:
+def _called(call: Call) -> list[Node]:
     """A TensorFlow function that was called on Keras tensors."""
     made = called(call)
     if made is not None:
-        return made
+        return [made]
     symbol = str(call.layer.symbol)
     what = symbol.split(".")[-1]
     described = of_call(symbol, call.node.keras_inputs, call.node.call_args, call.node.call_kwargs)
@@ -321,14 +336,12 @@ def _called(call: Call) -> Node:
         node = call.node
         at = {id(tensor): name for tensor, name in zip(node.keras_inputs, call.inputs, strict=True)}
         shapes = [call.whole(shape) for shape in call.in_shapes]
-        made = of_function(symbol, call.name, at, shapes, call.whole(), node.call_args, node.call_kwargs)
-        reason = (
-            "only finite constants that are one number, or vary along the channels, and whole powers up to 4 have one"
-        )
+        found = of_function(symbol, call.name, at, shapes, call.whole(), node.call_args, node.call_kwargs)
+        reason = "only finite constants that are one number, or vary along the channels, have one"
         reason = f"{symbol} of these operands has no integer kernel; {reason}"
-        return made or unknown(call.name, call.inputs, call.whole(), symbol, reason, described)
+        return found or [unknown(call.name, call.inputs, call.whole(), symbol, reason, described)]
     if len(call.inputs) == 1 and (what not in CLAMPS or symbol.startswith("nn.")):
         attrs = attributes(what, call.node.call_args, call.node.call_kwargs)
         again = partial(recall, call.node)
-        return function_node(call.name, call.inputs, call.whole(), what, lambda x: again([x]), attrs, described)
-    return unknown(call.name, call.inputs, call.whole(), symbol, described=described)
+        return [function_node(call.name, call.inputs, call.whole(), what, lambda x: again([x]), attrs, described)]
+    return [unknown(call.name, call.inputs, call.whole(), symbol, described=described)]

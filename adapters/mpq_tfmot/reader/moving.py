@@ -156,7 +156,8 @@ def _padded(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: 
     if any(sides[0]) or mode not in ("constant", "reflect", "symmetric"):
         return None
     if mode == "constant":
-        return None if given.get("constant_values") else moving.pad(parts[0], sides)
+        value = float(given.get("constant_values") or 0.0)
+        return moving.framed(parts[0], sides, value) if value else moving.pad(parts[0], sides)
     return moving.bordered(parts[0], {axis: pair for axis, pair in enumerate(sides) if any(pair)}, mode)
 
 
@@ -179,6 +180,15 @@ def _reversed(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape
     return moving.slice(parts[0], {axis: range(size_of(parts[0], axis) - 1, -1, -1) for axis in axes})
 
 
+def _gathered(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: Shape) -> Part | None:
+    """tf.gather by constants."""
+    (x,) = parts
+    axis, chosen = int(given["axis"] or 0) % len(x.shape), np.asarray(given["indices"])
+    if axis == 0 or int(given["batch_dims"] or 0) > axis or chosen.size == 0:
+        return None
+    return moving.pick(x, axis, chosen.ravel().tolist())
+
+
 def _tiled(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: Shape) -> Part | None:
     times = [int(count) for count in given["multiples"]]
     more = {axis: count for axis, count in enumerate(times) if count > 1}
@@ -199,6 +209,7 @@ FUNCTIONS: Mapping[str, Move] = {
     "pad": _padded,
     "nn.depth_to_space": _to_space,
     "nn.space_to_depth": _to_depth,
+    "gather": _gathered,
     "roll": _rolled,
     "reverse": _reversed,
     "tile": _tiled,

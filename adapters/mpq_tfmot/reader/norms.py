@@ -1,4 +1,4 @@
-"""The statistics of batch norms."""
+"""Batch norms: their statistics, and those along another axis than the last."""
 
 from __future__ import annotations
 
@@ -6,7 +6,30 @@ from typing import Any
 
 import numpy as np
 
+from mpq_plugins.graph.constants import AFFINE
+from mpq_plugins.graph.node import Node
 from mpq_tfmot.reader.call import Call, array_of
+
+
+def along_another_axis(call: Call) -> list[Node]:
+    """A batch norm along one axis that is not the last: that axis brought to the end and back; none of several."""
+    layer, rank = call.layer, len(call.shape) + 1
+    axes = [int(axis) % rank for axis in (layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis])]
+    if len(axes) != 1 or axes[0] == 0:
+        return []
+    order = (*(axis for axis in range(rank) if axis != axes[0]), axes[0])
+    back = tuple(order.index(axis) for axis in range(rank))
+    shape = tuple(call.whole()[axis] for axis in order)
+    spread = np.sqrt(array_of(layer.moving_variance) + float(layer.epsilon))
+    scale = (array_of(layer.gamma) if layer.scale else 1.0) / spread
+    offset = (array_of(layer.beta) if layer.center else 0.0) - array_of(layer.moving_mean) * scale
+    turned, normed = f"{call.name}.turned", f"{call.name}.normed"
+    attrs = {"scale": scale, "offset": offset, "axis": rank - 1}
+    return [
+        Node(turned, "transpose", call.inputs, shape, attrs={"order": order}),
+        Node(normed, AFFINE, (turned,), shape, attrs=attrs),
+        Node(call.name, "transpose", (normed,), call.whole(), attrs={"order": back}),
+    ]
 
 
 def statistics(call: Call) -> dict[str, Any] | str:

@@ -63,14 +63,15 @@ def read_model(
 
     keep_float: names of layers, or patterns of them, to leave in float.
     fold: False leaves batch norms that follow a layer as nodes of their own, to train with.
-    target: whose kernels the graph is to fit (``graph.fitted``). refusing: refuse what it cannot compute.
+    target: for one without float arithmetic recurrent layers are unrolled. Its kernels are those
+        that the graph is to fit (``graph.fitted``). refusing: refuse what it cannot compute.
     Raises ModelError for a model of another kind, NonFiniteValues for NaN weights, and UnsupportedOp, with all
     names, for an op without an integer form in front of a weight.
     """
     check_model(model)
     if not is_graph(model):
         model = of_model(model)
-    reader = _Reader()
+    reader = _Reader(unrolled=target is not None and not target.float_arithmetic)
     refuses = refused_by(target) if refusing and target is not None else refuses_nothing
     graph = settled(reader.read(model), keep_float, fold=fold, target=target, refuses=refuses)
     again = {name: call for name, call in reader.again.items() if name in graph and reader.made_alone(graph[name])}
@@ -112,9 +113,10 @@ def check_model(model: Any) -> None:
 
 
 class _Reader:
-    """Walks the graph of a model and of the models nested in it."""
+    """Walks the graph of a model and of the models nested in it. unrolled: whether recurrent layers are."""
 
-    def __init__(self) -> None:
+    def __init__(self, unrolled: bool = False) -> None:
+        self.unrolled = unrolled
         self.nodes: dict[str, Node] = {}
         self.floats: dict[str, Any] = {}
         self.again: dict[str, Any] = {}
@@ -159,9 +161,11 @@ class _Reader:
                 continue
             if inner is not layer:
                 self.wrappers[f"{scope}{inner.name}"] = layer
-            within = None if is_function(inner) else _model_of(inner, node)
+            within = None if is_function(inner) else _model_of(inner, node, self.unrolled)
             if within is not None:
                 results = self._walk(within, sources, f"{scope}{inner.name}.")
+                if type(inner) in (keras.layers.Lambda, keras.layers.Activation) and len(results) == 1:
+                    results = [self._renamed(results[0], inner, scope)]
             else:
                 results = self._visit(layer, inner, node, sources, scope, [tuple(o.shape[1:]) for o in outputs])
             if inner is not layer and results == sources:  # the quantizer of an input, on a layer that does nothing
@@ -169,6 +173,17 @@ class _Reader:
             for tensor, name in zip(outputs, results, strict=True):
                 values[id(tensor)] = name
         return [values[id(tensor)] for tensor in model.outputs]
+
+    def _renamed(self, name: str, layer: Any, scope: str) -> str:
+        """The last node of what a layer calls, under the layer's own name."""
+        own = self._name(layer, scope)
+        if not name.startswith(f"{scope}{layer.name}."):
+            return name  # it gives what it was given
+        self.nodes[own] = replace(self.nodes.pop(name), name=own)
+        for held in (self.floats, self.again, self.own_weights):
+            if name in held:
+                held[own] = held.pop(name)
+        return own
 
     def _visit(
         self, wrapper: Any, layer: Any, node: Any, sources: list[str], scope: str, shapes: list[tuple[int, ...]]
@@ -198,7 +213,7 @@ class _Reader:
                 self.own_weights[name] = layer.get_weights()
             if (
                 one.weighted
-                or (is_op(one) and op_of(one).arity == 2)
+                or (is_op(one) and (op_of(one).arity == 2 or op_of(one).steps))
                 or (is_op(one) and one.name == name and (layer.weights or (function and op_of(one).table)))
                 or (one.op in WRITTEN and (function or one.op == "slice" or len(made) > 1))
             ):
@@ -245,21 +260,27 @@ def _is_transparent(layer: Any) -> bool:
     return type(layer).__name__.startswith("Quantize")
 
 
-def _model_of(layer: Any, node: Any) -> Any | None:
+def _model_of(layer: Any, node: Any, unrolled: bool) -> Any | None:
     """The graph of layers that a layer is; None for one that is a layer alone."""
     if isinstance(layer, keras.Model):
         return layer if is_graph(layer) else of_model(layer)
-    return of_layer(layer, node.call_args[0]) if node.call_args else None
+    return of_layer(layer, node.call_args[0], unrolled) if len(node.call_args) == 1 else None
 
 
 def _read_only(nodes: Iterable[Node], outputs: Iterable[str]) -> list[Node]:
-    """The nodes without what nobody reads of several tensors: of a split, an unstack, or a layer of several outputs."""
+    """The nodes without what nobody reads: of a split, of several outputs, and sizes that a model computes."""
     read, kept = set(outputs), []
     for node in reversed(list(nodes)):
-        if (node.op not in WRITTEN and node.attrs.get("what") != OUTPUT) or node.name in read:
+        may_go = node.op in WRITTEN or node.attrs.get("what") == OUTPUT or (node.op == UNKNOWN and _is_size(node))
+        if not may_go or node.name in read:
             read.update(node.inputs)
             kept.append(node)
     return kept[::-1]
+
+
+def _is_size(node: Node) -> bool:
+    """Whether a node without a record is of a function, which has no weights."""
+    return not node.attrs.get("weights") and not node.shape[1:2]
 
 
 def _recaller(node: Any) -> Any:

@@ -14,10 +14,14 @@ from mpq_tfmot.reader.call import array_of
 
 
 def _prelu(made: Composing, parts: list[Part], layer: Any, shape: Shape) -> Part | None:
-    """Slopes of one number, or by channel; of every element they have no form here."""
-    alpha = array_of(layer.alpha)
+    """Slopes of one number, by channel, or of every element, which are those of a long row."""
+    (x,) = parts
+    alpha = np.broadcast_to(array_of(layer.alpha), x.shape[1:])
     slopes = alpha.reshape(-1, alpha.shape[-1])
-    return made.prelu(parts[0], slopes[0]) if np.array_equal(slopes, np.broadcast_to(slopes[0], slopes.shape)) else None
+    if np.array_equal(slopes, np.broadcast_to(slopes[0], slopes.shape)):
+        return made.prelu(x, slopes[0])
+    flat = made.prelu(made.reshape(x, (x.shape[0], slopes.size)), slopes.ravel())
+    return made.reshape(flat, x.shape)
 
 
 LAYERS: Mapping[str, Any] = {"PReLU": _prelu}

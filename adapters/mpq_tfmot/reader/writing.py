@@ -92,10 +92,12 @@ def _layer(node: Node, graph: Graph) -> Any:
     kernel = weight.shape[: len(weight.shape) - 2]
     padding = _padding(node, graph[node.inputs[0]].sample_shape)
     options: dict[str, Any] = {"strides": node.attrs["stride"], "padding": padding, "name": name}
+    options["dilation_rate"] = node.attrs["dilation"]
     if node.op.startswith("conv_transpose"):
         transposed = layers.Conv1DTranspose if node.op == "conv_transpose1d" else layers.Conv2DTranspose
-        return transposed(weight.shape[-2], kernel, **options)
-    options["dilation_rate"] = node.attrs["dilation"]
+        extra = _output_padding(node, graph[node.inputs[0]].sample_shape, padding)
+        extra = extra if extra is None or len(extra) > 1 else extra[0]
+        return transposed(weight.shape[-2], kernel, output_padding=extra, **options)
     if node.op == "depthwise_conv2d":
         return layers.DepthwiseConv2D(kernel, depth_multiplier=weight.shape[-1], **options)
     if node.op == "depthwise_conv1d":
@@ -103,6 +105,21 @@ def _layer(node: Node, graph: Graph) -> Any:
     options["groups"] = int(node.attrs["groups"])
     made = layers.Conv1D if node.op == "conv1d" else layers.Conv2D
     return made(weight.shape[-1], kernel, **options)
+
+
+def _output_padding(node: Node, in_shape: tuple[int, ...], padding: str) -> tuple[int, ...] | None:
+    """What Keras adds to the output of a transposed convolution; None where it has the size that it has by itself."""
+    assert node.weight is not None
+    found, plain = [], True
+    dims = node.weight.ndim - 2
+    sizes = (in_shape, node.attrs["stride"], node.attrs["dilation"], node.weight.shape[2:], node.sample_shape)
+    for n, stride, dilation, kernel, out in zip(*(each[:dims] for each in sizes), strict=True):
+        reach = dilation * (kernel - 1) + 1
+        own = n * stride if padding == "same" else n * stride + max(reach - stride, 0)
+        whole = (n - 1) * stride + reach - (2 * (reach // 2) if padding == "same" else 0)
+        plain = plain and own == out
+        found.append(out - whole)
+    return None if plain else tuple(found)
 
 
 def _padding(node: Node, in_shape: tuple[int, ...]) -> str:
@@ -128,8 +145,10 @@ def padded_same(node: Node, in_shape: tuple[int, ...]) -> bool:
     padding = a["padding"]
     if node.op.startswith("conv_transpose"):
         assert node.weight is not None
-        outside = [n * s for n, s in zip(inside, a["stride"], strict=True)]
-        return tuple(node.sample_shape[:-1]) == tuple(outside) and any(before or after > 0 for before, after in padding)
+        return any(before > 0 for before, _ in padding) or (
+            any(after > 0 for _, after in padding)
+            and list(node.sample_shape[:-1]) == [n * s for n, s in zip(inside, a["stride"], strict=True)]
+        )
     if not any(side for sides in padding for side in sides):
         return False
     kernel = a["kernel"] if node.weight is None else node.weight.shape[2:]
@@ -143,7 +162,7 @@ def _unweighted(node: Node) -> Any:
     layers = keras.layers
     op = op_of(node)
     spelled = op.spellings.get("keras", ())
-    if op.arity == 2:
+    if op.arity == 2 and spelled:
         return getattr(layers, spelled[0])(name=node.name)
     if node.op == AFFINE:
         return layers.Rescaling(*(np.asarray(node.attrs[key]).tolist() for key in ("scale", "offset")), name=node.name)

@@ -33,7 +33,7 @@ WRITTEN = {function.__name__: function for function in (hardsigmoid, hardswish, 
 
 def written_function(node: Node) -> Any:
     """The layer, which reads as the node again."""
-    name = "gelu_tanh" if node.attrs.get("approximate") else op_of(node).spellings["keras"][0]
+    name = "gelu_tanh" if node.attrs.get("approximate") else (*op_of(node).spellings.get("keras", ()), "")[0]
     if name not in WRITTEN and not hasattr(keras.activations, name):
         return OfRecord(node.op, dict(node.attrs), name=node.name)
     return keras.layers.Activation(WRITTEN.get(node.op, WRITTEN.get(name, name)), name=node.name)

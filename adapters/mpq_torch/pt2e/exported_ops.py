@@ -92,6 +92,7 @@ def clamped_codes(node: fx.Node, grid: Grid, codes: tuple[int, int]) -> tuple[in
     step = grid.steps[0]
     lowest = grid.low if low is None else max(grid.low, math.ceil(low / step))
     highest = grid.high if high is None else min(grid.high, math.floor(high / step))
+    lowest = min(lowest, highest)  # no code may lie between the bounds
     return _clip(codes[0], lowest, highest), _clip(codes[1], lowest, highest)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,9 @@ from torch import Tensor, fx, nn
 
 from mpq_plugins.graph.node import UNKNOWN, Batch, Node, Shape
 from mpq_torch.reader.shapes import Observed
+
+_AGAIN = re.compile(r"__call\d+$")
+"""What the names of further calls of a module end with."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,12 @@ class Call:
         return found
 
     @property
+    def owner(self) -> str | None:
+        """The name of the first call of the module, where this is another one."""
+        first = _AGAIN.sub("", self.name)
+        return None if self.node.op != "call_module" or first == self.name else first
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """The node that the op reads first."""
         return (self.names[self.tensor()],)
@@ -71,7 +81,7 @@ class Call:
         read = [n for n in tensors_read(self.node) if n in self.names]
         inputs = tuple(dict.fromkeys(self.names[n] for n in read))
         held = [t for t in map(self.held, read) if t is not None]
-        again = self.node.op == "call_module" and self.name != self.node.target  # a module holds its weights once
+        again = self.owner is not None  # a module holds its weights once
         held += [] if self.module is None or again else list(self.module.parameters())
         attrs = {"what": what, "reason": reason, "weights": sum(p.numel() for p in held if p.dim() > 1)}
         attrs["macs"] = self.observed.macs.get(self.node, 0)

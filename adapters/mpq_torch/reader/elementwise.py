@@ -12,6 +12,7 @@ from mpq_plugins.graph.composing import Composing
 from mpq_plugins.graph.known import once_known
 from mpq_plugins.graph.moving import Part
 from mpq_plugins.graph.node import Node
+from mpq_plugins.graph.op import Op
 from mpq_plugins.graph.ops import all_ops
 from mpq_torch.reader.call import Call, Made, Rule, array_of, function_name
 from mpq_torch.spelled import called_as
@@ -38,6 +39,18 @@ def clamp_function(call: Call) -> Node:
     if isinstance(low, fx.Node) or isinstance(high, fx.Node):
         return call.unknown("the bounds of a clamp must be constants")
     return call.made("clamp", low=_number(low), high=_number(high))
+
+
+def filled(value: float | None) -> Rule:
+    """A tensor like another one, of one number: on its grid, as a clamp between equal bounds."""
+
+    def rule(call: Call) -> Node:
+        number = call.argument(1, "fill_value") if value is None else value
+        if not isinstance(number, (int, float)) or call.node.kwargs.get("dtype") is not None:
+            return call.unknown("a tensor filled with anything but a number has no integer kernel")
+        return call.made("clamp", low=float(number), high=float(number))
+
+    return rule
 
 
 def clamp_module(call: Call) -> Node:
@@ -73,20 +86,27 @@ def function_of_one(word: str) -> Rule:
     def rule(call: Call) -> Node:
         attrs: dict[str, Any] = {}
         for attr, position, name, default in known:
-            given = call.argument(position, name, default) if call.module is None else getattr(call.module, name)
+            module = call.module
+            given = call.argument(position, name, default) if module is None else getattr(module, name, default)
             if attr:
                 attrs[attr] = given == "tanh" if isinstance(given, str) else given
             elif given != default:
                 return call.unknown(f"{word} with {name}={given} has no integer kernel")
-        return call.made(word, attrs=attrs)
+        return call.made("elu" if word == "celu" and attrs["alpha"] == 1 else word, attrs=attrs)
 
     return rule
 
 
 ARGUMENTS: dict[str, tuple[tuple[str, int, str, Any], ...]] = {
+    "celu": (("alpha", 1, "alpha", 1.0),),
     "elu": (("alpha", 1, "alpha", 1.0),),
     "gelu": (("approximate", 1, "approximate", "none"),),
+    "hardshrink": (("bound", 1, "lambd", 0.5),),
     "leaky_relu": (("slope", 1, "negative_slope", 0.01),),
+    "power": (("exponent", 1, "exponent", 2),),
+    "round": (("", 1, "decimals", 0),),
+    "softshrink": (("bound", 1, "lambd", 0.5),),
+    "threshold": (("threshold", 1, "threshold", 0.0), ("value", 2, "value", 0.0)),
     "softplus": (("", 1, "beta", 1.0), ("", 2, "threshold", 20.0)),
 }
 """What functions of one element take: the attr that it becomes, none where it must be the default; place, name and
@@ -136,6 +156,9 @@ FUNCTIONS: dict[Any, Rule] = {
         [F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout, torch.dropout],
         perhaps_nothing,
     ),
+    torch.zeros_like: filled(0.0),
+    torch.ones_like: filled(1.0),
+    torch.full_like: filled(None),
     **dict.fromkeys(["to", "float", "type_as", "cpu", "cuda"], perhaps_nothing),
     **dict.fromkeys(["contiguous", "detach", "clone", torch.clone, torch.detach], nothing),
 }
@@ -143,8 +166,24 @@ BY_NAME: dict[str, Rule] = dict.fromkeys(["stochastic_depth", "drop_path", "drop
 """Functions of other packages that torch.fx does not look into, as torchvision's."""
 
 
+def function_of_several(op: Op) -> Rule:
+    """An op of several activations that is made of steps."""
+
+    def rule(call: Call) -> Node:
+        given = [*call.node.args, *call.node.kwargs.values()]
+        names = [call.names[a] for a in given if isinstance(a, fx.Node) and a in call.names and call.held(a) is None]
+        shapes = [call.observed.shapes.get(a, ()) for a in given if isinstance(a, fx.Node)]
+        if len(names) != len(given) or len(names) != op.arity or {len(shape) for shape in shapes} != {len(call.shape)}:
+            return call.unknown(f"{op.word} is of {op.arity} activations with as many axes as it gives")
+        return call.made(op.word, tuple(names))
+
+    return rule
+
+
 @once_known
 def of_records() -> dict[Any, Rule]:
     """The rules of what the records of functions of one element spell: modules, functions and methods."""
-    spellings = [(n, word) for word, op in all_ops().items() if op.table for n in op.spellings.get("torch", ())]
-    return {target: function_of_one(word) for name, word in spellings for target in called_as(name)}
+    ops = [op for op in all_ops().values() if op.table or op.steps]
+    rules = {op.word: function_of_one(op.word) if op.table else function_of_several(op) for op in ops}
+    spellings = [(name, op.word) for op in ops for name in op.spellings.get("torch", ())]
+    return {target: rules[word] for name, word in spellings for target in called_as(name)}

@@ -33,16 +33,19 @@ from mpq_torch.reader.user_code import not_traced
 _NEVER_CALLED = (nn.ModuleList, nn.ModuleDict)
 
 
-def trace_exported(model: nn.Module, example: Sequence[Any], *, any_batch: bool = True) -> Traced:
+def trace_exported(
+    model: nn.Module, example: Sequence[Any], unrolled: bool = False, *, any_batch: bool = True
+) -> Traced:
     """A model traced on an example by torch.export: layers as modules at their paths, functions of torch.
 
+    unrolled: as of ``attention.opened``.
     any_batch: refuse a model that computes with the example's batch size only. The model itself is left untouched.
     Raises NotTraced where torch.export cannot follow the model, and as ``prepared`` does.
     """
-    traced, fixed = _exported(prepared(model, example), example)
+    traced, fixed = _exported(prepared(model, example, unrolled), example)
     if fixed and any_batch:
         more = at_size(example, SIZES[1])
-        other, _ = _exported(prepared(model, more), more)
+        other, _ = _exported(prepared(model, more, unrolled), more)
         if not opened(traced, other, fixed):
             raise not_traced(model, "torch.export", ModelError("it computes with one size of batch only"))
     return Traced(traced, {})

@@ -42,6 +42,20 @@ def of_products(call: Call) -> tuple[str, dict[str, Any]] | None:
     return "heads_attention", {**_tensors(q, k, v), "heads": heads, "batch_first": first, "scale": scale, "mask": added}
 
 
+def of_shares(call: Call) -> tuple[str, dict[str, Any]] | None:
+    """What nn.MultiheadAttention sums the values with (attention.Shares), of a batch; None for others."""
+    q, k, padding, mask = call.node.args
+    module: Any = call.module
+    added, shape = _mask(call, mask), call.observed.shapes.get(q, ())
+    if len(shape) != 3 or padding is not None or added is NotImplemented:
+        return None
+    if added is not None and added.ndim == 3:
+        added = added.reshape(-1, module.heads, *added.shape[1:])
+    scale = 1 / math.sqrt(int(shape[-1]) // module.heads)  # type: ignore[arg-type]
+    options = {"heads": module.heads, "batch_first": module.batch_first, "scale": scale, "averaged": module.averaged}
+    return "heads_shares", {"input": q, "key": k, "mask": added, **options}
+
+
 def _tensors(q: Any, k: Any, v: Any) -> dict[str, Any]:
     return {"input": q, "key": k, "value": v}
 

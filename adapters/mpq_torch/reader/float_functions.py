@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from mpq_plugins.graph.node import Operand
-from mpq_torch.attention import Products
+from mpq_torch.attention import Products, Shares
 from mpq_torch.reader import float_recurrent
 from mpq_torch.reader.call import Call, array_of
-from mpq_torch.reader.float_attention import of_call, of_products
+from mpq_torch.reader.float_attention import of_call, of_products, of_shares
 
 WITHOUT_MEANING = (
     *("_stacklevel", "inplace", "momentum"),
@@ -122,14 +122,44 @@ FUNCTIONS: dict[Any, Known] = {
         _EPSILON,
         {"use_input_stats": True},
     ),
+    F.normalize: Known("normalize", "input p dim eps out", {"p": "power", "dim": "axis", "eps": "epsilon"}),
+    **{
+        target: Known(word, "input dim keepdim", {"dim": "axis", "keepdim": "keepdims"})
+        for word in ("argmax", "argmin")
+        for target in (getattr(torch, word), word)
+    },
     F.embedding: Known("embedding", "input weight padding_idx max_norm"),
     **dict.fromkeys([torch.bmm, "bmm"], Known("matmul", "input mat2", {"mat2": "other"})),
     **dict.fromkeys([torch.mm, "mm"], Known("matmul", "input mat2", {"mat2": "other"})),
     **dict.fromkeys([torch.clamp, torch.clip, "clamp", "clip"], Known("clip", "input min max", _CLIP)),
 }
+
+
+def _einsum(call: Call) -> tuple[str, dict[str, Any]] | None:
+    """Of one or two tensors, one by one or in a list."""
+    equation, *operands = call.node.args
+    if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
+        operands = list(operands[0])
+    if not isinstance(equation, str) or len(operands) not in (1, 2):
+        return None
+    return "einsum", {"equation": equation, **dict(zip(("input", "other"), operands, strict=False))}
+
+
+def _topk(call: Call) -> tuple[str, dict[str, Any]] | None:
+    count, axis = call.argument(1, "k"), int(call.argument(2, "dim", -1))
+    largest = bool(call.argument(3, "largest", True))
+    if not isinstance(count, int):
+        return None
+    axis %= len(call.in_shape)
+    return "topk", {"input": call.tensor(), "axis": axis, "count": count, "largest": largest}
+
+
 SPECIAL: dict[Any, Callable[[Call], tuple[str, dict[str, Any]] | None]] = {
     F.scaled_dot_product_attention: of_call,
     Products: of_products,
+    Shares: of_shares,
+    torch.einsum: _einsum,
+    **dict.fromkeys([torch.topk, "topk"], _topk),
     nn.LSTM: float_recurrent.of_layer,
     nn.GRU: float_recurrent.of_layer,
     operator.getitem: float_recurrent.of_item,
@@ -194,6 +224,9 @@ def _in_core_terms(word: str, arguments: dict[str, Any], call: Call) -> dict[str
         # without a dim torch takes the first axis of tensors of no, one and three axes, and the second one of others
         axis = arguments.get("axis", 0 if rank in (0, 1, 3) else 1)
         return {**arguments, "axis": int(axis) % max(rank, 1)}
+    if word in ("argmax", "argmin", "normalize"):
+        axis = arguments.get("axis", 1 if word == "normalize" else None)
+        return arguments if axis is None else {**arguments, "axis": int(axis) % len(call.in_shape)}
     if word == "gelu":
         return {**arguments, "approximate": arguments["approximate"] == "tanh"}
     if word in ("layer_norm", "rms_norm"):

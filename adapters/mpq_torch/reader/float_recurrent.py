@@ -14,14 +14,18 @@ _GATES = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2)}
 
 
 def of_layer(call: Call) -> tuple[str, dict[str, Any]] | None:
-    """An nn.LSTM or nn.GRU that begins with zeros and reads a batch; None for others."""
+    """An nn.LSTM or nn.GRU that reads a batch, with the states that it begins with; None for others."""
     layer: Any = call.module
     word = "lstm" if isinstance(layer, nn.LSTM) else "gru"
-    if len(call.node.args) != 1 or call.node.kwargs or layer.proj_size or len(call.in_shape) != 3:
+    given = call.argument(1, "hx")
+    begun = dict(zip(("state", "cell"), given if isinstance(given, (tuple, list)) else (given,), strict=False))
+    begun = {name: tensor for name, tensor in begun.items() if tensor is not None}
+    plain = all(isinstance(tensor, fx.Node) for tensor in begun.values())
+    if layer.proj_size or len(call.in_shape) != 3 or not plain:
         return None
     ways = ("", "_reverse") if layer.bidirectional else ("",)
     layers = [_arrays(layer, [f"_l{index}{way}" for way in ways], word) for index in range(layer.num_layers)]
-    return word, {"input": call.node.args[0], "layers": layers, "batch_first": layer.batch_first}
+    return word, {"input": call.tensor(), "layers": layers, "batch_first": layer.batch_first, **begun}
 
 
 def of_item(call: Call) -> tuple[str, dict[str, Any]] | None:

@@ -28,9 +28,8 @@ def weighted_module(call: Call) -> Made:
     layer: Any = call.module
     weight, bias = array_of(layer.weight), None if layer.bias is None else array_of(layer.bias)
     geometry = {name: getattr(layer, name) for name in (*_NEUTRAL, "padding_mode") if hasattr(layer, name)}
-    path = str(call.node.target)
     transposed = isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d))
-    return _layer(call, weight, bias, geometry, transposed, None if path == call.name else path)
+    return _layer(call, weight, bias, geometry, transposed, call.owner)
 
 
 def weighted_function(transposed: bool, linear: bool = False) -> Rule:

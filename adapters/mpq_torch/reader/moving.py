@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -48,7 +50,7 @@ def permute(call: Call) -> Node:
     """torch.permute and Tensor.permute."""
     rank = len(call.in_shape)
     dims = call.numbers(1, "dims")
-    return call.made("transpose", attrs={"order": tuple(int(d) % rank for d in dims)})
+    return _reordered(call, [int(d) % rank for d in dims])
 
 
 def transpose(call: Call) -> Node:
@@ -57,7 +59,13 @@ def transpose(call: Call) -> Node:
     a, b = (int(call.argument(1 + i, f"dim{i}")) % rank for i in (0, 1))
     order = list(range(rank))
     order[a], order[b] = b, a
-    return call.made("transpose", attrs={"order": tuple(order)})
+    return _reordered(call, order)
+
+
+def _reordered(call: Call, order: Sequence[int]) -> Node:
+    """The axes in another order; a reshape where only axes of one element go elsewhere."""
+    long = [axis for axis in order if call.in_shape[axis] != 1]
+    return call.made("reshape") if long == sorted(long) else call.made("transpose", attrs={"order": tuple(order)})
 
 
 def moved_axes(call: Call) -> Node:
@@ -70,7 +78,7 @@ def moved_axes(call: Call) -> Node:
     order = [axis for axis in range(rank) if axis not in source]
     for place, axis in sorted(zip(target, source, strict=True)):
         order.insert(place, axis)
-    return call.made("transpose", attrs={"order": tuple(order)})
+    return _reordered(call, order)
 
 
 def pad(call: Call) -> Made:
@@ -86,12 +94,13 @@ def pad(call: Call) -> Made:
         return call.unknown("padding by amounts that are computed has no integer kernel")
     if mode != "constant":
         return bordered(call, mode, pads)
-    if value not in (None, 0, 0.0):
-        return call.unknown("padding by a number other than zero has no integer kernel")
+    value = 0.0 if value is None else value
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        return call.unknown("padding by anything but a finite number has no integer kernel")
     sides = _sides(call, pads)
     if any(sides[0]):
         return call.unknown("padding along the samples of a batch has no integer kernel")
-    if all(amount >= 0 for amount in pads):
+    if value == 0 and all(amount >= 0 for amount in pads):
         return call.made("pad", attrs={"pads": sides})
     moving, x = begun(call)
     x = moving.slice(
@@ -103,7 +112,9 @@ def pad(call: Call) -> Made:
         },
     )
     more = tuple((max(0, before), max(0, after)) for before, after in sides)
-    return moving.done(moving.pad(x, more) if any(map(any, more)) else x)
+    if any(map(any, more)):
+        x = moving.framed(x, more, float(value)) if value else moving.pad(x, more)
+    return moving.done(x)
 
 
 def bordered(call: Call, mode: str, pads: tuple[int, ...]) -> Made:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import fx, nn
+from torch import nn
 
-from mpq_plugins.graph.moving import Part
+from mpq_plugins.graph.moving import Part, size_of
 from mpq_plugins.graph.node import Batch, Node
+from mpq_plugins.graph.pooling import Pooling, Window, adaptive, clipped
 from mpq_plugins.graph.reducing import Reducing
 from mpq_torch.arithmetic import average_pool_is_exact
 from mpq_torch.reader.call import Call, Made, Rule, numbers, whole
@@ -56,14 +58,39 @@ def average_pool(dims: int) -> Rule:
 
     def rule(call: Call) -> Made:
         options = _options(call, _AVERAGE_OPTIONS)
-        if options.get("divisor_override") is not None:
-            return call.unknown("average pooling with a divisor of its own has no exact integer kernel")
-        counts = options.get("count_include_pad")
-        if any(numbers(options.get("padding") or 0, dims)) and counts is False:
-            return call.unknown("average pooling that leaves its padding out of the count has no exact integer kernel")
-        return _average(call, options, dims)
+        counts, divisor = options.get("count_include_pad"), options.get("divisor_override")
+        if divisor is None and (counts is not False or not any(numbers(options.get("padding") or 0, dims))):
+            return _average(call, options, dims)
+        if not isinstance(call.in_shape[0], Batch):
+            return call.unknown("average pooling of samples without a batch has no exact integer kernel")
+        return _of_windows(call, _windows(call, options, dims), counts is not False, divisor)
 
     return rule
+
+
+def _of_windows(call: Call, attrs: Mapping[str, Any], counts: bool, divisor: Any = None) -> Made:
+    """An average whose windows see no padding, or that begins with zeros of its own."""
+    made, x = Pooling(call.name, "NCHW"), Part(call.inputs[0], call.in_shape)
+    padding, first = attrs["padding"], len(call.in_shape) - len(attrs["kernel"])
+    counts = counts or divisor is not None
+    if counts and any(any(sides) for sides in padding):
+        x = made.pad(x, (*((0, 0),) * first, *padding))
+        padding = ((0, 0),) * len(padding)
+    along = {
+        first + index: clipped(size_of(x, first + index), kernel, stride, sides[0], whole(call.shape[first + index]))
+        for index, (kernel, stride, sides) in enumerate(zip(attrs["kernel"], attrs["stride"], padding, strict=True))
+    }
+    if divisor is None:
+        return made.done(made.averages(x, along, _is_exact))
+    if any(attrs["overhang"]):
+        return call.unknown("average pooling in ceil mode with a divisor of its own has no exact integer kernel")
+    x = made.averages(x, along, _is_exact)
+    return made.done(made.scaled(x, math.prod(attrs["kernel"]) / float(divisor)))
+
+
+def _is_exact(window: tuple[int, ...]) -> bool:
+    height, width = (1, *window)[-2:]
+    return average_pool_is_exact((height, width))
 
 
 def _divides(call: Call, attrs: Mapping[str, Any]) -> bool:
@@ -81,10 +108,9 @@ def _average(call: Call, options: dict[str, Any], dims: int) -> Made:
         if _divides(call, attrs):
             made = Reducing(call.name, "NCHW")
             return made.done(made.averaged(Part(call.inputs[0], call.in_shape), attrs["kernel"]))
-        return call.unknown(
-            f"average pooling over a window of {options['kernel_size']} rounds ties in no one way; one whose "
-            "windows do not overlap and fill the input has an exact kernel"
-        )
+        if not isinstance(call.in_shape[0], Batch):
+            return call.unknown(f"average pooling over a window of {options['kernel_size']} rounds ties in no one way")
+        return _of_windows(call, attrs, True)
     del attrs["dilation"]
     return call.made("avg_pool", attrs={**attrs, "counts_padding": True})
 
@@ -103,18 +129,25 @@ def adaptive_pool(dims: int) -> Rule:
         if sizes == inside:
             return call.tensor()
         if any(n % s for n, s in zip(inside, sizes, strict=True)):
-            return call.unknown(
-                f"adaptive pooling from {inside} to {sizes} has windows of several sizes and no exact integer kernel"
-            )
+            made, x, along = _adaptive(call, dims)
+            return made.done(made.averages(x, along, _is_exact))
         return _average(call, {"kernel_size": tuple(n // s for n, s in zip(inside, sizes, strict=True))}, dims)
 
     return rule
 
 
+def _adaptive(call: Call, dims: int) -> tuple[Pooling, Part, dict[int, list[Window]]]:
+    """The nodes of a call, the tensor that they begin with, and the windows of each axis, of several sizes."""
+    first = len(call.in_shape) - dims
+    sizes = {axis: (whole(call.in_shape[axis]), whole(call.shape[axis])) for axis in range(first, first + dims)}
+    along = {axis: adaptive(size, out) for axis, (size, out) in sizes.items()}
+    return Pooling(call.name, "NCHW"), Part(call.inputs[0], call.in_shape), along
+
+
 def adaptive_max_pool(dims: int) -> Rule:
     """Adaptive max pooling to windows of one size."""
 
-    def rule(call: Call) -> Node | fx.Node:
+    def rule(call: Call) -> Made:
         if (call.module is not None and call.module.return_indices) or call.argument(2, "return_indices"):
             return call.unknown("max pooling with indices has no integer kernel")
         inside = tuple(whole(n) for n in call.in_shape[-dims:])
@@ -122,7 +155,8 @@ def adaptive_max_pool(dims: int) -> Rule:
         if sizes == inside:
             return call.tensor()
         if any(n % s for n, s in zip(inside, sizes, strict=True)):
-            return call.unknown(f"adaptive pooling from {inside} to {sizes} has windows of several sizes")
+            made, x, along = _adaptive(call, dims)
+            return made.done(made.largest_of(x, along))
         window = tuple(n // s for n, s in zip(inside, sizes, strict=True))
         return call.made("max_pool", attrs=_windows(call, {"kernel_size": window}, dims))
 

@@ -113,6 +113,7 @@ def read_model(
     example: the model's arguments, with a batch axis; None where ``inputs`` says what they are.
     keep_float: names of modules and ops, or patterns of them, to leave in float.
     target: whose kernels the graph is to fit (``graph.fitted``). refusing: refuse what it cannot compute.
+    Recurrent layers are unrolled for a target without float arithmetic.
     Raises ModelError where torch.fx cannot trace the model or the example does not go through it, NonFiniteValues, and
     UnsupportedOp, with all names, where an op that has no integer form stands in front of a quantizable weight.
     """
@@ -120,7 +121,8 @@ def read_model(
     if example is None:
         example = example_of(model, inputs)
     refuses = refused_by(target) if refusing and target is not None else refuses_nothing
-    return _Reader(*traced_once(model, example), example).read(keep_float, target, refuses)
+    unrolled = target is not None and not target.float_arithmetic
+    return _Reader(*traced_once(model, example, unrolled), example).read(keep_float, target, refuses)
 
 
 def read_seen(seen: Seen, example: Sequence[Any], keep_float: Iterable[str] = ()) -> Reading:

@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from mpq_torch.reader.tracers import Seen, traced_and_observed
+from mpq_torch.recurrent import is_unrolled
 
 _KNOWN: weakref.WeakKeyDictionary[nn.Module, _Entry] = weakref.WeakKeyDictionary()
 
@@ -34,28 +35,34 @@ class State:
 
 @dataclass(frozen=True)
 class _Entry:
-    """fixed: whether only batches of the example's size were traced."""
+    """fixed: whether only batches of the example's size were traced. unrolled: whether recurrent layers were."""
 
     state: State
     example: Any
+    unrolled: bool
     fixed: bool
     seen: Seen
 
 
-def traced_once(model: nn.Module, example: Sequence[Any]) -> Seen:
+def traced_once(model: nn.Module, example: Sequence[Any], unrolled: bool = False) -> Seen:
     """As ``traced_and_observed``, whose last result for the model is kept until anything in it is another one.
 
     What is kept is never changed: whoever takes modules or tensors of it into a model of his own copies them.
     """
-    state = state_of(model)
+    state, unrolled = state_of(model), unrolled and is_unrolled(model)
     if state is None:
-        return traced_and_observed(model, example)
+        return traced_and_observed(model, example, unrolled)
     known = _KNOWN.get(model)
-    if known is not None and known.state.still(state) and known.example == _kind(example, known.fixed):
+    if (
+        known is not None
+        and known.unrolled == unrolled
+        and known.state.still(state)
+        and known.example == _kind(example, known.fixed)
+    ):
         return known.seen
-    traced, observed = traced_and_observed(model, example)
+    traced, observed = traced_and_observed(model, example, unrolled)
     fixed = bool(observed.one_batch_size)
-    _KNOWN[model] = _Entry(state, _kind(example, fixed), fixed, (traced, replace(observed, returned=None)))
+    _KNOWN[model] = _Entry(state, _kind(example, fixed), unrolled, fixed, (traced, replace(observed, returned=None)))
     return traced, observed
 
 

@@ -20,8 +20,8 @@ def stack(call: Call) -> Made:
     """torch.stack."""
     tensors = call.argument(0, "tensors")
     axis = int(call.argument(1, "dim", 0)) % len(call.shape)
-    if not isinstance(tensors, (list, tuple)) or axis == 0:
-        return call.unknown("a stack needs a list of tensors, and an axis behind that of the samples")
+    if not isinstance(tensors, (list, tuple)):
+        return call.unknown("a stack needs a list of tensors")
     moving = Moving(call.name)
     parts = [Part(call.names[tensor], call.observed.shapes[tensor]) for tensor in tensors]
     return moving.done(moving.stack(parts, axis))

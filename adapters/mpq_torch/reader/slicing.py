@@ -6,7 +6,9 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, fx
 
 from mpq_plugins.graph.node import Batch
@@ -26,10 +28,44 @@ def index(call: Call) -> Made:
         return _one_of(call, source)
     wanted = call.argument(1, "index")
     items = _spelled_out(wanted if isinstance(wanted, tuple) else (wanted,), len(call.in_shape))
-    if not all(item is None or (isinstance(item, (int, slice)) and not isinstance(item, bool)) for item in items):
-        return call.unknown("indexing by a tensor or a list has no integer kernel (by numbers and slices it has)")
     axes = [item for item in items if item is not None]
-    return _chosen(call, dict(enumerate(axes)))
+    picked = {axis: _positions(call, item) for axis, item in enumerate(axes) if not _is_plain(item)}
+    unknown = any(positions is None for positions in picked.values())
+    if len(picked) > 1 or unknown or (picked and len(items) > len(axes)):
+        return call.unknown("indexing by a tensor has no integer kernel (by numbers, slices and one list it has)")
+    plain = {axis: item for axis, item in enumerate(axes) if axis not in picked}
+    if not picked:
+        return _chosen(call, plain)
+    ((axis, positions),) = picked.items()
+    if any(isinstance(item, int) for item in plain.values()) or isinstance(call.in_shape[axis], Batch):
+        return call.unknown("indexing by a list, and by numbers or along the samples, has no integer kernel")
+    return _chosen(call, plain, (axis, positions))
+
+
+def _is_plain(item: Any) -> bool:
+    return item is None or (isinstance(item, (int, slice)) and not isinstance(item, bool))
+
+
+def _positions(call: Call, item: Any) -> NDArray[np.int64] | None:
+    """The positions that an index names: a list or tensor of whole numbers, or of truths, that is always the same."""
+    found = call.held(item) if isinstance(item, fx.Node) else item
+    if isinstance(found, Tensor):
+        found = found.detach().cpu().numpy()
+    elif not isinstance(found, (list, tuple)) or not all(isinstance(each, int) for each in found):
+        return None
+    array = np.asarray(found)
+    if array.dtype == bool:
+        return np.flatnonzero(array) if array.ndim == 1 else None
+    return array if array.size and np.issubdtype(array.dtype, np.integer) else None
+
+
+def index_select(call: Call) -> Made:
+    """torch.index_select by constants."""
+    positions = _positions(call, call.argument(2, "index"))
+    axis = int(call.argument(1, "dim")) % len(call.in_shape)
+    if positions is None or isinstance(call.in_shape[axis], Batch):
+        return call.unknown("indexing by a tensor has no integer kernel (by numbers, slices and one list it has)")
+    return _chosen(call, {}, (axis, positions))
 
 
 def _spelled_out(items: tuple[Any, ...], rank: int) -> list[Any]:
@@ -68,7 +104,8 @@ def flip(call: Call) -> Made:
     return moving.done(moving.slice(x, ranges))
 
 
-def _chosen(call: Call, items: dict[int, int | slice]) -> Made:
+def _chosen(call: Call, items: dict[int, int | slice], picked: tuple[int, NDArray[np.int64]] | None = None) -> Made:
+    """items: by axis. picked: an axis, and the positions along it, whose own axes come in its place."""
     moving, x = begun(call)
     ranges: dict[int, range] = {}
     for axis, item in items.items():
@@ -82,6 +119,9 @@ def _chosen(call: Call, items: dict[int, int | slice]) -> Made:
         if not ranges[place]:
             return call.unknown("a slice without an element has no integer kernel")
     x = moving.slice(x, ranges)
+    if picked is not None:
+        axis, positions = picked
+        x = moving.pick(x, axis, positions.ravel().tolist())
     return moving.done(x if x.shape == call.shape else moving.reshape(x, call.shape))
 
 
@@ -135,5 +175,6 @@ FUNCTIONS: dict[Any, Rule] = {
     **dict.fromkeys([torch.narrow, "narrow"], narrow),
     **dict.fromkeys([torch.select, "select"], select),
     **dict.fromkeys([torch.flip, "flip"], flip),
+    **dict.fromkeys([torch.index_select, "index_select"], index_select),
     operator.getitem: index,
 }

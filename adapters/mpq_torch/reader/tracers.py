@@ -23,11 +23,12 @@ Seen = tuple[fx.GraphModule, Observed]
 """A traced model, and what it computes on the example."""
 
 
-def traced_and_observed(model: nn.Module, example: Sequence[Any]) -> Seen:
+def traced_and_observed(model: nn.Module, example: Sequence[Any], unrolled: bool = False) -> Seen:
     """A model traced at a batch of two, or, where it takes the example's batch size only, at that.
 
     By torch.fx, and by torch.export where torch.fx stops, or where what it traced returns something else than the
     model does, as after a branch by the type of a tensor. Raises ModelError with the reasons of both.
+    unrolled: as of ``attention.opened``.
     """
     takes = takes_of(model)
     missing = [name for name in takes.names[len(example) :] if name in takes.required]
@@ -36,12 +37,12 @@ def traced_and_observed(model: nn.Module, example: Sequence[Any]) -> Seen:
             f"the model takes {len(takes.names)} inputs, and the example has {len(example)}, and nothing for "
             f"{', '.join(missing)}"
         )
-    by_fx = traced_by("torch.fx", model, example)
+    by_fx = traced_by("torch.fx", model, example, unrolled)
     if not isinstance(by_fx, NotTraced) and _agrees(model, by_fx, example):
         return by_fx
     if isinstance(by_fx, NotTraced) and not _runs(model, example):
         raise by_fx
-    by_export = traced_by("torch.export", model, example)
+    by_export = traced_by("torch.export", model, example, unrolled)
     if not isinstance(by_fx, NotTraced):
         right = not isinstance(by_export, NotTraced) and _agrees(model, by_export, example)
         return by_export if right and not isinstance(by_export, NotTraced) else by_fx
@@ -50,13 +51,15 @@ def traced_and_observed(model: nn.Module, example: Sequence[Any]) -> Seen:
     return by_export
 
 
-def traced_by(tracer: str, model: nn.Module, example: Sequence[Any]) -> Seen | NotTraced:
-    """A model traced by "torch.fx" or by "torch.export"; else why it cannot be."""
+def traced_by(tracer: str, model: nn.Module, example: Sequence[Any], unrolled: bool = False) -> Seen | NotTraced:
+    """A model traced by "torch.fx" or by "torch.export"; else why it cannot be. unrolled: as of ``opened``."""
     few = at_size(example)
     sizes = [few] if all(a is b for a, b in zip(few, example, strict=True)) else [few, example]
     if tracer == "torch.fx":
-        return _first(sizes, example, lambda samples: trace(model, samples))
-    return _first(sizes, example, lambda samples: trace_exported(model, samples, any_batch=samples is not sizes[-1]))
+        return _first(sizes, example, lambda samples: trace(model, samples, unrolled))
+    return _first(
+        sizes, example, lambda samples: trace_exported(model, samples, unrolled, any_batch=samples is not sizes[-1])
+    )
 
 
 def _first(

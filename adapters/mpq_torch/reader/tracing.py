@@ -22,6 +22,7 @@ from mpq_torch.reader.concrete import ConcreteTracer
 from mpq_torch.reader.hooks import keep_changing_hooks
 from mpq_torch.reader.in_place import redirect_readers
 from mpq_torch.reader.own_copy import copied, hold_weights
+from mpq_torch.reader.shape_values import computes_sizes
 from mpq_torch.reader.user_code import not_traced
 from mpq_torch.subpixel import SubpixelConvTranspose
 from mpq_torch.written_modules import INPUT_SUFFIX, SAME_GRID_SUFFIX, GridClamp
@@ -54,29 +55,30 @@ class Traced:
     decided: frozenset[fx.Node] = frozenset()
 
 
-def prepared(model: nn.Module, example: Sequence[Any]) -> nn.Module:
+def prepared(model: nn.Module, example: Sequence[Any], unrolled: bool = False) -> nn.Module:
     """A copy of a model as it is traced, in eval mode; the model itself is left untouched.
 
     Wrappers are taken off, hooks that only look on too, weights are what the model computes with, and layers that
-    share a parameter get parameters of their own. Raises ModelError for what no reader takes.
+    share a parameter get parameters of their own. unrolled: as of ``opened``. Raises ModelError for what no reader
+    takes.
     """
     model = copied(model).eval()
     hold_weights(model)
     check_types(model, example)
     keep_changing_hooks(model, example)
-    model = opened(model)
+    model = opened(model, unrolled)
     _check_names(model)
     _untie(model)
     return model
 
 
-def trace(model: nn.Module, example: Sequence[Any]) -> Traced:
+def trace(model: nn.Module, example: Sequence[Any], unrolled: bool = False) -> Traced:
     """A model traced on an example by torch.fx; the model itself is left untouched.
 
     Arguments that the example does not give, or gives as None, take their defaults; what fx.constrain put in is taken
     out again. Raises NotTraced where torch.fx cannot trace the model, and as ``prepared`` does.
     """
-    model = prepared(model, example)
+    model = prepared(model, example, unrolled)
     tracer = ConcreteTracer(takes_of(model), example)
     try:
         graph = fx.GraphModule(model, tracer.trace(model))
@@ -105,9 +107,11 @@ def check_types(model: nn.Module, example: Sequence[Any]) -> None:
 def name_nodes(graph: fx.GraphModule, arguments: Collection[str] = ()) -> dict[fx.Node, str]:
     """The name of every node: the module's path, or the scope and the name of the function; further calls numbered.
 
+    What computes sizes is not counted: one tracer records it where the other has numbers.
     arguments: the names of the model's inputs, which functions leave to them.
     """
     calls: Counter[str] = Counter()
+    sizes: set[fx.Node] = set()
     names: dict[fx.Node, str] = {}
     last = {node.meta["torch_fn"]: node for node in graph.graph.nodes if _from_export(node)}
     held = {str(node.target) for node in graph.graph.nodes if node.op == "get_attr"}
@@ -116,6 +120,10 @@ def name_nodes(graph: fx.GraphModule, arguments: Collection[str] = ()) -> dict[f
     for node in graph.graph.nodes:
         if node.op not in CALLS:
             names[node] = str(node.target)
+            continue
+        if computes_sizes(node, sizes):
+            sizes.add(node)
+            names[node] = f"{node.name}__size"
             continue
         name = _base_name(node, paths)
         if name in held or (name in taken and node.op != "call_module"):

@@ -53,12 +53,13 @@ def heads(x):
 
 
 class SelfAttention(nn.Module):
-    def __init__(self, batch_first, mask=None):
+    def __init__(self, batch_first, mask=None, weights=False):
         super().__init__()
         self.layer, self.mask = nn.MultiheadAttention(6, 2, batch_first=batch_first), mask
+        self.weights = weights
 
     def forward(self, x):
-        return self.layer(x, x, x, attn_mask=self.mask, need_weights=False)[0]
+        return self.layer(x, x, x, attn_mask=self.mask, need_weights=self.weights)[int(self.weights)]
 
 
 class First(nn.Module):
@@ -77,6 +78,14 @@ class WithState(First):
         y, state = self.layer(x)
         last = state[1] if isinstance(self.layer, nn.LSTM) else state
         return y * last.transpose(0, 1)
+
+
+class Begun(First):
+    """A recurrent layer that begins with states."""
+
+    def forward(self, x):
+        state = x[:, : self.layer.num_layers, :3].transpose(0, 1)
+        return self.layer(x, (state, state) if isinstance(self.layer, nn.LSTM) else state)[0]
 
 
 FLOAT = {
@@ -116,6 +125,12 @@ FLOAT = {
     "lstm and its cells": WithState(nn.LSTM(6, 3, batch_first=True)),
     "linear": nn.Sequential(nn.Tanh(), nn.Linear(6, 3)),
     "linear without bias": nn.Sequential(nn.Tanh(), nn.Linear(6, 3, bias=False)),
+    "gru with a state": Begun(nn.GRU(6, 3, 2, batch_first=True)),
+    "lstm with states": Begun(nn.LSTM(6, 3, batch_first=True)),
+    "weights of attention": SelfAttention(batch_first=True, weights=True),
+    "unit vectors": lambda x: F.normalize(x) + F.normalize(x, p=1, dim=2),
+    "sums by an equation": lambda x: torch.einsum("bij,bkj->bik", x, torch.exp(x)),
+    "the largest few": lambda x: torch.topk(torch.exp(x), 3, 1)[0],
     "conv": nn.Sequential(nn.Tanh(), nn.Conv1d(5, 4, 3, padding=1)),
     "transposed conv": nn.Sequential(nn.Tanh(), nn.ConvTranspose1d(5, 4, 3, 2, 1, 1)),
     "batch norm": nn.Sequential(nn.Tanh(), nn.BatchNorm1d(5)),
@@ -127,6 +142,12 @@ FLOAT = {
     "functional gelu": lambda x: F.gelu(x, approximate="tanh"),
     "functional leaky relu": lambda x: F.leaky_relu(F.elu(x), 0.3),
     "functions with their defaults": lambda x: F.leaky_relu(F.elu(F.gelu(F.softplus(x)))) + F.softsign(x),
+    "functions of one element": lambda x: (
+        torch.log1p(torch.expm1(x.exp().rsqrt()).pow(1.5)) + F.logsigmoid(torch.sin(torch.exp(x))).reciprocal()
+    ),
+    "shrinks": lambda x: F.softshrink(torch.exp(x)) + F.hardshrink(torch.exp(x), 0.7) - F.tanhshrink(x.exp()),
+    "thresholds": lambda x: F.threshold(torch.exp(x), 0.7, -1.0) + F.celu(torch.exp(x).round(), 0.3) + x.exp().erf(),
+    "sums with alpha": lambda x: torch.sub(torch.exp(x), x, alpha=2) + torch.exp(x).add(x.exp(), alpha=0.5),
     "clamp below": lambda x: torch.clamp(torch.exp(x), min=0.5),
     "functional relu6": lambda x: F.relu6(torch.exp(x) * 10),
     "functional hardtanh": lambda x: F.hardtanh(torch.exp(x), -0.5, 0.25),
@@ -144,13 +165,10 @@ def test_what_stays_float_computes_what_torch_computes(name):
 
 
 REFUSED = {
-    "sub with alpha=2": lambda x: torch.sub(torch.exp(x), x, alpha=2),
-    "add with alpha=0.5": lambda x: torch.exp(x).add(x, alpha=0.5),
     "div with rounding_mode='floor'": lambda x: torch.div(torch.exp(x), 0.7, rounding_mode="floor"),
     "Softplus with beta=3.0": nn.Softplus(beta=3.0),
     "Softplus with threshold=1.0": nn.Softplus(threshold=1.0),
     "softmax with dtype=torch.float64": lambda x: F.softmax(x, 1, dtype=torch.float64),
-    "special_erf": torch.special.erf,
     "clamp with low=a tensor": lambda x: torch.exp(x).clamp(x),
     "cumsum": lambda x: x.cumsum(1),
 }

@@ -34,7 +34,7 @@ class Net(nn.Module):
 def traced(monkeypatch):
     """The models that were traced."""
     found, trace = [], remembering.traced_and_observed
-    monkeypatch.setattr(remembering, "traced_and_observed", lambda m, x: found.append(m) or trace(m, x))
+    monkeypatch.setattr(remembering, "traced_and_observed", lambda m, x, *more: found.append(m) or trace(m, x, *more))
     return found
 
 

@@ -33,6 +33,18 @@ def heads_attention(writer: GraphWriter, name: str, given: Given) -> str:
     return writer.node("Reshape", [y, writer.constant(f"{name}.joined", [0, 0, -1], "int64")], name)
 
 
+def heads_shares(writer: GraphWriter, name: str, given: Given) -> str:
+    """What the values of such attention are summed with, [batch, heads, steps, steps]; averaged: the heads' mean."""
+    first, heads, mask = bool(given["batch_first"]), int(given["heads"]), given.get("mask")
+    split = [_split(writer, f"{name}.{part}", given[part], heads, first) for part in ("input", "key")]
+    bias = None if mask is None else writer.constant(f"{name}.mask", mask)
+    averaged = bool(given.get("averaged", False))
+    shares = _shares(writer, f"{name}.each" if averaged else name, split, float(given["scale"]), bias)
+    if not averaged:
+        return shares
+    return writer.node("ReduceMean", [shares, writer.constant(f"{name}.axes", [1], "int64")], name, keepdims=0)
+
+
 def _split(writer: GraphWriter, name: str, x: str, heads: int, first: bool) -> str:
     sizes = writer.constant(f"{name}.sizes", [0, 0, heads, -1], "int64")
     apart = writer.node("Reshape", [x, sizes], f"{name}.apart")
@@ -40,12 +52,16 @@ def _split(writer: GraphWriter, name: str, x: str, heads: int, first: bool) -> s
 
 
 def _attended(writer: GraphWriter, name: str, parts: list[str], scale: float, bias: str | None) -> str:
-    q, k, v = parts
+    shares = _shares(writer, f"{name}.shares", parts[:2], scale, bias)
+    return writer.node("MatMul", [shares, parts[2]], name)
+
+
+def _shares(writer: GraphWriter, name: str, parts: list[str], scale: float, bias: str | None) -> str:
+    q, k = parts
     turned = writer.node("Transpose", [k], f"{name}.turned", perm=[0, 1, 3, 2])
     products = writer.node("MatMul", [q, turned], f"{name}.products")
     factor = writer.constant(f"{name}.scale", np.float32(scale))
     scores = writer.node("Mul", [products, factor], f"{name}.scaled")
     if bias is not None:
         scores = writer.node("Add", [scores, bias], f"{name}.masked")
-    shares = writer.node("Softmax", [scores], f"{name}.shares", axis=-1)
-    return writer.node("MatMul", [shares, v], name)
+    return writer.node("Softmax", [scores], name, axis=-1)

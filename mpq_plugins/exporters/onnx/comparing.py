@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mpq_plugins.errors import ModelError
 from mpq_plugins.exporters.onnx.running import load, metadata, run, session, tail_of, with_outputs
-from mpq_plugins.exporters.onnx.writer import FLOAT_PARTS, INTEGER_OUTPUTS, SITES
+from mpq_plugins.exporters.onnx.writer import END_ORDERS, FLOAT_PARTS, INTEGER_OUTPUTS, SITES
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.verification import Verification
 
@@ -101,6 +101,7 @@ class _Comparison:
     def __post_init__(self) -> None:
         self.ends: list[str] = metadata(self.proto, INTEGER_OUTPUTS)
         self.names = [info.name for info in self.proto.graph.output]
+        self.orders: dict[str, list[int]] = metadata(self.proto, END_ORDERS, {})
         self.parts: dict[str, list[Any]] = metadata(self.proto, FLOAT_PARTS, {})
         self.floats = [name for name in self.names if name not in self.ends]
         self.running = session(self.proto, self.optimized)
@@ -123,12 +124,17 @@ class _Comparison:
         inner = [name for name in self.ends if name not in got]
         if inner:
             got |= dict(zip(inner, run(self._inside, batch.feeds, inner), strict=True))
-        different = sum(self._end(got[name], wanted) for name, wanted in zip(self.ends, batch.ends, strict=True))
+        different = sum(self._end(got[name], wanted) for name, wanted in self._stored(batch))
         if different:
             self.mismatched += different
             self.first = self.first or first_difference(self.proto, batch, self.optimized)
         if self.floats:
             self._float_ends(got, batch)
+
+    def _stored(self, batch: Simulated) -> Iterator[tuple[str, Array]]:
+        """The ends of the integer part by name, with their axes in the order that they have in the file."""
+        for name, end in zip(self.ends, batch.ends, strict=True):
+            yield name, end.transpose(self.orders[name]) if name in self.orders else end
 
     @cached_property
     def _inside(self) -> Any:
@@ -153,7 +159,7 @@ class _Comparison:
     def _float_ends(self, got: Mapping[str, Array], batch: Simulated) -> None:
         given = dict(zip((info.name for info in self.proto.graph.input), batch.feeds, strict=True))
         # zero times a step is never negative in the file, and may be in a simulation that rounds float tensors
-        given |= {name: end + 0.0 for name, end in zip(self.ends, batch.ends, strict=True)}
+        given |= {name: end + 0.0 for name, end in self._stored(batch)}
         read = [np.asarray(given[wanted.name], np.float32) for wanted in self._tail.get_inputs()]
         for name, wanted in zip(self.floats, run(self._tail, read, self.floats), strict=True):
             self.float_elements += wanted.size

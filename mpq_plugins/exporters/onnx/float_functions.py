@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from mpq_plugins.errors import UnsupportedOp
-from mpq_plugins.exporters.onnx.attention import attention, heads_attention
+from mpq_plugins.exporters.onnx.attention import attention, heads_attention, heads_shares
+from mpq_plugins.exporters.onnx.float_choices import argmax, argmin, einsum, normalize, topk
 from mpq_plugins.exporters.onnx.float_norms import group_norm, instance_norm, layer_norm, rms_norm
-from mpq_plugins.exporters.onnx.reals import WAY_OUT
+from mpq_plugins.exporters.onnx.reals import WAY_OUT, softmax
 from mpq_plugins.exporters.onnx.recurrent import gru, item, lstm
 from mpq_plugins.exporters.onnx.writer import GraphWriter
 from mpq_plugins.graph.node import Node, Operand
 from mpq_plugins.graph.ops import all_ops
 
-TENSORS = ("input", "other", "key", "value")
+TENSORS = ("input", "other", "key", "value", "state", "cell")
 """The arguments that may be tensors which the model computes."""
 Given = Mapping[str, Any]
 """Arguments by name; tensors as the names that they have in the ONNX graph."""
@@ -96,6 +97,10 @@ def _clip(writer: GraphWriter, name: str, given: Given) -> str:
     return writer.node("Clip", [given["input"], *names], name)
 
 
+def _softmax(writer: GraphWriter, name: str, given: Given) -> str:
+    return softmax(writer, name, given["input"], int(given["axis"]))
+
+
 def _embedding(writer: GraphWriter, name: str, given: Given) -> str:
     """The rows of a table; the file's inputs are float32, so that numbers of rows are made whole here."""
     index = writer.node("Cast", [given["input"]], f"{name}.index", to=writer.onnx.TensorProto.INT64)
@@ -105,25 +110,33 @@ def _embedding(writer: GraphWriter, name: str, given: Given) -> str:
 FORMS: Mapping[str, Form] = {
     "abs": _one("Abs"),
     "add": _two("Add"),
+    "argmax": Form(argmax, ("input", "axis", "keepdims")),
+    "argmin": Form(argmin, ("input", "axis", "keepdims")),
     "attention": Form(attention, ("input", "key", "value", "scale", "mask")),
     "clip": Form(_clip, ("input", "low", "high")),
     "div": _two("Div"),
+    "einsum": Form(einsum, ("input", "other", "equation")),
     "embedding": Form(_embedding, ("input", "weight")),
-    "group_norm": Form(group_norm, ("input", "groups", "epsilon", "weight", "bias")),
+    "group_norm": Form(group_norm, ("input", "groups", "epsilon", "weight", "bias", "channels_last")),
     "heads_attention": Form(heads_attention, ("input", "key", "value", "heads", "batch_first", "scale", "mask")),
-    "gru": Form(gru, ("input", "layers", "batch_first", "last", "reset_after")),
+    "heads_shares": Form(heads_shares, ("input", "key", "heads", "batch_first", "scale", "mask", "averaged")),
+    "gru": Form(gru, ("input", "layers", "batch_first", "last", "reset_after", "state")),
     "instance_norm": Form(instance_norm, ("input", "epsilon", "weight", "bias")),
     "item": Form(item, ("input", "index")),
     "layer_norm": Form(layer_norm, ("input", "axis", "epsilon", "weight", "bias")),
     "log": _one("Log"),
     "log_softmax": _along("LogSoftmax"),
-    "lstm": Form(lstm, ("input", "layers", "batch_first", "last")),
+    "lstm": Form(lstm, ("input", "layers", "batch_first", "last", "state", "cell")),
     "matmul": Form(_matmul, ("input", "other", "turn_input", "turn_other")),
     "mul": _two("Mul"),
     "neg": _one("Neg"),
+    "normalize": Form(normalize, ("input", "axis", "power", "epsilon")),
     "rms_norm": Form(rms_norm, ("input", "axis", "epsilon", "weight")),
-    "softmax": _along("Softmax"),
+    "softmax": Form(
+        lambda writer, name, given: softmax(writer, name, given["input"], int(given["axis"])), ("input", "axis")
+    ),
     "sqrt": _one("Sqrt"),
     "sub": _two("Sub"),
+    "topk": Form(topk, ("input", "axis", "count", "largest")),
 }
 """By the word that readers have for a function."""

@@ -21,7 +21,14 @@ def layer_norm(writer: GraphWriter, name: str, given: Given) -> str:
 
 
 def group_norm(writer: GraphWriter, name: str, given: Given) -> str:
-    """Over so many groups of channels; weight and bias: [channels]."""
+    """Over so many groups of channels; weight and bias: [channels]. channels_last: the number of axes of a tensor whose
+    channels are the last of them; 0 where they are the second.
+    """
+    rank = int(given.get("channels_last") or 0)
+    if rank:
+        turned = writer.node("Transpose", [given["input"]], f"{name}.turned", perm=[0, rank - 1, *range(1, rank - 1)])
+        y = group_norm(writer, f"{name}.normed", {**given, "input": turned, "channels_last": 0})
+        return writer.node("Transpose", [y], name, perm=[0, *range(2, rank), 1])
     parts = [writer.constant(f"{name}.{part}", given[part]) for part in ("weight", "bias")]
     attributes = {"num_groups": int(given["groups"]), "epsilon": float(given["epsilon"])}
     return writer.node("GroupNormalization", [given["input"], *parts], name, **attributes)

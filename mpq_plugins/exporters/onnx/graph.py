@@ -52,7 +52,11 @@ class Walk:
         for index, name in enumerate(self.graph.outputs):
             output = "output" if len(self.graph.outputs) == 1 else f"output_{index}"
             self.writer.output(output, self.values[name], self.sizes.declared(self.graph[name].shape))
-        return [self.writer.float_of(self.values[name]) for name in self.graph.integer_outputs]
+        ends = {name: self.writer.float_of(self.values[name]) for name in self.graph.integer_outputs}
+        self.writer.end_orders.update(
+            {tensor: self.orders[name] for name, tensor in ends.items() if name in self.orders}
+        )
+        return list(ends.values())
 
     def _value(self, node: Node) -> Value:
         if node.op == ARGUMENT:

@@ -79,6 +79,63 @@ def _silu(writer: GraphWriter, graph: Graph, node: Node, name: str, inputs: Sequ
     return writer.node("Mul", [inputs[0], writer.node("Sigmoid", inputs, f"{name}.gate")], name)
 
 
+def _softmax(writer: GraphWriter, graph: Graph, node: Node, name: str, inputs: Sequence[str]) -> str:
+    x, scale, mask = inputs[0], node.attrs.get("scale", 1.0), node.attrs.get("mask")
+    if scale != 1.0:
+        x = writer.node("Mul", [x, writer.constant(f"{name}.scale", np.float32(scale))], f"{name}.scaled")
+    if mask is not None:
+        x = writer.node("Add", [x, writer.constant(f"{name}.mask", mask)], f"{name}.masked")
+    return softmax(writer, name, x, int(node.attrs["axis"]))
+
+
+def softmax(writer: GraphWriter, name: str, x: str, axis: int) -> str:
+    """A softmax in float: between two grids onnxruntime would take a kernel of its own, whose table rounds otherwise.
+
+    A clip to all float32 numbers keeps it apart.
+    """
+    lowest = writer.constant(f"{name}.lowest", np.finfo(np.float32).min)
+    return writer.node("Softmax", [writer.node("Clip", [x, lowest], f"{name}.apart")], name, axis=axis)
+
+
+def _sequence(*steps: str) -> Real:
+    """Operators of ONNX one behind another."""
+
+    def rule(writer: GraphWriter, graph: Graph, node: Node, name: str, inputs: Sequence[str]) -> str:
+        x = inputs[0]
+        for index, step in enumerate(steps, start=1):
+            x = writer.node(step, [x], name if index == len(steps) else f"{name}.{index}")
+        return x
+
+    return rule
+
+
+def _shifted(before: float, op: str, after: float) -> Real:
+    """An operator of ONNX between two numbers that are added."""
+
+    def rule(writer: GraphWriter, graph: Graph, node: Node, name: str, inputs: Sequence[str]) -> str:
+        x = inputs[0]
+        if before:
+            x = writer.node("Add", [x, writer.constant(f"{name}.before", before)], f"{name}.shifted")
+        y = writer.node(op, [x], f"{name}.{op}" if after else name)
+        return writer.node("Add", [y, writer.constant(f"{name}.after", after)], name) if after else y
+
+    return rule
+
+
+def _power(writer: GraphWriter, graph: Graph, node: Node, name: str, inputs: Sequence[str]) -> str:
+    return writer.node("Pow", [inputs[0], writer.constant(f"{name}.exponent", node.attrs["exponent"])], name)
+
+
+def _tanhshrink(writer: GraphWriter, graph: Graph, node: Node, name: str, inputs: Sequence[str]) -> str:
+    return writer.node("Sub", [inputs[0], writer.node("Tanh", inputs, f"{name}.tanh")], name)
+
+
+def _threshold(writer: GraphWriter, graph: Graph, node: Node, name: str, inputs: Sequence[str]) -> str:
+    limit, value = (writer.constant(f"{name}.{word}", node.attrs[word]) for word in ("threshold", "value"))
+    above = writer.node("Greater", [inputs[0], limit], f"{name}.above")
+    return writer.node("Where", [above, inputs[0], value], name)
+
+
 def _affine(writer: GraphWriter, graph: Graph, node: Node, name: str, inputs: Sequence[str]) -> str:
     scale, offset = factors(node)
     x, shifts = inputs[0], bool(np.any(offset))
@@ -99,7 +156,15 @@ def _batch_norm(writer: GraphWriter, graph: Graph, node: Node, name: str, inputs
 REALS: Mapping[str, Real] = {
     "avg_pool": _average,
     "global_avg_pool": _mean,
+    "expm1": _shifted(0.0, "Exp", -1.0),
+    "log1p": _shifted(1.0, "Log", 0.0),
+    "log_sigmoid": _sequence("Neg", "Softplus", "Neg"),
+    "power": _power,
+    "rsqrt": _sequence("Sqrt", "Reciprocal"),
     "silu": _silu,
+    "softmax": _softmax,
+    "tanhshrink": _tanhshrink,
+    "threshold": _threshold,
     AFFINE: _affine,
     BATCH_NORM: _batch_norm,
 }

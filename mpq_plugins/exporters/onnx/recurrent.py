@@ -37,7 +37,8 @@ def _stacked(writer: GraphWriter, op: str, name: str, given: Given) -> str:
 
     weight: [directions, gates * units, features]; recurrence: the same of states; bias: [directions, 2 * gates *
     units]. batch_first: whether the batch is the first axis of the input and of the outputs. last: whether the result
-    is the last output alone, [batch, features].
+    is the last output alone, [batch, features]. state, cell: what all layers and directions begin with, [layers *
+    directions, batch, units]; zeros where they are not given.
     """
     first, last = bool(given["batch_first"]), bool(given.get("last", False))
     x = writer.node("Transpose", [given["input"]], f"{name}.steps", perm=[1, 0, 2]) if first else given["input"]
@@ -50,9 +51,15 @@ def _stacked(writer: GraphWriter, op: str, name: str, given: Given) -> str:
             writer.constant(f"{at}.{part}", a) for part, a in zip(("weight", "recurrence", "bias"), parts, strict=True)
         ]
         directions, rows, _ = np.shape(parts[0])
+        begun = [_begun(writer, f"{at}.{part}0", given.get(part), index, directions) for part in ("state", "cell")]
+        begun = begun[: 1 + (op == "LSTM")] if any(begun) else []
         outputs = [f"{at}.every", f"{at}.state", *([f"{at}.cell"] if op == "LSTM" else [])]
         how = {"hidden_size": rows // GATES[op], "direction": "bidirectional" if directions == 2 else "forward"}
-        writer.nodes.append(writer.helper.make_node(op, [x, *arrays], outputs, name=at, **how, **attributes))
+        writer.nodes.append(
+            writer.helper.make_node(
+                op, [x, *arrays, *(["", *begun] if begun else [])], outputs, name=at, **how, **attributes
+            )
+        )
         states.append(outputs[1])
         cells += outputs[2:]
         turned = writer.node("Transpose", [outputs[0]], f"{at}.turned", perm=[0, 2, 1, 3])
@@ -64,6 +71,17 @@ def _stacked(writer: GraphWriter, op: str, name: str, given: Given) -> str:
     ends = [_joined(writer, f"{name}.{word}", parts) for word, parts in (("states", states), ("cells", cells)) if parts]
     writer.tuples[name] = (y, tuple(ends) if op == "LSTM" else ends[0])
     return y
+
+
+def _begun(writer: GraphWriter, name: str, states: str | None, index: int, directions: int) -> str:
+    """What a layer begins with, of what all of them do; "" for zeros."""
+    if states is None:
+        return ""
+    first, last, axis = (
+        writer.constant(f"{name}.{word}", [number], "int64")
+        for word, number in (("from", index * directions), ("to", (index + 1) * directions), ("axis", 0))
+    )
+    return writer.node("Slice", [states, first, last, axis], name)
 
 
 def _joined(writer: GraphWriter, name: str, parts: Sequence[str]) -> str:

@@ -27,6 +27,8 @@ SITES = "mpq_sites"
 as axes of the site's values, where their order is another."""
 INTEGER_OUTPUTS = "mpq_integer_outputs"
 """Metadata of a model: JSON, the float tensors with which the integer part ends."""
+END_ORDERS = "mpq_integer_output_orders"
+"""Metadata: of the tensors where the integer part ends, the axes, as axes of what the model has, where they differ."""
 FLOAT_PARTS = "mpq_float_parts"
 """Metadata of a model: JSON, a float op whose output is quantized again -> [its tensor], and the order as of SITES."""
 INT32_MAX = 2**31 - 1
@@ -79,6 +81,8 @@ class GraphWriter:
     """What float ops of several results give: names of tensors, and tuples of them, by the op's own name."""
     orders: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Of the axes of sites' tensors, see SITES; of float parts' too."""
+    end_orders: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """See END_ORDERS."""
     _values: dict[str, str] = field(default_factory=dict)
     _weights: dict[tuple[Any, ...], str] = field(default_factory=dict)
 
@@ -201,6 +205,9 @@ class GraphWriter:
         sites = {site: [*found, *self._order(site)] for site, found in self.sites.items()}
         floats = {part: [renamed.get(name, name), *self._order(part)] for part, name in self.float_parts.items()}
         noted = {SITES: json.dumps(sites), INTEGER_OUTPUTS: json.dumps(ends)}
+        turned = {renamed.get(tensor, tensor): axes for tensor, axes in self.end_orders.items()}
+        if turned:
+            noted[END_ORDERS] = json.dumps(turned)
         if floats:
             noted[FLOAT_PARTS] = json.dumps(floats)
         entries = {**noted, **metadata}

@@ -1,0 +1,134 @@
+"""TensorFlow's functions of an activation and a constant kernel: convolutions, products, and einsums that are one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from mpq_plugins.graph.node import Node
+from mpq_plugins.graph.weights import from_framework
+from mpq_plugins.graph.windows import same_padding
+from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.reader.call import Call
+from mpq_tfmot.reader.einsum import dense
+
+Given = Mapping[str, Any]
+"""The arguments of a call by TensorFlow's names."""
+
+
+def functional_layer(call: Call) -> list[Node]:
+    """The nodes of a call of a function with a constant kernel; none for another."""
+    rule = RULES.get(str(call.layer.symbol).removeprefix("compat.v1."))
+    if rule is None or (len(call.inputs) != 1 and "transpose" not in str(call.layer.symbol)):
+        return []  # (sizes that are computed are tensors too)
+    given = inspect.signature(call.layer.function).bind(*call.node.call_args, **call.node.call_kwargs)
+    given.apply_defaults()
+    return rule(call, given.arguments)
+
+
+def constant(value: Any) -> Any | None:
+    """A tensor, variable or array of the model as float64; None for a symbol, and for what is no array of numbers."""
+    if value is None or keras.backend.is_keras_tensor(value) or isinstance(value, (str, bytes)):
+        return None
+    if isinstance(value, tf.Variable) or tf.is_tensor(value) or isinstance(value, np.ndarray):
+        return np.asarray(value, np.float64)
+    return None
+
+
+def _convolution(op: str, kernel: str, transposed: bool = False) -> Callable[[Call, Given], list[Node]]:
+    """A convolution of images. kernel: what the function calls it."""
+
+    def rule(call: Call, given: Given) -> list[Node]:
+        found = (constant(given.get(name)) for name in (kernel, "filters", "filter"))
+        own = next((kernel for kernel in found if kernel is not None), None)
+        layout = given.get("data_format")
+        if own is None or layout not in (None, "NHWC", "NWC") or len(call.in_shapes[0]) != own.ndim - 1:
+            return []
+        dims = own.ndim - 2
+        stride, dilation = (_sizes(given.get(word), dims) for word in ("strides", "dilations"))
+        kinds = given.get("padding")
+        sizes, inside = own.shape[:dims], call.in_shapes[0][:-1]
+        if transposed:
+            if set(dilation) != {1} or not isinstance(kinds, str):
+                return []
+            outside = call.shape[:-1]
+            totals = [(n - 1) * s + k - out for n, s, k, out in zip(inside, stride, sizes, outside, strict=True)]
+            if kinds.upper() == "SAME" and any(t > 2 * (k // 2) for t, k in zip(totals, sizes, strict=True)):
+                return []  # Keras has no layer whose output is smaller
+            before = [max(total, 0) // 2 if kinds.upper() == "SAME" else 0 for total in totals]
+            padding = tuple((first, total - first) for first, total in zip(before, totals, strict=True))
+        else:
+            padding = _padding(kinds, inside, sizes, stride, dilation)
+        if padding is None:
+            return []
+        groups = own.shape[-2] if op.startswith("depthwise") else 1
+        if op.startswith("conv") and not transposed:
+            groups = call.in_shapes[0][-1] // own.shape[-2]
+        attrs = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        weight = from_framework(op, "NHWC", own, groups)
+        return [Node(call.name, op, call.inputs[:1], call.whole(), weight, attrs=attrs)]
+
+    return rule
+
+
+def _sizes(value: Any, dims: int) -> tuple[int, ...]:
+    """One number for each direction, of a number, of one for each, or of one for each axis."""
+    listed = [1] if value is None else [int(size) for size in np.atleast_1d(np.asarray(value))]
+    if len(listed) == dims + 2:
+        return tuple(listed[1:-1])
+    return tuple(listed * (dims // len(listed)))
+
+
+def _padding(kinds: Any, inside: Any, sizes: Any, stride: Any, dilation: Any) -> tuple[tuple[int, int], ...] | None:
+    if isinstance(kinds, str):
+        if kinds.upper() == "VALID":
+            return ((0, 0),) * len(sizes)
+        return tuple(same_padding(*each) for each in zip(inside, sizes, stride, dilation, strict=True))
+    pairs = [(int(before), int(after)) for before, after in np.asarray(kinds)]
+    return tuple(pairs[1:-1]) if len(pairs) == len(sizes) + 2 else None
+
+
+def _matmul(call: Call, given: Given) -> list[Node]:
+    """A product with a constant matrix from the right."""
+    own = constant(given["b"])
+    if own is None or own.ndim != 2 or given.get("transpose_a") or len(call.in_shapes[0]) < 1:
+        return []
+    weight = own if given.get("transpose_b") else own.T
+    return [Node(call.name, "linear", call.inputs, call.whole(), np.ascontiguousarray(weight))]
+
+
+def _tensordot(call: Call, given: Given) -> list[Node]:
+    own, rank = constant(given["b"]), len(call.in_shapes[0]) + 1
+    if own is None or own.ndim != 2 or not _last_and_first(given["axes"], rank):
+        return []
+    return [Node(call.name, "linear", call.inputs, call.whole(), np.ascontiguousarray(own.T))]
+
+
+def _last_and_first(axes: Any, rank: int) -> bool:
+    if isinstance(axes, int):
+        return axes == 1
+    first, second = (int(np.ravel(each)[0]) for each in axes)
+    return np.size(axes[0]) == 1 and first % rank == rank - 1 and second == 0
+
+
+def _einsum(call: Call, given: Given) -> list[Node]:
+    """``tf.einsum("...c,cd->...d", x, kernel)``."""
+    operands = call.node.call_args[1:]
+    own = constant(operands[1]) if len(operands) == 2 else None
+    return [] if own is None else dense(call, str(call.node.call_args[0]), own, None)
+
+
+RULES: Mapping[str, Callable[[Call, Given], list[Node]]] = {
+    "nn.conv1d": _convolution("conv1d", "filters"),
+    "nn.conv2d": _convolution("conv2d", "filters"),
+    "nn.convolution": _convolution("conv2d", "filters"),
+    "nn.depthwise_conv2d": _convolution("depthwise_conv2d", "filter"),
+    "nn.conv2d_transpose": _convolution("conv_transpose2d", "filters", transposed=True),
+    "linalg.matmul": _matmul,
+    "tensordot": _tensordot,
+    "einsum": _einsum,
+}
+"""By TensorFlow's symbol."""

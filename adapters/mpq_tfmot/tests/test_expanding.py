@@ -1,0 +1,83 @@
+"""Layers that are graphs of layers and functions: what they compute, and names that stay from reading to reading."""
+
+import numpy as np
+import pytest
+
+from integration_tests.tfmot.recipes import float_values
+from mpq_plugins import plugins
+from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.reader.reading import read_model
+from mpq_tfmot.reader.writing import write_model
+from mpq_tfmot.tests.networks import samples, settled
+
+layers = keras.layers
+
+
+def drawn(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+class Own(layers.Layer):
+    """A user's layer, with a layer, a variable and functions."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.matrix = layers.Conv2D(4, 3, padding="same"), tf.Variable(drawn(4, 4))
+
+    def call(self, x):
+        return tf.nn.relu(tf.matmul(self.inner(x), self.matrix)) * 0.5 + x
+
+
+def recurrent(layer):
+    return lambda x: layers.Reshape((1, 1, -1))(layer(layers.Reshape((2, 72))(x)))
+
+
+KERNELS = [tf.constant(drawn(*shape)) for shape in ((3, 3, 4, 4), (3, 2, 4, 1), (2, 2, 4, 4))]
+KINDS = {
+    "a layer of a user": lambda x: Own()(x),
+    "Lambdas": lambda x: layers.Lambda(lambda t: tf.abs(t - 0.3))(
+        layers.Lambda(lambda t, by: t * by, arguments={"by": 2})(x)
+    ),
+    "an activation of a user": layers.Activation(lambda x: tf.nn.leaky_relu(x, 0.1) + 0.25),
+    "a layer at each step": lambda x: layers.TimeDistributed(layers.Conv1D(4, 3, padding="same", activation="relu"))(x),
+    "convolutions by function": lambda x: tf.nn.conv2d_transpose(
+        tf.nn.depthwise_conv2d(tf.nn.conv2d(x, KERNELS[0], 1, "SAME"), KERNELS[1], (1, 2, 2, 1), "VALID"),
+        KERNELS[2],
+        (tf.shape(x)[0], 4, 6, 4),
+        2,
+        "SAME",
+    ),
+    "products by function": lambda x: tf.einsum(
+        "bhwc,cd->bhwd", tf.tensordot(x, tf.constant(drawn(4, 5)), 1), tf.constant(drawn(5, 3))
+    ),
+    "einsum": layers.EinsumDense("abcd,de->abce", (None, None, 3), bias_axes="e", bias_initializer="normal"),
+    "einsum of two axes": layers.EinsumDense("abcd,cdef->abef", (None, 2, 4)),
+    "positions": lambda x: tf.pad(
+        tf.gather(x, [3, 0, 0], axis=2), [[0, 0], [1, 0], [0, 2], [0, 0]], constant_values=0.5
+    ),
+    "PReLU of every element": lambda x: layers.PReLU("random_normal")(x),
+    "a norm of rows": lambda x: layers.BatchNormalization(axis=1)(x),
+    "transposed with more": lambda x: layers.Conv2DTranspose(4, 3, padding="same", dilation_rate=2)(
+        layers.Conv2DTranspose(4, 2, 2, output_padding=1, bias_initializer="normal")(x)
+    ),
+    "dilated, with all of the border": lambda x: layers.Conv2DTranspose(4, 2, dilation_rate=2)(x),
+    "lstm": recurrent(layers.LSTM(3, bias_initializer="normal")),
+    "gru, reset before": recurrent(layers.GRU(3, bias_initializer="normal", reset_after=False, go_backwards=True)),
+    "gru": recurrent(layers.GRU(3, bias_initializer="normal")),
+    "both ways": recurrent(layers.Bidirectional(layers.LSTM(2, return_sequences=True), merge_mode="ave")),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_a_layer_calls_is_read_and_written_back(name):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6, 6, 3), name="image")
+    x = layers.Conv2D(4, 1, name="first")(inputs)
+    model = settled(keras.Model(inputs, layers.Conv2D(2, 1, name="last")(KINDS[name](x))))
+    readings = [read_model(model, target=plugins.target("litert-po2")) for _ in range(2)]
+    x, (reading, again) = samples(model), readings
+    assert reading.graph.float_ops == ()
+    assert [node.name for node in reading.graph.nodes] == [node.name for node in again.graph.nodes]
+    wanted = model(x).numpy()
+    np.testing.assert_allclose(float_values(reading, x)["last"], wanted, atol=1e-4, rtol=1e-4)
+    np.testing.assert_allclose(write_model(reading)(x), wanted, atol=1e-4, rtol=1e-4)

@@ -1,0 +1,78 @@
+"""Recurrent cells and layers as the linear layers, functions and products that they are."""
+
+import pytest
+import torch
+from torch import nn
+
+from mpq_plugins import plugins
+from mpq_plugins.errors import UnsupportedOp
+from mpq_torch.reader.reading import read_model
+from mpq_torch.reader.writing import write_module
+from mpq_torch.recurrent import MOST_STEPS
+
+LAYERS = {
+    "two lstms both ways": nn.LSTM(6, 4, 2, batch_first=True, bidirectional=True),
+    "lstm without biases, steps first": nn.LSTM(6, 4, bias=False),
+    "gru": nn.GRU(6, 4, batch_first=True),
+    "two grus both ways, steps first": nn.GRU(6, 4, 2, bidirectional=True),
+}
+
+
+class Series(nn.Module):
+    """A recurrent layer between two linear ones. begun: whether it begins with states."""
+
+    def __init__(self, layer, begun):
+        super().__init__()
+        self.first, self.layer, self.begun = nn.Linear(6, 6), layer, begun
+        self.last = nn.Linear(layer.hidden_size * (2 if layer.bidirectional else 1), 2)
+
+    def forward(self, x):
+        x = self.first(x) if self.layer.batch_first else self.first(x).transpose(0, 1)
+        state = None
+        if self.begun:
+            count = self.layer.num_layers * (2 if self.layer.bidirectional else 1)
+            state = torch.stack([x[:, n % 3, :4] if self.layer.batch_first else x[n % 3, :, :4] for n in range(count)])
+            state = (state, 0.5 * state) if self.layer.mode == "LSTM" else state
+        y = self.layer(x, state)[0]
+        return self.last(y if self.layer.batch_first else y.transpose(0, 1))
+
+
+class Cells(nn.Module):
+    """A cell in a loop."""
+
+    def __init__(self, cell):
+        super().__init__()
+        self.cell, self.last = cell, nn.Linear(4, 2)
+
+    def forward(self, x):
+        state = None
+        for step in range(3):
+            state = self.cell(x[:, step], state)
+        return self.last(state[0] if isinstance(state, tuple) else state)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_layer_is_unrolled_for_a_target_of_integers(name, begun):
+    torch.manual_seed(0)
+    model, x = Series(LAYERS[name], begun and LAYERS[name].batch_first).eval(), torch.randn(3, 3, 6)
+    reading = read_model(model, (x,), target=plugins.target("litert-po2"))
+    assert not reading.graph.float_ops
+    assert torch.allclose(write_module(reading)(x), model(x), atol=1e-5)
+
+
+def test_a_layer_stays_float_where_there_is_float_arithmetic_and_where_the_series_is_long():
+    model = Series(nn.GRU(6, 4, batch_first=True), False).eval()
+    short, long = torch.randn(2, 5, 6), torch.randn(2, MOST_STEPS + 1, 6)
+    kinds = [read_model(model, (short,), target=plugins.target(name)).graph for name in ("torch-x86", "litert-po2")]
+    assert ["layer" in graph.float_ops for graph in kinds] == [True, False]
+    with pytest.raises(UnsupportedOp, match=r"layer\.series: no integer kernel for GRU"):
+        read_model(model, (long,), target=plugins.target("generic-po2"))
+
+
+@pytest.mark.parametrize("cell", [nn.LSTMCell(6, 4), nn.GRUCell(6, 4), nn.GRUCell(6, 4, bias=False)], ids=str)
+def test_a_cell_is_taken_apart_for_every_target(cell):
+    model, x = Cells(cell).eval(), torch.randn(4, 3, 6)
+    reading = read_model(model, (x,))
+    assert not reading.graph.float_ops
+    assert torch.allclose(write_module(reading)(x), model(x), atol=1e-5)

@@ -1,0 +1,58 @@
+"""Norms of vectors, the places of the largest, and sums of products by an equation, as ONNX nodes in float.
+
+What gives whole numbers gives them as floats, as the file's inputs and outputs are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mpq_plugins.exporters.onnx.writer import GraphWriter
+
+Given = Mapping[str, Any]
+
+
+def normalize(writer: GraphWriter, name: str, given: Given) -> str:
+    """x over its norm along an axis, which is at least epsilon. power: 1 or 2."""
+    axes = writer.constant(f"{name}.axes", [int(given["axis"])], "int64")
+    op = {1: "ReduceL1", 2: "ReduceL2"}[int(given.get("power", 2))]
+    norm = writer.node(op, [given["input"], axes], f"{name}.norm", keepdims=1)
+    least = writer.constant(f"{name}.epsilon", float(given.get("epsilon", 1e-12)))
+    return writer.node("Div", [given["input"], writer.node("Max", [norm, least], f"{name}.bounded")], name)
+
+
+def argmax(writer: GraphWriter, name: str, given: Given) -> str:
+    """Where the largest element along an axis is."""
+    return _place(writer, "ArgMax", name, given)
+
+
+def argmin(writer: GraphWriter, name: str, given: Given) -> str:
+    """Where the smallest element along an axis is."""
+    return _place(writer, "ArgMin", name, given)
+
+
+def _place(writer: GraphWriter, op: str, name: str, given: Given) -> str:
+    keeps = {"axis": int(given["axis"]), "keepdims": int(bool(given.get("keepdims", False)))}
+    return _floats(writer, writer.node(op, [given["input"]], f"{name}.place", **keeps), name)
+
+
+def topk(writer: GraphWriter, name: str, given: Given) -> str:
+    """The largest (or smallest) elements along an axis, and their places: a tuple of both."""
+    count = writer.constant(f"{name}.count", [int(given["count"])], "int64")
+    how = {"axis": int(given["axis"]), "largest": int(bool(given.get("largest", True))), "sorted": 1}
+    outputs = [f"{name}.values", f"{name}.places"]
+    writer.nodes.append(writer.helper.make_node("TopK", [given["input"], count], outputs, name=name, **how))
+    writer.tuples[name] = (outputs[0], _floats(writer, outputs[1], f"{name}.indices"))
+    return name
+
+
+def einsum(writer: GraphWriter, name: str, given: Given) -> str:
+    """The sums of products that an equation names, of one or two tensors."""
+    operands = [given[key] for key in ("input", "other") if given.get(key) is not None]
+    names = [v if isinstance(v, str) else writer.constant(f"{name}.{i}", v) for i, v in enumerate(operands)]
+    return writer.node("Einsum", names, name, equation=str(given["equation"]))
+
+
+def _floats(writer: GraphWriter, x: str, name: str) -> str:
+    return writer.node("Cast", [x], name, to=writer.onnx.TensorProto.FLOAT)
