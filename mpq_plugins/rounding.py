@@ -103,8 +103,7 @@ def choose_exponents(
     exponents: candidate thresholds ``2**exponent``; each one number, or one per output channel.
     row_weights: importance of each output channel, [out], where one grid serves them all.
     All candidates are rounded in one pass, and compared by what feedback leaves; descent and the guard are for the
-    best, and for those that are close (of a channel's the second alone). A curvature that is factored already is
-    taken as it is, without damping.
+    chosen grid alone. A curvature that is factored already is taken as it is, without damping.
 
     Returns the Grid (axis 0 if per channel) and float64 values [out, in].
     """

@@ -18,7 +18,7 @@ from mpq_plugins.moments import Array, by_group
 _TOGETHER = 2**22
 """Elements of a weight, over all grids, that are searched side by side."""
 CLOSE = 1.25
-"""Ratio of errors after feedback within which descent can turn the order of two steps."""
+"""Ratio of errors after feedback within which descent can turn the order of two steps for a whole tensor."""
 
 
 @dataclass(frozen=True)
@@ -104,36 +104,8 @@ def _chosen(
             left = [factor.errors_of_rows(values - rows).reshape(-1) @ importance for _, values in found]
             best = int(np.argmin(left))
         step, values = found[best]
-        if kind.per_channel and sweeps:
-            step, values = _or_second(
-                rows, factor, kind, steps[of_kind == index], errors[of_kind == index], values, sweeps
-            )
         grid = Grid(kind.bits, tuple(step if kind.per_channel else step[:1]), True, kind.narrow, _axis(kind))
         yield grid, values.reshape(weight.shape)
-
-
-def _or_second(
-    rows: Array, factor: Factor, kind: Kind, steps: Array, errors: Array, values: Array, sweeps: int
-) -> tuple[Array, Array]:
-    """Each channel's step [out] and its values, of the best after feedback and, where that is close, the second.
-
-    steps, errors: [candidates, out], errors after feedback. values: at the best steps, [groups, rows, in].
-    """
-    groups, count, _ = rows.shape
-    order = errors.argsort(axis=0, kind="stable")[:2]
-    ranked, left = (np.take_along_axis(array, order, 0).reshape(-1, groups, count) for array in (steps, errors))
-    chosen = ranked[0].copy()
-    either = left[-1] <= CLOSE * left[0]
-    close = np.flatnonzero(either.any(axis=0))
-    if len(ranked) == 2 and len(close):
-        levels = levels_of(ranked[1][:, close], kind)
-        other = search_codes(rows, factor, levels, sweeps, of=close) * levels.step[:, :, None]
-        own = values[:, close]
-        better = factor.errors_of_rows(other - rows[:, close]) < factor.errors_of_rows(own - rows[:, close])
-        better &= either[:, close]
-        values[:, close] = np.where(better[:, :, None], other, own)
-        chosen[:, close] = np.where(better, levels.step, chosen[:, close])
-    return chosen.reshape(-1), values
 
 
 def _axis(kind: Kind) -> int | None:
