@@ -27,6 +27,7 @@ def modules() -> dict[Any, Rule]:
         **moving.MODULES,
         **resizing.MODULES,
         **shuffling.MODULES,
+        **slicing.MODULES,
     }
 
 
