@@ -32,8 +32,7 @@ def search(model: Any, images: Any) -> list[float]:
     from mpq_plugins.search.measurement import Measurements
     from mpq_plugins.search.signs import signed_inputs
     from mpq_torch import fx
-    from mpq_torch.batches import in_chunks
-    from mpq_torch.reader.data import read_with_data
+    from mpq_torch.reader.data import chunks_of, read_with_data
 
     stamps = [time.process_time()]
     request = Request(
@@ -46,10 +45,10 @@ def search(model: Any, images: Any) -> list[float]:
         progress=False,
     )
     reading, batches = read_with_data(model, images, ())
-    sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, batches[0]))
+    sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, reading.given(batches[0])))
     request.check(sites.inventory)
     stamps.append(time.process_time())
-    chunks = in_chunks(batches, samples_at_once(reading.graph))
+    chunks = chunks_of(reading, batches, samples_at_once(reading.graph))
     measured = Measurements(reading.graph, sites, reading.runner, chunks, progress=False)
     stamps.append(time.process_time())
     recipe = request.search(measured, "torch")

@@ -47,6 +47,8 @@ for command in (
     integers,
     catalogue.targets,
     catalogue.methods,
+    catalogue.ops,
+    catalogue.runtimes,
     catalogue.plugins,
     new_backend,
     demo,

@@ -138,7 +138,7 @@ class ActivationBytes:
 
 
 class BitOperations:
-    """Bit operations of one sample: MACs * weight bits * input activation bits.
+    """Bit operations of one sample: MACs * weight bits * input activation bits, or the bits of both activations.
 
     A weight whose site names no input multiplies floats: its activation counts FLOAT_BITS. Where a
     weight has several inputs (a shared module), its MACs are spread over them evenly.
@@ -147,13 +147,16 @@ class BitOperations:
     unit = "bit operations"
 
     def rows(self, inventory: Inventory) -> Sequence[CostRow]:
-        """One row: a term for each pair of weight and input activation."""
+        """One row: a term for each pair of weight and input activation, and for each product of two activations."""
         terms = []
         for weight in inventory.weights:
             if not weight.inputs:
                 terms.append(_linear(weight, float(weight.macs * FLOAT_BITS)))
             for name in weight.inputs:
-                terms.append(_product(weight, name, weight.macs / len(weight.inputs)))
+                terms.append(_product(weight.name, name, weight.macs / len(weight.inputs)))
+        for product in inventory.activations:
+            if product.macs:
+                terms.append(_product(product.inputs[0], product.inputs[-1], product.macs))
         return (CostRow("all ops", tuple(terms)),)
 
 
@@ -201,8 +204,10 @@ def _linear(site: Site, per_bit: float) -> CostTerm:
     return CostTerm((site.name,), lambda bits: per_bit * bits)
 
 
-def _product(weight: Site, activation: str, macs: float) -> CostTerm:
-    return CostTerm((weight.name, activation), lambda weight_bits, bits: macs * weight_bits * bits)
+def _product(first: str, second: str, macs: float) -> CostTerm:
+    if first == second:
+        return CostTerm((first,), lambda bits: macs * bits * bits)
+    return CostTerm((first, second), lambda bits, others: macs * bits * others)
 
 
 COST_MODELS: Mapping[str, CostModel] = MappingProxyType(

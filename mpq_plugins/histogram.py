@@ -11,6 +11,8 @@ from mpq_plugins.binning.float_bins import FloatBins, Moments, collect, octave_a
 from mpq_plugins.errors import NonFiniteValues, RecipeError, ThresholdError
 
 OCTAVES = 32
+NEWEST = 0.9
+"""What the newest array counts in the moving average of largest magnitudes: HMQ's (2007.09952, released code)."""
 
 
 class Histogram:
@@ -22,8 +24,10 @@ class Histogram:
     (float_bins says why), so error_table reads mse, mae, kl and no_clipping off a histogram EXACTLY,
     to float64 rounding, and lp within the bound that error_table states.
 
-    ``min``, ``max``, ``count`` and ``zeros`` are exact. Memory: 48 * 32 * 2**resolution bytes, whatever
-    the stream (0.4 MB at the default resolution, which serves up to 8 unsigned or 9 signed bits).
+    ``min``, ``max``, ``count`` and ``zeros`` are exact. ``moving`` is the moving average, from 0 on, of the arrays'
+    largest magnitudes, and of merged streams the larger; for it alone their order matters.
+    Memory: 48 * 32 * 2**resolution bytes, whatever the stream (0.4 MB at the default resolution, which serves up to 8
+    unsigned or 9 signed bits).
     The order of updates and merges does not matter: bin counts are equal, moments to float64 rounding.
     Raises ThresholdError on a resolution outside 4 .. 16.
 
@@ -41,6 +45,7 @@ class Histogram:
         self.zeros = 0
         self.min = float("inf")
         self.max = float("-inf")
+        self.moving = 0.0
         self._moments: Moments | None = None
 
     @property
@@ -57,6 +62,7 @@ class Histogram:
         self.count += values.size
         self.zeros += values.size - int(np.count_nonzero(values))
         self.min, self.max = min(self.min, low), max(self.max, high)
+        self.follow(max(-low, high))
         if low == high == 0.0:
             return
         top = octave_above(max(-low, high))
@@ -66,6 +72,11 @@ class Histogram:
             values = values.astype(np.float64)
         bins = FloatBins(self.resolution, max(top - OCTAVES, -1022), OCTAVES)
         self._add(collect(values, bins))
+
+    def follow(self, *largest: float) -> None:
+        """Move the average on by the largest magnitudes of arrays, in their order."""
+        for magnitude in largest:
+            self.moving += NEWEST * (abs(magnitude) - self.moving)
 
     def merge(self, other: Histogram) -> Histogram:
         """A new histogram of both streams. Raises ThresholdError when the resolutions differ."""
@@ -79,6 +90,7 @@ class Histogram:
             merged.count += part.count
             merged.zeros += part.zeros
             merged.min, merged.max = min(merged.min, part.min), max(merged.max, part.max)
+            merged.moving = max(merged.moving, part.moving)
             if part._moments is not None:
                 merged._add(part._moments)
         return merged
@@ -87,7 +99,7 @@ class Histogram:
         """Plain numbers and lists, for a checkpoint or JSON; only the bins in use are listed."""
         state: dict[str, Any] = {"resolution": self.resolution, "count": self.count, "zeros": self.zeros}
         if self.count:
-            state |= {"min": self.min, "max": self.max}
+            state |= {"min": self.min, "max": self.max, "moving": self.moving}
         if self._moments is not None:
             m = self._moments
             used = np.flatnonzero(m.count)
@@ -104,6 +116,7 @@ class Histogram:
             histogram.count, histogram.zeros = int(state["count"]), int(state["zeros"])
             histogram.min = float(state.get("min", "inf"))
             histogram.max = float(state.get("max", "-inf"))
+            histogram.moving = float(state.get("moving", max(-histogram.min, histogram.max, 0.0)))
             if "bins" in state:
                 bins = FloatBins(histogram.resolution, int(state["lowest"]), OCTAVES)
                 full = np.zeros((3, 2 * OCTAVES * bins.per_octave))

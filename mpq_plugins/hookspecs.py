@@ -51,7 +51,8 @@ def mpq_register_ops(register: Callable[[Op], None]) -> None:
 
     register: takes a mpq_plugins.graph.op.Op, and raises PluginError where it contradicts itself, or its word or one
     of its spellings is another op's. A function of one element (``table=True``) is read wherever a spelling of it
-    stands in a model, and runs as a table of its codes on every runtime that has tables; docs/writing-an-op.md. A
+    stands in a model, and runs as a table of its codes on every runtime that has tables; an op of several inputs runs
+    in its ``steps``, wherever a runtime has these; docs/writing-an-op.md. A
     plug-in's ops are there when its runtimes and targets are registered.
     """
 

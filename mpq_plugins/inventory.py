@@ -24,7 +24,8 @@ class Site:
     op: the op that owns the weight or computes the activation, in the words of Target.ops
         ("conv2d", "depthwise_conv2d", "linear", "add", "concat", "input", ...).
     shape: of the weight; of the activation for ONE sample, without the batch axis.
-    macs: multiply-accumulates per sample of the op that owns the weight; 0 for an activation.
+    macs: multiply-accumulates per sample of the op that owns the weight; of an activation those of the matrix
+        product that computes it, 0 for any other.
     channel_axis: the axis of the output channels of a weight; None for an activation.
     signed: whether values below zero occur (always True for a weight).
     inputs: for a weight, the activation site that its op multiplies it with; for an activation,
@@ -153,7 +154,7 @@ class Inventory:
     @property
     def quantized_macs(self) -> float:
         """The share of the multiply-accumulates that is quantized; 1 where nothing is float."""
-        quantized = sum(site.macs for site in self.weights)
+        quantized = sum(site.macs for site in self.sites)
         return quantized / (quantized + sum(self.float_macs.values())) if self.float_macs else 1.0
 
     def groups(self) -> dict[str, tuple[Site, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-PROSE = ("summary", "failure", "paper")
+PROSE = ("summary", "failure", "paper", "targets", "rounding")
 """The columns that may be wrapped where the terminal is narrow."""
 
 

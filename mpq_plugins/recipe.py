@@ -106,7 +106,7 @@ class Recipe(Mapping[str, Grid]):
         extra = [name for name in grids if name not in inventory]
         _refuse(missing, extra, [])
         sites = [SiteGrid.of(site, grids[site.name], (reasons or {}).get(site.name, "")) for site in inventory]
-        macs = sum(site.macs for site in inventory.weights) + sum(inventory.float_macs.values())
+        macs = sum(site.macs for site in inventory) + sum(inventory.float_macs.values())
         known = {"floats": float_parts(inventory), "macs": macs, "inputs": inventory.inputs}
         return cls(tuple(sites), target, method, **{**known, **rest})  # type: ignore[arg-type]  # a Target is both
 

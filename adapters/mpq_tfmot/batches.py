@@ -12,7 +12,7 @@ from mpq_plugins.calibration.chunks import CHUNK, cut
 from mpq_plugins.calibration.holding import held
 from mpq_plugins.errors import EmptyCalibration, ModelError, NonFiniteValues
 from mpq_plugins.graph.node import Graph, Node
-from mpq_plugins.search.chunk import samples_at_once
+from mpq_plugins.search.chunk import check_whole, only_size, samples_at_once
 from mpq_tfmot.keras import tf
 from mpq_tfmot.reader.reading import Reading
 
@@ -111,5 +111,8 @@ def as_chunks(
 
     at_once: how many samples a chunk of a graph's data may hold.
     """
-    chunks = in_chunks(as_batches(calibration, reading.graph.arguments), at_once(reading.graph))
+    size = only_size(reading.graph, reading.batch_size)
+    chunks = in_chunks(as_batches(calibration, reading.graph.arguments), size or at_once(reading.graph))
+    if size:
+        check_whole([len(chunk[0]) for chunk in chunks], size)
     return [tuple(map(tf.constant, chunk)) for chunk in chunks]

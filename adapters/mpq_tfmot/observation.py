@@ -53,7 +53,13 @@ def observed(variables: dict[str, Any], site: str, latest: bool = False) -> Hist
     rows = _rows(variables["sample"].numpy(), seen)
     histogram = Histogram()
     try:
-        histogram.update(rows[max(seen - 1, 0) % BATCHES] if latest else rows)
+        if latest:
+            histogram.update(rows[max(seen - 1, 0) % BATCHES])
+        else:
+            histogram.update(rows)
+            histogram.moving = 0.0
+            first = seen % BATCHES if seen > BATCHES else 0  # the oldest row
+            histogram.follow(*np.abs(np.roll(rows, -first, axis=0)).max(axis=1).tolist())
     except NonFiniteValues as error:
         raise NonFiniteValues(f"site {site!r}: {error}") from None
     return histogram

@@ -98,6 +98,12 @@ class TensorflowRunner(TensorflowOps):
         y = tf.tensordot(x, weight, [[-1], [1]])
         return y if bias is None else y + bias
 
+    def product(self, a: Any, b: Any) -> Any:
+        return tf.matmul(a, b)
+
+    def largest(self, x: Any, axis: int) -> Any:
+        return tf.reduce_max(x, axis, True)
+
     def max_pool(self, x: Any, kernel: Sizes, stride: Sizes, padding: Sides, dilation: Sizes) -> Any:
         if len(kernel) == 1:
             y = self.max_pool(x[:, None], (1, *kernel), (1, *stride), ((0, 0), *padding), (1, *dilation))
@@ -153,12 +159,18 @@ class TensorflowRunner(TensorflowOps):
         return bool(x.dtype.is_floating)
 
     def gradients(
-        self, outputs: Sequence[Any], wanted: Sequence[Any], directions: Sequence[NDArray[np.float64]]
-    ) -> list[NDArray[Any] | None]:
+        self,
+        outputs: Sequence[Any],
+        wanted: Sequence[Any],
+        directions: Sequence[NDArray[np.float64]],
+        use: Callable[[int, NDArray[Any]], None],
+    ) -> None:
         starts = [tf.constant(d, y.dtype) for d, y in zip(directions, outputs, strict=True)]
         with self._tape.stop_recording():
             found = self._tape.gradient(list(outputs), list(wanted), starts)
-        return [None if g is None else np.asarray(tf.convert_to_tensor(g)) for g in found]
+        for index, gradient in enumerate(found):
+            if gradient is not None:
+                use(index, np.asarray(tf.convert_to_tensor(gradient)))
 
 
 def _alike(a: Any, b: Any) -> tuple[Any, Any]:

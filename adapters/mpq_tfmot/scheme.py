@@ -95,12 +95,15 @@ class _Layout(tfmot.quantization.keras.QuantizeLayoutTransform):  # type: ignore
 
     def apply(self, model: Any, layer_quantize_map: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """The model with its batch norms folded, and the config of each of its layers."""
-        graph = read_model(model).graph
+        target = (
+            plugins.target(self.scheme.target) if self.scheme.recipe is None else plugins.target_of(self.scheme.recipe)
+        )
+        graph = read_model(model, target=target).graph
         check_called_once(graph)
         entering = [node for node in graph.nodes if node.op == INPUT]
         signs = {node.site: self.scheme.signed_inputs for node in entering}
         sites = take_sites(graph, signs if self.scheme.recipe is None else None)
-        trained = read_model(model, fold=self.scheme.fold_batch_norms)
+        trained = read_model(model, fold=self.scheme.fold_batch_norms, target=target)
         config_of = configs_of(self.scheme, graph, trained.graph, sites)
         asked = {name: entry.get("quantize_config") for name, entry in layer_quantize_map.items()}
         wanted = set(layer_quantize_map)
@@ -159,8 +162,10 @@ def configs_of(
         return of_recipe
     asked = (scheme.weight_bits, scheme.activation_bits, scheme.per_channel)
     kinds = candidates_for(sites.inventory, plugins.target(scheme.target), *asked)
+    method = scheme.method
     if scheme.budget is not None:
         plan = TrainingPlan.of(sites.inventory, scheme.target, scheme.method, scheme.budget, *asked)
+        method = plan.method
         kinds = {site: plan.slots[slot].candidates for site, slot in plan.slot_of.items()}
 
     def of_method(node: Node) -> QuantizeConfig:
@@ -169,7 +174,7 @@ def configs_of(
             return QuantizeConfig("fixed", None, None, activation_grid=output[0].grid(output[0].exponent))
         weight = kinds[node.weight_site] if node.weighted else ()
         return QuantizeConfig(
-            scheme.method,
+            method,
             tuple(kind.bits for kind in weight) or None,
             tuple(kind.bits for kind in output),
             per_channel=bool(weight) and weight[0].per_channel,

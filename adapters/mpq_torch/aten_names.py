@@ -22,7 +22,7 @@ def aten_names(op: Op) -> set[str]:
 @once_known
 def of_two() -> frozenset[str]:
     """The names of all ops of two activations."""
-    return frozenset(name for op in all_ops().values() if op.arity == 2 for name in aten_names(op))
+    return frozenset(name for op in all_ops().values() if op.arity == 2 and not op.steps for name in aten_names(op))
 
 
 @once_known

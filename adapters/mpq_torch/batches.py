@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,9 @@ def as_batch(example: Any, takes: Takes) -> Batch:
 
     A tensor is the one argument; of a tuple or list the first ones are taken, so that the (images, labels) pairs of a
     DataLoader can be passed as they are. A mapping holds the arguments by name, and what names none of them is left;
-    or, where its keys name no argument, it is itself the first one. Raises NonFiniteValues, and ModelError for
-    anything else (a NumPy array) and for arguments that are missing.
+    or, where its keys name no argument, it is itself the first one. Tensors go where the model is.
+
+    Raises NonFiniteValues, and ModelError for anything else (a NumPy array) and for arguments that are missing.
     """
     if isinstance(example, Batch):
         return example
@@ -38,7 +40,11 @@ def as_batch(example: Any, takes: Takes) -> Batch:
             raise NonFiniteValues(
                 f"argument {index} of a calibration batch holds {bad} NaN or infinite values of {tensor.numel()}"
             )
-    return batch
+    return batch if takes.device is None else Batch(rebuilt(part, partial(_moved, takes.device)) for part in batch)
+
+
+def _moved(device: torch.device, value: Any) -> Any:
+    return value.to(device) if isinstance(value, Tensor) else value
 
 
 def _arguments(example: Any, takes: Takes) -> tuple[Any, ...]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import nn
 
 from mpq_plugins.errors import ModelError
@@ -21,12 +23,14 @@ class Takes:
 
     positional: those that may be given by position. named: those that have to be given by name. defaults: by name.
     rest: the name of ``*args``, which takes any number more by position; "" for none.
+    device: where the model is, and a batch is to be; None where it is in several places, or holds nothing.
     """
 
     positional: tuple[str, ...]
     named: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     rest: str = ""
+    device: torch.device | None = field(default=None, compare=False)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -90,7 +94,13 @@ def takes_of(model: nn.Module) -> Takes:
             rest = parameter.name
         if parameter.default is not inspect.Parameter.empty:
             defaults[parameter.name] = parameter.default
-    return Takes(tuple(positional), tuple(named), defaults, rest)
+    return Takes(tuple(positional), tuple(named), defaults, rest, device_of(model))
+
+
+def device_of(model: nn.Module) -> torch.device | None:
+    """Where all parameters and buffers of a model are; None for several places, and where there are none."""
+    found = {tensor.device for tensor in itertools.chain(model.parameters(), model.buffers())}
+    return found.pop() if len(found) == 1 else None
 
 
 def called(model: nn.Module, batch: Sequence[Any]) -> Any:

@@ -27,14 +27,14 @@ from mpq_plugins.search.signs import signed_inputs
 from mpq_plugins.targets import Target
 from mpq_plugins.verification import Verification
 from mpq_torch import fx
-from mpq_torch.batches import Batch, as_batches, in_chunks
+from mpq_torch.batches import Batch, as_batches
 from mpq_torch.calling import called, flat, rebuilt, takes_of
 from mpq_torch.exported_program import load_program
 from mpq_torch.exports import EXPORTS
 from mpq_torch.integer_program import integers as lower
 from mpq_torch.integer_program import verify_integers
 from mpq_torch.layer_noise import site_values
-from mpq_torch.reader.data import read_with_data
+from mpq_torch.reader.data import chunks_of, read_with_data
 from mpq_torch.reader.reading import read_model
 
 __all__ = [
@@ -107,7 +107,7 @@ def measure(
     reading, given = read_with_data(model, batches, keep_float, target)
     sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, reading.given(given[0])))
     check(sites.inventory)
-    chunks = in_chunks(map(reading.given, given), samples_at_once(reading.graph))
+    chunks = chunks_of(reading, given, samples_at_once(reading.graph))
     measured = Measurements(reading.graph, sites, reading.runner, chunks, progress)
     measured.check_gradients()
     return Measured(measured, f"torch {torch.__version__}")

@@ -26,14 +26,14 @@ from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.search.signs import signed_inputs
 from mpq_plugins.search.sweep import compensate
 from mpq_plugins.targets import Target
-from mpq_torch.batches import Batch, as_batch, as_batches, in_chunks
+from mpq_torch.batches import Batch, as_batch, as_batches
 from mpq_torch.calling import takes_of
 from mpq_torch.conversion import convert
 from mpq_torch.engine import DEFAULT_ENGINE
 from mpq_torch.kernel_forms import check_products, clamps_on_grids, grid_clamps, kernel_layers
 from mpq_torch.latency import measure_latency, time_models, time_recipe
 from mpq_torch.qconfig import get_qconfig_mapping
-from mpq_torch.reader.data import read_with_data
+from mpq_torch.reader.data import chunks_of, read_with_data
 from mpq_torch.reader.fitting import inputs_of, read_fitting, read_quantized
 from mpq_torch.reader.reading import Reading, example_of, read_model
 from mpq_torch.reader.writing import write_module
@@ -113,7 +113,7 @@ def search(
     reading, batches = read_with_data(model, calibration, keep_float, request.hardware)
     sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, reading.given(batches[0])))
     request.check(sites.inventory)
-    chunks = in_chunks(map(reading.given, batches), samples_at_once(reading.graph))
+    chunks = chunks_of(reading, batches, samples_at_once(reading.graph))
     measured = Measurements(reading.graph, sites, reading.runner, chunks, progress)
     if budget is not None:
         measured.check_gradients()
@@ -148,12 +148,13 @@ def constrain(
     target = quantized.target
     own_kernels = target.runtime is None or target.runtime.framework == "torch"
     engine = DEFAULT_ENGINE if target.runtime is None else target.runtime.engine
-    return write_module(
+    written = write_module(
         replace(reading, graph=clamps_on_grids(quantized)),
         kernel_layers(quantized, engine) if own_kernels else {},
         lambda node: grid_clamps(quantized, node),
         channels_last=True,
     )
+    return written.to(reading.runner.device)
 
 
 def rounded(
@@ -175,7 +176,7 @@ def rounded(
     check_products(quantized)
     check_limits(quantized)
     if batches is not None:
-        chunks, grid_of = in_chunks(map(reading.given, batches), samples_in_sweep(reading.graph)), sites.grid_of
+        chunks, grid_of = chunks_of(reading, batches, samples_in_sweep(reading.graph)), sites.grid_of
         graph = compensate(reading.graph, grid_of, recipe, target, reading.runner, chunks, progress, nearest=nearest)
         quantized = QuantizedGraph(graph, recipe, sites.grid_of, target)
     return reading, quantized

@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import nn
 
+from mpq_plugins.calibration.chunks import CHUNK
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.search import site_values as core
-from mpq_torch.batches import in_chunks
+from mpq_torch.reader.data import chunks_of
 from mpq_torch.reader.fitting import read_fitting, read_quantized
 
 
@@ -23,5 +24,5 @@ def site_values(
     """
     reading, _ = read_fitting(model, recipe, batches[0])
     constrained, quantized = read_quantized(on_grid, recipe, batches[0])
-    chunks = in_chunks(map(reading.given, batches))
+    chunks = chunks_of(reading, batches, CHUNK)
     return core.site_values(reading.graph, Simulation(quantized, constrained.runner), chunks)

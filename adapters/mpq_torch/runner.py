@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,12 @@ class TorchRunner(TorchOps):
     def matmul(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.linear(x, weight, bias)
 
+    def product(self, a: Tensor, b: Tensor) -> Tensor:
+        return torch.matmul(a, b)
+
+    def largest(self, x: Tensor, axis: int) -> Tensor:
+        return x.amax(axis, True)
+
     def max_pool(self, x: Tensor, kernel: Sizes, stride: Sizes, padding: Sides, dilation: Sizes) -> Tensor:
         if any(side for sides in padding for side in sides):
             x = F.pad(x, _flat(padding), value=-torch.inf)
@@ -135,13 +142,41 @@ class TorchRunner(TorchOps):
         return isinstance(x, Tensor) and x.requires_grad
 
     def gradients(
-        self, outputs: Sequence[Tensor], wanted: Sequence[Tensor], directions: Sequence[NDArray[np.float64]]
-    ) -> list[NDArray[Any] | None]:
+        self,
+        outputs: Sequence[Tensor],
+        wanted: Sequence[Tensor],
+        directions: Sequence[NDArray[np.float64]],
+        use: Callable[[int, NDArray[Any]], None],
+    ) -> None:
         starts = [torch.as_tensor(d, dtype=y.dtype, device=y.device) for d, y in zip(directions, outputs, strict=True)]
-        found = torch.autograd.grad(
-            list(outputs), list(wanted), starts, retain_graph=True, allow_unused=True
-        )  # the same outputs are differentiated again
-        return [None if g is None else self.numpy(g) for g in found]
+        seen: set[int] = set()
+
+        def give(index: int, gradient: Tensor) -> None:
+            seen.add(index)
+            use(index, self.numpy(gradient))
+
+        def differentiate(places: Sequence[int]) -> None:
+            # the same outputs are differentiated again
+            inputs = [wanted[index] for index in places]
+            found = torch.autograd.grad(list(outputs), inputs, starts, retain_graph=True, allow_unused=True)
+            for index, gradient in zip(places, found, strict=True):
+                if gradient is not None:
+                    give(index, gradient)
+
+        able = [index for index, x in enumerate(wanted) if x.requires_grad]
+        leaves = [index for index in able if wanted[index].is_leaf]
+        if leaves:
+            # what lies between is used on the way, so that no gradient waits for the others
+            inside = [index for index in able if not wanted[index].is_leaf]
+            handles = [wanted[index].register_hook(partial(give, index)) for index in inside]
+            try:
+                differentiate(leaves)
+            finally:
+                for handle in handles:
+                    handle.remove()
+        missed = [index for index in able if index not in seen]
+        if missed:  # no leaf lies before them: parameters of a float part do
+            differentiate(missed)
 
 
 def _flat(sides: Sides) -> tuple[int, ...]:

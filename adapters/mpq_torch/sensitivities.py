@@ -16,8 +16,7 @@ from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.sensitivities.rating import Rates
 from mpq_plugins.sensitivities.table import rate_all
 from mpq_plugins.targets import Target
-from mpq_torch.batches import in_chunks
-from mpq_torch.reader.data import read_with_data
+from mpq_torch.reader.data import chunks_of, read_with_data
 
 
 def sensitivity(
@@ -42,7 +41,7 @@ def sensitivity(
     """
     found = plugins.target(target)
     reading, batches = read_with_data(model, calibration, keep_float, found)
-    chunks = in_chunks(map(reading.given, batches), samples_at_once(reading.graph))
+    chunks = chunks_of(reading, batches, samples_at_once(reading.graph))
     measured = Measurements(reading.graph, take_sites(reading.graph), reading.runner, chunks, progress)
     measured.check_gradients()
     candidates = candidates_for(measured.inventory, found, weight_bits, activation_bits, per_channel)

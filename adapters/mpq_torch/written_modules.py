@@ -6,13 +6,17 @@ by name. torch.ao's tracer traces through them (they are not torch.nn classes); 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mpq_plugins.graph.node import Node
+from mpq_plugins.graph.ops import op_of
 from mpq_torch.attention import Products, Shares
 from mpq_torch.function_op import function_of_one
+from mpq_torch.runner import TorchRunner
 from mpq_torch.slicing import Slice
 
 INPUT_SUFFIX = "__input"
@@ -63,6 +67,21 @@ class OfRecord(nn.Module):
 
     def extra_repr(self) -> str:
         return self.word
+
+
+class AlongAxes(nn.Module):
+    """A norm or a softmax, as its record computes it. word, attrs: of the record."""
+
+    def __init__(self, word: str, attrs: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.record = Node(word, word, ("x",), attrs=attrs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = op_of(self.record).value(TorchRunner(device=x.device), self.record, x)
+        return found
+
+    def extra_repr(self) -> str:
+        return self.record.op
 
 
 class OfTwo(nn.Module):
@@ -245,4 +264,19 @@ class FloatPart(nn.Module):
 
 
 _NAMESPACES = {"functional": nn.functional, "torch": torch}
-LEAVES = (Input, OfOne, OfRecord, OfTwo, Affine, Concat, Pad, Slice, Clamp, SameGrid, FloatPart, Products, Shares)
+LEAVES = (
+    Input,
+    OfOne,
+    AlongAxes,
+    OfRecord,
+    OfTwo,
+    Affine,
+    Concat,
+    Pad,
+    Slice,
+    Clamp,
+    SameGrid,
+    FloatPart,
+    Products,
+    Shares,
+)

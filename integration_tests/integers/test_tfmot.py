@@ -126,7 +126,7 @@ def test_free_steps_are_refused_by_name():
 
 def test_a_model_with_an_op_without_an_integer_form_fits_no_recipe_and_the_op_is_named():
     inputs = keras.Input((6,), name="x")
-    x = layers.LayerNormalization(name="norm")(layers.Dense(4, name="a")(inputs))
+    x = layers.UnitNormalization(name="norm")(layers.Dense(4, name="a")(inputs))
     model = settled(keras.Model(inputs, layers.Dense(3, name="b")(x)))
     other = residual()
     with pytest.raises(RecipeMismatch, match="norm: "):

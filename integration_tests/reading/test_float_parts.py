@@ -29,8 +29,8 @@ class Reader(nn.Module):
 
 
 # multiply-accumulates for each of 5 elements, by hand
-DENSE = 4 * 8 * 8 + 2 * 8 * 16 + 8 * 6 + 6 * 3
-FLOAT = 2 * 5 * 8 + 3 * 6 * (8 + 6)
+QUANTIZED = 4 * 8 * 8 + 2 * 8 * 16 + 8 * 6 + 6 * 3 + 2 * 5 * 8
+FLOAT = 3 * 6 * (8 + 6)
 
 
 @pytest.mark.parametrize("target", ["torch-x86", "torch-pt2e", "onnxruntime"])
@@ -38,7 +38,7 @@ def test_a_network_of_words_is_exact_and_says_what_of_it_is_quantized(target):
     torch.manual_seed(0)
     model, way = Reader().eval(), pt2e if target == "torch-pt2e" else fx
     recipe = way.search(model, [WORDS], target, **BITS)
-    assert recipe.quantized_macs == pytest.approx(DENSE / (DENSE + FLOAT))
+    assert recipe.quantized_macs == pytest.approx(QUANTIZED / (QUANTIZED + FLOAT))
     assert recipe.float_weights == {"words": 20 * 8, "gru": 3 * 6 * (8 + 6)}
     on_grid = way.constrain(model, recipe, [WORDS])
     simulated = way.simulate(on_grid, recipe, example_inputs=WORDS)
@@ -65,8 +65,8 @@ def test_a_keras_network_of_words_is_exact_in_onnx():
     model, words = attentive(), WORDS.numpy().astype(np.float32)
     recipe = mpq_tfmot.search(model, words, "onnxruntime", **BITS)
     # for each of 5 elements; the head reads one
-    dense, floats = 5 * 4 * 8 * 8 + 6 * 3, 5 * (2 * 5 * 8 + 4 * 6 * (8 + 6))
-    assert recipe.quantized_macs == pytest.approx(dense / (dense + floats))
+    products, floats = 5 * 4 * 8 * 8 + 6 * 3 + 5 * 2 * 5 * 8, 5 * 4 * 6 * (8 + 6)
+    assert recipe.quantized_macs == pytest.approx(products / (products + floats))
     on_grid = mpq_tfmot.constrain(model, recipe, words)
     exported = mpq_tfmot.onnx.export(on_grid, recipe)
     mpq_tfmot.onnx.verify(exported, on_grid, words, recipe).raise_if_different()
@@ -75,5 +75,5 @@ def test_a_keras_network_of_words_is_exact_in_onnx():
 def test_a_keras_network_of_words_is_refused_on_litert_by_all_names():
     with pytest.raises(mpq.UnsupportedOp) as caught:
         mpq_tfmot.search(attentive(), WORDS.numpy().astype(np.float32), "litert-po2", **BITS)
-    assert {"attention.products", "norm"} <= set(caught.value.names)
+    assert "attention.products" in caught.value.names
     assert not any("lstm" in name for name in caught.value.names)  # it is unrolled

@@ -161,8 +161,15 @@ def test_a_wrong_op_is_told_what_is_wrong(torch_alone) -> None:
         )
 
 
+def by_numpy(run, x):
+    return np.ceil(x.view())
+
+
 def test_a_wrong_runtime_is_told_what_is_wrong(torch_alone) -> None:
     with pytest.raises(Nonconforming, match=r"runtime acme\.npu2: it has sums by guessing"):
         runtime_checks.check_laws(Runtime("acme", "npu2", sums="guessing"))
+    with pytest.raises(Nonconforming, match="its rounding by_numpy runs in NumPy and not in torch"):
+        runtime_checks.check_own_laws(Runtime("acme", "npu2", rounding={"*": by_numpy}), torch_alone)
+    runtime_checks.check_own_laws(Runtime("acme", "npu2", rounding={"*": lambda run, x: -run.floor(-x)}), torch_alone)
     with pytest.raises(Nonconforming, match=r"target 'torch-x86' rounds otherwise: .*'add'"):
         runtime_checks.check_targets(Runtime("torch", "x86", rounding={"*": "half_up"}))

@@ -33,8 +33,8 @@ class LayerSums:
 
     def __init__(self, grid: Grid, wished: Iterable[NDArray[Any]], positions: int) -> None:
         self._step = float(grid.steps[0])
-        self._code = max(-grid.low, grid.high)
-        self._bits = EXACT_BITS - self._code.bit_length() - math.ceil(math.log2(max(positions, 2)))
+        self._low, self._high = grid.low, grid.high
+        self._bits = EXACT_BITS - max(-grid.low, grid.high).bit_length() - math.ceil(math.log2(max(positions, 2)))
         self._largest = max((largest_magnitude(part) for part in wished), default=0.0)
         self._count = 0
         self._kept: list[tuple[Array, Array]] = []
@@ -75,11 +75,24 @@ class LayerSums:
         output += y.sum(axis=1)
 
     def _add_gram(self, total: Array, codes: Array) -> None:
-        """Products of codes: in float32 as far as its sums are exact, where that pays."""
-        block = _EXACT_FLOAT32 // max(self._code, 1) ** 2
+        """Products of codes: in float32 as far as its sums are exact, where that pays.
+
+        Of codes without a sign half the largest is taken off, and what that costs put back: all are whole numbers.
+        """
+        half = 0 if self._low < 0 else (self._high + 1) // 2
+        largest = max(self._high - half, half - self._low)
+        block = _EXACT_FLOAT32 // max(largest, 1) ** 2
         if block < min(_WORTHWHILE, codes.shape[2]):
             total += codes @ codes.transpose(0, 2, 1)
             return
+        sums = np.zeros(codes.shape[:2])
         for start in range(0, codes.shape[2], block):
             part = codes[:, :, start : start + block].astype(np.float32)
+            part -= half
             total += part @ part.transpose(0, 2, 1)
+            sums += part.sum(axis=2, dtype=np.float64)
+        if half:
+            sums *= half
+            sums += half**2 * codes.shape[2] / 2
+            total += sums[:, :, None]
+            total += sums[:, None, :]

@@ -15,7 +15,7 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from mpq_plugins.compensation.choice import CLOSE, Kind, levels_of
-from mpq_plugins.compensation.factor import Factor, Single
+from mpq_plugins.compensation.factor import Factor, Single, check_finite
 from mpq_plugins.compensation.feedback import feedback
 from mpq_plugins.compensation.levels import Levels
 from mpq_plugins.compensation.search import ELEMENTS, search_codes
@@ -58,6 +58,8 @@ def rate_each(
     weight: [out, in]. fisher: F, [out, out]; None weighs all rows alike. kinds: as of choice.choose_each; of their
     steps those are left out that are _HOPELESS.
     """
+    check_finite("weight", weight)
+    check_finite("importance of rows", np.ones(1) if fisher is None else fisher)
     groups = factor.shape[0]
     rows = by_group(weight, groups)
     importance = np.ones(rows.shape[:2]) if fisher is None else fisher.diagonal().reshape(rows.shape[:2])
@@ -96,10 +98,8 @@ def _best(finalists: Sequence[_Finalist], shares: Sequence[float], importance: A
 def _hopeful(rows: Array, steps: Array, kind: Kind, importance: Array) -> NDArray[np.bool_]:
     """Which steps may be a row's best, [candidates, groups, rows]; of the rows of all groups alike."""
     plain = np.empty(steps.shape)
-    values = rows.astype(np.float32)
     for step, error in zip(steps, plain, strict=True):
-        by = step[:, :, None].astype(np.float32)
-        codes = values / by
+        codes = (rows / step[:, :, None]).astype(np.float32)
         rounded = np.rint(codes)
         np.clip(rounded, kind.low, kind.high, out=rounded)
         rounded -= codes

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mpq_plugins.capabilities import Rounding
 from mpq_plugins.graph.runner import Runner
-from mpq_plugins.graph.runtimes.runtime import Accumulation, Entry
+from mpq_plugins.graph.runtimes.runtime import Accumulation, Entry, Law, Rule
 from mpq_plugins.grid import Grid
 
 ADD_BITS = 20
@@ -25,8 +24,10 @@ VECTOR = 8
 """How many channels LiteRT's optimized kernels requantize at once."""
 
 
-def rounded(run: Runner, x: Any, rounding: Rounding) -> Any:
-    """The nearest whole number; exact halves to the even one, to the larger one, or away from zero."""
+def rounded(run: Runner, x: Any, rounding: Rule) -> Any:
+    """The nearest whole number; exact halves to the even one, to the larger one, or away from zero. Or a law's own."""
+    if callable(rounding):
+        return rounding(run, x)
     if rounding == "half_even":
         return run.nearest(x)
     if rounding == "half_up":
@@ -62,7 +63,7 @@ def int8_zero_point(grid: Grid) -> int:
     return 0 if grid.signed else -128
 
 
-def requantized(run: Runner, accumulator: Any, scale: NDArray[np.float32], rounding: Rounding) -> Any:
+def requantized(run: Runner, accumulator: Any, scale: NDArray[np.float32], rounding: Rule) -> Any:
     """Codes of an accumulator, held as float32 (past 2**24 that rounds), times a float32 factor.
 
     scale: step_input * step_weight / step_output, one, or shaped to broadcast along the channels.
@@ -119,7 +120,7 @@ def quantized_multiplier(scale: ArrayLike) -> tuple[NDArray[np.float64], NDArray
     return np.where(carried, 2.0**30, multiplier), shift.astype(np.int64) + carried
 
 
-def entered(run: Runner, x: Any, grid: Grid, entry: Entry, rounding: Rounding) -> Any:
+def entered(run: Runner, x: Any, grid: Grid, entry: Entry, rounding: Rule) -> Any:
     """Codes of a float32 tensor, clipped to the grid."""
     scaled = x / float(step_of(grid)) if entry.by == "quotient" else x * float(np.float32(1) / step_of(grid))
     if entry.zero_point:
@@ -130,23 +131,23 @@ def entered(run: Runner, x: Any, grid: Grid, entry: Entry, rounding: Rounding) -
     return clipped(run, codes, grid.low, grid.high)
 
 
-Sum = Callable[[Runner, Any, Any, tuple[Grid, Grid], Grid, Rounding], Any]
+Sum = Callable[[Runner, Any, Any, tuple[Grid, Grid], Grid, Rule], Any]
 """Codes of a sum from the codes of both operands, float64; their grids, that of the sum, and the target's rounding."""
 
 
-def add_exactly(run: Runner, a: Any, b: Any, grids: tuple[Grid, Grid], grid: Grid, rounding: Rounding) -> Any:
+def add_exactly(run: Runner, a: Any, b: Any, grids: tuple[Grid, Grid], grid: Grid, rounding: Rule) -> Any:
     """The exact sum, rounded by a rule."""
     total = a * float(grids[0].steps[0]) + b * float(grids[1].steps[0])
     return rounded(run, total / float(grid.steps[0]), rounding)
 
 
-def add_in_float32(run: Runner, a: Any, b: Any, grids: tuple[Grid, Grid], grid: Grid, rounding: Rounding) -> Any:
+def add_in_float32(run: Runner, a: Any, b: Any, grids: tuple[Grid, Grid], grid: Grid, rounding: Rule) -> Any:
     """The float32 sum of float32 values, as torch's kernels dequantize, add and quantize."""
     a, b = (values_of(run, codes, source) for codes, source in zip((a, b), grids, strict=True))
     return rounded(run, (a + b) / float(step_of(grid)), rounding)
 
 
-def add_by_shared_shift(run: Runner, a: Any, b: Any, grids: tuple[Grid, Grid], grid: Grid, rounding: Rounding) -> Any:
+def add_by_shared_shift(run: Runner, a: Any, b: Any, grids: tuple[Grid, Grid], grid: Grid, rounding: Rule) -> Any:
     """As XNNPACK: both scales, float32 quotients, as integers over one power of two; their sum is shifted half up."""
     scales = [step_of(source) / step_of(grid) for source in grids]
     shift = ADD_BITS - (math.frexp(max(scales))[1] - 1)
@@ -154,7 +155,7 @@ def add_by_shared_shift(run: Runner, a: Any, b: Any, grids: tuple[Grid, Grid], g
     return run.floor((a * first + b * second + 2.0 ** (shift - 1)) / 2.0**shift)
 
 
-def add_in_fixed_point(run: Runner, a: Any, b: Any, grids: tuple[Grid, Grid], grid: Grid, rounding: Rounding) -> Any:
+def add_in_fixed_point(run: Runner, a: Any, b: Any, grids: tuple[Grid, Grid], grid: Grid, rounding: Rule) -> Any:
     """As LiteRT's built-in kernel: both operands on a step 2**20 times as fine as twice the coarser one's."""
     steps = [float(step_of(source)) for source in grids]
     twice = 2 * max(steps)
@@ -171,21 +172,26 @@ SUMS: dict[str, Sum] = {
 """The words of runtimes.Sum."""
 
 
-Product = Callable[[Runner, Any, NDArray[np.float64], Rounding], Any]
+def sum_by(how: str | Law) -> Sum:
+    """The sum of a word, or of a runtime's own."""
+    return SUMS[how] if isinstance(how, str) else how
+
+
+Product = Callable[[Runner, Any, NDArray[np.float64], Rule], Any]
 """Codes of a product, from the exact product of the operands' codes, float64, and of their steps over its own."""
 
 
-def multiply_exactly(run: Runner, product: Any, scale: NDArray[np.float64], rounding: Rounding) -> Any:
+def multiply_exactly(run: Runner, product: Any, scale: NDArray[np.float64], rounding: Rule) -> Any:
     """The exact product, rounded by a rule."""
     return rounded(run, product * float(scale), rounding)
 
 
-def multiply_in_float32(run: Runner, product: Any, scale: NDArray[np.float64], rounding: Rounding) -> Any:
+def multiply_in_float32(run: Runner, product: Any, scale: NDArray[np.float64], rounding: Rule) -> Any:
     """The codes' product times one float32 factor, rounded by a rule."""
     return requantized(run, product, scale.astype(np.float32), rounding)
 
 
-def multiply_in_fixed_point(run: Runner, product: Any, scale: NDArray[np.float64], rounding: Rounding) -> Any:
+def multiply_in_fixed_point(run: Runner, product: Any, scale: NDArray[np.float64], rounding: Rule) -> Any:
     """As LiteRT's built-in kernel requantizes an accumulator."""
     return fixed_point_product(run, product, scale)
 
@@ -198,7 +204,12 @@ PRODUCTS: dict[str, Product] = {
 """The words of runtimes.Product."""
 
 
-def mean_of(run: Runner, sums: Any, count: int, how: str, rounding: Rounding) -> Any:
+def product_by(how: str | Law) -> Product:
+    """The product of a word, or of a runtime's own."""
+    return PRODUCTS[how] if isinstance(how, str) else how
+
+
+def mean_of(run: Runner, sums: Any, count: int, how: str, rounding: Rule) -> Any:
     """Codes of a mean, from exact float64 sums of codes. how: a word of runtimes.Mean; rounding: of an exact one."""
     if how == "exact":
         return rounded(run, sums / float(count), rounding)
@@ -225,7 +236,7 @@ def reciprocal_keeps_ties(count: int) -> bool:
     return bool((scaled == ties)[whole].all())
 
 
-def average_of(run: Runner, sums: Any, divisor: Any, grid: Grid, how: str, rounding: Rounding) -> Any:
+def average_of(run: Runner, sums: Any, divisor: Any, grid: Grid, how: str, rounding: Rule) -> Any:
     """Codes of an average, from exact float64 sums of codes. divisor: a number or tensor. how: of runtimes.Average.
     rounding: of an exact one.
 

@@ -36,6 +36,15 @@ class IntegerSteps(Protocol):
     def multiply(self, node: Node) -> None:
         """The product of both inputs, sizes of one repeated."""
 
+    def matmul(self, node: Node) -> None:
+        """The matrix products of both inputs."""
+
+    def normalize(self, node: Node, axes: Sizes) -> None:
+        """The norm over neighbouring axes."""
+
+    def softmax(self, node: Node, axis: int) -> None:
+        """The softmax along an axis."""
+
     def mean(self, node: Node, axes: Sizes) -> None:
         """The mean over whole axes."""
 

@@ -232,6 +232,15 @@ class _Pass:
         attrs = {**node.attrs, "axes": tuple(sorted(axes.index(axis) for axis in over))}
         return replace(node, shape=_by_axes(node.shape, out), attrs=attrs), Order(out)
 
+    def _along_neighbours(self, node: Node) -> tuple[Node, Order]:
+        """What works along neighbouring axes, which must stay neighbours."""
+        axes = self.orders[node.inputs[0]].axes
+        over = sorted(axes.index(axis) for axis in node.attrs["axes"])
+        if over != list(range(over[0], over[0] + len(over))):
+            return self._reading_as_is(node)
+        made = self._reading(node, axes)
+        return replace(made, attrs={**made.attrs, "axes": tuple(over)}), Order(axes)
+
     def _transpose(self, node: Node) -> tuple[Node, Order]:
         axes = self.orders[node.inputs[0]].axes
         orders = {out: tuple(axes.index(node.attrs["order"][axis]) for axis in out) for out in self._candidates(node)}
@@ -303,7 +312,9 @@ def _elementwise(node: Node) -> bool:
 
 def _follows(node: Node) -> bool:
     """Whether the op's output lies as its input does."""
-    return (is_op(node) and node.op not in _RULES) or (node.op == "global_avg_pool" and bool(node.attrs["keepdims"]))
+    return (is_op(node) and (node.op not in _RULES or node.op == "normalize")) or (
+        node.op == "global_avg_pool" and bool(node.attrs["keepdims"])
+    )
 
 
 def _keeps_elements(before: Shape, axes: Axes, after: Shape, out: Axes) -> bool:
@@ -317,6 +328,8 @@ def _keeps_elements(before: Shape, axes: Axes, after: Shape, out: Axes) -> bool:
 _RULES: Mapping[str, Callable[[_Pass, Node], tuple[Node, Order]]] = {
     "linear": _Pass._linear,
     "global_avg_pool": _Pass._mean,
+    "matmul": _Pass._reading_as_is,
+    "normalize": _Pass._along_neighbours,
     "transpose": _Pass._transpose,
     "reshape": _Pass._reshape,
     BATCH_NORM: _Pass._following,

@@ -55,4 +55,6 @@ def _sources(quantized: QuantizedGraph, node: Node) -> list[str]:
     """The steps of QuantizedGraph.gains, in words."""
     if node.weighted:
         return ["its accumulator's step"]
+    if node.op in ("mul", "matmul"):
+        return ["the step of its products"]
     return [f"the step of its operand {quantized.grid_of[name]!r}" for name in node.inputs]

@@ -55,6 +55,8 @@ class Op:
     negative: whether values below zero can come out, from whether they go in.
     target: the word that targets know it by, where that is another. spellings: by framework or format, the names
         by which it is known there.
+    steps: of an op of several inputs that nobody has a kernel of: the words that compute it, one after another, each
+        of which rounds onto a grid of its own; it reads "input" (the first), "input1" and so on, and earlier words.
     integers: adds the op's step to an integer program; None for none, and for a table, which is looked up.
     onnx, litert: the attributes, or options, of the operator of that spelling there, from the node's attrs.
     """
@@ -74,6 +76,7 @@ class Op:
     negative: Callable[[Node, Sequence[bool]], bool] = any_negative
     target: str = ""
     spellings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    steps: tuple[tuple[str, tuple[str, ...]], ...] = ()
     integers: Callable[[IntegerSteps, Node], None] | None = None
     onnx: Callable[[Mapping[str, Any]], dict[str, Any]] = no_attributes
     litert: Callable[[Mapping[str, Any]], dict[str, Any]] = no_attributes

@@ -86,9 +86,10 @@ def output_roundings(
 ) -> dict[str, OutputRounding]:
     """The rule of every node on grids, by name; without those that compute with other steps than powers of two.
 
-    grids: by site. grid_of: node -> activation site.
+    grids: by site. grid_of: node -> activation site. Raises UnsupportedOp where a law of the runtime's has no word.
     """
     quantized = QuantizedGraph(graph, grids, grid_of, target)
+    quantized.check_words("a model that computes in floats knows")
     on_grids = [node for node in graph.nodes if node.op not in RAW and node.name in grid_of]
     return {node.name: _rule(quantized, node) for node in on_grids if _is_exact(quantized, node)}
 
@@ -101,7 +102,7 @@ def _is_exact(quantized: QuantizedGraph, node: Node) -> bool:
 
 
 def _rule(quantized: QuantizedGraph, node: Node) -> OutputRounding:
-    runtime, grid, rounding = quantized.runtime, quantized.grid(node), quantized.rounding(node)
+    runtime, grid, rounding = quantized.runtime, quantized.grid(node), quantized.rounding_word(node)
     codes = _clamp_within(node, grid)
     if node.op == INPUT:
         zero = -grid.low if runtime.entry.zero_point else 0
@@ -125,7 +126,7 @@ def _rule(quantized: QuantizedGraph, node: Node) -> OutputRounding:
         if runtime.products_at(gain) == "fixed_point":
             return OutputRounding(octaves=(-int(math.log2(gain)),), codes=codes)
     if node.op == "add":
-        return OutputRounding(_SUMS.get(runtime.sums_at(quantized.gains(node)), rounding), codes=codes)
+        return OutputRounding(_SUMS.get(str(runtime.sums_at(quantized.gains(node))), rounding), codes=codes)
     if node.op == "avg_pool" and runtime.averages == "stored":
         return OutputRounding("half_away", arithmetic.int8_zero_point(grid), codes=codes)
     if node.op == "global_avg_pool" and runtime.means != "exact":

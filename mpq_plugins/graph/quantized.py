@@ -11,13 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins.capabilities import Rounding
+from mpq_plugins.errors import UnsupportedOp
 from mpq_plugins.graph import arithmetic
-from mpq_plugins.graph.node import Graph, Node
+from mpq_plugins.graph.integer_norm import IntegerNorm, norm_of
+from mpq_plugins.graph.integer_softmax import IntegerSoftmax, softmax_of
+from mpq_plugins.graph.node import INPUT, Batch, Graph, Node
 from mpq_plugins.graph.numpy_runner import NUMPY_RUNNER
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.placing import grid_at, put_on_grids
 from mpq_plugins.graph.runtimes import rounding_of, runtime_of
-from mpq_plugins.graph.runtimes.runtime import GROUPED, Accumulation, Runtime
+from mpq_plugins.graph.runtimes.runtime import GROUPED, Accumulation, Law, Rule, Runtime, name_of_law
 from mpq_plugins.graph.sites import GraphSites
 from mpq_plugins.graph.weights import accumulator_steps, by_rows
 from mpq_plugins.grid import Grid
@@ -69,7 +72,7 @@ def layer_codes(node: Node, weight_grid: Grid, source: Grid) -> LayerCodes:
     return LayerCodes(weight, bias, steps, bool((bound > arithmetic.EXACT_IN_FLOAT32).any()))
 
 
-def table_of(node: Node, source: Grid, grid: Grid, rounding: Rounding) -> NDArray[np.int64]:
+def table_of(node: Node, source: Grid, grid: Grid, rounding: Rule) -> NDArray[np.int64]:
     """The codes of a function of one element, for every code of its input from the lowest up.
 
     The record's function in float64 over grid values, rounded once, is the definition on every runtime.
@@ -119,9 +122,38 @@ class QuantizedGraph:
         """The grid of a layer's weight as Node has it: one step, or one per output channel along axis 0."""
         return by_rows(node, grid_at(self.grids, node.weight_site))
 
-    def rounding(self, node: Node) -> Rounding:
+    def rounding(self, node: Node) -> Rule:
         """How the target rounds ties in the node's op."""
         return rounding_of(self.target, op_of(node).target_word)
+
+    def rounding_word(self, node: Node) -> Rounding:
+        """The same, where it is a word (``check_words``)."""
+        found = self.rounding(node)
+        assert isinstance(found, str), f"{node.name} rounds by a function"
+        return found
+
+    def check_words(self, what: str) -> None:
+        """Raise UnsupportedOp, with all names, for nodes that the runtime computes by laws of its own.
+
+        what: in a sentence's beginning, what knows words alone.
+        """
+        laws = {node.name: self._own_laws(node) for node in self.graph.nodes if node.name in self.grid_of}
+        own = {name: found for name, found in laws.items() if found}
+        if own:
+            listed = "; ".join(f"{name} by {', '.join(found)}" for name, found in own.items())
+            raise UnsupportedOp(
+                f"{what} the laws that have a word, and the runtime of target {self.target.name!r} computes {listed}, "
+                "functions of its own; simulate the recipe, which follows them, and run it on the runtime itself",
+                list(own),
+            )
+
+    def _own_laws(self, node: Node) -> list[str]:
+        if node.op != INPUT and not op_of(node).computes:
+            return []
+        laws: list[str | Law] = [self.rounding(node)]
+        laws += [self.runtime.sums] if node.op == "add" else []
+        laws += [self.runtime.products] if node.op == "mul" else []
+        return [name_of_law(law) for law in laws if not isinstance(law, str)]
 
     def layer(self, node: Node) -> LayerCodes:
         """A layer in integers."""
@@ -134,6 +166,20 @@ class QuantizedGraph:
     def table(self, node: Node) -> NDArray[np.int64]:
         """The codes of a function of one element, for every code of its input from the lowest up."""
         return table_of(node, self.grid(node.inputs[0]), self.grid(node), self.rounding(node))
+
+    def norm(self, node: Node) -> IntegerNorm:
+        """The constants of a norm."""
+        a, shape = node.attrs, self.graph[node.inputs[0]].shape
+        count = math.prod(size for axis in a["axes"] if not isinstance(size := shape[axis], Batch))
+        source, grid = self.grid(node.inputs[0]), self.grid(node)
+        return norm_of(node.site, count, bool(a["centered"]), float(a["epsilon"]), source, grid)
+
+    def softmax(self, node: Node) -> IntegerSoftmax:
+        """The constants of a softmax."""
+        count = node.shape[node.attrs["axis"]]
+        assert isinstance(count, int), f"{node.name}: the samples of a batch have no sum"
+        scale = float(node.attrs.get("scale", 1.0))
+        return softmax_of(node.site, count, scale, self.grid(node.inputs[0]), self.grid(node))
 
     def largest_sum(self, node: Node) -> float:
         """The largest absolute sum of a layer that any codes of its input can give, the bias among it."""
@@ -152,4 +198,4 @@ class QuantizedGraph:
             sums = accumulator_steps(node, grid_at(self.grids, node.weight_site), self.grid(node.inputs[0]))
             return (float(np.max(sums)) / own,)
         steps = [float(self.grid(name).steps[0]) for name in node.inputs]
-        return (math.prod(steps) / own,) if node.op == "mul" else tuple(step / own for step in steps)
+        return (math.prod(steps) / own,) if node.op in ("mul", "matmul") else tuple(step / own for step in steps)

@@ -9,6 +9,7 @@ import numpy as np
 
 from mpq_plugins.errors import ModelError, NonFiniteValues
 from mpq_plugins.graph.constants import written_out
+from mpq_plugins.graph.describing import as_records
 from mpq_plugins.graph.fitted import with_compositions, without_kernels
 from mpq_plugins.graph.float_parts import kept_names, settle_float_parts, unknown_before_weights
 from mpq_plugins.graph.folding import fold_batch_norms
@@ -37,7 +38,7 @@ def settled(
     target without float arithmetic, or that the target has nothing for at all, and NonFiniteValues for a weight or bias
     that holds NaN or infinity.
     """
-    graph = fold_into_layers_before(recognized(written_out(graph), target))
+    graph = fold_into_layers_before(recognized(as_records(written_out(graph), target), target))
     graph = fold_batch_norms(graph, into_layers=fold)
     graph = fold_into_layers_behind(graph)
     graph = graph if target is None else without_kernels(graph, target)

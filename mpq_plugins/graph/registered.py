@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, get_args
 
 import numpy as np
@@ -11,21 +12,26 @@ from mpq_plugins.graph.known import known
 from mpq_plugins.graph.node import BATCH_NORM, RAW, UNKNOWN, Node
 from mpq_plugins.graph.numpy_runner import NUMPY_RUNNER
 from mpq_plugins.graph.op import Op
+from mpq_plugins.graph.own_laws import wrong_laws
 from mpq_plugins.graph.runtimes.runtime import (
-    INPUT,
     LOOKUP,
     Accumulation,
     Average,
+    Composition,
     Mean,
     Product,
     Runtime,
     Sum,
+    inputs_of,
+    name_of_law,
 )
 from mpq_plugins.ops import Array
 
 GRIDS = ("own", "input", "all", "alias")
 RESERVED = (*RAW, UNKNOWN, BATCH_NORM, LOOKUP, "*")
 """Words that mean something else where ops are named."""
+BUILT_IN = ("add", "mul")
+"""Ops of several inputs that runtimes have kernels of."""
 READ = ("torch", "keras")
 """Where a spelling stands for one op; a format's operator may be several of ours, by its options."""
 PROBES: Array = np.linspace(-4.0, 4.0, 17)
@@ -47,6 +53,10 @@ def check_op(op: Any) -> str | None:
         return taken
     if op.table and (op.arity != 1 or op.grid != "own" or op.weighted):
         return "a function of one element has arity 1, a grid of its own and no weight"
+    if op.arity != 1 and op.grid == "own" and not op.weighted and op.word not in BUILT_IN:
+        return _wrong_steps(op)
+    if op.steps:
+        return "steps are of ops of several inputs with a grid of their own; a function of one element is a table"
     return _wrong_values(op) if op.table and not op.attrs else None
 
 
@@ -59,6 +69,40 @@ def _taken(op: Op) -> str | None:
             if shared and other.word != op.word:
                 return f"{framework}'s {min(shared)} is the op {other.word!r} already"
     return None
+
+
+def _wrong_steps(op: Op) -> str | None:
+    """What is wrong with an op of several inputs: no kernel is known of it, so that its steps have to be."""
+    if not op.arity or not op.steps:
+        return "an op of several inputs says how many, and the steps that compute it (Op.steps)"
+    wrong = wrong_composition(op.word, op.steps, known().ops, op.arity)
+    if wrong:
+        return wrong
+    rng = np.random.default_rng(0)
+    given = [rng.uniform(-4, 4, 64) for _ in range(op.arity)]
+    found: dict[str, Any] = dict(zip(inputs_of(op.arity), given, strict=True))
+    try:
+        with np.errstate(all="ignore"):
+            value = np.asarray(op.value(NUMPY_RUNNER, Node(op.word, op.word, tuple(found)), *given))
+            for word, inputs in op.steps:
+                step = known().ops[word]
+                found[word] = step.value(NUMPY_RUNNER, Node(word, word, inputs), *(found[part] for part in inputs))
+    except Exception as error:
+        return f"its value, or that of its steps, fails in NumPy: {type(error).__name__}: {error}"
+    off = np.abs(value - found[op.steps[-1][0]])
+    if value.shape != (64,) or not np.all(off <= 1e-9 * (1 + np.abs(value))):
+        return f"its steps compute something else than its value, which differs by up to {np.nanmax(off):g}"
+    return None
+
+
+def wrong_composition(word: str, steps: Composition, ops: Mapping[str, Op], arity: int = 1) -> str | None:
+    """What is wrong with the steps of an op."""
+    before = {*inputs_of(arity)}
+    for step, inputs in steps:
+        if step not in ops or not before.issuperset(inputs):
+            return f"step {step!r} of its {word} is no op, or reads what no earlier step computes: {', '.join(inputs)}"
+        before.add(step)
+    return None if steps else f"its composition of {word} has no step"
 
 
 def _wrong_values(op: Op) -> str | None:
@@ -94,28 +138,25 @@ def check_runtime(table: Any) -> str | None:
         *((f"has {name}", {getattr(table, name)}, law) for name, law in LAWS.items()),
     ]
     for what, given, allowed in laws:
-        wrong = sorted(str(word) for word in given if word not in get_args(allowed))
+        wrong = sorted(str(word) for word in given if word not in get_args(allowed) and not callable(word))
         if wrong:
             return f"it {what} by {', '.join(wrong)}, which is none of {', '.join(get_args(allowed))}"
+    own = [law for law in (*table.accumulation.values(), table.averages, table.means) if callable(law)]
+    if own:
+        return f"it has {name_of_law(own[0])} for an accumulation, an average or a mean, whose laws are words alone"
     if "*" not in table.accumulation:
         return "its accumulation says nothing of '*', all ops that it does not name"
-    return _unknown_words(table)
+    return wrong_laws(table) or _unknown_words(table)
 
 
 def _unknown_words(table: Runtime) -> str | None:
     ops = known().ops
     for what, words in (("functions", table.functions), ("lacks", table.lacks), ("compositions", table.compositions)):
         for word in words:
-            if word not in ops or not ops[word].table:
+            if word not in ops or not (ops[word].table or (what != "functions" and ops[word].steps)):
                 return f"its {what} name {word!r}, which is no function of one element"
     for word, steps in table.compositions.items():
-        before = {INPUT}
-        for step, inputs in steps:
-            if step not in ops or not before.issuperset(inputs):
-                return (
-                    f"step {step!r} of its {word} is no op, or reads what no earlier step computes: {', '.join(inputs)}"
-                )
-            before.add(step)
-        if not steps:
-            return f"its composition of {word} has no step"
+        wrong = wrong_composition(word, steps, ops, ops[word].arity or 1)
+        if wrong:
+            return wrong
     return None

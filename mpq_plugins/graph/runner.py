@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
@@ -73,6 +73,12 @@ class Runner(Ops, Protocol):
     def matmul(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """``x @ weight.T + bias`` on the last axis; weight [out, in]."""
 
+    def product(self, a: Tensor, b: Tensor) -> Tensor:
+        """``a @ b`` on the last two axes; the others are the same ones of both."""
+
+    def largest(self, x: Tensor, axis: int) -> Tensor:
+        """The largest element along an axis, which is kept."""
+
     def max_pool(self, x: Tensor, kernel: Sizes, stride: Sizes, padding: Sides, dilation: Sizes) -> Tensor:
         """The largest element of each window; what lies outside is left out."""
 
@@ -110,9 +116,14 @@ class Runner(Ops, Protocol):
         """Whether a tensor could have gradients: floats, and in torch what comes from a watched tensor."""
 
     def gradients(
-        self, outputs: Sequence[Tensor], wanted: Sequence[Tensor], directions: Sequence[NDArray[np.float64]]
-    ) -> list[NDArray[Any] | None]:
-        """Of ``sum(output * direction)`` with respect to each wanted tensor; None where none flows.
+        self,
+        outputs: Sequence[Tensor],
+        wanted: Sequence[Tensor],
+        directions: Sequence[NDArray[np.float64]],
+        use: Callable[[int, NDArray[Any]], None],
+    ) -> None:
+        """Of ``sum(output * direction)`` with respect to each wanted tensor: ``use`` is given the place of each that
+        one flows to, and the gradient, as it appears.
 
         May be called several times for the same outputs, inside one ``recording()``.
         """

@@ -4,9 +4,9 @@ own.
 In this order, the first that is exact in real arithmetic:
 1. two behind one another are one;
 2. the layer or batch norm before it, if nobody else reads that: weight and bias, or gamma and beta. A positive factor
-   passes a clamp between them, whose bounds it scales;
-3. the layer behind it, if it alone reads it: a factor always, through zero padding too, and a number through what moves
-   or averages elements, a shift where the layer pads nothing;
+   passes a clamp between them, whose bounds it scales, and everything passes an order of axes;
+3. the layers behind it, if they alone read it: a factor always, through zero padding too, and a number through what
+   moves or averages elements, a shift where the layer pads nothing;
 4. along the channels, a depthwise convolution of one position, as a batch norm that follows no layer;
 5. a number is a function of one element: a table, where the target runs tables; else a depthwise convolution too.
 """
@@ -33,28 +33,48 @@ def fold_into_layers_before(graph: Graph) -> Graph:
     """Rules 1 and 2, for every "affine" in the order of execution."""
     for name in [node.name for node in graph.nodes if node.op == AFFINE]:
         node = graph[name]
-        before = graph[node.inputs[0]]
+        before, moved = _before_orders(graph, node)
         clamp = before if before.op == "clamp" and _passes(node) and _read_once(graph, before) else None
         source = before if clamp is None else graph[clamp.inputs[0]]
-        taken = _taken_along(graph, source, node)
+        taken = _taken_along(graph, source, moved)
         if taken is None:
             continue
-        graph = merged(graph, node, taken if clamp is None else _scaled_clamp(clamp, node))
-        graph = graph.with_nodes([taken])
+        graph = merged(graph, node, taken if before is source and before.name in node.inputs else graph[node.inputs[0]])
+        graph = graph.with_nodes([taken] if clamp is None else [taken, _scaled_clamp(clamp, node)])
     return graph
+
+
+def _before_orders(graph: Graph, node: Node) -> tuple[Node, Node]:
+    """What computes the values that an "affine" scales, in front of orders of axes that it alone reads; and the
+    "affine" as it would be there."""
+    axis, before = node.attrs.get("axis"), graph[node.inputs[0]]
+    while before.op == "transpose" and _read_once(graph, before):
+        axis = None if axis is None else before.attrs["order"][axis]
+        before = graph[before.inputs[0]]
+    attrs = node.attrs if axis is None else {**node.attrs, "axis": axis}
+    return before, replace(node, shape=before.shape, attrs=attrs)
 
 
 def fold_into_layers_behind(graph: Graph) -> Graph:
     """Rule 3, for every "affine" that is left."""
     for name in [node.name for node in graph.nodes if node.op == AFFINE]:
         node = graph[name]
-        layer, passed = _only_reader(graph, node), False
-        while layer is not None and _lets_through(layer, node):
-            layer, passed = _only_reader(graph, layer), True
-        taken = None if layer is None else _taken_before(graph, layer, node, passed)
-        if taken is not None:
-            graph = merged(graph.with_nodes([taken]), node, graph[node.inputs[0]])
+        last, padded = node, False
+        while (reader := _only_reader(graph, last)) is not None and _lets_through(reader, node):
+            last, padded = reader, padded or reader.op == "pad"
+        taken = _taken_by_all(graph, last, node, padded)
+        if taken:
+            graph = merged(graph.with_nodes(taken), node, graph[node.inputs[0]])
     return graph
+
+
+def _taken_by_all(graph: Graph, last: Node, node: Node, padded: bool) -> list[Node]:
+    """All layers that read the values of an "affine", from ``last`` behind it, doing its work too; none where one of
+    the readers cannot. padded: there is padding between."""
+    if last.name in graph.outputs:
+        return []
+    taken = [_taken_before(graph, reader, node, padded) for reader in graph.readers(last.name)]
+    return [] if None in taken else [layer for layer in taken if layer is not None]
 
 
 def channels_as_layers(graph: Graph) -> Graph:
@@ -69,6 +89,8 @@ def numbers_as_layers(graph: Graph) -> Graph:
 
 def _lets_through(between: Node, node: Node) -> bool:
     """Whether an "affine" before an op is the same behind it: a factor before what moves elements or averages them."""
+    if between.op == "reshape" and between.shape == node.shape:
+        return between.low is None and between.high is None
     if np.any(node.attrs["offset"]) or between.low is not None or between.high is not None:
         return False
     return between.op == "pad" or ("axis" not in node.attrs and between.op in PASSED_BY_NUMBERS)
@@ -127,6 +149,8 @@ def _shared(graph: Graph, node: Node) -> bool:
 def _taken_before(graph: Graph, layer: Node, node: Node, padded: bool) -> Node | None:
     """What alone reads an "affine", doing its work too; None where it cannot. padded: there is padding between."""
     scale, offset, axis = node.attrs["scale"], node.attrs["offset"], node.attrs.get("axis")
+    if layer.op == "softmax" and axis is None and scale > 0:  # which takes no notice of a shift
+        return replace(layer, attrs={**with_fused(layer, node), "scale": float(layer.attrs["scale"] * scale)})
     if not layer.weighted or _shared(graph, layer):
         return None
     source = graph[layer.inputs[0]]

@@ -31,7 +31,7 @@ def macs_of(node: Node, graph: Graph) -> int:
         return int(was.weight.size) * positions(was, graph[node.inputs[0]], graph.layout)
     if "macs" in node.attrs:
         return int(node.attrs["macs"])
-    if node.attrs.get("function") == "matmul" and node.inputs:
+    if "matmul" in (was.op, node.attrs.get("function")) and node.inputs:
         inner = graph[node.inputs[0]].shape[-1:]
         return math.prod(node.sample_shape) * math.prod(n for n in inner if not isinstance(n, Batch))
     if "function" in node.attrs:

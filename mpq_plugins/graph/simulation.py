@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from mpq_plugins.graph import arithmetic
 from mpq_plugins.graph.evaluation import FloatModel, run_nodes
+from mpq_plugins.graph.integer_norm import normalized
+from mpq_plugins.graph.integer_softmax import softmaxed
 from mpq_plugins.graph.node import CONSTANT, FLOAT, INPUT, RAW, Graph, Node
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.ops.global_avg_pool import elements
@@ -158,7 +160,7 @@ class Simulation:
         if not self.graph.alike(*node.inputs):
             rounding = self.quantized.runtime.broadcast_rounding or rounding
         how = self.quantized.runtime.sums_at(self.quantized.gains(node))
-        return arithmetic.SUMS[how](run, a, b, sources, grid, rounding)
+        return arithmetic.sum_by(how)(run, a, b, sources, grid, rounding)
 
     def _product(self, node: Node, grid: Grid, inputs: Sequence[Any]) -> Any:
         run, quantized = self.runner, self.quantized
@@ -166,7 +168,7 @@ class Simulation:
         first, second = (arithmetic.step_of(quantized.grid(name)) for name in node.inputs)
         scale = np.asarray(float(first) * float(second) / float(arithmetic.step_of(grid)))
         how = quantized.runtime.products_at(*quantized.gains(node))
-        return arithmetic.PRODUCTS[how](run, a * b, scale, quantized.rounding(node))
+        return arithmetic.product_by(how)(run, a * b, scale, quantized.rounding(node))
 
     def _average(self, node: Node, grid: Grid, inputs: Sequence[Any]) -> Any:
         run, a = self.runner, node.attrs
@@ -182,11 +184,29 @@ class Simulation:
         how, rounding = self.quantized.runtime.means, self.quantized.rounding(node)
         return arithmetic.mean_of(run, sums, elements(node, x), how, rounding)
 
+    def _norm(self, node: Node, grid: Grid, inputs: Sequence[Any]) -> Any:
+        return normalized(self.runner, inputs[0], node.attrs["axes"], self.quantized.norm(node))
+
+    def _softmax(self, node: Node, grid: Grid, inputs: Sequence[Any]) -> Any:
+        return softmaxed(self.runner, inputs[0], node.attrs["axis"], self.quantized.softmax(node))
+
+    def _matmul(self, node: Node, grid: Grid, inputs: Sequence[Any]) -> Any:
+        run, quantized = self.runner, self.quantized
+        sums = run.product(*(run.to_precision(x, "float64") for x in inputs))
+        first, second = (float(arithmetic.step_of(quantized.grid(name))) for name in node.inputs)
+        scale = np.asarray(first * second / float(arithmetic.step_of(grid)))
+        if quantized.accumulation(node) != "float32":
+            return arithmetic.fixed_point_product(run, sums, scale)
+        return arithmetic.requantized(run, sums, scale.astype(np.float32), quantized.rounding(node))
+
 
 _RULES: Mapping[str, Any] = {
     "add": Simulation._sum,
     "mul": Simulation._product,
     "avg_pool": Simulation._average,
     "global_avg_pool": Simulation._mean,
+    "normalize": Simulation._norm,
+    "softmax": Simulation._softmax,
+    "matmul": Simulation._matmul,
 }
 """How the ops without a weight that compute on codes become codes of their output."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from mpq_plugins.graph.memory import live_sites
 from mpq_plugins.graph.node import INPUT, RAW, Batch, Graph, Node
 from mpq_plugins.graph.ops import op_of
-from mpq_plugins.graph.shares import float_macs, float_reasons, float_weights, positions
+from mpq_plugins.graph.shares import float_macs, float_reasons, float_weights, macs_of, positions
 from mpq_plugins.graph.weights import as_framework, channel_axis
 from mpq_plugins.inventory import Inventory, ModelInput, Site
 
@@ -71,7 +71,9 @@ class _Walk:
         negative = negative or node.below_zero
         inputs = () if node.op == INPUT else tuple(dict.fromkeys(self.grid_of[name] for name in node.inputs))
         word = op_of(node).target_word
-        self.sites[node.site] = Site(node.site, "activation", word, node.sample_shape, signed=negative, inputs=inputs)
+        macs = macs_of(node, self.graph) if node.op == "matmul" else 0
+        site = Site(node.site, "activation", word, node.sample_shape, macs, signed=negative, inputs=inputs)
+        self.sites[node.site] = site
         self.grid_of[node.name] = node.site
         self.negative[node.name] = negative
         self.group_of[node.site] = node.site

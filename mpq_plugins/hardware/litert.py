@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from mpq_plugins.capabilities import WEIGHTED_OPS, ActivationGrids, OpSupport, WeightGrids
 from mpq_plugins.graph.ops import all_ops
-from mpq_plugins.graph.runtimes import rule
+from mpq_plugins.graph.runtimes import rule_in_words
 from mpq_plugins.graph.runtimes.litert import BUILTIN, OPTIMIZED, XNNPACK
 from mpq_plugins.graph.runtimes.runtime import Runtime as Table
 from mpq_plugins.hardware.generic import SAME_GRID_OPS
@@ -20,21 +20,24 @@ from mpq_plugins.targets import Runtime, Target
 FUNCTIONS = ("hardswish", "lookup")
 """Functions of one element, which run as tables of 256 codes."""
 
+ROWS = ("normalize", "softmax")
+"""What is written in 32-bit integers."""
+
 
 def litert(name: str, runtime: Table, power_of_two: bool, bits: tuple[int, ...]) -> Target:
     """A target of the LiteRT interpreter, which rounds as the runtime's table says."""
     weights = WeightGrids(bits=bits, granularity=("tensor", "channel"), power_of_two=power_of_two)
     activation = ActivationGrids(bits=bits, power_of_two=power_of_two)
     ops = {
-        op: OpSupport(weight=weights, activation=activation, rounding=rule(runtime, op), bias="accumulator")
+        op: OpSupport(weight=weights, activation=activation, rounding=rule_in_words(runtime, op), bias="accumulator")
         for op in WEIGHTED_OPS
     }
     # those of two activations round as an accumulator does but for the add
     of_two = [word for word, op in all_ops().items() if op.arity == 2 and "litert" in op.spellings]
-    for op in ("input", *of_two, *FUNCTIONS):
-        ops[op] = OpSupport(activation=activation, rounding=rule(runtime, op))
+    for op in ("input", *of_two, *FUNCTIONS, *ROWS):
+        ops[op] = OpSupport(activation=activation, rounding=rule_in_words(runtime, op))
     for op in SAME_GRID_OPS:
-        ops[op] = OpSupport(activation=activation, rounding=rule(runtime, op), keeps_input_grid=True)
+        ops[op] = OpSupport(activation=activation, rounding=rule_in_words(runtime, op), keeps_input_grid=True)
     spread = f"{bits[0]} to {bits[-1]} bits" if len(bits) > 1 else f"{bits[0]} bits"
     steps = "power-of-two steps" if power_of_two else "free steps"
     return Target(

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from mpq_plugins.capabilities import WEIGHTED_OPS, ActivationGrids, OpSupport, WeightGrids
 from mpq_plugins.graph.ops import all_ops
-from mpq_plugins.graph.runtimes import rule
+from mpq_plugins.graph.runtimes import rule_in_words
 from mpq_plugins.graph.runtimes.onnxruntime import CPU
 from mpq_plugins.hardware.generic import SAME_GRID_OPS
 from mpq_plugins.hookspecs import hookimpl
@@ -34,16 +34,16 @@ def onnxruntime() -> Target:
         op: OpSupport(
             weight=transposed if "transpose" in op else weights,
             activation=activation,
-            rounding=rule(CPU, op),
+            rounding=rule_in_words(CPU, op),
             bias="accumulator",
         )
         for op in WEIGHTED_OPS
     }
     of_two = [word for word, op in all_ops().items() if op.arity == 2 and "onnx" in op.spellings]
     for op in ("input", *of_two, "hardswish", "lookup"):
-        ops[op] = OpSupport(activation=activation, rounding=rule(CPU, op))
+        ops[op] = OpSupport(activation=activation, rounding=rule_in_words(CPU, op))
     for op in SAME_GRID_OPS:
-        ops[op] = OpSupport(activation=activation, rounding=rule(CPU, op), keeps_input_grid=True)
+        ops[op] = OpSupport(activation=activation, rounding=rule_in_words(CPU, op), keeps_input_grid=True)
     return Target(
         name=ONNXRUNTIME,
         description="ONNX graphs on onnxruntime's CPU kernels; weights per tensor or per channel, 2 to 8 bits",

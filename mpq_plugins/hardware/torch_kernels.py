@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from mpq_plugins.capabilities import WEIGHTED_OPS, ActivationGrids, OpSupport, WeightGrids
-from mpq_plugins.graph.runtimes import rule
+from mpq_plugins.graph.runtimes import rule_in_words
 from mpq_plugins.graph.runtimes.torch_kernels import RUNTIMES
 from mpq_plugins.hardware.generic import SAME_GRID_OPS
 from mpq_plugins.hookspecs import hookimpl
@@ -49,18 +49,18 @@ def torch_engine(engine: str, bias: Literal["accumulator", "float"], saturation:
         op: OpSupport(
             weight=transposed if "transpose" in op else weights,
             activation=activation,
-            rounding=rule(runtime, op),
+            rounding=rule_in_words(runtime, op),
             bias=bias,
         )
         for op in WEIGHTED_OPS
     }
-    for op in ("input", "add", "mul", "hardswish", "leaky_relu", "elu"):
-        ops[op] = OpSupport(activation=activation, rounding=rule(runtime, op))
+    for op in ("input", "add", "mul", "matmul", "hardswish", "leaky_relu", "elu"):
+        ops[op] = OpSupport(activation=activation, rounding=rule_in_words(runtime, op))
     for op in ("sigmoid", "hardsigmoid"):
-        ops[op] = OpSupport(activation=UNIT, rounding=rule(runtime, op))
-    ops["tanh"] = OpSupport(activation=SIGNED_UNIT, rounding=rule(runtime, "tanh"))
+        ops[op] = OpSupport(activation=UNIT, rounding=rule_in_words(runtime, op))
+    ops["tanh"] = OpSupport(activation=SIGNED_UNIT, rounding=rule_in_words(runtime, "tanh"))
     for op in SAME_GRID_OPS:
-        ops[op] = OpSupport(activation=activation, rounding=rule(runtime, op), keeps_input_grid=True)
+        ops[op] = OpSupport(activation=activation, rounding=rule_in_words(runtime, op), keeps_input_grid=True)
     return Target(
         name=f"torch-{engine}",
         description=f"torch's int8 kernels, {engine} engine; weights per tensor or per channel, 2 to 8 bits",

@@ -18,13 +18,16 @@ from mpq_plugins.integers.steps import (
     Divide,
     Linear,
     Lookup,
+    Matmul,
     MaxPool,
     Mean,
     Move,
     Multiply,
+    Normalize,
     Product,
     Shift,
     Significant,
+    Softmax,
     Stage,
     Step,
 )
@@ -97,6 +100,40 @@ def _product(program: Program, step: Product, at: Any, symbol: Any) -> list[str]
         f"mpq_multiply({', '.join(operands)},",
         f"             {at(step.output)}, {_list(size)}, {_stages(step, symbol)});",
     ]
+
+
+def _matmul(program: Program, step: Matmul, at: Any, symbol: Any) -> list[str]:
+    *before, rows, columns = program.tensor(step.output).shape
+    inner = program.tensor(step.inputs[0]).shape[-1]
+    return [
+        f"mpq_matmul({at(step.inputs[0])}, {at(step.inputs[1])}, {at(step.output)}, {math.prod(before)}, {rows}, "
+        f"{inner}, {columns},",
+        f"           {_stages(step, symbol)});",
+    ]
+
+
+def _normalize(program: Program, step: Normalize, at: Any, symbol: Any) -> list[str]:
+    sizes = _around(program.tensor(step.output).shape, step.axes)
+    return [
+        f"mpq_normalize({at(step.inputs[0])}, {at(step.output)}, {sizes}, {int(step.centered)}, {step.fraction}, "
+        f"{step.square_fraction}, {step.epsilon},",
+        f"              {step.shift}, {symbol(step.table)}, {len(program.arrays[step.table]) // 3}, {step.low}, "
+        f"{step.high});",
+    ]
+
+
+def _softmax(program: Program, step: Softmax, at: Any, symbol: Any) -> list[str]:
+    sizes = _around(program.tensor(step.output).shape, (step.axis,))
+    return [
+        f"mpq_softmax({at(step.inputs[0])}, {at(step.output)}, {sizes}, {step.scale}, {symbol(step.table)}, "
+        f"{step.low}, {step.high});",
+    ]
+
+
+def _around(shape: Sequence[int], axes: Sequence[int]) -> str:
+    """How many elements lie before, along and behind neighbouring axes."""
+    first, last = min(axes), max(axes) + 1
+    return ", ".join(str(math.prod(part)) for part in (shape[:first], shape[first:last], shape[last:]))
 
 
 def _repeated(program: Program, name: str, at: Any) -> str:
@@ -204,6 +241,9 @@ _CALLS: dict[type[Any], Callable[..., list[str]]] = {
     Linear: _linear,
     Add: _add,
     Product: _product,
+    Matmul: _matmul,
+    Normalize: _normalize,
+    Softmax: _softmax,
     Mean: _mean,
     MaxPool: _max_pool,
     AveragePool: _average_pool,

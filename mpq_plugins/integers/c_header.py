@@ -11,7 +11,7 @@ from mpq_plugins.integers.c_calls import calls, stage_row
 from mpq_plugins.integers.c_memory import MemoryPlan, plan_memory
 from mpq_plugins.integers.c_text import array, by_channel, comment, describe
 from mpq_plugins.integers.program import Program, arrays_of
-from mpq_plugins.integers.steps import Conv, Shift, Stage, Step
+from mpq_plugins.integers.steps import Conv, Normalize, Shift, Softmax, Stage, Step
 from mpq_plugins.stored import whole_file
 
 RUNTIME = "mpq_integers.h"
@@ -183,7 +183,8 @@ class _Header:
             elif name in biases:
                 facts.append(f"bias int32, {describe(program.bias(name))}")
             if name not in self.symbols:
-                kind = "mpq_weight" if name in weights else "int32_t" if name in biases else "mpq_code"
+                wide = name in biases or isinstance(step, Normalize | Softmax)
+                kind = "mpq_weight" if name in weights else "int32_t" if wide else "mpq_code"
                 constants += array(f"static const {kind} {self._symbol(name)}", program.arrays[name].ravel().tolist())
         stages = getattr(step, "stages", ())
         if stages:

@@ -36,6 +36,7 @@ def program_of(quantized: QuantizedGraph, name: str, framework: str) -> Program:
     check_steps(quantized.grids)
     check_batches(quantized.graph)
     check_lowerable(quantized.graph)
+    quantized.check_words("a program of integers knows")
     return _Lowering.of(quantized, name, framework).run()
 
 
@@ -83,7 +84,7 @@ class _Lowering:
 
     def _enter(self, node: Node) -> None:
         grid, entry = self.quantized.grid(node), self.quantized.runtime.entry
-        name, rounding = self._output(node), self.quantized.rounding(node)
+        name, rounding = self._output(node), self.quantized.rounding_word(node)
         source = self.quantized.graph[node.inputs[0]]
         if source.op != CONSTANT:
             self.builder.inputs.append(laws.entrance(name, grid, entry, rounding))
@@ -129,7 +130,7 @@ class _Lowering:
     def _requantized(self, node: Node, weight: str, bias: str) -> tuple[tuple[steps.Stage, ...], Any]:
         quantized, (source,) = self.quantized, self._source(node)
         how = quantized.accumulation(node)
-        return self.builder.layer_stages(weight, bias, source, quantized.grid(node), quantized.rounding(node), how)
+        return self.builder.layer_stages(weight, bias, source, quantized.grid(node), quantized.rounding_word(node), how)
 
     def _spread(self, node: Node, padding: Sides, dilation: Sizes, spread: Sizes) -> str:
         """The layer's input with zeros between its elements, and as much around them as the windows reach."""
@@ -150,27 +151,59 @@ class _Lowering:
         return name
 
     def add(self, node: Node) -> None:
-        graph, runtime, rounding = self.quantized.graph, self.quantized.runtime, self.quantized.rounding(node)
+        graph, runtime, rounding = self.quantized.graph, self.quantized.runtime, self.quantized.rounding_word(node)
         if not graph.alike(*node.inputs) and runtime.broadcast_rounding is not None:
             rounding = runtime.broadcast_rounding
         first, second = node.inputs
         sources = (self.names[first], self.names[second])
         how = runtime.sums_at(self.quantized.gains(node))
+        assert isinstance(how, str)
         self.builder.add(self._output(node), sources, self.quantized.grid(node), rounding, how)
 
     def multiply(self, node: Node) -> None:
-        runtime, rounding = self.quantized.runtime, self.quantized.rounding(node)
+        runtime, rounding = self.quantized.runtime, self.quantized.rounding_word(node)
         first, second = (self.names[name] for name in node.inputs)
         grid = self.quantized.grid(node)
         how = runtime.products_at(*self.quantized.gains(node))
+        assert isinstance(how, str)
         self.builder.multiply(self._output(node), (first, second), grid, rounding, how)
+
+    def matmul(self, node: Node) -> None:
+        first, second = (self.names[name] for name in node.inputs)
+        inner = self.builder.tensors[first].shape[-1]
+        how = self.quantized.accumulation(node)
+        grid, rounding = self.quantized.grid(node), self.quantized.rounding_word(node)
+        self.builder.matmul(self._output(node), (first, second), inner, grid, rounding, how)
+
+    def normalize(self, node: Node, axes: Sizes) -> None:
+        law, grid = self.quantized.norm(node), self.quantized.grid(node)
+        name, source = self._output(node), self._source(node)
+        table = self.builder.table(f"{name}.roots", law.table)
+        own = tuple(axis - 1 for axis in axes)
+        constants = (
+            law.centered,
+            law.fraction,
+            law.square_fraction,
+            law.epsilon,
+            law.shift,
+            table,
+            grid.low,
+            grid.high,
+        )
+        self.builder.steps.append(steps.Normalize(name, source, own, *constants))
+
+    def softmax(self, node: Node, axis: int) -> None:
+        law, grid = self.quantized.softmax(node), self.quantized.grid(node)
+        name, source = self._output(node), self._source(node)
+        table = self.builder.table(f"{name}.powers", law.table)
+        self.builder.steps.append(steps.Softmax(name, source, axis - 1, law.steps, table, grid.low, grid.high))
 
     def mean(self, node: Node, axes: Sizes) -> None:
         (source,) = self._source(node)
         own = tuple(axis - 1 for axis in axes)
         tensor = self.builder.tensors[source]
         count = math.prod(tensor.shape[axis] for axis in own)
-        stages = laws.MEANS[self.quantized.runtime.means](count, tensor.largest, self.quantized.rounding(node))
+        stages = laws.MEANS[self.quantized.runtime.means](count, tensor.largest, self.quantized.rounding_word(node))
         bits = self.builder.sum_bits(source, count)
         clamp = _clamp_to(self.quantized.grid(node))
         self.builder.steps.append(steps.Mean(self._output(node), (source,), own, bits, (*stages, clamp)))
@@ -191,7 +224,7 @@ class _Lowering:
                 _sides(padding),
                 bool(a["counts_padding"]),
                 offset,
-                law.rounding or self.quantized.rounding(node),
+                law.rounding or self.quantized.rounding_word(node),
             )
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,13 +20,16 @@ from mpq_plugins.integers.steps import (
     Conv,
     Linear,
     Lookup,
+    Matmul,
     MaxPool,
     Mean,
     Move,
+    Normalize,
     Pair,
     Product,
     Reshape,
     Sides,
+    Softmax,
     Step,
 )
 
@@ -88,6 +92,39 @@ def _mean(step: Mean, inputs: Sequence[Integers], output: Tensor, arrays: Arrays
     dtype = np.int32 if step.accumulator_bits == 32 else np.int64
     sums = inputs[0].sum(tuple(axis + 1 for axis in step.axes), dtype=dtype)
     return stages.apply(step.stages, sums, -1).reshape(len(inputs[0]), *output.shape)
+
+
+def _matmul(step: Matmul, inputs: Sequence[Integers], output: Tensor, arrays: Arrays, layout: Layout) -> Integers:
+    dtype = np.int32 if step.accumulator_bits == 32 else np.int64
+    sums = np.einsum("...ik,...kj->...ij", *(x.astype(dtype) for x in inputs))
+    return stages.apply(step.stages, sums, -1)
+
+
+def _normalize(step: Normalize, inputs: Sequence[Integers], output: Tensor, arrays: Arrays, layout: Layout) -> Integers:
+    x, axes = inputs[0].astype(np.int64), tuple(axis + 1 for axis in step.axes)
+    count = math.prod(x.shape[axis] for axis in axes)
+    deviation, finer, added = x << step.fraction, x << step.square_fraction, 0
+    if step.centered:
+        total = x.sum(axes, keepdims=True)
+        means = [((total << (f + 1)) + count) // (2 * count) for f in (step.fraction, step.square_fraction)]
+        deviation, finer = deviation - means[0], finer - means[1]
+        added = (finer.sum(axes, keepdims=True) ** 2 + count // 2) // count
+    square = np.maximum((finer * finer).sum(axes, keepdims=True) - added + step.epsilon, 1)
+    exponent = sum((square >= 4**k).astype(np.int64) for k in range(1, 16))
+    entries = len(arrays[step.table]) // 3
+    scaled = (square * entries * 4) >> (2 * exponent + 2)
+    products = deviation * arrays[step.table].astype(np.int64)[scaled - entries]
+    shift = exponent + step.shift
+    codes = (products + ((1 << shift) >> 1)) >> shift
+    return np.asarray(np.clip(codes, step.low, step.high), np.int32)
+
+
+def _softmax(step: Softmax, inputs: Sequence[Integers], output: Tensor, arrays: Arrays, layout: Layout) -> Integers:
+    x, axis = inputs[0].astype(np.int64), step.axis + 1
+    powers = arrays[step.table].astype(np.int64)[x.max(axis, keepdims=True) - x]
+    total = powers.sum(axis, keepdims=True)
+    codes = (powers * (2 * step.scale) + total) // (2 * total)
+    return np.asarray(np.clip(codes, step.low, step.high), np.int32)
 
 
 def _max_pool(step: MaxPool, inputs: Sequence[Integers], output: Tensor, arrays: Arrays, layout: Layout) -> Integers:
@@ -194,6 +231,9 @@ _KERNELS: dict[type[Any], Callable[..., Integers]] = {
     Linear: _linear,
     Add: _add,
     Product: _product,
+    Matmul: _matmul,
+    Normalize: _normalize,
+    Softmax: _softmax,
     Mean: _mean,
     MaxPool: _max_pool,
     AveragePool: _average_pool,

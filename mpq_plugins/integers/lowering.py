@@ -20,7 +20,7 @@ from mpq_plugins.integers import laws
 from mpq_plugins.integers.program import Bias, Entrance, Layout, Program, Tensor, Weight
 from mpq_plugins.integers.simplify import simplify
 from mpq_plugins.integers.stages import MOST_LEFT
-from mpq_plugins.integers.steps import Add, Clamp, Product, Stage, Step
+from mpq_plugins.integers.steps import Add, Clamp, Matmul, Product, Stage, Step
 
 MOST_APART = 16
 """By how many powers of two the steps of an add may differ."""
@@ -144,6 +144,28 @@ class ProgramBuilder:
         shift = out - sum(source.exponent for source in sources)
         stages = (*laws.PRODUCTS[how](shift, bound, rounding), Clamp(grid.low, grid.high))
         self.steps.append(Product(output, inputs, _bits(bound), stages))
+
+    def matmul(
+        self,
+        output: str,
+        inputs: tuple[str, str],
+        inner: int,
+        grid: Grid,
+        rounding: Rounding,
+        accumulation: Accumulation,
+    ) -> None:
+        """Add the step of matrix products onto a grid. inner: how many products each sum is of."""
+        sources = [self.tensors[name] for name in inputs]
+        bound = sources[0].largest * sources[1].largest * inner
+        (out,) = exponents_of(grid)
+        shift = out - sum(source.exponent for source in sources)
+        stages = (*laws.ACCUMULATIONS[accumulation]([shift], bound, rounding), Clamp(grid.low, grid.high))
+        self.steps.append(Matmul(output, inputs, _bits(bound), stages))
+
+    def table(self, name: str, values: NDArray[np.int64]) -> str:
+        """Add the table of a function and return its name."""
+        self.arrays[name] = values.astype(np.int32)
+        return name
 
     def sum_bits(self, source: str, count: int) -> Any:
         """The bits, 32 or 64, that hold a sum of so many codes of a tensor."""

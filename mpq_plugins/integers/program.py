@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mpq_plugins.capabilities import Rounding
 from mpq_plugins.errors import ProgramError
-from mpq_plugins.integers.steps import STRICT, Constant, Conv, Linear, Lookup, Step
+from mpq_plugins.integers.steps import STRICT, Constant, Conv, Linear, Lookup, Normalize, Softmax, Step
 
 Codes = NDArray[np.integer[Any]]
 Layout = Literal["channels_first", "channels_last"]
@@ -162,6 +162,6 @@ def arrays_of(step: Step) -> tuple[str, ...]:
     """Names of the arrays that a step reads."""
     if isinstance(step, Conv | Linear):
         return step.weight, step.bias
-    if isinstance(step, Lookup):
+    if isinstance(step, Lookup | Normalize | Softmax):
         return (step.table,)
     return (step.array,) if isinstance(step, Constant) else ()

@@ -134,6 +134,57 @@ class Product:
 
 
 @dataclass(frozen=True)
+class Matmul:
+    """Matrix products of two tensors, [..., rows, inner] and [..., inner, columns], then the stages."""
+
+    output: str
+    inputs: tuple[str, str]
+    accumulator_bits: Literal[32, 64]
+    stages: tuple[Stage, ...]
+    op: Literal["matmul"] = "matmul"
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+
+@dataclass(frozen=True)
+class Normalize:
+    """d times the root of n over A, for the n elements along neighbouring axes, as ``graph.integer_norm`` has it.
+
+    d is the code times 2^fraction, A of squares of codes times 2^square_fraction, and epsilon. The product with
+    the table's root is shifted right by shift and by half the exponent of A, half up, and clamped to low .. high.
+    """
+
+    output: str
+    inputs: tuple[str]
+    axes: tuple[int, ...]
+    centered: bool
+    fraction: int
+    square_fraction: int
+    epsilon: int
+    shift: int
+    table: str
+    low: int
+    high: int
+    op: Literal["normalize"] = "normalize"
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """Along an axis: T, the table's entry for the distance from the largest code, times ``scale`` over the sum of T,
+    rounded half up and clamped to low .. high."""
+
+    output: str
+    inputs: tuple[str]
+    axis: int
+    scale: int
+    table: str
+    low: int
+    high: int
+    op: Literal["softmax"] = "softmax"
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+
+@dataclass(frozen=True)
 class Mean:
     """Sum over axes, then the stages, which divide it."""
 
@@ -257,8 +308,23 @@ class Constant:
 
 
 Step = Annotated[
-    Conv | Linear | Add | Product | Mean | MaxPool | AveragePool | Bound | Lookup | Concat | Move | Reshape | Constant,
+    Conv
+    | Linear
+    | Add
+    | Product
+    | Matmul
+    | Normalize
+    | Softmax
+    | Mean
+    | MaxPool
+    | AveragePool
+    | Bound
+    | Lookup
+    | Concat
+    | Move
+    | Reshape
+    | Constant,
     Field(discriminator="op"),
 ]
-STAGED = (Conv, Linear, Add, Product, Mean)
+STAGED = (Conv, Linear, Add, Product, Matmul, Mean)
 """Steps with an accumulator, which stages bring onto the grid of the output."""

@@ -20,6 +20,20 @@ def activation_bits(
     largest = max(elements.values(), default=0)
     chosen = {}
     for name, size in elements.items():
-        wanted = math.floor(32 * largest / (rate * size)) if size else max(candidates[name])
+        wanted = bits_at(size, largest, rate) if size else max(candidates[name])
         chosen[name] = max((b for b in candidates[name] if b <= wanted), default=min(candidates[name]))
     return chosen
+
+
+def bits_at(elements: int, largest: int, rate: float) -> int:
+    """The rule before anything bounds it. largest: elements of the largest activation."""
+    return math.floor(32 * largest / (rate * elements))
+
+
+def eased_bits(elements: int, largest: int, rates: Sequence[float], bits: int, most: int = 8) -> list[int]:
+    """The bits of an activation at each of the rising rates on the way to ``bits``: the rule's, at least those.
+
+    >>> eased_bits(1000, 1000, (4, 16 / 3, 20 / 3, 8), 4)
+    [8, 6, 4, 4]
+    """
+    return [min(max(bits_at(elements, largest, rate), bits), max(most, bits)) for rate in rates]

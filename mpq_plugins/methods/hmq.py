@@ -23,8 +23,8 @@ Where this differs from the released code, or had to be chosen:
   frozen, six cycles, four targets); ``cycle_epochs`` = 5 states cycles in epochs.
 * Logits move at most ``rate`` per step under any optimizer (training.pace), faster in a search of
   fewer than 170 steps; the paper's RAdam: 0.01.
-* Activation bits follow the paper's rule where ``activation_rate`` is given (the paper: 8); otherwise they
-  are learned like those of weights.
+* Activation bits follow the paper's rule where ``activation_rate`` is given (the paper: 8), whose rate rises
+  in the weights' stages while training; otherwise they are learned like those of weights.
 """
 
 from __future__ import annotations
@@ -32,16 +32,17 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins import schedules
+from mpq_plugins.errors import MPQError
 from mpq_plugins.grid import Grid
 from mpq_plugins.hookspecs import hookimpl
-from mpq_plugins.methods.activation_rule import activation_bits
+from mpq_plugins.methods.activation_rule import activation_bits, eased_bits
 from mpq_plugins.methods.hmq_start import largest_thresholds, logits_by_error, logits_of_the_paper
 from mpq_plugins.ops import NUMPY, Array, Ops
 from mpq_plugins.training.bank import Bank
@@ -52,6 +53,7 @@ from mpq_plugins.training.method import NOISE, Arrays, Numbers, Progress, Spent,
 from mpq_plugins.training.pace import AUDIBLE, paced
 from mpq_plugins.training.slot import Observed, Slot
 
+Base = Literal["calibration", "average"]
 _EPSILON = 1e-6  # of the Gumbel draw: the released code's
 _SURE = 20.0  # a logit beside which no other counts
 _WAY = 5.0  # that the logits of open bits should be able to go within a search
@@ -67,6 +69,11 @@ class Hmq(TrainingMethod):
     penalty (gamma). start_rate: first compression to reach; ``stages`` targets rise from it to the budget's.
     search_share: part of the search after which the choice is frozen. rate: largest step of a logit.
     strict: whether the outermost codes pass no gradient to the tensor, as in the code; they are half of 2 bits.
+    gumbel_ste: whether a step takes the likeliest pair of its draw, with the draw's gradient, and not the expectation
+        (an option of the code, off there too).
+    activation_base: what the largest threshold of an activation is at or above: the largest magnitude of the
+        "calibration" values, or the moving "average" of those of its batches (the code: of a pass over the data).
+    largest_activation: number of elements of the largest, which a plan fills in (``fitted``).
     """
 
     name: ClassVar[str] = "hmq"
@@ -89,8 +96,13 @@ class Hmq(TrainingMethod):
     activation_rate: float | None = None
     mirrored: bool = False
     strict: bool = True
+    gumbel_ste: bool = False
+    activation_base: Base = "calibration"
+    largest_activation: int | None = None
 
     def __post_init__(self) -> None:
+        if self.activation_base not in get_args(Base):
+            raise MPQError(f"hmq: activation_base is {' or '.join(get_args(Base))}, got {self.activation_base!r}")
         check_ranges(
             "hmq",
             {
@@ -111,7 +123,7 @@ class Hmq(TrainingMethod):
 
     def start(self, slot: Slot, observed: Observed) -> Start:
         """Logits [bits x thresholds], the largest bits and the largest threshold first; base: largest thresholds."""
-        base = largest_thresholds(slot, observed)
+        base = largest_thresholds(slot, observed, self.activation_base == "average")
         bits = _bits(slot)
         if self.error_prior:
             prior = self.error_prior, self.top_probability
@@ -121,6 +133,12 @@ class Hmq(TrainingMethod):
             logits = logits_of_the_paper(random, len(bits), self.thresholds, self.top_probability)
         flat = logits.astype(np.float32).ravel()
         return Start({"logits": flat}, {"base": base.astype(np.float32), "moment": np.zeros_like(flat)})
+
+    def fitted(self, slots: Sequence[Slot]) -> Hmq:
+        """Knowing the number of elements of the largest activation, which the rule compares with."""
+        if self.activation_rate is None:
+            return self
+        return replace(self, largest_activation=max((s.elements for s in slots if s.kind == "activation"), default=1))
 
     def settled_bits(self, slots: Sequence[Slot], limits: Mapping[str, float]) -> Mapping[str, int]:
         """The rule's bits of activations, where ``activation_rate`` is given."""
@@ -139,7 +157,7 @@ class Hmq(TrainingMethod):
         thresholds = np.tile(2.0 ** -np.arange(self.thresholds), len(bank.bits))
         bits = np.repeat(np.asarray(bank.bits[::-1], dtype=float), self.thresholds)
         steps = thresholds * 2.0 ** (np.array([[float(slot.signed)] for slot in bank.slots]) - bits)
-        return {"steps": steps, "thresholds": thresholds, "bits": bits}
+        return {"steps": steps, "thresholds": thresholds, "bits": bits} | self._easing(bank)
 
     def noise(self, bank: Bank) -> tuple[Extent, tuple[int, ...]]:
         """One set of draws per input channel of a weight, where the group knows the axis; else one."""
@@ -169,9 +187,14 @@ class Hmq(TrainingMethod):
         if training:
             gumbel = -ops.log(-ops.log(state[NOISE] + _EPSILON) + _EPSILON)
             drawn = ops.softmax((logits + gumbel) / state["temperature"])
+            if self.gumbel_ste:
+                one = ops.one_hot(ops.argmax(drawn), len(bank.bits) * self.thresholds, drawn)
+                drawn = ops.stop_gradient(one - drawn) + drawn
             p = state["frozen"] * p + (1.0 - state["frozen"]) * drawn
         step = ops.sum(p * bank.spread(ops, state["steps"], "group", rows), axis=-1)
-        low, high = self._codes(ops, bank, p, step, state, rows, self.mirrored and training)
+        if training and "easing" in state:
+            step = step / bank.spread(ops, self._finer(ops, state), "group", rows)
+        low, high = self._codes(ops, bank, p, step, state, rows, training)
         to: Extent = "kernel" if training else "channel"
         step = bank.spread(ops, state["base"], "channel", to) * bank.spread(ops, step, rows, to)
         return [Grids(step, low, high, to, rows, strict=self.strict)], {}
@@ -240,6 +263,21 @@ class Hmq(TrainingMethod):
         """Any that is heard: the pace is the method's own."""
         return AUDIBLE
 
+    def _easing(self, bank: Bank) -> dict[str, NDArray[Any]]:
+        """By how much finer an activation of the rule's bits is than in the end, [groups, stages]."""
+        if bank.kind == "weight" or len(bank.bits) > 1 or self.activation_rate is None or not self.largest_activation:
+            return {}
+        rises = [schedules.staircase(stage, self.stages) for stage in range(self.stages)]
+        rates = [schedules.rising_rate(self.start_rate, self.activation_rate, rise) for rise in rises]
+        found = [eased_bits(max(s.elements, 1), self.largest_activation, rates, s.bits[0]) for s in bank.slots]
+        return {"easing": 2.0 ** (np.array(found, np.float64) - bank.bits[0])}
+
+    def _finer(self, ops: Ops, state: Arrays) -> Array:
+        """The same at the stage of the moment, [groups]."""
+        places = ops.array([float(stage) for stage in range(self.stages)], state["easing"])
+        now = ops.cast(ops.abs(places - state["rise"] * (self.stages - 1.0)) < 0.5, state["easing"])
+        return ops.sum(now * state["easing"], axis=-1)
+
     def _probabilities(self, slot: Slot, logits: NDArray[Any]) -> NDArray[np.float64]:
         p = NUMPY.softmax(np.asarray(logits, dtype=np.float64))
         return np.asarray(p.reshape(len(slot.bits), self.thresholds))
@@ -253,15 +291,18 @@ class Hmq(TrainingMethod):
         return ops.reshape(row * ops.reshape(column, [-1, 1, sizes[1]]), [-1, sizes[0] * sizes[1]])
 
     def _codes(
-        self, ops: Ops, bank: Bank, p: Array, step: Array, state: Arrays, rows: Extent, mirrored: bool
+        self, ops: Ops, bank: Bank, p: Array, step: Array, state: Arrays, rows: Extent, training: bool
     ) -> tuple[Array, Array]:
         """Lowest and highest code, rows; whole numbers without gradient where the bits are fixed."""
         signed, narrow = (bank.spread(ops, v, "group", rows) for v in (bank.signed, bank.narrow))
         if len(bank.bits) == 1:
-            n = bank.spread(ops, bank.high[:, 0] + 1.0, "group", rows)
+            n = bank.high[:, 0] + 1.0
+            if training and "easing" in state:
+                n = n * self._finer(ops, state)
+            n = bank.spread(ops, n, "group", rows)
         else:
             n = ops.sum(p * state["thresholds"], axis=-1) / step
-        if mirrored:
+        if self.mirrored and training:
             return signed * (1.0 - n) + 0.0, n
         return signed * (narrow - n) + 0.0, n - 1.0
 

@@ -16,9 +16,10 @@ from mpq_plugins.training.slot import Observed, Slot
 Array = NDArray[np.float64]
 
 
-def largest_thresholds(slot: Slot, observed: Observed) -> Array:
+def largest_thresholds(slot: Slot, observed: Observed, moving: bool = False) -> Array:
     """t_max, [] or [channels]: the power of two at or above the largest magnitude; of weights, twice that.
 
+    moving: of an activation, the moving average of the largest magnitudes of its batches instead.
     Zeros only: 1; in one channel among others, the smallest threshold of those.
     Raises NonFiniteValues.
 
@@ -28,7 +29,8 @@ def largest_thresholds(slot: Slot, observed: Observed) -> Array:
     [1.0, 2.0, 4.0]
     """
     if isinstance(observed, Histogram):
-        largest = np.float64(max(abs(observed.min), abs(observed.max)) if observed.count else 0.0)
+        most = observed.moving if moving else max(abs(observed.min), abs(observed.max))
+        largest = np.float64(most if observed.count else 0.0)
     else:
         values = as_floats(observed)
         if values.size:

@@ -9,6 +9,7 @@ average for the end of the training. Ours: the exponent's gradient is divided by
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -37,6 +38,7 @@ from mpq_plugins.training.grids import Grids
 from mpq_plugins.training.hyper_parameters import check_ranges
 from mpq_plugins.training.layout import Extent
 from mpq_plugins.training.method import Arrays, Numbers, Progress, Start, TrainingMethod
+from mpq_plugins.training.pace import AUDIBLE, paced
 from mpq_plugins.training.slot import Observed, Slot
 
 MINIMUM_STEP = 1e-5
@@ -52,7 +54,8 @@ class Po2Gradient(TrainingMethod):
     average of their squared gradients, or by itself where ``root`` is False. moments_decay, stable_decay: of the
     moving averages of these and of the exponent. msqe_from: share of the training up to which "msqe" rounds up
     instead, as the paper's switch allows. least_step: of the start.
-    rate: octaves that an exponent moves at most in a step, whatever gradient comes.
+    rate: octaves that a weight's exponent moves at most in a step, whatever gradient comes. activation_rate: those that
+    an activation's moves in a usual step (training.pace), under any optimizer (TQT's: Adam at 0.01).
     stable_from: share of the training from which the exponent is frozen; None for never. Which the
     paper used is not known; ours is a half.
     """
@@ -62,6 +65,7 @@ class Po2Gradient(TrainingMethod):
     second_moments: bool = True
     stable_from: float | None = 0.5
     rate: float = 0.25
+    activation_rate: float = 0.01
     root: bool = True
     moments_decay: float = DECAY_MOMENTS
     stable_decay: float = DECAY_STABLE
@@ -80,6 +84,7 @@ class Po2Gradient(TrainingMethod):
             "po2_gradient",
             {
                 "rate": (self.rate, 1e-6, 10.0),
+                "activation_rate": (self.activation_rate, 0.0, 10.0),
                 "msqe_from": (self.msqe_from, 0.0, 1.0),
                 "least_step": (self.least_step, 2.0**SMALLEST, 1.0),
             }
@@ -96,7 +101,7 @@ class Po2Gradient(TrainingMethod):
         bits = slot.bits[-1]
         if slot.kind == "activation":
             first = np.log2(search_threshold(observed, bits, slot.signed).steps[0]) - 0.5
-            return Start({"exponent": first}, _state(first))
+            return Start({"exponent": first}, _state(first) | {"pace": np.zeros_like(first)})
         weight = np.asarray(observed, dtype=np.float64)
         if not np.all(np.isfinite(weight)):
             raise NonFiniteValues(f"site {slot.name!r} holds NaN or infinite values")
@@ -109,7 +114,8 @@ class Po2Gradient(TrainingMethod):
 
     def extents(self, bank: Bank) -> Mapping[str, Extent]:
         """Exponents of channels, moments of elements."""
-        return {"exponent": "channel", "rounded": "channel", "stable": "channel", "seen": "group", "moments": "element"}
+        by_channel: dict[str, Extent] = dict.fromkeys(("exponent", "rounded", "stable", "pace"), "channel")
+        return by_channel | {"seen": "group", "moments": "element"}
 
     def constants(self, bank: Bank) -> Numbers:
         """The root of elements times codes, by channel."""
@@ -161,10 +167,18 @@ class Po2Gradient(TrainingMethod):
     ) -> tuple[Arrays, Arrays]:
         """Exponents no further than ``rate`` from where they were, and where they were by no number."""
         moved, before = parameters["exponent"], previous["exponent"]
+        if bank.kind == "activation":
+            moved = ops.where(ops.abs(moved - before) < math.inf, moved, before)
+            moved, pace = paced(ops, moved, before, state["pace"], self.activation_rate)
+            return {"exponent": ops.minimum(ops.maximum(moved, float(SMALLEST)), float(-SMALLEST))}, {"pace": pace}
         change = moved - before
         nearest = ops.where(change > 0, before + self.rate, ops.where(change < 0, before - self.rate, before))
         kept = ops.where(ops.abs(change) <= self.rate, moved, nearest)
         return {"exponent": ops.minimum(ops.maximum(kept, float(SMALLEST)), float(-SMALLEST))}, {}
+
+    def gradient_scale(self, bank: Bank) -> float:
+        """That of paced parameters, for activations."""
+        return AUDIBLE if bank.kind == "activation" else 1.0
 
     def harden(self, slot: Slot, parameters: Numbers, state: Numbers, bits: int | None = None) -> Grid:
         """The grid of the last step."""

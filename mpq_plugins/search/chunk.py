@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from mpq_plugins.calibration.chunks import CHUNK
-from mpq_plugins.graph.node import Graph
+from mpq_plugins.errors import ModelError
+from mpq_plugins.graph.node import FLOAT, Graph
 
 Chunk = tuple[Any, ...]
 MEMORY = 2**30
@@ -30,7 +32,12 @@ def samples_at_once(graph: Graph, memory: int = MEMORY) -> int:
 
     One, if that is more already.
     """
-    return _halved(4 * _HELD * sum(math.prod(node.sample_shape) for node in graph.nodes), memory)
+    return _halved(memory_of(graph, 1), memory)
+
+
+def memory_of(graph: Graph, samples: int) -> int:
+    """Bytes that measuring so many samples at once takes."""
+    return 4 * _HELD * samples * sum(math.prod(node.sample_shape) for node in graph.nodes)
 
 
 def samples_in_sweep(graph: Graph, memory: int = MEMORY // 4) -> int:
@@ -38,6 +45,24 @@ def samples_in_sweep(graph: Graph, memory: int = MEMORY // 4) -> int:
     size = {node.name: math.prod(node.sample_shape) for node in graph.nodes}
     widest = max((size[node.name] + sum(size[name] for name in node.inputs) for node in graph.nodes), default=0)
     return _halved(8 * _WORKED * widest, memory)
+
+
+def only_size(graph: Graph, size: int) -> int:
+    """The number of samples that every chunk must have, ``size``; 0 where any will do.
+
+    size: of the batches that the model takes, 0 where it takes any; what the graph computes itself takes any.
+    """
+    return size if any(node.op == FLOAT for node in graph.nodes) else 0
+
+
+def check_whole(sizes: Sequence[int], size: int) -> None:
+    """Raise ModelError where a chunk is no whole batch of a model that takes batches of one size only."""
+    other = next((n for n in sizes if n != size), size)
+    if other != size:
+        raise ModelError(
+            f"the model takes batches of {size} samples only, and calibration leaves one of {other}: pass a multiple "
+            f"of {size} samples (drop_last=True, drop_remainder=True), or a model that takes any batch"
+        )
 
 
 def _halved(for_one: int, memory: int) -> int:

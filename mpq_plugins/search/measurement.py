@@ -25,6 +25,7 @@ from mpq_plugins.progress import track
 from mpq_plugins.search.chunk import Chunk, samples_of
 from mpq_plugins.search.columns import columns, output_columns, thinned
 from mpq_plugins.search.ends import loss_ends
+from mpq_plugins.search.estimate import check_memory
 from mpq_plugins.search.trial import Trial
 
 Array = NDArray[np.float64]
@@ -64,6 +65,7 @@ class Measurements:
         self._directions = FisherDirections(seed)
         self._draws, self._gradients = draws, 0
         total, first = sum(map(samples_of, chunks)), 0
+        check_memory(graph, max(map(samples_of, chunks), default=0), total)
         for chunk in track(list(chunks), "measuring the float model", progress):
             self._measure(chunk, first, total)
             first += samples_of(chunk)
@@ -154,19 +156,27 @@ class Measurements:
             raise ModelError(
                 "the model's outputs have no gradient, so no candidate can be rated; cut the model before its argmax"
             )
+        nodes = [self._graph[name] for name in unclamped]
+        for name in names:
+            self._reached.setdefault(name, False)
+        for node in nodes:
+            self._fishers.setdefault(node.weight_site, np.zeros((len(node.biases), len(node.biases))))
+        for site in self._owners:
+            self._energies.setdefault(site, 0.0)
+
+        def use(index: int, gradient: NDArray[Any]) -> None:
+            self._reached[names[index]] = True
+            if index < len(nodes):
+                self._add_fisher(nodes[index], gradient)
+            else:
+                self._energies[names[index]] += float(np.sum(np.square(gradient, dtype=np.float64)))
+
         for turn in range(self._draws):
             directions = [
                 self._direction(name, run.numpy(value), index, turn, first, samples)
                 for index, (name, value) in enumerate(ends.items())
             ]
-            found = run.gradients(list(ends.values()), wanted, directions)
-            for name, gradient in zip(names, found, strict=True):
-                self._reached[name] = self._reached.get(name, False) or gradient is not None
-            for node_name, gradient in zip(unclamped, found, strict=False):
-                self._add_fisher(self._graph[node_name], unclamped[node_name], gradient)
-            for site, gradient in zip(self._owners, found[len(unclamped) :], strict=True):
-                energy = 0.0 if gradient is None else float(np.sum(np.square(gradient, dtype=np.float64)))
-                self._energies[site] = self._energies.get(site, 0.0) + energy
+            run.gradients(list(ends.values()), wanted, directions, use)
         self._gradients += self._draws * samples
 
     def _direction(self, name: str, value: NDArray[Any], index: int, turn: int, first: int, samples: int) -> Array:
@@ -178,11 +188,6 @@ class Measurements:
             return np.moveaxis(drawn, 1, -1)
         return self._directions.draw(value, index, turn, first, samples)
 
-    def _add_fisher(self, node: Node, output: Any, gradient: NDArray[Any] | None) -> None:
-        site = node.weight_site
-        if gradient is None:
-            self._fishers.setdefault(site, np.zeros((len(node.biases), len(node.biases))))
-            return
+    def _add_fisher(self, node: Node, gradient: NDArray[Any]) -> None:
         by_output = output_columns(node, gradient, self._graph.layout)
-        part = (by_output @ by_output.T).astype(np.float64)
-        self._fishers[site] = self._fishers[site] + part if site in self._fishers else part
+        self._fishers[node.weight_site] += by_output @ by_output.T

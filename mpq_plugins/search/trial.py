@@ -21,7 +21,10 @@ from mpq_plugins.search.ends import loss_ends
 
 
 class Trial:
-    """Runs a graph on at most PROBES samples. Changed weights are copies; the model's stay as they are."""
+    """Runs a graph on the chunks that hold the first PROBES samples.
+
+    Changed weights are copies; the model's stay as they are.
+    """
 
     def __init__(self, graph: Graph, sites: GraphSites, runner: Runner, chunks: Sequence[Chunk]) -> None:
         self._graph = graph
@@ -65,14 +68,11 @@ def _changed(node: Node, changes: Mapping[str, Change]) -> Node:
 
 
 def _first(chunks: Sequence[Chunk], samples: int) -> list[Chunk]:
-    """Chunks that hold the first ``samples`` samples, where the arguments can be split, else a few more."""
+    """The first chunks, whole, that hold so many samples."""
     found: list[Chunk] = []
-    count = 0
     for chunk in chunks:
-        size, room = samples_of(chunk), samples - count
-        splits = all(hasattr(x, "shape") and len(x.shape) and int(x.shape[0]) == size for x in chunk)
-        found.append(tuple(x[:room] for x in chunk) if splits and size > room else chunk)
-        count += size
-        if count >= samples:
+        found.append(chunk)
+        samples -= samples_of(chunk)
+        if samples <= 0:
             break
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ from mpq_plugins import plugins
 from mpq_plugins.capabilities import ActivationGrids, OpSupport, WeightGrids
 from mpq_plugins.graph.layout import to_layout
 from mpq_plugins.graph.node import Batch, Graph, Node
+from mpq_plugins.graph.numpy_runner import NUMPY_RUNNER
+from mpq_plugins.graph.own_laws import laws_of, values
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.registered import check_runtime
 from mpq_plugins.graph.runtimes import contradictions
-from mpq_plugins.graph.runtimes.runtime import Runtime
+from mpq_plugins.graph.runtimes.runtime import Runtime, name_of_law
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.grid import Grid
@@ -32,6 +35,24 @@ def check_laws(table: Runtime) -> None:
     """Its laws and words are known ones."""
     wrong = check_runtime(table)
     require(wrong is None, f"runtime {_name(table)}: {wrong}")
+
+
+def check_own_laws(table: Runtime, frameworks: Mapping[str, Any]) -> None:
+    """A law of its own gives in every framework what it gives in NumPy."""
+    for what, law in laws_of(table):
+        wanted = np.asarray(values(what, law, NUMPY_RUNNER)[0])
+        for name, framework in frameworks.items():
+            word = f"runtime {_name(table)}: its {what} {name_of_law(law)}"
+            try:
+                run = framework.RUNNER
+                given, _ = values(what, law, run, partial(run.tensor, precision="float64"))
+                found = np.asarray(run.numpy(given))
+            except Exception as error:
+                raise Nonconforming(
+                    f"{word} runs in NumPy and not in {name}: {type(error).__name__}: {error}; use the runner's "
+                    "functions and operators alone"
+                ) from error
+            require_equal(found, wanted, f"{word} in {name} is not that of NumPy")
 
 
 def check_targets(table: Runtime) -> None:

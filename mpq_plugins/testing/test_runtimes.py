@@ -31,6 +31,10 @@ def test_its_targets_round_as_it_does(runtime: Runtime) -> None:
     runtime_checks.check_targets(runtime)
 
 
+def test_laws_of_its_own_are_one_in_all_frameworks(runtime: Runtime, frameworks: dict[str, Any]) -> None:
+    runtime_checks.check_own_laws(runtime, frameworks)
+
+
 def test_its_simulation_is_near_the_truth_and_one_in_all_frameworks(
     runtime: Runtime, frameworks: dict[str, Any]
 ) -> None:

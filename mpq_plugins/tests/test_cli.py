@@ -60,6 +60,22 @@ def test_a_target_is_printed_as_json_that_loads(capsys: pytest.CaptureFixture[st
     assert Target.from_json(capsys.readouterr().out).rounding("add") == "half_away"
 
 
+def test_ops_and_runtimes_are_listed_with_how_one_comes_to_the_other(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("ops") == 0
+    headings, *lines = (line.split("\t") for line in capsys.readouterr().out.splitlines())
+    rows = {line[0]: dict(zip(headings, line, strict=True)) for line in lines}
+    silu, concat = rows["silu"], rows["concat"]
+    assert [silu[engine] for engine in ("integers", "x86", "pt2e", "xnnpack")] == ["table", "steps", "kernel", "table"]
+    assert (concat["inputs"], concat["grid"], concat["qnnpack"]) == ("any", "all", "moves")
+    assert rows["softsign"]["pt2e"] == rows["gelu"]["x86"] == "-"
+    assert exit_code("runtimes", "torch.qnnpack") == 0
+    qnnpack = {line.split("\t")[0]: line.split("\t")[1:] for line in capsys.readouterr().out.splitlines()}
+    assert qnnpack["add"] == ["kernel", "half_away", "float32", ""]
+    assert qnnpack["silu"] == ["steps", "half_even", "", "sigmoid(input), mul(input, sigmoid)"]
+    assert exit_code("runtimes") == exit_code("ops", "add") == 0
+    assert "torch.qnnpack\tkernel\thalf_away" in capsys.readouterr().out
+
+
 def test_methods_are_listed_with_their_kind(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code("methods") == 0
     lines = capsys.readouterr().out.splitlines()

@@ -76,8 +76,8 @@ def test_a_weight_that_is_not_finite_is_named(method):
         method.start(LAYER, np.array([[1.0, np.nan, 0], [0, 0, 0]]))
 
 
-@pytest.mark.parametrize("method", METHODS, ids=IDS)
-def test_an_activation_keeps_the_step_of_least_error_of_its_calibration(method):
+@pytest.mark.parametrize("method", [*METHODS, MsqeTraining(learned_up_to=4)], ids=[*IDS, "msqe-learned"])
+def test_an_activation_starts_at_the_step_of_least_error_of_its_calibration(method):
     histogram = Histogram()
     values = np.random.default_rng(0).exponential(size=4096).astype(np.float32)
     histogram.update(values)
@@ -85,6 +85,27 @@ def test_an_activation_keeps_the_step_of_least_error_of_its_calibration(method):
     _, state = step(method, ACTIVATION, values[:3], parameters, state)
     errors = {e: np.square(ACTIVATION.grid(4, 2.0**e).project(values) - values).sum() for e in range(-8, 2)}
     assert method.harden(ACTIVATION, parameters, state).step == 2.0 ** min(errors, key=errors.get)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [MsqeTraining(learned_up_to=4), Po2Gradient(activation_rate=0.1)],
+    ids=["msqe", "po2_gradient"],
+)
+@pytest.mark.parametrize(("sign", "octaves"), [(1.0, -1), (-1.0, 1)])
+def test_an_activations_exponent_follows_its_gradient_at_its_own_pace_and_stays_without_one(method, sign, octaves):
+    """It starts half an octave below the step in use: at .1 octaves a step, 6 steps lead to the next or past it."""
+    histogram = Histogram()
+    histogram.update(np.random.default_rng(0).exponential(size=4096).astype(np.float32))
+    parameters, state = begin(method, ACTIVATION, histogram)
+    first, x = method.harden(ACTIVATION, parameters, state).step, np.zeros(3)
+    for gradient in [np.nan, *[sign] * 6]:
+        moved = {"exponent": parameters["exponent"] - 1e-3 * gradient}
+        found, updates = OneGroup(method, ACTIVATION).after_step(moved, parameters, state)
+        parameters, state = dict(found), state | dict(updates)
+    _, state = step(method, ACTIVATION, x, parameters, state)
+    assert method.harden(ACTIVATION, parameters, state).step == first * 2.0**octaves
+    assert not begin(MsqeTraining(), ACTIVATION, histogram)[0]  # 4 bits, one more than are learned
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
 """hmq against the numbers of its paper and code (2007.09952), worked by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mpq_plugins.histogram import Histogram
 from mpq_plugins.methods.activation_rule import activation_bits
 from mpq_plugins.methods.hmq import Hmq
 from mpq_plugins.ops import NUMPY
@@ -39,6 +42,7 @@ def recorded(method, case, x, logits, state, training):
     return y, seen
 
 
+RULE = ((4, 1000), (8, 500))
 # the noise for which the Gumbel draw is zero: -log(-log(u)) = 0
 SILENT = np.exp(-1.0)
 
@@ -145,6 +149,42 @@ def test_each_input_channel_has_a_draw_of_its_own():
     parameters, state = begin(method, keras_like, CASES["keras-channels"][1])
     _, seen = recorded(method, keras_like, CASES["keras-channels"][1], parameters["logits"], state, True)
     assert np.shape(seen["step"]) == (1, 1, 4, 6)
+
+
+def test_a_straight_through_draw_takes_one_pair_and_the_expectation_none():
+    """P = [[.4, .1], [.3, .2]] without noise: the likeliest pair is 8 bits and t = 2, a step of 1/64."""
+    p = np.array([[0.4, 0.1], [0.3, 0.2]])
+    for straight, expected in ((True, 1 / 64), (False, 0.10703125)):
+        method, case = small(gumbel_ste=straight)
+        _, seen = recorded(method, case, np.zeros(3), np.log(p).ravel(), state_of(2.0, noise=np.full(4, SILENT)), True)
+        assert seen["step"] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(("base", "threshold"), [("calibration", 8.0), ("average", 1.0)])
+def test_a_rare_large_value_raises_the_base_of_an_activation_or_is_averaged_away(base, threshold):
+    """Batch maxima 5, .9, .8: at most 5; the moving average is 4.5, 1.26, .846."""
+    histogram = Histogram()
+    for largest in (5.0, 0.9, 0.8):
+        histogram.update(np.array([0.0, largest], np.float32))
+    assert histogram.moving == pytest.approx(0.846)
+    assert Histogram.from_dict(histogram.to_dict()).moving == histogram.moving
+    case = slot("activation", (4, 8), shape=(2,), signed=False)
+    assert Hmq(activation_base=base).start(case, histogram).state["base"] == threshold
+
+
+def test_bits_of_the_activation_rule_fall_in_the_stages_of_the_weights_target():
+    """Of 1000 elements, the most: floor(32 / R) bits at R = 4, 5.33, 6.67 and 8, so 8, 6, 4, 4; of 500: 8 always."""
+    slots = [replace(slot("activation", (bits,), shape=(size,), signed=False), name=f"{size}") for bits, size in RULE]
+    method = Hmq(activation_rate=8.0).fitted(slots)
+    assert method.largest_activation == 1000
+    for case, expected in zip(slots, ((8, 6, 4, 4), (8, 8, 8, 8)), strict=True):
+        x = np.linspace(0, 1, case.elements).astype(np.float32)
+        for stage, bits in enumerate(expected):
+            parameters, state = begin(method, case, x, Progress(stage * 100 + 1, 1000, 100))
+            _, seen = recorded(method, case, x, parameters["logits"], state, True)
+            assert seen["high"] + 1 == 2**bits
+            evaluated, _ = recorded(method, case, x, parameters["logits"], state, False)
+            np.testing.assert_array_equal(evaluated, method.harden(case, parameters, state).project(x))
 
 
 def test_the_target_rises_in_four_stages():

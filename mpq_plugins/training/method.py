@@ -105,6 +105,10 @@ class TrainingMethod:
         """
         raise NotImplementedError
 
+    def fitted(self, slots: Sequence[Slot]) -> TrainingMethod:
+        """The method for a network of these slots, for one that has to know what a single group does not tell."""
+        return self
+
     def settled_bits(self, slots: Sequence[Slot], limits: Mapping[str, float]) -> Mapping[str, int]:
         """Bits that a rule fixes before training, by slot name; the others are left to training.
 

@@ -80,6 +80,7 @@ class TrainingPlan:
             slot = Slot(site.name, site.kind, site.shape, kinds, axis, _input_axis(site))
             slots[slot.name] = slot
             slot_of |= {s.name: slot.name for s in group}
+        trained = trained.fitted(tuple(slots.values()))
         slots = _settled(trained, slots, limits)
         if set(limits) <= WEIGHTS_ONLY:
             slots = {name: _with_most_bits(slot) if slot.kind == "activation" else slot for name, slot in slots.items()}

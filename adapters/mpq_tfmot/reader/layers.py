@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from mpq_plugins.graph.node import BATCH_NORM, Node
+from mpq_plugins.graph.ops import spelled
 from mpq_plugins.graph.weights import from_framework
 from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.attention import HeadsAttention
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader import arithmetic, moving
-from mpq_tfmot.reader.arithmetic import normalization, of_function, of_layers, rescaling
+from mpq_tfmot.reader.arithmetic import layer_scale, normalization, of_function, of_layers, rescaling
 from mpq_tfmot.reader.attention import of_attention, of_products
 from mpq_tfmot.reader.call import Call, Sample, array_of
 from mpq_tfmot.reader.called import called
@@ -100,6 +101,9 @@ def nodes_of(call: Call) -> list[Node]:
     if node is not None:
         return [node]
     described = of_layer(layer, len(call.inputs), len(call.in_shapes[0]) + 1)
+    several = spelled("keras").get(kind)
+    if several is not None and several.steps and len(call.inputs) == several.arity and not layer.weights:
+        return [Node(call.name, several.word, call.inputs, call.whole())]
     if len(call.inputs) == 1 and is_function(layer):
         return [function_node(call.name, call.inputs, call.whole(), kind, evaluator(layer), None, described)]
     if isinstance(layer, HeadsAttention):
@@ -309,6 +313,7 @@ _UNWEIGHTED: dict[str, Callable[[Call], Node | None]] = {
     "ELU": lambda call: Node(call.name, "elu", call.inputs, call.whole(), attrs={"alpha": float(call.layer.alpha)}),
     "Rescaling": lambda call: rescaling(call.layer, call.name, call.inputs, call.whole()),
     "Normalization": lambda call: normalization(call.layer, call.name, call.inputs, call.whole()),
+    "LayerScale": lambda call: layer_scale(call.layer, call.name, call.inputs, call.whole()),
     "Concatenate": _concat,
     **dict.fromkeys(["MaxPooling2D", "MaxPooling1D", "AveragePooling2D", "AveragePooling1D"], _pool),
     **dict.fromkeys(["GlobalAveragePooling2D", "GlobalAveragePooling1D"], _global_average),

@@ -47,6 +47,8 @@ class Reading:
     taken: Any = None
     returned: Any = None
     output_names: tuple[str, ...] = ()
+    batch_size: int = 0
+    """The only one that the model takes; 0 where it takes any."""
 
 
 def read_model(
@@ -84,6 +86,7 @@ def read_model(
         taken,
         returned,
         tuple(model.output_names),
+        next((int(tensor.shape[0]) for tensor in model.inputs if tensor.shape[0] is not None), 0),
     )
 
 
@@ -210,7 +213,7 @@ class _Reader:
                 self.own_weights[name] = layer.get_weights()
             if (
                 one.weighted
-                or (is_op(one) and op_of(one).arity == 2)
+                or (is_op(one) and (op_of(one).arity == 2 or op_of(one).steps))
                 or (is_op(one) and one.name == name and (layer.weights or (function and op_of(one).table)))
                 or (one.op in WRITTEN and (function or one.op == "slice" or len(made) > 1))
             ):

@@ -162,7 +162,7 @@ def _unweighted(node: Node) -> Any:
     layers = keras.layers
     op = op_of(node)
     spelled = op.spellings.get("keras", ())
-    if op.arity == 2:
+    if op.arity == 2 and spelled:
         return getattr(layers, spelled[0])(name=node.name)
     if node.op == AFFINE:
         return layers.Rescaling(*(np.asarray(node.attrs[key]).tolist() for key in ("scale", "offset")), name=node.name)

@@ -17,7 +17,7 @@ RUNNER = TensorflowRunner({})
 
 @keras.utils.register_keras_serializable("mpq_plugins")
 class OfRecord(keras.layers.Layer):  # type: ignore[misc]
-    """An op of one tensor that Keras has no layer of. TF-MOT takes layers, and loses what functions are called with.
+    """An op that Keras has no layer of. TF-MOT takes layers, and loses what functions are called with.
 
     op, attrs, low, high: as Node has them.
     """
@@ -28,7 +28,7 @@ class OfRecord(keras.layers.Layer):  # type: ignore[misc]
 
     def call(self, x: Any) -> Any:
         """The op, and its clamp."""
-        y = op_of(self.record).value(RUNNER, self.record, x)
+        y = op_of(self.record).value(RUNNER, self.record, *(x if isinstance(x, (list, tuple)) else [x]))
         y = y if self.record.low is None else RUNNER.maximum(y, self.record.low)
         return y if self.record.high is None else RUNNER.minimum(y, self.record.high)
 
@@ -65,7 +65,7 @@ def written(node: Node) -> Callable[[Any], Any] | None:
         return layers.Permute(a["order"][1:], name=node.name)
     if node.op == "concat":
         return layers.Concatenate(a["axis"], name=node.name)
-    if node.op in ("pad", "slice", "global_avg_pool"):
+    if node.op in ("pad", "slice", "global_avg_pool", "matmul", "normalize", "softmax"):
         return OfRecord(node.op, dict(a), name=node.name)
     if node.op == "leaky_relu":
         return layers.LeakyReLU(a["slope"], name=node.name)

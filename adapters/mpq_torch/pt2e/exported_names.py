@@ -40,7 +40,7 @@ class ExportedNames:
                 self._labels[node] = str(node.target)
             elif node.op == "call_function":
                 self._labels[node] = self._label(node, calls, seen)
-        words = [word for word, op in all_ops().items() if op.arity == 2]
+        words = [word for word, op in all_ops().items() if op.arity == 2 and not op.steps]
         self._aligned = {node: site for word in words for node, site in self._in_order(graph, word).items()}
 
     def __getitem__(self, node: fx.Node) -> str:

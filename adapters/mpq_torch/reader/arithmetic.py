@@ -143,5 +143,10 @@ FUNCTIONS: dict[Any, Rule] = {
 @once_known
 def of_records() -> dict[Any, Rule]:
     """The rules of what the records of two activations spell."""
-    spellings = [(n, word) for word, op in all_ops().items() if op.arity == 2 for n in op.spellings.get("torch", ())]
+    spellings = [
+        (n, word)
+        for word, op in all_ops().items()
+        if op.arity == 2 and not op.steps
+        for n in op.spellings.get("torch", ())
+    ]
     return {target: of_two(word) for name, word in spellings for target in called_as(name)}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
+from mpq_plugins.search.chunk import check_whole, only_size
 from mpq_plugins.targets import Target
-from mpq_torch.batches import Batch, as_batches
+from mpq_torch.batches import Batch, as_batches, in_chunks, samples_of
 from mpq_torch.calling import takes_of
 from mpq_torch.reader.check import check_reading
 from mpq_torch.reader.reading import Reading, read_model
@@ -25,3 +26,16 @@ def read_with_data(
     reading = read_model(model, batches[0], keep_float, target=target, refusing=True)
     check_reading(model, reading, batches[0])
     return reading, batches
+
+
+def chunks_of(reading: Reading, batches: Sequence[Batch], samples: int) -> list[Batch]:
+    """The calibration set in chunks of ``samples``; of whole batches where the model takes those of one size only.
+
+    batches: the first is what the model was read with. Raises ModelError where the last is smaller then.
+    """
+    given = [tuple(reading.given(batch)) for batch in batches]
+    size = only_size(reading.graph, samples_of(given[0]) if reading.one_batch_size else 0)
+    chunks = in_chunks(given, size or samples)
+    if size:
+        check_whole([samples_of(chunk) for chunk in chunks], size)
+    return chunks

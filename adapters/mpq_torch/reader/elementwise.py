@@ -12,6 +12,7 @@ from mpq_plugins.graph.composing import Composing
 from mpq_plugins.graph.known import once_known
 from mpq_plugins.graph.moving import Part
 from mpq_plugins.graph.node import Node
+from mpq_plugins.graph.op import Op
 from mpq_plugins.graph.ops import all_ops
 from mpq_torch.reader.call import Call, Made, Rule, array_of, function_name
 from mpq_torch.spelled import called_as
@@ -180,8 +181,24 @@ BY_NAME: dict[str, Rule] = dict.fromkeys(["stochastic_depth", "drop_path", "drop
 """Functions of other packages that torch.fx does not look into, as torchvision's."""
 
 
+def function_of_several(op: Op) -> Rule:
+    """An op of several activations that is made of steps."""
+
+    def rule(call: Call) -> Node:
+        given = [*call.node.args, *call.node.kwargs.values()]
+        names = [call.names[a] for a in given if isinstance(a, fx.Node) and a in call.names and call.held(a) is None]
+        shapes = [call.observed.shapes.get(a, ()) for a in given if isinstance(a, fx.Node)]
+        if len(names) != len(given) or len(names) != op.arity or {len(shape) for shape in shapes} != {len(call.shape)}:
+            return call.unknown(f"{op.word} is of {op.arity} activations with as many axes as it gives")
+        return call.made(op.word, tuple(names))
+
+    return rule
+
+
 @once_known
 def of_records() -> dict[Any, Rule]:
     """The rules of what the records of functions of one element spell: modules, functions and methods."""
-    spellings = [(n, word) for word, op in all_ops().items() if op.table for n in op.spellings.get("torch", ())]
-    return {target: function_of_one(word) for name, word in spellings for target in called_as(name)}
+    ops = [op for op in all_ops().values() if op.table or op.steps]
+    rules = {op.word: function_of_one(op.word) if op.table else function_of_several(op) for op in ops}
+    spellings = [(name, op.word) for op in ops for name in op.spellings.get("torch", ())]
+    return {target: rules[word] for name, word in spellings for target in called_as(name)}

@@ -151,11 +151,11 @@ class _Builder:
 
     def _add(self, call: Spelled) -> Any:
         """The node of a call; one that reads no node is computed here, once for all."""
-        args, kwargs = pytree.tree_map(self._as_node, (call.args, dict(call.kwargs)))
         if not _reads((call.args, dict(call.kwargs))):
             function = getattr(torch.Tensor, call.target) if call.op == "call_method" else call.target
             with torch.no_grad():
                 return function(*call.args, **call.kwargs)
+        args, kwargs = pytree.tree_map(self._as_node, (call.args, dict(call.kwargs)))
         node = self.graph.create_node(call.op, call.target, args, kwargs)
         node.meta = dict(self.meta)
         return node

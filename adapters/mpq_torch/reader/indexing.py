@@ -34,9 +34,9 @@ def indexings(graph: fx.Graph) -> dict[fx.Node, tuple[fx.Node, tuple[Any, ...]]]
 def _index(nodes: Sequence[fx.Node]) -> tuple[Any, ...] | None:
     """The items of the index, one for every axis up to the last that is named; None where the ops are no chain."""
     for before, node in pairwise(nodes):
-        if node.args[0] is not before or len(before.users) != 1:
+        if not node.args or node.args[0] is not before or len(before.users) != 1:
             return None
-    source = nodes[0].args[0]
+    source = nodes[0].args[0] if nodes[0].args else None
     if (
         not isinstance(source, fx.Node)
         or "val" not in source.meta

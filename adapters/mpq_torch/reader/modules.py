@@ -21,6 +21,7 @@ from mpq_torch.spelled import of_package
 from mpq_torch.written_modules import (
     SAME_GRID_SUFFIX,
     Affine,
+    AlongAxes,
     Concat,
     Input,
     Interpolate,
@@ -88,6 +89,8 @@ def module_of(node: Node) -> tuple[Any, ...]:
         return name, Input().eval()
     if op_of(node).arity == 2:
         return name, OfTwo(_in_torch(node.op))
+    if node.op in ("normalize", "softmax"):
+        return name, AlongAxes(node.op, node.attrs)
     if node.op == "concat":
         return name, Concat(a["axis"])
     if node.op == AFFINE:

@@ -138,7 +138,7 @@ def example_of(model: nn.Module, inputs: Sequence[ModelInput]) -> list[Any]:
         around: Any = given
         for key in taken.place[:-1]:
             around = around.setdefault(key, {})
-        around[taken.place[-1]] = taken.value if taken.dtype == PLAIN else _zeros(taken)
+        around[taken.place[-1]] = taken.value if taken.dtype == PLAIN else _zeros(taken, takes.device)
     rest = [name for name in given if takes.rest and name not in takes.names]
     unknown = [name for name in takes.required if name not in given]
     if unknown:
@@ -147,9 +147,9 @@ def example_of(model: nn.Module, inputs: Sequence[ModelInput]) -> list[Any]:
     return [*takes.in_order({str(name): part for name, part in known.items()}), *(known[name] for name in rest)]
 
 
-def _zeros(taken: ModelInput) -> Tensor:
+def _zeros(taken: ModelInput, device: torch.device | None) -> Tensor:
     shape = [SIZES[0] if size is None else size for size in taken.shape]
-    return torch.zeros(shape, dtype=getattr(torch, taken.dtype, torch.float32))
+    return torch.zeros(shape, dtype=getattr(torch, taken.dtype, torch.float32), device=device)
 
 
 def _listed(part: Any) -> Any:
@@ -235,7 +235,12 @@ class _Reader:
             frozenset(leaf.name for leaf in plain if not self.observed.decided.isdisjoint(leaf.nodes)),
         )
         fixed = self.observed.one_batch_size
-        return Reading(graph, TorchRunner(calls), self.traced, returned, calls, computed, fixed, decided)
+        runner = TorchRunner(calls, self._device())
+        return Reading(graph, runner, self.traced, returned, calls, computed, fixed, decided)
+
+    def _device(self) -> torch.device:
+        """Where the example is, and everything is computed."""
+        return next((leaf.value.device for leaf in self.leaves if isinstance(leaf.value, Tensor)), torch.device("cpu"))
 
     def _add(self, node: fx.Node, op: str, attrs: Mapping[str, Any]) -> None:
         name = self.own[node]

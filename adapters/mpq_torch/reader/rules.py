@@ -7,7 +7,18 @@ from typing import Any
 from torch import fx
 
 from mpq_plugins.graph.known import once_known
-from mpq_torch.reader import arithmetic, elementwise, layers, moving, pooling, reducing, resizing, shuffling, slicing
+from mpq_torch.reader import (
+    arithmetic,
+    elementwise,
+    layers,
+    moving,
+    pooling,
+    products,
+    reducing,
+    resizing,
+    shuffling,
+    slicing,
+)
 from mpq_torch.reader.call import Call, Made, Rule, function_name
 from mpq_torch.reader.shapes import Observed
 from mpq_torch.written_modules import FloatPart
@@ -25,6 +36,7 @@ def modules() -> dict[Any, Rule]:
         **pooling.MODULES,
         **reducing.MODULES,
         **moving.MODULES,
+        **products.MODULES,
         **resizing.MODULES,
         **shuffling.MODULES,
         **slicing.MODULES,
@@ -41,6 +53,7 @@ def functions() -> dict[Any, Rule]:
         **arithmetic.FUNCTIONS,
         **arithmetic.of_records(),
         **pooling.FUNCTIONS,
+        **products.FUNCTIONS,
         **reducing.FUNCTIONS,
         **moving.FUNCTIONS,
         **resizing.FUNCTIONS,

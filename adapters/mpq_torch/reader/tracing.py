@@ -22,6 +22,7 @@ from mpq_torch.reader.concrete import ConcreteTracer
 from mpq_torch.reader.hooks import keep_changing_hooks
 from mpq_torch.reader.in_place import redirect_readers
 from mpq_torch.reader.own_copy import copied, hold_weights
+from mpq_torch.reader.shape_values import computes_sizes
 from mpq_torch.reader.user_code import not_traced
 from mpq_torch.subpixel import SubpixelConvTranspose
 from mpq_torch.written_modules import INPUT_SUFFIX, SAME_GRID_SUFFIX, GridClamp
@@ -106,9 +107,11 @@ def check_types(model: nn.Module, example: Sequence[Any]) -> None:
 def name_nodes(graph: fx.GraphModule, arguments: Collection[str] = ()) -> dict[fx.Node, str]:
     """The name of every node: the module's path, or the scope and the name of the function; further calls numbered.
 
+    What computes sizes is not counted: one tracer records it where the other has numbers.
     arguments: the names of the model's inputs, which functions leave to them.
     """
     calls: Counter[str] = Counter()
+    sizes: set[fx.Node] = set()
     names: dict[fx.Node, str] = {}
     last = {node.meta["torch_fn"]: node for node in graph.graph.nodes if _from_export(node)}
     held = {str(node.target) for node in graph.graph.nodes if node.op == "get_attr"}
@@ -117,6 +120,10 @@ def name_nodes(graph: fx.GraphModule, arguments: Collection[str] = ()) -> dict[f
     for node in graph.graph.nodes:
         if node.op not in CALLS:
             names[node] = str(node.target)
+            continue
+        if computes_sizes(node, sizes):
+            sizes.add(node)
+            names[node] = f"{node.name}__size"
             continue
         name = _base_name(node, paths)
         if name in held or (name in taken and node.op != "call_module"):

@@ -44,7 +44,7 @@ def test_a_transformer_s_linear_layers_are_quantized_and_int8_is_the_simulation(
     recipe = fx.search(model, [x], "torch-x86", weight_bits=7, activation_bits=8, progress=False)
     assert "1.layers.0.self_attn.q_proj.weight" in recipe
     # by hand, for each of 5 elements: linears of 4 * 8, 4 times 8 * 8, 2 times 8 * 16, 8 * 3; products of 2 * 5 * 8
-    assert recipe.quantized_macs == pytest.approx(568 / 648)
+    assert (recipe.macs, recipe.quantized_macs) == (5 * 648, 1)
     assert "no integer kernel for LayerNorm" in str(recipe)
     on_grid = fx.constrain(model, recipe, [x])
     fx.verify(fx.quantize(on_grid, recipe, x), fx.simulate(on_grid, recipe, example_inputs=x), x).raise_if_different()

@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from mpq_plugins.errors import EmptyCalibration, ModelError, NonFiniteValues
 from mpq_torch.batches import as_batch, as_batches, in_chunks
 from mpq_torch.calling import Takes, takes_of
+from mpq_torch.runner import TorchRunner
 
 ONE, TWO, THREE = Takes(("x",)), Takes(("x", "y")), Takes(("x", "y", "z"))
 X, Y = torch.arange(12.0).reshape(6, 2), torch.arange(6)
@@ -105,3 +106,13 @@ def test_chunks_hold_the_samples_in_order_with_their_arguments_together():
 @pytest.mark.parametrize("batch", [(X, Y[:3]), (X, 3), (X, torch.tensor(2.0))])
 def test_arguments_that_cannot_be_split_together_stay_together(batch):
     assert in_chunks([batch], 2) == [batch]
+
+
+def test_a_batch_and_what_a_runner_makes_go_where_the_model_is():
+    model = nn.Linear(3, 2).to("meta")
+    (found,) = as_batches([X], takes_of(model))
+    assert [t.device.type for t in found] == ["meta"]
+    runner = TorchRunner(device=found[0].device)
+    assert runner.tensor(np.zeros(3)).device.type == "meta"
+    both = nn.Sequential(model, nn.Linear(2, 2))
+    assert takes_of(both).device is None

@@ -7,6 +7,7 @@ from mpq_plugins.compensation.choice import Kind, choose_each
 from mpq_plugins.compensation.factored import Factored
 from mpq_plugins.compensation.rating import rate_each
 from mpq_plugins.compensation.tests.test_factored import layer
+from mpq_plugins.errors import NonFiniteValues
 from mpq_plugins.moments import by_group
 
 SIZES = [(1, 12, 140), (3, 4, 20)]
@@ -63,3 +64,24 @@ def test_a_layer_in_parts_and_one_without_gradients_are_rated_alike(monkeypatch)
         assert ours.loss == pytest.approx(alone.loss, rel=1e-5)
         assert unknown.error == pytest.approx(alone.error, rel=1e-5)
         assert unknown.loss == np.inf
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_no_loss_is_made_of_what_is_no_number(wrong):
+    rows, matrix = layer(1, 12, 140)
+    made, offered = Factored.of(matrix), kinds(rows[0], per_channel=True)
+    with pytest.raises(NonFiniteValues, match="importance"):
+        rate_each(rows[0], made, offered, np.diag([wrong] * 12))
+    with pytest.raises(NonFiniteValues, match="weight"):
+        rate_each(rows[0] * wrong, made, offered, np.eye(12))
+
+
+def test_weights_of_any_unit_are_rated_alike():
+    rows, matrix = layer(1, 12, 140)
+    made, fisher = Factored.of(matrix), np.eye(12)
+    plain = rate_each(rows[0], made, kinds(rows[0], per_channel=False), fisher)
+    for unit in (2.0**-140, 2.0**140):
+        scaled = rate_each(rows[0] * unit, made, kinds(rows[0] * unit, per_channel=False), fisher)
+        for ours, expected in zip(scaled, plain, strict=True):
+            assert ours.grid.steps == (expected.grid.steps[0] * unit,)
+            assert ours.loss == pytest.approx(expected.loss * unit**2, rel=1e-6)

@@ -19,6 +19,8 @@ from mpq_plugins.graph.runner import Sides
 from mpq_plugins.grid import Grid
 
 LOWEST, HIGHEST = -128, 127
+CLIPPED = ("normalize", "softmax")
+"""Ops that are computed in wider integers, and clipped to their grid there."""
 FULL = "/unclipped"
 """Suffix of the tensor that holds a site before it is clipped to its grid."""
 FLOAT_SUFFIX = "/float"
@@ -45,7 +47,7 @@ class Emission:
     def clips(self, node: Node, grid: Grid) -> bool:
         """Whether the op gives int8 codes that its site must not hold."""
         op = op_of(node)
-        return op.grid == "own" and not op.table and bool(self.bounds(node, grid))
+        return op.grid == "own" and not op.table and op.word not in CLIPPED and bool(self.bounds(node, grid))
 
     def bounds(self, node: Node, grid: Grid) -> list[tuple[str, int]]:
         """The clips, as int8 holds them, that do not happen by themselves."""

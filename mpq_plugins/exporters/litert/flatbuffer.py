@@ -59,6 +59,12 @@ OPTIONS = {
     "MAXIMUM": "MaximumMinimumOptions",
     "SOFTMAX": "SoftmaxOptions",
     "GATHER": "GatherOptions",
+    "BATCH_MATMUL": "BatchMatMulOptions",
+    "FLOOR_DIV": "FloorDivOptions",
+    "GREATER_EQUAL": "GreaterEqualOptions",
+    "REDUCE_MAX": "ReducerOptions",
+    "SUB": "SubOptions",
+    "SUM": "ReducerOptions",
     "CAST": "CastOptions",
     "TRANSPOSE": "TransposeOptions",
     "SHAPE": "ShapeOptions",
@@ -66,7 +72,7 @@ OPTIONS = {
     "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions",
 }
 """The options table of each builtin op that has one."""
-TYPES = {"int4": "INT4", "int8": "INT8", "int32": "INT32", "float32": "FLOAT32"}
+TYPES = {"int4": "INT4", "int8": "INT8", "int32": "INT32", "bool": "BOOL", "float32": "FLOAT32"}
 
 
 class FlatbufferWriter:
@@ -79,6 +85,10 @@ class FlatbufferWriter:
         self._operators: list[Any] = []
         self._codes: dict[str, int] = {}
         self._versions: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        """How many tensors there are."""
+        return len(self._tensors)
 
     def variable(self, name: str, shape: Shape, kind: str, grid: Grid | None = None) -> int:
         """A tensor that an op writes, of codes where a grid is given."""

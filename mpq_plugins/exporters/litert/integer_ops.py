@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from mpq_plugins.errors import UnsupportedOp
-from mpq_plugins.exporters.litert import layers
+from mpq_plugins.exporters.litert import layers, rows
 from mpq_plugins.exporters.litert.emission import LOWEST, Emission, builtin
 from mpq_plugins.exporters.litert.geometry import as_images, average_padding, max_pool_padding
 from mpq_plugins.graph import arithmetic
@@ -154,6 +154,8 @@ _EMITTERS: Mapping[str, Emit] = {
     "upsample": _upsampled,
     "max_pool": _pooled,
     "avg_pool": _pooled,
+    "normalize": rows.normalized,
+    "softmax": rows.softmaxed,
     "linear": layers.linear,
     **dict.fromkeys(("conv1d", "conv2d", "depthwise_conv1d", "depthwise_conv2d"), layers.convolution),
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d"), layers.transposed_convolution),

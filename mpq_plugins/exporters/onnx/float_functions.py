@@ -13,7 +13,7 @@ from mpq_plugins.errors import UnsupportedOp
 from mpq_plugins.exporters.onnx.attention import attention, heads_attention, heads_shares
 from mpq_plugins.exporters.onnx.float_choices import argmax, argmin, einsum, normalize, topk
 from mpq_plugins.exporters.onnx.float_norms import group_norm, instance_norm, layer_norm, rms_norm
-from mpq_plugins.exporters.onnx.reals import WAY_OUT
+from mpq_plugins.exporters.onnx.reals import WAY_OUT, softmax
 from mpq_plugins.exporters.onnx.recurrent import gru, item, lstm
 from mpq_plugins.exporters.onnx.writer import GraphWriter
 from mpq_plugins.graph.node import Node, Operand
@@ -97,6 +97,10 @@ def _clip(writer: GraphWriter, name: str, given: Given) -> str:
     return writer.node("Clip", [given["input"], *names], name)
 
 
+def _softmax(writer: GraphWriter, name: str, given: Given) -> str:
+    return softmax(writer, name, given["input"], int(given["axis"]))
+
+
 def _embedding(writer: GraphWriter, name: str, given: Given) -> str:
     """The rows of a table; the file's inputs are float32, so that numbers of rows are made whole here."""
     index = writer.node("Cast", [given["input"]], f"{name}.index", to=writer.onnx.TensorProto.INT64)
@@ -128,7 +132,9 @@ FORMS: Mapping[str, Form] = {
     "neg": _one("Neg"),
     "normalize": Form(normalize, ("input", "axis", "power", "epsilon")),
     "rms_norm": Form(rms_norm, ("input", "axis", "epsilon", "weight")),
-    "softmax": _along("Softmax"),
+    "softmax": Form(
+        lambda writer, name, given: softmax(writer, name, given["input"], int(given["axis"])), ("input", "axis")
+    ),
     "sqrt": _one("Sqrt"),
     "sub": _two("Sub"),
     "topk": Form(topk, ("input", "axis", "count", "largest")),

@@ -79,6 +79,24 @@ def _silu(writer: GraphWriter, graph: Graph, node: Node, name: str, inputs: Sequ
     return writer.node("Mul", [inputs[0], writer.node("Sigmoid", inputs, f"{name}.gate")], name)
 
 
+def _softmax(writer: GraphWriter, graph: Graph, node: Node, name: str, inputs: Sequence[str]) -> str:
+    x, scale, mask = inputs[0], node.attrs.get("scale", 1.0), node.attrs.get("mask")
+    if scale != 1.0:
+        x = writer.node("Mul", [x, writer.constant(f"{name}.scale", np.float32(scale))], f"{name}.scaled")
+    if mask is not None:
+        x = writer.node("Add", [x, writer.constant(f"{name}.mask", mask)], f"{name}.masked")
+    return softmax(writer, name, x, int(node.attrs["axis"]))
+
+
+def softmax(writer: GraphWriter, name: str, x: str, axis: int) -> str:
+    """A softmax in float: between two grids onnxruntime would take a kernel of its own, whose table rounds otherwise.
+
+    A clip to all float32 numbers keeps it apart.
+    """
+    lowest = writer.constant(f"{name}.lowest", np.finfo(np.float32).min)
+    return writer.node("Softmax", [writer.node("Clip", [x, lowest], f"{name}.apart")], name, axis=axis)
+
+
 def _sequence(*steps: str) -> Real:
     """Operators of ONNX one behind another."""
 
@@ -144,6 +162,7 @@ REALS: Mapping[str, Real] = {
     "power": _power,
     "rsqrt": _sequence("Sqrt", "Reciprocal"),
     "silu": _silu,
+    "softmax": _softmax,
     "tanhshrink": _tanhshrink,
     "threshold": _threshold,
     AFFINE: _affine,

@@ -25,7 +25,7 @@ XNNPACK = Runtime(
     means="reciprocal",
     gains={"add": (2.0**-10, 2.0**8), "mul": (2.0**-16, 2.0**8)},
     others="fixed_point",
-    limits={LAYER: (0.0, 2.0**8), "add": (0.0, 2.0**8)},
+    limits={LAYER: (0.0, 2.0**8), "add": (0.0, 2.0**8), "matmul": (0.0, 2.0**8)},
 )
 BUILTIN = Runtime(
     "tfmot",
@@ -49,6 +49,7 @@ OPTIMIZED = Runtime(
         "linear": "fixed_point_upward",
         "conv1d": "fixed_point_upward",
         "conv2d": "fixed_point_upward",
+        "matmul": "fixed_point",
     },
     grouped="fixed_point",
     sums="fixed_point",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from mpq_plugins.capabilities import Rounding
 
@@ -32,9 +32,32 @@ Mean = Literal["exact", "reciprocal", "fixed_point"]
 """How a mean over axes is taken. "exact": the quotient, rounded once; "reciprocal": times the float32 nearest to
 1 / count, half to even; "fixed_point": times a reciprocal of 31 bits, half up, then shifted, half away from zero."""
 
+Law = Callable[..., Any]
+"""A law that is no word: a function over the runner's arrays. A rounding is ``(run, x) -> whole numbers``; a sum and a
+product take what those of ``graph.arithmetic`` do (Sum, Product). See docs/writing-a-runtime.md."""
+
+
+Rule = Rounding | Law
+"""How ties are rounded."""
+
+
+def name_of_law(law: str | Law | None) -> str:
+    """A word as it is, a function by its name."""
+    return law if isinstance(law, str) else str(getattr(law, "__name__", law))
+
+
 INPUT = "input"
 Composition = tuple[tuple[str, tuple[str, ...]], ...]
-"""A function that a runtime computes in several steps: the word of each, and what it reads, INPUT or earlier words."""
+"""An op in several steps: the word of each, and what it reads: what ``inputs_of`` names, or earlier words."""
+
+
+def inputs_of(count: int) -> list[str]:
+    """What a composition calls the inputs of an op.
+
+    >>> inputs_of(3)
+    ['input', 'input1', 'input2']
+    """
+    return [INPUT, *(f"{INPUT}{index}" for index in range(1, count))]
 
 
 LOOKUP = "lookup"
@@ -65,12 +88,14 @@ class Runtime:
     """One runtime.
 
     framework, engine: what a target's ``runtime`` says. entry: of float tensors.
-    rounding: of ties, by the word that targets have for the op; LOOKUP for functions of one element, "*" for all
-        others, and where there is none, the target decides. Where a law below rounds twice, or codes that are
-        shifted, the rule that it comes nearest to.
+    rounding: of ties, in a word or by a function, by the word that targets have for the op; LOOKUP for functions of
+        one element, "*" for all others, and where there is none, the target decides. Where a law below rounds twice,
+        or codes that are shifted, the rule that it comes nearest to.
     accumulation: by op word; "*" for all others; grouped: of convolutions in groups, where that is another.
     sums: of two activations of one shape; broadcast_rounding: of those of different shapes, where that is another than
-        that of "add". products, averages, means: see the words.
+        that of "add". products, averages, means: see the words; sums and products may be functions too.
+    longest_products: how many products of codes of 8 bits a matrix product of two activations may sum up, where that is
+        in float32; None where it is in integers.
     gains: by op word, the least step of an operand, over that of the output, that its own kernel takes, and the first
         that it takes no more; of a product the step of both operands' product. others: the word of the kernels that
         compute sums and products at all other gains.
@@ -85,14 +110,15 @@ class Runtime:
     framework: str
     engine: str
     entry: Entry = Entry()
-    rounding: Mapping[str, Rounding] = field(default_factory=lambda: {"*": "half_even"})
+    rounding: Mapping[str, Rule] = field(default_factory=lambda: {"*": "half_even"})
     accumulation: Mapping[str, Accumulation] = field(default_factory=lambda: {"*": "float32"})
     grouped: Accumulation | None = None
-    sums: Sum = "exact"
+    sums: Sum | Law = "exact"
     broadcast_rounding: Rounding | None = None
-    products: Product = "exact"
+    products: Product | Law = "exact"
     averages: Average = "exact"
     means: Mean = "exact"
+    longest_products: int | None = None
     gains: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     others: Literal["exact", "fixed_point"] = "exact"
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -107,11 +133,11 @@ class Runtime:
             return self.grouped
         return self.accumulation.get(op, self.accumulation["*"])
 
-    def sums_at(self, gains: Sequence[float]) -> Sum:
+    def sums_at(self, gains: Sequence[float]) -> Sum | Law:
         """How two activations are added, of whose steps over that of the sum these are."""
         return self.sums if self._own("add", gains) else self.others
 
-    def products_at(self, gain: float) -> Product:
+    def products_at(self, gain: float) -> Product | Law:
         """How two activations are multiplied, the product of whose steps over that of the output this is."""
         return self.products if self._own("mul", (gain,)) else self.others
 

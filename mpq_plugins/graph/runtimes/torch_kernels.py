@@ -10,6 +10,8 @@ from mpq_plugins.graph.runtimes.runtime import Entry, Runtime
 SILU = {"silu": (("sigmoid", ("input",)), ("mul", ("input", "sigmoid")))}
 """No engine has a kernel of SiLU. Between them the sigmoid lies on its own grid of 1/256."""
 CONTAINER = Entry(by="reciprocal", zero_point=True)
+LONGEST = 512
+"""Products of 255 and -128 that float32 adds up exactly."""
 TAKEN_APART = ("log_sigmoid", "softsign", "tanhshrink")
 """What torch.export writes as several ops: a softsign as abs, add and div."""
 PARTIAL = ("log", "log1p", "power", "rsqrt", "sqrt")
@@ -17,18 +19,27 @@ PARTIAL = ("log", "log1p", "power", "rsqrt", "sqrt")
 QNNPACK: dict[str, Rounding] = {"*": "half_even", "add": "half_away"}
 
 RUNTIMES = (
-    Runtime("torch", "x86", CONTAINER, sums="float32", compositions=SILU, tables=False),
-    Runtime("torch", "onednn", CONTAINER, sums="float32", compositions=SILU, tables=False),
+    Runtime("torch", "x86", CONTAINER, sums="float32", longest_products=LONGEST, compositions=SILU, tables=False),
+    Runtime("torch", "onednn", CONTAINER, sums="float32", longest_products=LONGEST, compositions=SILU, tables=False),
     Runtime(
         "torch",
         "qnnpack",
         CONTAINER,
         QNNPACK,
         sums="float32",
+        longest_products=LONGEST,
         broadcast_rounding="half_even",
         limits={"add": (2.0**-14, 2.0**8)},
         compositions=SILU,
         tables=False,
     ),
-    Runtime("torch", "pt2e", Entry(by="reciprocal"), sums="float32", tables=False, lacks=TAKEN_APART + PARTIAL),
+    Runtime(
+        "torch",
+        "pt2e",
+        Entry(by="reciprocal"),
+        sums="float32",
+        longest_products=LONGEST,
+        tables=False,
+        lacks=TAKEN_APART + PARTIAL,
+    ),
 )

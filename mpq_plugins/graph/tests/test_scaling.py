@@ -50,6 +50,26 @@ def test_factors_of_channels_behind_a_layer_go_into_its_output_channels():
     np.testing.assert_array_equal(layer.bias, [0, 4])
 
 
+def test_factors_behind_an_order_of_axes_go_into_the_layer_in_front_of_it():
+    moved = Node("moved", "transpose", (), (Batch(), 4, 2, 4), attrs={"order": (0, 3, 1, 2)})
+    layer, order = chain(conv("c"), moved, affine("a", np.array([2.0, -1.0]), axis=2, shape=moved.shape))
+    np.testing.assert_array_equal(layer.weight[:, :, 0, 0], [[2, 4], [-3, -4]])
+    assert (order.op, order.inputs) == ("transpose", ("c",))
+
+
+def test_factors_and_shifts_that_several_layers_alone_read_go_into_all_of_them():
+    nodes = [
+        Node("x", ARGUMENT, (), VECTOR, attrs={"index": 0}),
+        Node("a", AFFINE, ("x",), VECTOR, attrs={"scale": np.array([2.0, 10.0]), "offset": 1.0, "axis": 1}),
+        *(Node(name, "linear", ("a",), VECTOR, WEIGHT[:, :, 0, 0]) for name in ("q", "k")),
+    ]
+    graph = settled(Graph(tuple(nodes), ("q", "k"), "NCHW"))
+    for name in ("q", "k"):
+        np.testing.assert_array_equal(graph[name].weight, [[2, 20], [6, 40]])
+        np.testing.assert_array_equal(graph[name].bias, [3, 7])
+    assert "a" not in graph
+
+
 def test_a_positive_factor_passes_a_clamp_and_scales_its_bounds():
     (layer,) = chain(conv("c"), clamp("relu6", 0.0, 6.0), affine("a", 0.5))
     np.testing.assert_array_equal(layer.weight, WEIGHT / 2)

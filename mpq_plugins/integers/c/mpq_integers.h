@@ -206,6 +206,77 @@ static inline void mpq_multiply(const mpq_code *a, const int32_t a_step[MPQ_AXES
                 }
 }
 
+/* matrices one after another: a [rows][inner], b [inner][columns] */
+static inline void mpq_matmul(const mpq_code *a, const mpq_code *b, mpq_code *y, int32_t matrices, int32_t rows,
+                              int32_t inner, int32_t columns, const mpq_stage *stages, int count)
+{
+    for (int32_t m = 0; m < matrices; m++, a += rows * inner, b += inner * columns)
+        for (int32_t i = 0; i < rows; i++)
+            for (int32_t j = 0; j < columns; j++) {
+                mpq_sum sum = 0;
+                for (int32_t k = 0; k < inner; k++)
+                    sum += (mpq_sum)a[i * inner + k] * b[k * columns + j];
+                *y++ = mpq_requantize(sum, 0, stages, count);
+            }
+}
+
+/*
+ * The norm along the middle one of three axes. d = x * 2^fraction, less the rounded mean where centered; square: the
+ * sum of the squares of x * 2^square_fraction, less its mean, and epsilon, and less what rounding that mean adds; table:
+ * 3 * entries roots, for square / 4^e from one up, 4^e its largest power of four.
+ */
+static inline void mpq_normalize(const mpq_code *x, mpq_code *y, int32_t before, int32_t size, int32_t behind,
+                                 int centered, int fraction, int square_fraction, int32_t epsilon, int shift,
+                                 const int32_t *table, int32_t entries, int32_t low, int32_t high)
+{
+    for (int32_t i = 0; i < before; i++)
+        for (int32_t j = 0; j < behind; j++) {
+            int32_t first = i * size * behind + j;
+            int64_t total = 0, mean = 0, finer = 0, rest, square = epsilon, root;
+            int exponent = 0;
+            for (int32_t k = 0; centered && k < size; k++)
+                total += x[first + k * behind];
+            if (centered) {
+                mean = mpq_divide(total * ((int64_t)1 << fraction), size, MPQ_HALF_UP);
+                finer = mpq_divide(total * ((int64_t)1 << square_fraction), size, MPQ_HALF_UP);
+                rest = total * ((int64_t)1 << square_fraction) - finer * size;
+                square -= (rest * rest + size / 2) / size;
+            }
+            for (int32_t k = 0; k < size; k++) {
+                int64_t d = x[first + k * behind] * ((int64_t)1 << square_fraction) - finer;
+                square += d * d;
+            }
+            square = square < 1 ? 1 : square;
+            while (exponent < 15 && square >> (2 * exponent + 2))
+                exponent++;
+            root = table[((square * entries * 4) >> (2 * exponent + 2)) - entries];
+            for (int32_t k = 0; k < size; k++) {
+                int64_t d = x[first + k * behind] * ((int64_t)1 << fraction) - mean;
+                int64_t code = mpq_shift(d * root, shift + exponent, MPQ_HALF_UP);
+                y[first + k * behind] = (mpq_code)mpq_clamp(code, low, high);
+            }
+        }
+}
+
+/* The softmax along the middle one of three axes; table: exponentials by the distance from the largest code. */
+static inline void mpq_softmax(const mpq_code *x, mpq_code *y, int32_t before, int32_t size, int32_t behind,
+                               int32_t scale, const int32_t *table, int32_t low, int32_t high)
+{
+    for (int32_t i = 0; i < before; i++)
+        for (int32_t j = 0; j < behind; j++) {
+            int32_t first = i * size * behind + j, largest = x[first];
+            int64_t total = 0;
+            for (int32_t k = 1; k < size; k++)
+                largest = x[first + k * behind] > largest ? x[first + k * behind] : largest;
+            for (int32_t k = 0; k < size; k++)
+                total += table[largest - x[first + k * behind]];
+            for (int32_t k = 0; k < size; k++) {
+                int64_t power = table[largest - x[first + k * behind]];
+                y[first + k * behind] = (mpq_code)mpq_clamp(mpq_divide(power * scale, total, MPQ_HALF_UP), low, high);
+            }
+        }
+}
+
 /* kept: sizes of the axes that stay, 1 for the others; summed: the other way round; step: of the input */
 static inline void mpq_mean(const mpq_code *x, mpq_code *y, const int32_t kept[MPQ_AXES],
                             const int32_t summed[MPQ_AXES], const int32_t step[MPQ_AXES], const mpq_stage *stages,

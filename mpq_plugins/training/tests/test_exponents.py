@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -155,6 +155,7 @@ def test_no_search_ends_worse_than_it_began(x, start):
     assert found == np.rint(found)
 
 
+@settings(deadline=None)
 @given(WEIGHTS.filter(lambda x: np.abs(x).max() > 0))
 def test_a_wide_line_search_is_brute_force(x):
     found = least_squares(FREE, x, np.array(0.0), 3, None, iterations=0, line_range=40)

@@ -21,6 +21,8 @@ ATTRS: dict[str, list[dict[str, Any]]] = {
     "elu": [{"alpha": 0.7}],
     "gelu": [{"approximate": False}, {"approximate": True}],
     "leaky_relu": [{"slope": 0.3}],
+    "power": [{"exponent": 3.0}, {"exponent": 0.5}, {"exponent": -1.5}],
+    "threshold": [{"threshold": 0.5, "value": -0.25}, {"threshold": -1.0, "value": 3.0}],
     "threshold_relu": [{"threshold": 0.5, "slope": 0.1, "high": 3.0}, {"threshold": 0.25, "slope": 0.0, "high": None}],
 }
 CASES = [(word, attrs) for word, op in all_ops().items() if op.table for attrs in ATTRS.get(word, [{}])]

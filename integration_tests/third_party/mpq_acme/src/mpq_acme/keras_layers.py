@@ -13,3 +13,9 @@ def swoosh(x):
 class Swoosh(tf_keras.layers.Layer):
     def call(self, x):
         return swoosh(x)
+
+
+@tf_keras.utils.register_keras_serializable("acme")
+class Gate(tf_keras.layers.Layer):
+    def call(self, inputs):
+        return inputs[0] * tf.sigmoid(inputs[1])

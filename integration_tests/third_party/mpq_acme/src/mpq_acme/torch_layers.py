@@ -11,3 +11,12 @@ def swoosh(x):
 class Swoosh(nn.Module):
     def forward(self, x):
         return swoosh(x)
+
+
+def gate(a, b):
+    return a * torch.sigmoid(b)
+
+
+class Gate(nn.Module):
+    def forward(self, a, b):
+        return gate(a, b)

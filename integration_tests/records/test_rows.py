@@ -1,0 +1,107 @@
+"""Matrix products, norms and softmaxes on every runtime: in integers where there are no floats, else float parts."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import mpq_torch
+from integration_tests.records.runtimes import Called, check_integers, check_runtime
+from integration_tests.torch_fx.recipes import clipping_recipe
+from mpq_plugins import plugins
+from mpq_plugins.integers import run
+from mpq_plugins.integers.tests.c_programs import c_outputs, joined
+from mpq_torch.reader.reading import read_model
+
+IMAGES, TOKENS = (6, 4, 3), (5, 12)
+KINDS = {
+    "matmul": (TOKENS, lambda: Called(lambda x: x @ x.transpose(1, 2))),
+    "matmul of images": (
+        IMAGES,
+        lambda: Called(lambda x: torch.matmul(F.relu(x.permute(0, 2, 3, 1)), x.permute(0, 2, 1, 3))),
+    ),
+    "layer norm": (TOKENS, lambda: normed(nn.LayerNorm(12, 0.3))),
+    "layer norm of two axes": (TOKENS, lambda: nn.LayerNorm((5, 12), elementwise_affine=False)),
+    "layer norm of channels": (
+        IMAGES,
+        lambda: Called(lambda x: F.layer_norm(x.permute(0, 2, 3, 1), (6,)).permute(0, 3, 1, 2)),
+    ),
+    "root mean square": (TOKENS, lambda: normed(nn.RMSNorm(12, 0.2))),
+    "group norm": (IMAGES, lambda: normed(nn.GroupNorm(3, 6, 0.1))),
+    "instance norm": (IMAGES, lambda: nn.InstanceNorm2d(6)),
+    "softmax": (TOKENS, lambda: Called(lambda x: (x / 3 + 1).softmax(-1))),
+    "softmax of channels": (IMAGES, lambda: nn.Softmax(1)),
+    "attention": (TOKENS, lambda: Called(lambda x: attended(x, 3))),
+    "attention of heads": (TOKENS, lambda: Attended(nn.MultiheadAttention(12, 2, batch_first=True))),
+}
+
+
+def normed(layer):
+    nn.init.uniform_(layer.weight, 0.5, 1.5)
+    if getattr(layer, "bias", None) is not None:
+        nn.init.normal_(layer.bias)
+    return layer
+
+
+def attended(x, heads):
+    q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (x, x.flip(1), x * 0.5))
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+class Attended(nn.Module):
+    def __init__(self, attention):
+        super().__init__()
+        self.attention = attention
+
+    def forward(self, x):
+        return self.attention(x, x, x, need_weights=False)[0]
+
+
+def model_of(kind):
+    """The op between layers, which give it a grid of its own to work on and one to end on."""
+    torch.manual_seed(0)
+    shape, make = KINDS[kind]
+    ends = (nn.Conv2d(6, 6, 1), nn.Conv2d(6 if kind != "matmul of images" else 4, 3, 1))
+    if shape == TOKENS:
+        ends = (nn.Linear(12, 12), nn.Linear(5 if kind == "matmul" else 12, 3))
+    return nn.Sequential(ends[0], make(), ends[1]).eval(), torch.randn(6, *shape)
+
+
+@pytest.mark.parametrize("target", ["litert-po2", "litert-po2-optimized", "litert-po2-reference"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_are_exact_in_integers(kind, target):
+    model, x = model_of(kind)
+    for bits in (3, 8):
+        recipe = clipping_recipe(model, x, target, min(bits, 7), bits)
+        assert not recipe.float_ops
+        check_integers(model, recipe, (x,), (2 * x,))
+        check_runtime(model, recipe, (x,), (2 * x,))
+
+
+@pytest.mark.parametrize("target", ["torch-x86", "torch-qnnpack", "torch-pt2e", "onnxruntime"])
+@pytest.mark.parametrize("kind", ["matmul of images", "softmax", "attention of heads"])
+def test_products_are_exact_between_float_parts(kind, target):
+    model, x = model_of(kind)
+    recipe = clipping_recipe(model, x, target, 7, 8)
+    check_runtime(model, recipe, (x,), (2 * x,))
+
+
+def test_products_are_quantized_where_norms_and_softmaxes_stay_float():
+    model, x = model_of("attention of heads")
+    graph = read_model(model, (x,), target=plugins.target("torch-x86")).graph
+    assert [node.op for node in graph.nodes].count("matmul") == 2
+    assert [graph[name].attrs["was"].op for name in graph.float_ops] == ["softmax"]
+
+
+@pytest.mark.parametrize(
+    "kind", ["attention of heads", "layer norm of channels", "root mean square", "softmax of channels"]
+)
+def test_rows_in_c_give_the_codes_of_the_program(kind, tmp_path):
+    model, x = model_of(kind)
+    program = mpq_torch.integers(model, clipping_recipe(model, x, "generic-po2", 7, 8), x)
+    (entrance,) = program.inputs
+    tensor = program.tensor(entrance.tensor)
+    codes = np.random.default_rng(0).integers(tensor.low, tensor.high + 1, (4, *tensor.shape))
+    wanted = joined(program, run(program, codes))
+    assert np.array_equal(c_outputs(program, {entrance.tensor: codes}, tmp_path), wanted)

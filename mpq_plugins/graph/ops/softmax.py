@@ -1,0 +1,32 @@
+"""Exponentials of scale * x + mask over their sum along an axis (attrs: axis, scale; mask, where there is one).
+
+On grids it is integer arithmetic, ``graph.integer_softmax``, wherever it runs, and there is no mask.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mpq_plugins.graph.node import Node
+from mpq_plugins.graph.op import Op, never
+
+
+def softmax(run: Any, node: Node, x: Any) -> Any:
+    """The product first; what changes nothing is left out."""
+    scale, mask = node.attrs.get("scale", 1.0), node.attrs.get("mask")
+    x = x if scale == 1.0 else x * scale
+    x = x if mask is None else x + run.tensor(np.asarray(mask), run.precision_of(x))
+    return run.softmax(x, node.attrs["axis"])
+
+
+OPS = (
+    Op(
+        "softmax",
+        softmax,
+        negative=never,
+        axes={"axis": "one"},
+        integers=lambda steps, node: steps.softmax(node, node.attrs["axis"]),
+    ),
+)
