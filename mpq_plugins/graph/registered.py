@@ -30,7 +30,7 @@ from mpq_plugins.ops import Array
 GRIDS = ("own", "input", "all", "alias")
 RESERVED = (*RAW, UNKNOWN, BATCH_NORM, LOOKUP, "*")
 """Words that mean something else where ops are named."""
-BUILT_IN = ("add", "mul")
+BUILT_IN = ("add", "matmul", "mul")
 """Ops of several inputs that runtimes have kernels of."""
 READ = ("torch", "keras")
 """Where a spelling stands for one op; a format's operator may be several of ours, by its options."""
