@@ -20,7 +20,7 @@ TORCHVISION = (
     *("alexnet", "vgg11_bn", "resnet18", "resnet50", "densenet121", "googlenet", "squeezenet1_1"),
     *("shufflenet_v2_x1_0", "mnasnet1_0", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"),
     *("efficientnet_b0", "efficientnet_v2_s", "regnet_y_400mf", "convnext_tiny", "vit_b_16", "swin_t"),
-    *SEGMENTATION,
+    *(*SEGMENTATION, "ssdlite320_mobilenet_v3_large"),
 )
 TIMM = (
     *("efficientnet_lite0", "mobilenetv3_small_100", "mobilenetv4_conv_small", "tinynet_e", "repvgg_a0"),
@@ -45,6 +45,21 @@ def built(package: str, name: str, count: int) -> tuple[Any, Any]:
     return _keras(name, count) if package == "tf_keras" else _torch(package, name, count)
 
 
+def _detector(whole: Any) -> Any:
+    """Backbone and head of a detector, without what makes boxes of their outputs."""
+    from torch import nn
+
+    class Detector(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone, self.head = whole.backbone, whole.head
+
+        def forward(self, x: Any) -> Any:
+            return self.head(list(self.backbone(x).values()))
+
+    return Detector()
+
+
 def _torch(package: str, name: str, count: int) -> tuple[Any, Any]:
     import torch
 
@@ -54,6 +69,8 @@ def _torch(package: str, name: str, count: int) -> tuple[Any, Any]:
         import timm  # type: ignore[import-not-found]
 
         model = timm.create_model(name, pretrained=False)
+    elif name.startswith("ssdlite320"):
+        model = _detector(models.detection.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None))
     elif name in SEGMENTATION:
         model = getattr(models.segmentation, name)(weights=None, weights_backbone=None)
     else:

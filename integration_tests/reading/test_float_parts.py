@@ -76,3 +76,39 @@ def test_a_keras_network_of_words_is_refused_on_litert_by_all_names():
     with pytest.raises(mpq.UnsupportedOp) as caught:
         mpq_tfmot.search(attentive(), WORDS.numpy().astype(np.float32), "litert-po2", **BITS)
     assert {"attention.products", "lstm"} <= set(caught.value.names)
+
+
+class Moved(nn.Module):
+    """Indices that are moved and masked in front of an embedding of more words than a grid has codes."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.head = nn.Embedding(1000, 6), nn.Linear(6, 3)
+
+    def forward(self, ids):
+        ids = torch.cat([ids[:, 1:3], ids.flip(1)], 1).clamp(max=990)
+        return self.head(self.words(ids.reshape(-1, 2)) * (ids != 0).unsqueeze(-1).float().reshape(-1, 2, 1))
+
+
+def test_indices_that_are_moved_in_front_of_an_embedding_lie_on_no_grid():
+    model, ids = Moved().eval(), torch.randint(0, 1000, (16, 4), generator=torch.Generator().manual_seed(0))
+    recipe = fx.search(model, ids, "torch-x86", **BITS)
+    assert {"cat", "flip", "clamp", "reshape", "words"} <= set(recipe.float_ops)
+    simulated = fx.simulate(model, recipe)
+    torch.testing.assert_close(simulated(ids), model(ids), atol=0.1, rtol=0)
+    fx.verify(fx.quantize(model, recipe, ids), simulated, ids).raise_if_different()
+
+
+def test_keras_indices_that_are_moved_in_front_of_an_embedding_lie_on_no_grid():
+    layers = keras.layers
+    x = keras.Input((4,), dtype="int32", name="x")
+    moved = layers.Concatenate()(
+        [layers.Permute((2, 1))(layers.Reshape((2, 2))(x)), layers.Reshape((2, 2))(x[:, ::-1])]
+    )
+    model = keras.Model(x, layers.Dense(3, name="head")(layers.Embedding(1000, 6, name="words")(moved)))
+    ids = np.random.default_rng(0).integers(0, 1000, (16, 4)).astype(np.int32)
+    recipe = mpq_tfmot.search(model, ids, "onnxruntime", weight_bits=7, activation_bits=8, progress=False)
+    assert {entry.site for entry in recipe.activations} == {"words", "head"}
+    simulated = mpq_tfmot.simulate(model, recipe)
+    assert np.abs(simulated.predict(ids) - model.predict(ids, verbose=0)).max() < 0.01
+    assert mpq_tfmot.onnx.verify(mpq_tfmot.onnx.export(model, recipe), simulated, ids).exact

@@ -20,6 +20,9 @@ from mpq_plugins.graph.refusals import Refuses, refusal, refuses_nothing
 from mpq_plugins.graph.scaling import channels_as_layers, fold_into_layers_before, fold_into_layers_behind
 from mpq_plugins.targets import Target
 
+WHOLE = "it gives whole numbers or truth values (indices, a mask), which lie on no grid"
+"""Why moves and arithmetic of such tensors stay float."""
+
 
 def settled(
     graph: Graph,

@@ -12,14 +12,14 @@ from mpq_plugins.exporters.refusals import refused_by
 from mpq_plugins.graph.constants import AFFINE
 from mpq_plugins.graph.node import ARGUMENT, FLOAT, UNKNOWN, Batch, Graph, Node
 from mpq_plugins.graph.ops import is_op, op_of
-from mpq_plugins.graph.reading import settled
+from mpq_plugins.graph.reading import WHOLE, settled
 from mpq_plugins.graph.refusals import refuses_nothing
 from mpq_plugins.targets import Target
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.attention import PRODUCTS, layer_of
 from mpq_tfmot.reader.call import Call
 from mpq_tfmot.reader.expanding import is_graph, of_layer, of_model
-from mpq_tfmot.reader.functions import is_function
+from mpq_tfmot.reader.functions import is_function, unknown
 from mpq_tfmot.reader.layers import FUNCTION_LAYERS, call_again, evaluator, nodes_of, recall
 from mpq_tfmot.reader.written_layers import WRITTEN
 from mpq_tfmot.runner import TensorflowRunner
@@ -199,6 +199,9 @@ class _Reader:
             if moved:
                 return moved
         made = nodes_of(call)
+        if made and all(_is_whole(tensor) for tensor in _flat(node.outputs)):
+            was = {"was": made[0]} if len(made) == 1 and made[0].op != UNKNOWN else made[-1].attrs
+            made = [unknown(name, call.inputs, call.whole(), call.kind, WHOLE, was)]
         for one in made:
             self.nodes[one.name] = one
             if one.name.endswith(f".{PRODUCTS}") and one.op == UNKNOWN:
@@ -251,6 +254,11 @@ class _Reader:
         count = self._calls.get(name, 0)
         self._calls[name] = count + 1
         return name if not count else f"{name}__call{count}"
+
+
+def _is_whole(tensor: Any) -> bool:
+    """Whether a tensor holds indices or truth values; those of 8 bits, as images have, may lie on grids."""
+    return tensor.dtype.is_bool or (tensor.dtype.is_integer and tensor.dtype.size > 1)
 
 
 def _is_transparent(layer: Any) -> bool:

@@ -14,7 +14,7 @@ from mpq_plugins.errors import ModelError
 from mpq_plugins.exporters.refusals import refused_by
 from mpq_plugins.graph.constants import AFFINE
 from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, RAW, UNKNOWN, Batch, Graph, Node, Shape
-from mpq_plugins.graph.reading import settled
+from mpq_plugins.graph.reading import WHOLE, settled
 from mpq_plugins.graph.refusals import Refuses, refuses_nothing
 from mpq_plugins.inventory import PLAIN, ModelInput
 from mpq_plugins.targets import Target
@@ -292,6 +292,9 @@ class _Reader:
         module = self.traced.get_submodule(str(node.target)) if node.op == "call_module" else None
         call = Call(node, self.own[node], module, self.names, self.observed, self._attribute)
         made = made_of(call)
+        whole = node in self.observed.whole and node not in self.observed.constants
+        if whole and not isinstance(made, fx.Node):
+            made = call.unknown(WHOLE)
         if isinstance(made, fx.Node):
             self.names[node] = self.names[made]
             return

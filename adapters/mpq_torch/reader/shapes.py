@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -31,6 +31,7 @@ class Observed:
     and convolutions; recurrent layers by their weights.
     one_batch_size: a sentence that names the op that runs on no batch of another size than the example's; "" for none.
     decided: nodes whose values Python code has asked for, so that the graph is that of these values.
+    whole: nodes that give tensors of whole numbers or truth values alone, which lie on no grid.
     returned: what the model returned when it was run last: at the second batch size, or at the example's.
     """
 
@@ -43,6 +44,7 @@ class Observed:
     returned: Any = None
     macs: dict[fx.Node, int] = field(default_factory=dict)
     decided: frozenset[fx.Node] = frozenset()
+    whole: frozenset[fx.Node] = frozenset()
 
 
 def at_size(example: Sequence[Any], wanted: int = SIZES[0]) -> list[Any]:
@@ -73,7 +75,7 @@ def observe(graph: fx.GraphModule, example: Sequence[Any], values: Mapping[fx.No
                 return _of_one_batch_size(graph, example, size, error)
     run = _run(graph, example)
     shapes = {n: _plain(v) for n, v in run.items() if isinstance(v, Tensor)}
-    return Observed(shapes, _others(run), _constants(run), _same(run), returned=_returned(run))
+    return Observed(shapes, _others(run), _constants(run), _same(run), returned=_returned(run), whole=_whole(run))
 
 
 def _of_batches_of(
@@ -95,7 +97,8 @@ def _of_batches_of(
     by_batch = frozenset(n for n, v in numbers.items() if v != second.get(n))
     macs = {node: count // SIZES[1] for node, count in macs.items()}
     returned = _returned(second)
-    return Observed(shapes, _others(first), _constants(second), _same(second), by_batch, returned=returned, macs=macs)
+    found = Observed(shapes, _others(first), _constants(second), _same(second), by_batch, returned=returned, macs=macs)
+    return replace(found, whole=_whole(second))
 
 
 def _of_one_batch_size(graph: fx.GraphModule, example: Sequence[Any], samples: int, error: ModelError) -> Observed:
@@ -113,9 +116,8 @@ def _of_one_batch_size(graph: fx.GraphModule, example: Sequence[Any], samples: i
     stopped = _stopped_at(graph, example, samples)
     macs = {node: count // max(1, samples) for node, count in macs.items()}
     returned = _returned(run)
-    return Observed(
-        shapes, _others(run), _constants(run), _same(run), one_batch_size=stopped, returned=returned, macs=macs
-    )
+    found = Observed(shapes, _others(run), _constants(run), _same(run), returned=returned, macs=macs)
+    return replace(found, one_batch_size=stopped, whole=_whole(run))
 
 
 def _stopped_at(graph: fx.GraphModule, example: Sequence[Any], samples: int) -> str:
@@ -138,6 +140,15 @@ def _constants(run: Mapping[fx.Node, Any]) -> dict[fx.Node, Tensor]:
         if inputs and all(source.op == "get_attr" or source in found for source in inputs):
             found[node] = value
     return {node: value for node, value in found.items() if isinstance(value, Tensor)}
+
+
+def _whole(run: Mapping[fx.Node, Any]) -> frozenset[fx.Node]:
+    found = set()
+    for node, value in run.items():
+        tensors = [leaf for leaf in flat([value]) if isinstance(leaf, Tensor)]
+        if tensors and not any(tensor.is_floating_point() for tensor in tensors):
+            found.add(node)
+    return frozenset(found)
 
 
 def _same(run: Mapping[fx.Node, Any]) -> frozenset[fx.Node]:

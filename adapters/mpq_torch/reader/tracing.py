@@ -126,7 +126,8 @@ def name_nodes(graph: fx.GraphModule, arguments: Collection[str] = ()) -> dict[f
             names[node] = f"{node.name}__size"
             continue
         name = _base_name(node, paths)
-        if name in held or (name in taken and node.op != "call_module"):
+        own = node.op != "call_module" and hasattr(fx.GraphModule, name.rpartition(".")[2])  # as nn.Module.float
+        if own or name in held or (name in taken and node.op != "call_module"):
             name = f"{name}_op"
         if node.op == "call_module" and str(node.target).endswith(INPUT_SUFFIX):
             names[node] = name  # no call of what it quantizes

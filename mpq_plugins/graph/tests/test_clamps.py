@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from mpq_plugins import Grid
 from mpq_plugins.graph.node import Batch, Graph, Node
 from mpq_plugins.graph.quantized import clamp_codes
+from mpq_plugins.graph.reading import settled
 from mpq_plugins.graph.sites import take_sites
 
 BOUNDS = (None, -9.0, -0.7, -0.5, 0.0, 0.3, 1.0, 9.0)
@@ -50,3 +52,15 @@ def test_a_site_whose_clamp_ends_below_zero_is_signed(below, op):
     assert {site.name: site.signed for site in sites}["x" if op == "clamp" else "y"] == (
         below is not None and below < 0
     )
+
+
+def test_a_long_chain_of_clamps_is_one_read_in_one_pass() -> None:
+    nodes = [Node("x", "argument", (), (Batch(), 2), attrs={"index": 0, "dtype": "float32"})]
+    nodes.append(Node("fc", "linear", ("x",), (Batch(), 2), np.eye(2)))
+    before = ["fc", *(f"relu{n}" for n in range(400))]
+    nodes += [Node(f"relu{n}", "clamp", (before[n],), (Batch(), 2), low=0.0) for n in range(400)]
+    nodes.append(Node("last", "linear", ("relu399",), (Batch(), 2), np.eye(2)))
+    graph = settled(Graph(tuple(nodes), ("last",), "NCHW"))
+    assert [node.name for node in graph.nodes] == ["x", "x__input", "fc", "last"]
+    assert graph["fc"].attrs["fused"] == tuple(f"relu{n}" for n in range(400))
+    assert graph["fc"].low == 0
