@@ -1,13 +1,17 @@
 """Post-training mixed precision of pretrained CIFAR-10 networks: accuracy, seconds, bytes.
 
     python -m benchmarks.cifar_ptq --data DIR [--models resnet20 resnet32] [--bits 5 4 3 2.5] [--through fx pt2e]
-                                   [--per tensor channel] [--test 10000]
+                                   [--per tensor channel] [--activations 8] [--average] [--test 10000]
 
 DIR holds ``cifar-10-batches-py`` (the public archive) and the checkpoints of
 akamaster/pytorch_resnet_cifar10, or those that torchvision_models names. Weights at an average number of
-bits under a power-of-two grid per tensor and per channel, activations at 8 bits, 512 calibration images of
-the training set; scored on the test images as float model, simulation and int8 model: by torch.ao on the
-x86 engine ("fx"), or by another of the ways of cifar_ways with the same grids.
+bits under a power-of-two grid per tensor and per channel, 512 calibration images of the training set; scored on
+the test images as float model, simulation and int8 model: by torch.ao on the x86 engine ("fx"), or by another of
+the ways of cifar_ways with the same grids.
+
+Activations have 8 bits, or, with ``--activations``, as many as each of ``--bits`` is paired with: all of them, or, with
+``--average``, on average over elements, chosen together with those of the weights. Inputs and logits keep 8, and
+count in the average.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ import mpq_plugins as mpq
 from benchmarks import torchvision_models
 from benchmarks.cifar import CHECKPOINTS, accuracy, load_images, load_model
 from benchmarks.cifar_ways import WAYS, file_bytes
+from mpq_plugins.inventory import Inventory
 from mpq_torch import fx
 
 CALIBRATION = 512
@@ -33,6 +38,7 @@ HEADINGS = (
     "through",
     "weights per",
     "bits",
+    "activation bits",
     "float %",
     "simulated %",
     "int8 %",
@@ -46,10 +52,19 @@ HEADINGS = (
 )
 
 
+def candidates(inventory: Inventory, bits: float, average: bool) -> dict[str, int | tuple[int, ...]]:
+    """Bits that activations may have by name: 8 of inputs and of the last, what comes out."""
+    sites = inventory.activations
+    ends = [site.name for site in sites if site.op == "input"] + [sites[-1].name]
+    return {**dict.fromkeys(ends, 8), "*": tuple(range(2, 9)) if average else int(bits)}
+
+
 def run(
     name: str,
     model: nn.Module,
     bits: float,
+    activations: float,
+    average: bool,
     per_channel: bool,
     calibration: Sequence[Tensor],
     test: tuple[Tensor, Tensor],
@@ -57,13 +72,14 @@ def run(
     float_accuracy: float,
 ) -> Iterator[tuple[str, ...]]:
     """One search, and for each way a row: constrain, convert, verify on all test images, score."""
+    inventory = fx.inventory(model, calibration[0][:1], target="torch-x86")
     start = time.perf_counter()
     recipe = fx.search(
         model,
         calibration,
         "torch-x86",
-        mpq.Budget(average_weight_bits=bits),
-        activation_bits=8,
+        mpq.Budget(average_weight_bits=bits, average_activation_bits=activations if average else None),
+        activation_bits=candidates(inventory, activations, average),
         per_channel=per_channel,
     )
     searched = time.perf_counter() - start
@@ -75,14 +91,17 @@ def run(
         converted = WAYS[way].convert(on_grid, own, test[0][:1])
         done = time.perf_counter()
         verification = converted.verify(test[0].split(500))
+        scored = accuracy(converted.run, *test)
+        simulated = scored if verification.exact else accuracy(fx.simulate(on_grid, own), *test)  # equal logits, or not
         yield (
             name,
             way,
             "channel" if per_channel else "tensor",
             f"{recipe.average_weight_bits:.3f}",
+            f"{activations:g} on average" if average else f"{activations:g}",
             f"{float_accuracy:.2f}",
-            f"{accuracy(fx.simulate(on_grid, own), *test):.2f}",
-            f"{accuracy(converted.run, *test):.2f}",
+            f"{simulated:.2f}",
+            f"{scored:.2f}",
             "exact" if verification.exact else str(verification),
             f"{searched:.1f}",
             f"{constrained - start:.1f}",
@@ -102,8 +121,14 @@ def main() -> None:
     parser.add_argument("--bits", nargs="+", type=float, default=[5, 4, 3, 2.5])
     parser.add_argument("--through", nargs="+", choices=sorted(WAYS), default=["fx"])
     parser.add_argument("--per", nargs="+", choices=("tensor", "channel"), default=["tensor", "channel"])
+    parser.add_argument(
+        "--activations", nargs="+", type=float, default=[8], help="bits; one, or one for each of --bits"
+    )
+    parser.add_argument("--average", action="store_true", help="so many bits on average over all activations")
     parser.add_argument("--test", type=int, default=10_000, help="how many of the test images score")
     arguments = parser.parse_args()
+    few = len(arguments.activations) == 1
+    activations = arguments.activations * len(arguments.bits) if few else arguments.activations
     images, _ = load_images(arguments.data, train=True)
     calibration = images[:CALIBRATION].split(BATCH)
     images, labels = load_images(arguments.data, train=False)
@@ -114,10 +139,9 @@ def main() -> None:
         model = (load_model if name in CHECKPOINTS else torchvision_models.load)(name, arguments.data)
         float_accuracy = accuracy(model, *test)
         for per in arguments.per:
-            for bits in arguments.bits:
-                for row in run(
-                    name, model, bits, per == "channel", calibration, test, arguments.through, float_accuracy
-                ):
+            for bits, width in zip(arguments.bits, activations, strict=True):
+                settings = bits, width, arguments.average, per == "channel"
+                for row in run(name, model, *settings, calibration, test, arguments.through, float_accuracy):
                     print("| " + " | ".join(row) + " |", flush=True)
 
 

@@ -113,7 +113,7 @@ class _Layout(tfmot.quantization.keras.QuantizeLayoutTransform):  # type: ignore
             if node.op in (*RAW, INPUT):
                 continue
             names = [node.name, *node.attrs.get("fused", ())]
-            if wanted.isdisjoint(names):
+            if wanted.isdisjoint((*names, node.name.partition(".")[0])):  # attention is one layer, and several nodes
                 continue
             own = next((asked[name] for name in reversed(names) if asked.get(name) is not None), None)
             if own is not None and not isinstance(own, QuantizeConfig):

@@ -118,6 +118,7 @@ TAILS = {
 
 
 INTEGERS = (
+    "matmul",
     "a clip on both sides of zero",
     "a clip from zero",
     "arithmetic with numbers",

@@ -33,9 +33,7 @@ def as_records(graph: Graph, target: Target | None) -> Graph:
     for node in graph.nodes:
         in_float = node.attrs.get(STAYS_FLOAT, target is not None and not integers)
         made = [as_float_part(node)] if node.op in (NORMALIZE, SOFTMAX) and in_float else None
-        if node.op == UNKNOWN and all(
-            isinstance(v, Operand) or key not in TENSORS for key, v in _arguments(node).items()
-        ):
+        if node.op == UNKNOWN and _of_activations(_arguments(node)):
             word = str(node.attrs.get("function", ""))
             parts = [Part(name, graph[name].shape) for name in node.inputs]
             if word in PRODUCTS and (target is None or target.runs(MATMUL)):
@@ -48,7 +46,11 @@ def as_records(graph: Graph, target: Target | None) -> Graph:
 
 
 TENSORS = ("input", "other", "key", "value")
-"""The arguments that must be activations."""
+"""The arguments that are activations; others are constants."""
+
+
+def _of_activations(arguments: Mapping[str, Any]) -> bool:
+    return all((key in TENSORS) == isinstance(value, Operand) for key, value in arguments.items())
 
 
 def _arguments(node: Node) -> Mapping[str, Any]:
@@ -175,7 +177,7 @@ def _attended(made: _Writing, parts: tuple[Part, Part, Part], scale: float, mask
 
 
 def _softmax(made: _Writing, parts: list[Part], given: Mapping[str, Any]) -> list[Node] | None:
-    (x,) = parts
+    x = parts[given["input"].index]
     axis = given.get("axis")
     if set(given) != {"input", "axis"} or not isinstance(axis, int) or isinstance(x.shape[axis], Batch):
         return None
@@ -185,7 +187,8 @@ def _softmax(made: _Writing, parts: list[Part], given: Mapping[str, Any]) -> lis
 def _layer_norm(
     made: _Writing, parts: list[Part], given: Mapping[str, Any], centered: bool = True
 ) -> list[Node] | None:
-    (x,), rank = parts, len(parts[0].shape)
+    x = parts[given["input"].index]
+    rank = len(x.shape)
     first = int(given["axis"]) % rank
     weight, bias = (np.asarray(given.get(key, plain)) for key, plain in (("weight", 1.0), ("bias", 0.0)))
     if first == 0 or (first < rank - 1 and not _along_one(weight, bias)) or _batches(x.shape[first:]):
@@ -200,7 +203,7 @@ def _rms_norm(made: _Writing, parts: list[Part], given: Mapping[str, Any]) -> li
 
 def _group_norm(made: _Writing, parts: list[Part], given: Mapping[str, Any]) -> list[Node] | None:
     """Of channels second, where the channels of a group and what lies behind them are one axis."""
-    (x,) = parts
+    x = parts[given["input"].index]
     if made.layout != "NCHW" or len(x.shape) < 2 or _batches(x.shape[1:]):
         return None
     groups = int(given.get("groups", size_of(x, 1)))

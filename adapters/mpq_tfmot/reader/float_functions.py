@@ -139,9 +139,34 @@ def of_activation(activation: Any, rank: int) -> dict[str, Any]:
     return {}
 
 
+def _dot(layer: Any, count: int, rank: int) -> dict[str, Any]:
+    """keras.layers.Dot of matrices along one axis of each."""
+    axes = [int(axis) % 3 for axis in (layer.axes if isinstance(layer.axes, (list, tuple)) else [layer.axes] * 2)]
+    if count != 2 or rank != 3 or layer.normalize or 0 in axes:
+        return {}
+    turns = {"turn_input": axes[0] == 1, "turn_other": axes[1] == 2}
+    turned = {key: [0, 2, 1] for key, wanted in turns.items() if wanted}
+    return {"function": "matmul", "arguments": {"input": Operand(0), "other": Operand(1), **turned}}
+
+
+def _attention(layer: Any, count: int, rank: int) -> dict[str, Any]:
+    """keras.layers.Attention by dot products, on [query, value] or [query, value, key]."""
+    if count not in (2, 3) or layer.score_mode != "dot":
+        return {}
+    scale = float(np.asarray(layer.scale)) if layer.use_scale else 1.0
+    tensors = {"input": Operand(0), "key": Operand(count - 1), "value": Operand(1)}
+    return {"function": "attention", "arguments": {**tensors, "scale": scale}}
+
+
+OF_SEVERAL = {keras.layers.Dot: _dot, keras.layers.Attention: _attention}
+"""Layers of several tensors that are matrix products."""
+
+
 def of_layer(layer: Any, count: int, rank: int) -> dict[str, Any]:
     """The same of a layer of Keras' own that reads so many tensors; rank: of the first."""
     kind = type(layer)
+    if kind in OF_SEVERAL:
+        return OF_SEVERAL[kind](layer, count, rank)
     special = SPECIAL.get(kind)
     if special is not None:
         word, arguments = special(layer)
