@@ -15,6 +15,7 @@ from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.latency_table import LatencyTable
 from mpq_plugins.problem import Bits
+from mpq_plugins.progress import stage
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.renamed import renamed
 from mpq_plugins.request import Request
@@ -67,15 +68,16 @@ def search(
         names to either ({"fc.weight": 8, "*": (2, 3, 4)}); by default all that the target has.
     per_channel: one step per output channel of a weight; by default where the target has it.
     keep_float: layers to leave in float, by name or pattern. latency: for ``Budget(latency_ms=...)``.
-    progress: show a bar; by default if standard error is a terminal.
+    progress: show a bar for every stage that takes over a second; by default if standard error is a terminal.
 
     Raises a subclass of MPQError that names the site, the numbers and the way out.
     """
     request = Request(
         target, method, budget, weight_bits, activation_bits, per_channel, latency=latency, progress=progress
     )
-    reading = read_model(model, keep_float, target=request.hardware, refusing=True)
-    chunks = as_chunks(calibration, reading)
+    with stage("reading the model", progress):
+        reading = read_model(model, keep_float, target=request.hardware, refusing=True)
+        chunks = as_chunks(calibration, reading)
     sites = take_sites(reading.graph)
     request.check(sites.inventory)
     measured = Measurements(reading.graph, sites, reading.runner, chunks, progress)
@@ -94,19 +96,21 @@ def constrain(
     *,
     example_inputs: Any = None,
     nearest: bool = False,
-    progress: bool | None = False,
+    progress: bool | None = None,
 ) -> Any:
     """The float model on its grids: a functional tf_keras model, batch norms folded, weights and biases on theirs.
 
     calibration: as for ``search``. With it, weights are rounded with compensation and biases
     corrected, layer by layer; without it, both go to the nearest value.
     example_inputs: not needed: a Keras model knows its shapes.
-    nearest: round weights to nearest all the same, and let calibration correct the biases alone. progress: show a bar.
+    nearest: round weights to nearest all the same, and let calibration correct the biases alone.
+    progress: as of ``search``.
     The model itself is left untouched; weights that lie on their grids stay where they are. (Ranges of
     activations are not clamped here: quantize, simulate and the exports do it from the recipe.)
     Raises RecipeMismatch, with names, where the recipe is of another model.
     """
-    reading, sites = read_fitting(model, recipe)
+    with stage("reading the model", progress):
+        reading, sites = read_fitting(model, recipe)
     target = plugins.target_of(recipe)
     check_limits(QuantizedGraph(reading.graph, recipe, sites.grid_of, target))
     if calibration is None:

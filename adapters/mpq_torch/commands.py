@@ -20,6 +20,7 @@ from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.hardware.onnxruntime import ONNXRUNTIME
 from mpq_plugins.integers.program import Program
 from mpq_plugins.inventory import Inventory
+from mpq_plugins.progress import stage
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.search.chunk import samples_at_once
 from mpq_plugins.search.measurement import Measurements
@@ -104,7 +105,8 @@ def measure(
     target: Target | None = None,
 ) -> Measured:
     """One forward and one backward pass of the float model."""
-    reading, given = read_with_data(model, batches, keep_float, target)
+    with stage("reading the model", progress):
+        reading, given = read_with_data(model, batches, keep_float, target)
     sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, reading.given(given[0])))
     check(sites.inventory)
     chunks = chunks_of(reading, given, samples_at_once(reading.graph))

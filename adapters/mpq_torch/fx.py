@@ -19,6 +19,7 @@ from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.latency_table import LatencyTable
 from mpq_plugins.problem import Bits
+from mpq_plugins.progress import stage
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.request import Request
 from mpq_plugins.search.chunk import samples_at_once, samples_in_sweep
@@ -103,14 +104,15 @@ def search(
         names to either ({"fc.weight": 8, "*": (2, 3, 4)}); by default all that the target has.
     per_channel: one step per output channel of a weight; by default where the target has it.
     keep_float: modules and functional ops to leave in float. latency: for ``Budget(latency_ms=...)``.
-    progress: show a progress bar; by default if standard error is a terminal.
+    progress: show a bar for every stage that takes over a second; by default if standard error is a terminal.
 
     Raises a subclass of MPQError that names the site, the numbers and the way out.
     """
     request = Request(
         target, method, budget, weight_bits, activation_bits, per_channel, latency=latency, progress=progress
     )
-    reading, batches = read_with_data(model, calibration, keep_float, request.hardware)
+    with stage("reading the model", progress):
+        reading, batches = read_with_data(model, calibration, keep_float, request.hardware)
     sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, reading.given(batches[0])))
     request.check(sites.inventory)
     chunks = chunks_of(reading, batches, samples_at_once(reading.graph))
@@ -131,7 +133,7 @@ def constrain(
     *,
     example_inputs: Any = None,
     nearest: bool = False,
-    progress: bool | None = False,
+    progress: bool | None = None,
 ) -> fx.GraphModule:
     """The float model on its grids: batch norms folded, weights and biases on theirs, ranges clamped.
 
@@ -140,7 +142,7 @@ def constrain(
     example_inputs: a tensor, or a tuple of the model's arguments; needed where neither calibration nor the recipe
     tells the shapes of all arguments, or the model takes one batch size only.
     nearest: round weights to nearest all the same, and let calibration correct the biases alone.
-    progress: show a bar.
+    progress: as of ``search``.
     The model itself is left untouched; weights that lie on their grids stay where they are.
     Raises RecipeMismatch, with names, where the recipe is of another model.
     """
@@ -170,7 +172,9 @@ def rounded(
     Arguments and errors as of ``constrain``.
     """
     batches = None if calibration is None else as_batches(calibration, takes_of(model))
-    reading, sites = read_fitting(model, recipe, _example(model, example_inputs) if batches is None else batches[0])
+    example = _example(model, example_inputs) if batches is None else batches[0]
+    with stage("reading the model", progress):
+        reading, sites = read_fitting(model, recipe, example)
     target = plugins.target_of(recipe)
     quantized = QuantizedGraph.of(reading.graph, sites, recipe, target)
     check_products(quantized)

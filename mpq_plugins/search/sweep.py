@@ -7,6 +7,7 @@ memory holds only the activations that are still needed, up to a limit; the rest
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -82,7 +83,8 @@ class _Sweep:
         arguments = {node.name: index for index, node in enumerate(self.graph.arguments)}
         wanted = _before_layers(self.graph)
         order = [self.graph[name] for name in self._order() if name in wanted]
-        for node in track(order, "rounding layer by layer", progress):
+        efforts = [_effort(node, sum(self.counts)) for node in order]
+        for node in track(order, "rounding layer by layer", progress, efforts):
             if node.op == ARGUMENT:
                 for kept in (self.exact, self.codes):
                     kept.share(node.name, [chunk[arguments[node.name]] for chunk in self.chunks])
@@ -220,3 +222,12 @@ def _before_layers(graph: Graph) -> set[str]:
         if node.weighted or node.name in found:
             found |= {node.name, *node.inputs}
     return found
+
+
+def _effort(node: Node, samples: int) -> float:
+    """What visiting a node costs beside others: its elements of all samples twice, and rounding its weight."""
+    outputs = samples * math.prod(node.sample_shape)
+    if not node.weighted:
+        return outputs / 30 + 1
+    elements = matrix(node).size
+    return outputs * elements / len(node.biases) / 1e3 + elements

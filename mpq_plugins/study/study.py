@@ -20,7 +20,7 @@ from mpq_plugins.inventory import Inventory
 from mpq_plugins.loading import LoadedModel
 from mpq_plugins.pareto import non_dominated, pareto
 from mpq_plugins.problem import Problem
-from mpq_plugins.progress import track
+from mpq_plugins.progress import stage, track
 from mpq_plugins.ratings import Ratings, losses
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.request import Request
@@ -55,14 +55,16 @@ class Study:
     """Whether anything was read that an earlier run had measured."""
 
     def __post_init__(self) -> None:
-        self.batches = self.loaded.commands.batches(self.loaded.model, self.calibration, self.keep_float)
+        commands, model = self.loaded.commands, self.loaded.model
         self._snapshots: dict[str, Snapshot] = {}
         self._keys: dict[str, str] = {}
         self._key = ""
-        if self.directory is not None:
-            key = f"{__version__} {self.loaded.framework} {sorted(self.keep_float)} "
-            key += self.loaded.commands.fingerprint(self.loaded.model, self.batches, self.keep_float)
-            self._key = hashlib.sha256(key.encode()).hexdigest()[:32]
+        with stage("reading the model and the data", self.progress):
+            self.batches = commands.batches(model, self.calibration, self.keep_float)
+            if self.directory is not None:
+                key = f"{__version__} {self.loaded.framework} {sorted(self.keep_float)} "
+                key += commands.fingerprint(model, self.batches, self.keep_float)
+                self._key = hashlib.sha256(key.encode()).hexdigest()[:32]
 
     def search(self, request: Request) -> Recipe:
         """The recipe that the request's method finds.

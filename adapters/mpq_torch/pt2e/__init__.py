@@ -67,7 +67,7 @@ def constrain(
     *,
     example_inputs: Any = None,
     nearest: bool = False,
-    progress: bool | None = False,
+    progress: bool | None = None,
 ) -> fx.GraphModule:
     """The float model on its grids, to be exported: batch norms folded, weights and biases on theirs.
 
