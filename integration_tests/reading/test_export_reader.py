@@ -48,7 +48,7 @@ def by_export(monkeypatch):
 
     def read(model, example):
         with monkeypatch.context() as patch:
-            patch.setattr(tracers, "trace", lambda model, samples: trace_exported(model, samples))
+            patch.setattr(tracers, "trace", lambda model, samples, *more: trace_exported(model, samples, *more))
             return read_model(model.eval(), example)
 
     return read

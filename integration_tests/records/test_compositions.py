@@ -57,6 +57,7 @@ KINDS = {
         x[:, [2, 0, 3, 3]],
         x.index_select(3, torch.tensor([7, 6, 0])),
     ),
+    "spreads and gates": lambda x: (x.var((2, 3)), F.glu(x, 1), x.clamp_min(0.1), torch.zeros_like(x) + x),
     "sums with alpha": lambda x: (
         torch.add(x, F.relu(x), alpha=-0.5),
         torch.rsub(x, F.relu(x), alpha=2),

@@ -58,6 +58,30 @@ class Reducing(Moving):
         """The sum over axes."""
         return self.scaled(self.mean(x, axes, keepdims), float(_count(x, axes)))
 
+    def variance(self, x: Part, axes: Collection[int], keepdims: bool, correction: float = 0.0) -> Part:
+        """The mean square of the distance from the mean over axes; correction: taken off the number of elements."""
+        mean = self.mean(x, axes, True)
+        apart = self._add("add", (x, self.negated(mean)), x.shape, {})
+        found = self.mean(self.squared(apart), axes, keepdims)
+        count = _count(x, axes)
+        return found if not correction else self.scaled(found, count / (count - correction))
+
+    def deviation(self, x: Part, axes: Collection[int], keepdims: bool, correction: float = 0.0) -> Part:
+        """The root of the variance."""
+        return self.root(self.variance(x, axes, keepdims, correction))
+
+    def norm(self, x: Part, axes: Collection[int], keepdims: bool) -> Part:
+        """The root of the sum of the squares over axes."""
+        return self.root(self.total(self.squared(x), axes, keepdims))
+
+    def squared(self, x: Part) -> Part:
+        """Each element times itself."""
+        return self._add("mul", (x, x), x.shape, {})
+
+    def root(self, x: Part) -> Part:
+        """The square root of each element."""
+        return self._add("sqrt", (x,), x.shape, {})
+
     def largest(self, x: Part, axes: Collection[int], keepdims: bool) -> Part:
         """The largest element over axes."""
         shape = _reduced(x.shape, axes, keepdims)

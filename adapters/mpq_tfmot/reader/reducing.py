@@ -54,6 +54,8 @@ LAYERS: Mapping[str, Reduce] = {
 FUNCTIONS: Mapping[str, Reduce] = {
     "math.reduce_mean": _over_axes(Reducing.mean),
     "math.reduce_sum": _over_axes(Reducing.total),
+    "math.reduce_variance": _over_axes(Reducing.variance),
+    "math.reduce_std": _over_axes(Reducing.deviation),
     "math.reduce_max": _over_axes(Reducing.largest),
     "math.reduce_min": _over_axes(Reducing.smallest),
     "math.maximum": _of_several(Reducing.larger),

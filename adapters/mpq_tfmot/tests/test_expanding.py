@@ -50,6 +50,7 @@ KINDS = {
     "products by function": lambda x: tf.einsum(
         "bhwc,cd->bhwd", tf.tensordot(x, tf.constant(drawn(4, 5)), 1), tf.constant(drawn(5, 3))
     ),
+    "spreads": lambda x: tf.math.reduce_variance(x, [1, 2], True) + tf.math.reduce_std(x, -1, True),
     "einsum": layers.EinsumDense("abcd,de->abce", (None, None, 3), bias_axes="e", bias_initializer="normal"),
     "einsum of two axes": layers.EinsumDense("abcd,cdef->abef", (None, 2, 4)),
     "positions": lambda x: tf.pad(

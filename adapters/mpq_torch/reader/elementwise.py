@@ -53,6 +53,18 @@ def filled(value: float | None) -> Rule:
     return rule
 
 
+def one_bound(which: str) -> Rule:
+    """A clamp with one bound, which is a number."""
+
+    def rule(call: Call) -> Node:
+        bound = call.argument(1, "min" if which == "low" else "max")
+        if not isinstance(bound, (int, float)):
+            return call.unknown("the bounds of a clamp must be constants")
+        return call.made("clamp", **{which: float(bound)})
+
+    return rule
+
+
 def clamp_module(call: Call) -> Node:
     """The clamp of a model that was constrained."""
     module: Any = call.module
@@ -156,6 +168,9 @@ FUNCTIONS: dict[Any, Rule] = {
         [F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout, torch.dropout],
         perhaps_nothing,
     ),
+    **dict.fromkeys([torch.clamp_min, "clamp_min", "clamp_min_"], one_bound("low")),
+    **dict.fromkeys([torch.clamp_max, "clamp_max", "clamp_max_"], one_bound("high")),
+    **dict.fromkeys([torch.sgn, "sgn"], function_of_one("sign")),
     torch.zeros_like: filled(0.0),
     torch.ones_like: filled(1.0),
     torch.full_like: filled(None),

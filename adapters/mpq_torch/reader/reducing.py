@@ -34,6 +34,33 @@ def over_axes(reduce: Any) -> Rule:
     return rule
 
 
+def spread(reduce: Any) -> Rule:
+    """torch.var and torch.std over the axes that are named."""
+
+    def rule(call: Call) -> Made:
+        second = call.argument(1, "dim")
+        if isinstance(second, bool):
+            return call.unknown(_MIXES_SAMPLES)
+        unbiased = call.argument(2, "unbiased", True) if len(call.node.args) > 2 else call.node.kwargs.get("unbiased")
+        correction = call.node.kwargs.get("correction", 1 if unbiased in (None, True) else 0)
+        keepdim = bool(call.argument(3, "keepdim", False))
+        dims = second if isinstance(second, (list, tuple)) else (second,)
+        return _over(call, lambda made, x, axes, _: reduce(made, x, axes, keepdim, float(correction or 0)), dims)
+
+    return rule
+
+
+def vector_norm(call: Call) -> Made:
+    """Norms of vectors by squares: torch.norm, Tensor.norm and torch.linalg.vector_norm."""
+    power = call.argument(1, "p", call.node.kwargs.get("ord", 2))
+    given = call.argument(2, "dim")
+    if power not in (None, 2, 2.0, "fro"):
+        return call.unknown("only norms by squares have an integer kernel")
+    keepdim = bool(call.argument(3, "keepdim", False))
+    dims = given if isinstance(given, (list, tuple)) else (given,)
+    return _over(call, lambda made, x, axes, _: made.norm(x, axes, keepdim), dims)
+
+
 def _over(call: Call, reduce: Any, dims: Any) -> Made:
     rank = len(call.in_shape)
     if not dims or any(dim is None for dim in dims):
@@ -123,6 +150,9 @@ MODULES: dict[Any, Rule] = {Mean: written_mean}
 FUNCTIONS: dict[Any, Rule] = {
     **dict.fromkeys([torch.mean, "mean"], over_axes(Reducing.mean)),
     **dict.fromkeys([torch.sum, "sum"], over_axes(Reducing.total)),
+    **dict.fromkeys([torch.var, "var"], spread(Reducing.variance)),
+    **dict.fromkeys([torch.std, "std"], spread(Reducing.deviation)),
+    **dict.fromkeys([torch.norm, "norm", torch.linalg.vector_norm], vector_norm),
     **dict.fromkeys([torch.amax, "amax"], over_axes(Reducing.largest)),
     **dict.fromkeys([torch.amin, "amin"], over_axes(Reducing.smallest)),
     **dict.fromkeys([torch.max, "max"], extreme(Reducing.largest, Reducing.larger)),

@@ -39,6 +39,7 @@ def modules() -> dict[Any, Rule]:
         **products.MODULES,
         **resizing.MODULES,
         **shuffling.MODULES,
+        **slicing.MODULES,
     }
 
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
-from mpq_plugins.graph.node import Batch
+from mpq_plugins.graph.moving import size_of
+from mpq_plugins.graph.node import Batch, Node
 from mpq_torch.reader.call import Call, Made, Rule
 from mpq_torch.reader.moving import begun
 from mpq_torch.reader.reducing import values_of
@@ -170,7 +172,23 @@ _SEVERAL: dict[Any, Callable[[Call], int]] = {
 }
 """The axis of a call that gives several tensors."""
 
+
+def gated(call: Call) -> Made:
+    """F.glu and nn.GLU: the first half times the sigmoid of the second."""
+    dim = call.module.dim if call.module is not None else call.argument(1, "dim", -1)
+    moving, x = begun(call)
+    axis = int(dim) % len(x.shape)
+    if isinstance(x.shape[axis], Batch):
+        return call.unknown(_TAKES_SAMPLES)
+    half = size_of(x, axis) // 2
+    value, gate = (moving.slice(x, {axis: range(start, start + half)}) for start in (0, half))
+    sigmoid = Node(f"{call.name}__sigmoid", "sigmoid", (gate.name,), gate.shape)
+    return [*moving.nodes, sigmoid, call.made("mul", (value.name, sigmoid.name))]
+
+
+MODULES: dict[Any, Rule] = {nn.GLU: gated}
 FUNCTIONS: dict[Any, Rule] = {
+    F.glu: gated,
     **dict.fromkeys(_SEVERAL, several),
     **dict.fromkeys([torch.narrow, "narrow"], narrow),
     **dict.fromkeys([torch.select, "select"], select),
