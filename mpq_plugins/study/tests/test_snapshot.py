@@ -104,6 +104,8 @@ def test_a_line_that_was_cut_off_costs_its_site_only(tmp_path: Path) -> None:
     text = (tmp_path / "ratings.jsonl").read_text()
     (tmp_path / "ratings.jsonl").write_text(text[:-30])
     assert file.read(CANDIDATES) == {"fc.weight": RATED["fc.weight"]}
+    file.add({"x": RATED["x"]}, CANDIDATES)
+    assert file.read(CANDIDATES) == RATED
 
 
 def test_ratings_of_other_candidates_do_not_count(tmp_path: Path) -> None:
