@@ -8,6 +8,7 @@ from typing import Any
 
 from mpq_plugins import plugins
 from mpq_plugins.budget import Budget
+from mpq_plugins.calibration.holding import memory_limit
 from mpq_plugins.graph.limits import check_limits
 from mpq_plugins.graph.placing import put_on_grids
 from mpq_plugins.graph.quantized import QuantizedGraph
@@ -19,7 +20,7 @@ from mpq_plugins.progress import stage
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.renamed import renamed
 from mpq_plugins.request import Request
-from mpq_plugins.search.chunk import samples_in_sweep
+from mpq_plugins.search.estimate import samples_to_round
 from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.search.sweep import compensate
 from mpq_plugins.targets import Target
@@ -57,6 +58,7 @@ def search(
     keep_float: Iterable[str] = (),
     latency: LatencyTable | None = None,
     progress: bool | None = None,
+    memory_gb: float | None = None,
 ) -> Recipe:
     """Find the grid of every weight and activation of a float model, under a budget.
 
@@ -69,18 +71,18 @@ def search(
     per_channel: one step per output channel of a weight; by default where the target has it.
     keep_float: layers to leave in float, by name or pattern. latency: for ``Budget(latency_ms=...)``.
     progress: show a bar for every stage that takes over a second; by default if standard error is a terminal.
+    memory_gb: gigabytes (10^9 bytes) that the search may take beside the model and the data; by default the
+        machine's. Data goes through the model in chunks that fit.
 
     Raises a subclass of MPQError that names the site, the numbers and the way out.
     """
-    request = Request(
-        target, method, budget, weight_bits, activation_bits, per_channel, latency=latency, progress=progress
-    )
+    request = Request(target, method, budget, weight_bits, activation_bits, per_channel, latency, progress, memory_gb)
     with stage("reading the model", progress):
         reading = read_model(model, keep_float, target=request.hardware, refusing=True)
-        chunks = as_chunks(calibration, reading)
+        chunks = as_chunks(calibration, reading, memory=request.memory)
     sites = take_sites(reading.graph)
     request.check(sites.inventory)
-    measured = Measurements(reading.graph, sites, reading.runner, chunks, progress)
+    measured = Measurements(reading.graph, sites, reading.runner, chunks, progress, memory=request.memory)
     if budget is not None:
         measured.check_gradients()
     framework = f"tensorflow {tf.__version__}, tf_keras {keras.__version__}"
@@ -97,6 +99,7 @@ def constrain(
     example_inputs: Any = None,
     nearest: bool = False,
     progress: bool | None = None,
+    memory_gb: float | None = None,
 ) -> Any:
     """The float model on its grids: a functional tf_keras model, batch norms folded, weights and biases on theirs.
 
@@ -104,7 +107,7 @@ def constrain(
     corrected, layer by layer; without it, both go to the nearest value.
     example_inputs: not needed: a Keras model knows its shapes.
     nearest: round weights to nearest all the same, and let calibration correct the biases alone.
-    progress: as of ``search``.
+    progress, memory_gb: as of ``search``; what does not fit of the values between layers waits in temporary files.
     The model itself is left untouched; weights that lie on their grids stay where they are. (Ranges of
     activations are not clamped here: quantize, simulate and the exports do it from the recipe.)
     Raises RecipeMismatch, with names, where the recipe is of another model.
@@ -116,9 +119,10 @@ def constrain(
     if calibration is None:
         graph = put_on_grids(reading.graph, sites.grid_of, recipe)
     else:
-        chunks = as_chunks(calibration, reading, samples_in_sweep)
+        memory = memory_limit(memory_gb)
+        chunks = as_chunks(calibration, reading, samples_to_round, memory)
         graph = compensate(
-            reading.graph, sites.grid_of, recipe, target, reading.runner, chunks, progress, nearest=nearest
+            reading.graph, sites.grid_of, recipe, target, reading.runner, chunks, progress, nearest, memory
         )
     return write_model(with_graph(reading, graph))
 

@@ -12,7 +12,6 @@ from mpq_plugins import plugins
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.problem import Bits, Problem, candidates_for
 from mpq_plugins.progress import stage
-from mpq_plugins.search.chunk import samples_at_once
 from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.sensitivities.rating import Rates
 from mpq_plugins.sensitivities.table import rate_all
@@ -43,7 +42,7 @@ def sensitivity(
     found = plugins.target(target)
     with stage("reading the model", progress):
         reading, batches = read_with_data(model, calibration, keep_float, found)
-    chunks = chunks_of(reading, batches, samples_at_once(reading.graph))
+    chunks = chunks_of(reading, batches)
     measured = Measurements(reading.graph, take_sites(reading.graph), reading.runner, chunks, progress)
     measured.check_gradients()
     candidates = candidates_for(measured.inventory, found, weight_bits, activation_bits, per_channel)

@@ -37,6 +37,7 @@ class Measurements:
     chunks: the calibration data, as ``calibration.chunks`` cuts it, tensors of the runner's framework.
     The gradients are those of random directions whose second moment is the Fisher matrix of the model's own softmax,
     so no labels are needed; a model whose output is no row of class scores is taken to have Gaussian errors.
+    memory: bytes that the search may take, by default the machine's; raises TooLittleMemory before the first pass.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Measurements:
         progress: bool | None = None,
         seed: int = 0,
         draws: int = DRAWS,
+        memory: int | None = None,
     ) -> None:
         self._graph = graph
         self._model = FloatModel(graph, runner)
@@ -65,7 +67,7 @@ class Measurements:
         self._directions = FisherDirections(seed)
         self._draws, self._gradients = draws, 0
         total, first = sum(map(samples_of, chunks)), 0
-        check_memory(graph, max(map(samples_of, chunks), default=0), total)
+        check_memory(graph, max(map(samples_of, chunks), default=0), total, memory)
         with stage("measuring the float model", progress, total * (1 + draws)) as advance:
             for chunk in chunks:
                 self._measure(chunk, first, total, advance)

@@ -144,6 +144,7 @@ class Study:
                     self.keep_float,
                     self.progress,
                     request.hardware,
+                    request.memory,
                 )
             )
             if path is not None and sum(array.nbytes for array in snapshot.arrays.values()) < KEPT_BYTES:
@@ -162,7 +163,8 @@ class Study:
         return self._keys[told]
 
     def _by_adapter(self, request: Request) -> Recipe:
-        given = {"keep_float": list(self.keep_float)} if self.keep_float else {}
+        given: dict[str, Any] = {"keep_float": list(self.keep_float)} if self.keep_float else {}
+        given |= {} if request.memory_gb is None else {"memory_gb": request.memory_gb}
         recipe: Recipe = self.loaded.adapter.load().search(
             self.loaded.model,
             list(self.batches),
