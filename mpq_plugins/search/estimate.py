@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from mpq_plugins.calibration.chunks import GRAIN
+from mpq_plugins.calibration.chunks import CHUNK, GRAIN
 from mpq_plugins.calibration.holding import machine_memory
 from mpq_plugins.calibration.thinning import COLUMNS
 from mpq_plugins.compensation.search import ELEMENTS
@@ -126,7 +126,7 @@ def _summed(node: Node, total: int) -> int:
     outputs = len(node.biases)
     if few(positions, inputs):
         return 16 * positions * (groups * inputs + outputs)
-    at_once = positions * min(GRAIN, total) // max(1, total)
+    at_once = positions * min(CHUNK if _everywhere(node) else GRAIN, total) // max(1, total)
     return 8 * groups * inputs**2 + 16 * inputs * outputs + 24 * at_once * (groups * inputs + outputs)
 
 
@@ -142,10 +142,15 @@ def _factor(node: Node, total: int) -> int:
     return 28 * groups * inputs**2
 
 
+def _everywhere(node: Node) -> bool:
+    """Whether moments are measured on all positions of a chunk at once: search.columns.thinned."""
+    return node.op == "linear" or node.op.startswith("conv_transpose")
+
+
 def _sizes(node: Node, total: int) -> tuple[int, int, int]:
     """Groups, inputs of each, and positions that moments are measured on, about."""
     positions = total * math.prod(node.sample_shape) // max(1, len(node.biases))
-    if node.op != "linear" and not node.op.startswith("conv_transpose"):  # those are looked at everywhere
+    if not _everywhere(node):
         positions = min(positions, COLUMNS)
     groups = 1 if node.op == "linear" else int(node.attrs["groups"])
     return groups, matrix(node).shape[1], positions
