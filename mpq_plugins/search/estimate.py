@@ -48,13 +48,15 @@ def check_memory(graph: Graph, samples: int, total: int, limit: int | None = Non
     samples: of a chunk, of ``total``. limit: by default the machine's memory.
     """
     needed = search_memory(graph, samples, total)
-    _check("the search", graph, total, needed, _or_machine(limit))
+    widest = max(graph.layers, key=lambda node: _held(node, total) + _worked(node, total), default=None)
+    _check("the search", widest, needed, _or_machine(limit))
 
 
 def check_sweep_memory(graph: Graph, samples: int, total: int, limit: int | None = None) -> None:
     """The same for the sweep of ``constrain``."""
     needed = sweep_memory(graph, samples, total, kept_in_memory(limit))
-    _check("rounding", graph, total, needed, _or_machine(limit))
+    widest = max(graph.layers, key=lambda node: _summed(node, total) + _rounded(node, total), default=None)
+    _check("rounding", widest, needed, _or_machine(limit))
 
 
 def search_memory(graph: Graph, samples: int, total: int) -> int:
@@ -76,13 +78,12 @@ def sweep_memory(graph: Graph, samples: int, total: int, kept: int = IN_MEMORY) 
     return 2 * min(values, kept) + memory_in_sweep(graph, samples) + _widest_layer(graph, total)
 
 
-def _check(what: str, graph: Graph, total: int, needed: int, most: int) -> None:
-    if needed > most:
-        widest = max(graph.layers, key=lambda node: _held(node, total) + _worked(node, total))
+def _check(what: str, widest: Node | None, needed: int, most: int) -> None:
+    if needed > most and widest is not None:
         raise TooLittleMemory(
-            f"{what} takes about {needed / 1e9:.3g} GB and there are {most / 1e9:.3g} GB, most of it for the "
-            f"moments of {widest.weight_site!r} with its {matrix(widest).shape[1]} inputs: pass fewer samples, leave "
-            "the layer in float (keep_float), or allow more (memory_gb)"
+            f"{what} takes about {needed / 1e9:.3g} GB and there are {most / 1e9:.3g} GB; of the layers "
+            f"{widest.weight_site!r} with its {matrix(widest).shape[1]} inputs takes most: pass fewer samples, leave "
+            "it in float (keep_float), or allow more (memory_gb)"
         )
 
 
