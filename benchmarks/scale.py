@@ -28,7 +28,6 @@ def search(model: Any, images: Any) -> list[float]:
     import mpq_plugins as mpq
     from mpq_plugins.graph.sites import take_sites
     from mpq_plugins.request import Request
-    from mpq_plugins.search.chunk import samples_at_once
     from mpq_plugins.search.measurement import Measurements
     from mpq_plugins.search.signs import signed_inputs
     from mpq_torch import fx
@@ -48,7 +47,7 @@ def search(model: Any, images: Any) -> list[float]:
     sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, reading.given(batches[0])))
     request.check(sites.inventory)
     stamps.append(time.process_time())
-    chunks = chunks_of(reading, batches, samples_at_once(reading.graph))
+    chunks = chunks_of(reading, batches)
     measured = Measurements(reading.graph, sites, reading.runner, chunks, progress=False)
     stamps.append(time.process_time())
     recipe = request.search(measured, "torch")

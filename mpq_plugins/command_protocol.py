@@ -83,10 +83,12 @@ class FrameworkCommands(Protocol):
         keep_float: Sequence[str] = (),
         progress: bool | None = None,
         target: Target | None = None,
+        memory: int | None = None,
     ) -> Measured:
         """Measure the float model, as a target's kernels have it.
 
-        check: is asked about the inventory before anything takes long.
+        check: is asked about the inventory before anything takes long. memory: bytes that it may take, by default the
+        machine's; raises TooLittleMemory.
         """
 
     def constrain(self, model: Any, recipe: Recipe, batches: Sequence[Any]) -> Any:

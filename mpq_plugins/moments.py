@@ -142,6 +142,13 @@ class FewColumns:
             self.own.mean(axis=1) + np.einsum("gip,gip->g", self.columns, self.columns) / self.own.shape[1]
         )
 
+    @property
+    def whole(self) -> Array:
+        """The matrix itself, [groups, in, in]."""
+        product = self.columns @ self.columns.transpose(0, 2, 1)
+        np.einsum("gii->gi", product)[...] += self.own
+        return np.asarray(product)
+
     def damped(self, damping: float) -> FewColumns:
         """As the function ``damped`` makes it of the whole matrix."""
         mean = self.mean_variance

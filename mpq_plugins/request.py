@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mpq_plugins import plugins
 from mpq_plugins.allocation import infeasible, models_of, smallest_cost
 from mpq_plugins.budget import Budget
+from mpq_plugins.calibration.holding import memory_limit
 from mpq_plugins.capabilities import Candidate
 from mpq_plugins.errors import CostError, MPQError, TargetError
 from mpq_plugins.headroom import with_headroom
@@ -35,6 +36,7 @@ class Request:
     weight_bits, activation_bits: candidates: a number, several, or a mapping from patterns of site
         names to either; None for all that the target has. per_channel: None takes one step per
         output channel wherever the target has it. latency: what ``Budget(latency_ms=...)`` counts.
+    memory_gb: gigabytes that the search may take beside the model and the data; None for the machine's.
 
     Raises TargetError, PluginError or MPQError for a name that is not registered or trains.
     """
@@ -47,11 +49,13 @@ class Request:
     per_channel: bool | None = None
     latency: LatencyTable | None = None
     progress: bool | None = None
+    memory_gb: float | None = None
 
     __hash__ = None  # type: ignore[assignment]  # holds mappings
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "target", plugins.target(self.target))
+        memory_limit(self.memory_gb)
         method = plugins.method(self.method)
         if not isinstance(method, PostTrainingMethod):
             kind = f"of kind {method.kind!r}" if isinstance(method, TrainingMethod) else "no PostTrainingMethod"
@@ -62,6 +66,11 @@ class Request:
         """The target itself."""
         assert isinstance(self.target, Target)  # since __post_init__
         return self.target
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the search may take beside the model and the data."""
+        return memory_limit(self.memory_gb)
 
     def check(self, inventory: Inventory) -> None:
         """Refuse what cannot work before anything is measured; raises as candidates_for does."""

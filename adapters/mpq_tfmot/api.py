@@ -8,6 +8,7 @@ from typing import Any
 
 from mpq_plugins import plugins
 from mpq_plugins.budget import Budget
+from mpq_plugins.calibration.holding import memory_limit
 from mpq_plugins.graph.limits import check_limits
 from mpq_plugins.graph.placing import put_on_grids
 from mpq_plugins.graph.quantized import QuantizedGraph
@@ -15,10 +16,11 @@ from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.latency_table import LatencyTable
 from mpq_plugins.problem import Bits
+from mpq_plugins.progress import stage
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.renamed import renamed
 from mpq_plugins.request import Request
-from mpq_plugins.search.chunk import samples_in_sweep
+from mpq_plugins.search.estimate import samples_to_round
 from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.search.sweep import compensate
 from mpq_plugins.targets import Target
@@ -56,6 +58,7 @@ def search(
     keep_float: Iterable[str] = (),
     latency: LatencyTable | None = None,
     progress: bool | None = None,
+    memory_gb: float | None = None,
 ) -> Recipe:
     """Find the grid of every weight and activation of a float model, under a budget.
 
@@ -67,18 +70,19 @@ def search(
         names to either ({"fc.weight": 8, "*": (2, 3, 4)}); by default all that the target has.
     per_channel: one step per output channel of a weight; by default where the target has it.
     keep_float: layers to leave in float, by name or pattern. latency: for ``Budget(latency_ms=...)``.
-    progress: show a bar; by default if standard error is a terminal.
+    progress: show a bar for every stage that takes over a second; by default if standard error is a terminal.
+    memory_gb: gigabytes (10^9 bytes) that the search may take beside the model and the data; by default the
+        machine's. Data goes through the model in chunks that fit.
 
     Raises a subclass of MPQError that names the site, the numbers and the way out.
     """
-    request = Request(
-        target, method, budget, weight_bits, activation_bits, per_channel, latency=latency, progress=progress
-    )
-    reading = read_model(model, keep_float, target=request.hardware, refusing=True)
-    chunks = as_chunks(calibration, reading)
+    request = Request(target, method, budget, weight_bits, activation_bits, per_channel, latency, progress, memory_gb)
+    with stage("reading the model", progress):
+        reading = read_model(model, keep_float, target=request.hardware, refusing=True)
+        chunks = as_chunks(calibration, reading, memory=request.memory)
     sites = take_sites(reading.graph)
     request.check(sites.inventory)
-    measured = Measurements(reading.graph, sites, reading.runner, chunks, progress)
+    measured = Measurements(reading.graph, sites, reading.runner, chunks, progress, memory=request.memory)
     if budget is not None:
         measured.check_gradients()
     framework = f"tensorflow {tf.__version__}, tf_keras {keras.__version__}"
@@ -94,27 +98,31 @@ def constrain(
     *,
     example_inputs: Any = None,
     nearest: bool = False,
-    progress: bool | None = False,
+    progress: bool | None = None,
+    memory_gb: float | None = None,
 ) -> Any:
     """The float model on its grids: a functional tf_keras model, batch norms folded, weights and biases on theirs.
 
     calibration: as for ``search``. With it, weights are rounded with compensation and biases
     corrected, layer by layer; without it, both go to the nearest value.
     example_inputs: not needed: a Keras model knows its shapes.
-    nearest: round weights to nearest all the same, and let calibration correct the biases alone. progress: show a bar.
+    nearest: round weights to nearest all the same, and let calibration correct the biases alone.
+    progress, memory_gb: as of ``search``; what does not fit of the values between layers waits in temporary files.
     The model itself is left untouched; weights that lie on their grids stay where they are. (Ranges of
     activations are not clamped here: quantize, simulate and the exports do it from the recipe.)
     Raises RecipeMismatch, with names, where the recipe is of another model.
     """
-    reading, sites = read_fitting(model, recipe)
+    with stage("reading the model", progress):
+        reading, sites = read_fitting(model, recipe)
     target = plugins.target_of(recipe)
     check_limits(QuantizedGraph(reading.graph, recipe, sites.grid_of, target))
     if calibration is None:
         graph = put_on_grids(reading.graph, sites.grid_of, recipe)
     else:
-        chunks = as_chunks(calibration, reading, samples_in_sweep)
+        memory = memory_limit(memory_gb)
+        chunks = as_chunks(calibration, reading, samples_to_round, memory)
         graph = compensate(
-            reading.graph, sites.grid_of, recipe, target, reading.runner, chunks, progress, nearest=nearest
+            reading.graph, sites.grid_of, recipe, target, reading.runner, chunks, progress, nearest, memory
         )
     return write_model(with_graph(reading, graph))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from mpq_plugins.calibration.chunks import CHUNK, cut
 from mpq_plugins.calibration.holding import held
 from mpq_plugins.errors import EmptyCalibration, ModelError, NonFiniteValues
-from mpq_plugins.graph.node import Graph, Node
-from mpq_plugins.search.chunk import check_whole, only_size, samples_at_once
+from mpq_plugins.graph.node import Node
+from mpq_plugins.search.chunk import check_whole, only_size
+from mpq_plugins.search.estimate import AtOnce, samples_to_measure
 from mpq_tfmot.keras import tf
 from mpq_tfmot.reader.reading import Reading
 
@@ -105,14 +106,19 @@ def in_chunks(batches: Iterable[Batch], samples: int = CHUNK) -> list[Batch]:
 
 
 def as_chunks(
-    calibration: Iterable[Any] | Any, reading: Reading, at_once: Callable[[Graph], int] = samples_at_once
+    calibration: Iterable[Any] | Any,
+    reading: Reading,
+    at_once: AtOnce = samples_to_measure,
+    memory: int | None = None,
 ) -> list[tuple[Any, ...]]:
     """The calibration set as the chunks of tensors that the core measures on; raises as ``as_batches`` does.
 
-    at_once: how many samples a chunk of a graph's data may hold.
+    at_once: how many samples a chunk may hold, so that it fits into ``memory`` bytes, by default the machine's.
     """
     size = only_size(reading.graph, reading.batch_size)
-    chunks = in_chunks(as_batches(calibration, reading.graph.arguments), size or at_once(reading.graph))
+    batches = as_batches(calibration, reading.graph.arguments)
+    total = sum(len(batch[0]) for batch in batches)
+    chunks = in_chunks(batches, size or at_once(reading.graph, total, memory))
     if size:
         check_whole([len(chunk[0]) for chunk in chunks], size)
     return [tuple(map(tf.constant, chunk)) for chunk in chunks]

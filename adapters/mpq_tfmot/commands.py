@@ -18,6 +18,7 @@ from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.hardware.onnxruntime import ONNXRUNTIME
 from mpq_plugins.integers.program import Program
 from mpq_plugins.inventory import Inventory
+from mpq_plugins.progress import stage
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.targets import Target
@@ -95,12 +96,15 @@ def measure(
     keep_float: Sequence[str] = (),
     progress: bool | None = None,
     target: Target | None = None,
+    memory: int | None = None,
 ) -> Measured:
     """One forward and one backward pass of the float model."""
-    reading = read_model(model, keep_float, target=target, refusing=True)
+    with stage("reading the model", progress):
+        reading = read_model(model, keep_float, target=target, refusing=True)
     sites = take_sites(reading.graph)
     check(sites.inventory)
-    measured = Measurements(reading.graph, sites, reading.runner, as_chunks(list(batches), reading), progress)
+    chunks = as_chunks(list(batches), reading, memory=memory)
+    measured = Measurements(reading.graph, sites, reading.runner, chunks, progress, memory=memory)
     measured.check_gradients()
     framework = f"tensorflow {tf.__version__}, tf_keras {keras.__version__}"
     return Measured(measured, framework)

@@ -8,6 +8,7 @@ from typing import Any
 from mpq_plugins import plugins
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.problem import Bits, Problem, candidates_for
+from mpq_plugins.progress import stage
 from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.sensitivities.rating import Rates
 from mpq_plugins.sensitivities.table import rate_all
@@ -36,7 +37,8 @@ def sensitivity(
     choice are left out.
     """
     found = plugins.target(target)
-    reading = read_model(model, target=found)
+    with stage("reading the model", progress):
+        reading = read_model(model, target=found)
     chunks = as_chunks(calibration, reading)
     measured = Measurements(reading.graph, take_sites(reading.graph), reading.runner, chunks, progress)
     measured.check_gradients()

@@ -20,8 +20,8 @@ from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.hardware.onnxruntime import ONNXRUNTIME
 from mpq_plugins.integers.program import Program
 from mpq_plugins.inventory import Inventory
+from mpq_plugins.progress import stage
 from mpq_plugins.recipe import Recipe
-from mpq_plugins.search.chunk import samples_at_once
 from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.search.signs import signed_inputs
 from mpq_plugins.targets import Target
@@ -102,13 +102,15 @@ def measure(
     keep_float: Sequence[str] = (),
     progress: bool | None = None,
     target: Target | None = None,
+    memory: int | None = None,
 ) -> Measured:
     """One forward and one backward pass of the float model."""
-    reading, given = read_with_data(model, batches, keep_float, target)
+    with stage("reading the model", progress):
+        reading, given = read_with_data(model, batches, keep_float, target)
     sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, reading.given(given[0])))
     check(sites.inventory)
-    chunks = chunks_of(reading, given, samples_at_once(reading.graph))
-    measured = Measurements(reading.graph, sites, reading.runner, chunks, progress)
+    chunks = chunks_of(reading, given, memory=memory)
+    measured = Measurements(reading.graph, sites, reading.runner, chunks, progress, memory=memory)
     measured.check_gradients()
     return Measured(measured, f"torch {torch.__version__}")
 

@@ -11,6 +11,7 @@ from torch import fx, nn
 
 from mpq_plugins import plugins
 from mpq_plugins.budget import Budget
+from mpq_plugins.calibration.holding import memory_limit
 from mpq_plugins.errors import MPQError, TargetError
 from mpq_plugins.graph.limits import check_limits
 from mpq_plugins.graph.quantized import QuantizedGraph
@@ -19,9 +20,10 @@ from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.latency_table import LatencyTable
 from mpq_plugins.problem import Bits
+from mpq_plugins.progress import stage
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.request import Request
-from mpq_plugins.search.chunk import samples_at_once, samples_in_sweep
+from mpq_plugins.search.estimate import samples_to_round
 from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.search.signs import signed_inputs
 from mpq_plugins.search.sweep import compensate
@@ -92,6 +94,7 @@ def search(
     keep_float: Iterable[str] = (),
     latency: LatencyTable | None = None,
     progress: bool | None = None,
+    memory_gb: float | None = None,
 ) -> Recipe:
     """Find the grid of every weight and activation of a float model, under a budget.
 
@@ -103,18 +106,19 @@ def search(
         names to either ({"fc.weight": 8, "*": (2, 3, 4)}); by default all that the target has.
     per_channel: one step per output channel of a weight; by default where the target has it.
     keep_float: modules and functional ops to leave in float. latency: for ``Budget(latency_ms=...)``.
-    progress: show a progress bar; by default if standard error is a terminal.
+    progress: show a bar for every stage that takes over a second; by default if standard error is a terminal.
+    memory_gb: gigabytes (10^9 bytes) that the search may take beside the model and the data; by default the
+        machine's. Data goes through the model in chunks that fit.
 
     Raises a subclass of MPQError that names the site, the numbers and the way out.
     """
-    request = Request(
-        target, method, budget, weight_bits, activation_bits, per_channel, latency=latency, progress=progress
-    )
-    reading, batches = read_with_data(model, calibration, keep_float, request.hardware)
+    request = Request(target, method, budget, weight_bits, activation_bits, per_channel, latency, progress, memory_gb)
+    with stage("reading the model", progress):
+        reading, batches = read_with_data(model, calibration, keep_float, request.hardware)
     sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, reading.given(batches[0])))
     request.check(sites.inventory)
-    chunks = chunks_of(reading, batches, samples_at_once(reading.graph))
-    measured = Measurements(reading.graph, sites, reading.runner, chunks, progress)
+    chunks = chunks_of(reading, batches, memory=request.memory)
+    measured = Measurements(reading.graph, sites, reading.runner, chunks, progress, memory=request.memory)
     if budget is not None:
         measured.check_gradients()
     framework = f"torch {torch.__version__}"
@@ -131,7 +135,8 @@ def constrain(
     *,
     example_inputs: Any = None,
     nearest: bool = False,
-    progress: bool | None = False,
+    progress: bool | None = None,
+    memory_gb: float | None = None,
 ) -> fx.GraphModule:
     """The float model on its grids: batch norms folded, weights and biases on theirs, ranges clamped.
 
@@ -140,11 +145,11 @@ def constrain(
     example_inputs: a tensor, or a tuple of the model's arguments; needed where neither calibration nor the recipe
     tells the shapes of all arguments, or the model takes one batch size only.
     nearest: round weights to nearest all the same, and let calibration correct the biases alone.
-    progress: show a bar.
+    progress, memory_gb: as of ``search``; what does not fit of the values between layers waits in temporary files.
     The model itself is left untouched; weights that lie on their grids stay where they are.
     Raises RecipeMismatch, with names, where the recipe is of another model.
     """
-    reading, quantized = rounded(model, recipe, calibration, example_inputs, nearest, progress)
+    reading, quantized = rounded(model, recipe, calibration, example_inputs, nearest, progress, memory_gb)
     target = quantized.target
     own_kernels = target.runtime is None or target.runtime.framework == "torch"
     engine = DEFAULT_ENGINE if target.runtime is None else target.runtime.engine
@@ -164,20 +169,24 @@ def rounded(
     example_inputs: Any,
     nearest: bool,
     progress: bool | None,
+    memory_gb: float | None,
 ) -> tuple[Reading, QuantizedGraph]:
     """What every runtime's constrained model starts from: weights and biases on their grids.
 
     Arguments and errors as of ``constrain``.
     """
     batches = None if calibration is None else as_batches(calibration, takes_of(model))
-    reading, sites = read_fitting(model, recipe, _example(model, example_inputs) if batches is None else batches[0])
+    example = _example(model, example_inputs) if batches is None else batches[0]
+    with stage("reading the model", progress):
+        reading, sites = read_fitting(model, recipe, example)
     target = plugins.target_of(recipe)
     quantized = QuantizedGraph.of(reading.graph, sites, recipe, target)
     check_products(quantized)
     check_limits(quantized)
     if batches is not None:
-        chunks, grid_of = chunks_of(reading, batches, samples_in_sweep(reading.graph)), sites.grid_of
-        graph = compensate(reading.graph, grid_of, recipe, target, reading.runner, chunks, progress, nearest=nearest)
+        memory = memory_limit(memory_gb)
+        chunks, grid_of = chunks_of(reading, batches, samples_to_round, memory), sites.grid_of
+        graph = compensate(reading.graph, grid_of, recipe, target, reading.runner, chunks, progress, nearest, memory)
         quantized = QuantizedGraph(graph, recipe, sites.grid_of, target)
     return reading, quantized
 

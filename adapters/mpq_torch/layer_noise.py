@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import nn
 
-from mpq_plugins.calibration.chunks import CHUNK
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.search import site_values as core
@@ -24,5 +23,5 @@ def site_values(
     """
     reading, _ = read_fitting(model, recipe, batches[0])
     constrained, quantized = read_quantized(on_grid, recipe, batches[0])
-    chunks = chunks_of(reading, batches, CHUNK)
+    chunks = chunks_of(reading, batches)
     return core.site_values(reading.graph, Simulation(quantized, constrained.runner), chunks)

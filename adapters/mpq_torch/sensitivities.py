@@ -11,7 +11,7 @@ from torch import nn
 from mpq_plugins import plugins
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.problem import Bits, Problem, candidates_for
-from mpq_plugins.search.chunk import samples_at_once
+from mpq_plugins.progress import stage
 from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.sensitivities.rating import Rates
 from mpq_plugins.sensitivities.table import rate_all
@@ -40,8 +40,9 @@ def sensitivity(
     choice are left out.
     """
     found = plugins.target(target)
-    reading, batches = read_with_data(model, calibration, keep_float, found)
-    chunks = chunks_of(reading, batches, samples_at_once(reading.graph))
+    with stage("reading the model", progress):
+        reading, batches = read_with_data(model, calibration, keep_float, found)
+    chunks = chunks_of(reading, batches)
     measured = Measurements(reading.graph, take_sites(reading.graph), reading.runner, chunks, progress)
     measured.check_gradients()
     candidates = candidates_for(measured.inventory, found, weight_bits, activation_bits, per_channel)

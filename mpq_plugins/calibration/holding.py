@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from mpq_plugins.errors import CalibrationTooLarge
+from mpq_plugins.errors import CalibrationTooLarge, MPQError
 
 Batch = TypeVar("Batch")
 
@@ -31,6 +32,19 @@ def held(batches: Iterable[Batch], bytes_of: Callable[[Batch], int], limit: int 
             )
         found.append(batch)
     return found
+
+
+def memory_limit(gigabytes: float | None) -> int:
+    """Bytes that work may take. gigabytes: of 10^9 bytes; None for the machine's memory. Raises MPQError.
+
+    >>> memory_limit(1.5)
+    1500000000
+    """
+    if gigabytes is None:
+        return machine_memory()
+    if isinstance(gigabytes, bool) or not (isinstance(gigabytes, (int, float)) and 0 < gigabytes < math.inf):
+        raise MPQError(f"memory_gb is a number of gigabytes above 0, got {gigabytes!r}")
+    return int(gigabytes * 10**9)
 
 
 def machine_memory() -> int:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import typer
+
+from mpq_plugins.progress import Advance, stage
 
 INTERRUPTED = 130
 
@@ -37,16 +39,9 @@ class Voice:
         if not self.quiet and sys.stderr.isatty():
             print(text, file=sys.stderr)
 
-    @contextmanager
-    def working(self, what: str) -> Iterator[None]:
+    def working(self, what: str) -> AbstractContextManager[Advance]:
         """A sign of life on standard error meanwhile, if that is a terminal."""
-        if self.quiet or not sys.stderr.isatty():
-            yield
-            return
-        from rich.console import Console
-
-        with Console(stderr=True).status(what):
-            yield
+        return stage(what, self.progress)
 
     def result(self, value: Any) -> None:
         """Print the result for a script."""

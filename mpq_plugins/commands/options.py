@@ -50,6 +50,10 @@ LatencyMs = Annotated[float | None, typer.Option(help="At most so many milliseco
 Limits = Annotated[
     list[str] | None, typer.Option("--limit", help="RESOURCE=VALUE for a plug-in's cost model; repeatable.")
 ]
+MemoryGb = Annotated[
+    float | None,
+    typer.Option(help="Gigabytes that it may take beside the model; by default the machine's.", show_default=False),
+]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Measure again what an earlier run has kept.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars and no text; errors only.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for scripts.")]
@@ -142,6 +146,7 @@ def read_request(
     per_channel: bool | None,
     latency: Path | None,
     progress: bool | None,
+    memory_gb: float | None = None,
 ) -> Any:
     """The Request of the options; raises what Request and LatencyTable.load raise."""
     from mpq_plugins.latency_table import LatencyTable as Table
@@ -157,6 +162,7 @@ def read_request(
         per_channel,
         latency=table,
         progress=progress,
+        memory_gb=memory_gb,
     )
 
 

@@ -35,6 +35,7 @@ def pareto(
     out: Annotated[Path, typer.Option("--out", "-o", help="Directory for the recipes and pareto.json.")] = Path(
         "pareto"
     ),
+    memory_gb: options.MemoryGb = None,
     fresh: options.Fresh = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
@@ -61,7 +62,7 @@ def pareto(
         latency_ms=latency_ms,
     )
     request = options.read_request(
-        target, method, budget, weight_bits, activation_bits, per_channel, latency, voice.progress
+        target, method, budget, weight_bits, activation_bits, per_channel, latency, voice.progress, memory_gb
     )
     options.check_writable(out / "pareto.json" if out.is_dir() else out)
     with resumable(voice):

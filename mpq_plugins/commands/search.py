@@ -35,6 +35,7 @@ def search(
         Path | None,
         typer.Option(help="Also write what the report shows beside the recipe: errors, sensitivities, noise."),
     ] = None,
+    memory_gb: options.MemoryGb = None,
     fresh: options.Fresh = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
@@ -58,7 +59,7 @@ def search(
         latency_ms=latency_ms,
     )
     request = options.read_request(
-        target, method, budget, weight_bits, activation_bits, per_channel, latency, voice.progress
+        target, method, budget, weight_bits, activation_bits, per_channel, latency, voice.progress, memory_gb
     )
     with resumable(voice):
         study = open_study(model, calibration, framework, keep_float, fresh, voice)

@@ -61,6 +61,10 @@ class Msqe(RatingMethod):
         """The grid and the predicted loss of every candidate of the sites that share one grid."""
         return _rate_weight(problem, group[0]) if group[0].kind == "weight" else _rate_shared(problem, group)
 
+    def effort(self, problem: Problem, group: Sequence[Site]) -> float:
+        """Elements of the weight, for each candidate: what rating takes grows with them; an activation takes little."""
+        return sum(site.elements * len(problem.candidates[site.name]) for site in group if site.kind == "weight") + 1e3
+
 
 def _rate_weight(problem: Problem, site: Site) -> dict[str, dict[int, Rated]]:
     """Grid and predicted loss of every candidate of a weight."""

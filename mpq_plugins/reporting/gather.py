@@ -17,6 +17,7 @@ from mpq_plugins.grid import Grid
 from mpq_plugins.inventory import Inventory, Site
 from mpq_plugins.latency_table import LatencyTable
 from mpq_plugins.problem import MeasuredModel
+from mpq_plugins.progress import stage
 from mpq_plugins.ratings import losses
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.reporting.cost_shares import shares
@@ -62,10 +63,11 @@ def gather(study: Study, recipe: Recipe, request: Request) -> Details:
         request = replace(request, budget=Budget(average_weight_bits=8))  # what rating is not influenced by
     problem, ratings = study.rate(request)
     table = losses(ratings)
-    on_grid = commands.constrain(loaded.model, recipe, study.batches)
     noise = SignalToNoise()
-    for site, reference, simulated in commands.site_values(loaded.model, on_grid, recipe, study.batches):
-        noise.add(site, reference, simulated)
+    with stage("rounding and simulating the model", study.progress):
+        on_grid = commands.constrain(loaded.model, recipe, study.batches)
+        for site, reference, simulated in commands.site_values(loaded.model, on_grid, recipe, study.batches):
+            noise.add(site, reference, simulated)
     costs, units = _costs(recipe, problem.model.inventory, problem.cost_models)
     return Details(
         sites={name: grid.bits for name, grid in recipe.items()},

@@ -42,9 +42,14 @@ def memory_of(graph: Graph, samples: int) -> int:
 
 def samples_in_sweep(graph: Graph, memory: int = MEMORY // 4) -> int:
     """The same for a pass that looks at one node at a time: what one op reads and writes keeps within ``memory``."""
+    return _halved(memory_in_sweep(graph, 1), memory)
+
+
+def memory_in_sweep(graph: Graph, samples: int) -> int:
+    """Bytes that the op which reads and writes most takes in that pass, of so many samples."""
     size = {node.name: math.prod(node.sample_shape) for node in graph.nodes}
     widest = max((size[node.name] + sum(size[name] for name in node.inputs) for node in graph.nodes), default=0)
-    return _halved(8 * _WORKED * widest, memory)
+    return 8 * _WORKED * samples * widest
 
 
 def only_size(graph: Graph, size: int) -> int:

@@ -1,9 +1,11 @@
-"""How much memory a search takes, known before anything is measured."""
+"""How much memory a search and rounding take, known before anything is measured, and the chunks that fit."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
+from mpq_plugins.calibration.chunks import CHUNK, GRAIN
 from mpq_plugins.calibration.holding import machine_memory
 from mpq_plugins.calibration.thinning import COLUMNS
 from mpq_plugins.compensation.search import ELEMENTS
@@ -11,10 +13,33 @@ from mpq_plugins.compensation.thin import few
 from mpq_plugins.errors import TooLittleMemory
 from mpq_plugins.graph.node import Graph, Node
 from mpq_plugins.graph.weights import matrix
-from mpq_plugins.search.chunk import memory_of
+from mpq_plugins.search.chunk import MEMORY, memory_in_sweep, memory_of, samples_at_once, samples_in_sweep
+from mpq_plugins.search.kept import IN_MEMORY
 
+AtOnce = Callable[[Graph, int, int | None], int]
+"""How many samples a chunk of a graph's data may hold, of a number of samples in all, within bytes of memory."""
 _PARTS = 8
 """Arrays of so many elements of a weight that its rating works with."""
+
+
+def samples_to_measure(graph: Graph, total: int, limit: int | None = None) -> int:
+    """Samples of a chunk of a search, so that all of it keeps within ``limit`` bytes where that is possible.
+
+    total: samples of the calibration set. limit: by default the machine's memory. What a limit leaves above MEMORY
+    changes nothing, so machines agree.
+    """
+    return samples_at_once(graph, min(MEMORY, _or_machine(limit) - _moments(graph, total)))
+
+
+def samples_to_round(graph: Graph, total: int, limit: int | None = None) -> int:
+    """The same for the sweep of ``constrain``."""
+    left = _or_machine(limit) - 2 * kept_in_memory(limit) - _widest_layer(graph, total)
+    return samples_in_sweep(graph, min(MEMORY // 4, left))
+
+
+def kept_in_memory(limit: int | None = None) -> int:
+    """Bytes that the sweep holds of the float model's values, and as many of the simulation's, before it uses files."""
+    return min(IN_MEMORY, _or_machine(limit) // 8)
 
 
 def check_memory(graph: Graph, samples: int, total: int, limit: int | None = None) -> None:
@@ -22,15 +47,16 @@ def check_memory(graph: Graph, samples: int, total: int, limit: int | None = Non
 
     samples: of a chunk, of ``total``. limit: by default the machine's memory.
     """
-    most = machine_memory() if limit is None else limit
     needed = search_memory(graph, samples, total)
-    if needed > most:
-        widest = max(graph.layers, key=lambda node: _held(node, total) + _worked(node, total))
-        raise TooLittleMemory(
-            f"the search takes about {needed / 1e9:.3g} GB and there are {most / 1e9:.3g} GB, most of it for the "
-            f"moments of {widest.weight_site!r} with its {matrix(widest).shape[1]} inputs: pass fewer samples, or "
-            "leave the layer in float (keep_float)"
-        )
+    widest = max(graph.layers, key=lambda node: _held(node, total) + _worked(node, total), default=None)
+    _check("the search", widest, needed, _or_machine(limit))
+
+
+def check_sweep_memory(graph: Graph, samples: int, total: int, limit: int | None = None) -> None:
+    """The same for the sweep of ``constrain``."""
+    needed = sweep_memory(graph, samples, total, kept_in_memory(limit))
+    widest = max(graph.layers, key=lambda node: _summed(node, total) + _rounded(node, total), default=None)
+    _check("rounding", widest, needed, _or_machine(limit))
 
 
 def search_memory(graph: Graph, samples: int, total: int) -> int:
@@ -38,9 +64,46 @@ def search_memory(graph: Graph, samples: int, total: int) -> int:
 
     The moments of all layers, and what measuring a chunk or rating one layer takes, whichever is more.
     """
-    layers = {node.weight_site: node for node in graph.layers}.values()
-    held = sum(_held(node, total) for node in layers)
-    return held + max(memory_of(graph, samples), *(_worked(node, total) for node in layers), 0)
+    worked = [_worked(node, total) for node in _layers(graph)]
+    return _moments(graph, total) + max(memory_of(graph, samples), *worked, 0)
+
+
+def sweep_memory(graph: Graph, samples: int, total: int, kept: int = IN_MEMORY) -> int:
+    """Bytes, at most about, that the sweep of ``constrain`` holds beside the model and the data.
+
+    The values that are still needed, of both models, what one op reads and writes of a chunk, and the moments of one
+    layer with what rounding it takes. kept: bytes of values of a model before files are used.
+    """
+    values = 4 * total * sum(math.prod(node.sample_shape) for node in graph.nodes)
+    return 2 * min(values, kept) + memory_in_sweep(graph, samples) + _widest_layer(graph, total)
+
+
+def _check(what: str, widest: Node | None, needed: int, most: int) -> None:
+    if needed > most and widest is not None:
+        raise TooLittleMemory(
+            f"{what} takes about {needed / 1e9:.3g} GB and there are {most / 1e9:.3g} GB; of the layers "
+            f"{widest.weight_site!r} with its {matrix(widest).shape[1]} inputs takes most: pass fewer samples, leave "
+            "it in float (keep_float), or allow more (memory_gb)"
+        )
+
+
+def _or_machine(limit: int | None) -> int:
+    return machine_memory() if limit is None else limit
+
+
+def _layers(graph: Graph) -> list[Node]:
+    """One of each weight."""
+    return list({node.weight_site: node for node in graph.layers}.values())
+
+
+def _moments(graph: Graph, total: int) -> int:
+    """What a search holds of all layers at once."""
+    return sum(_held(node, total) for node in _layers(graph))
+
+
+def _widest_layer(graph: Graph, total: int) -> int:
+    """What the sweep takes for a layer, at most."""
+    return max((_summed(node, total) + _rounded(node, total) for node in _layers(graph)), default=0)
 
 
 def _held(node: Node, total: int) -> int:
@@ -52,20 +115,43 @@ def _held(node: Node, total: int) -> int:
 
 def _worked(node: Node, total: int) -> int:
     """The factor of a layer's curvature, what it is made of, and rows of candidates."""
-    groups, inputs, positions = _sizes(node, total)
-    if few(positions, inputs):
-        factor = groups * (32 * inputs * positions + 24 * positions**2)
-    else:
-        factor = 28 * groups * inputs**2
+    groups, inputs, _ = _sizes(node, total)
     rows = 4 * max(ELEMENTS, groups * inputs) * _PARTS
     losses = 4 * 3 * inputs * len(node.biases)
-    return factor + rows + losses + 16 * matrix(node).size
+    return _factor(node, total) + rows + losses + 16 * matrix(node).size
+
+
+def _summed(node: Node, total: int) -> int:
+    """Moments of what a layer reads in the simulation and should give, and the columns that they are summed from."""
+    groups, inputs, positions = _sizes(node, total)
+    outputs = len(node.biases)
+    if few(positions, inputs):
+        return 16 * positions * (groups * inputs + outputs)
+    at_once = positions * min(CHUNK if _everywhere(node) else GRAIN, total) // max(1, total)
+    return 8 * groups * inputs**2 + 16 * inputs * outputs + 24 * at_once * (groups * inputs + outputs)
+
+
+def _rounded(node: Node, total: int) -> int:
+    """The factor, and copies of the weight."""
+    return _factor(node, total) + 8 * _PARTS * matrix(node).size
+
+
+def _factor(node: Node, total: int) -> int:
+    groups, inputs, positions = _sizes(node, total)
+    if few(positions, inputs):
+        return groups * (32 * inputs * positions + 24 * positions**2)
+    return 28 * groups * inputs**2
+
+
+def _everywhere(node: Node) -> bool:
+    """Whether moments are measured on all positions of a chunk at once: search.columns.thinned."""
+    return node.op == "linear" or node.op.startswith("conv_transpose")
 
 
 def _sizes(node: Node, total: int) -> tuple[int, int, int]:
     """Groups, inputs of each, and positions that moments are measured on, about."""
     positions = total * math.prod(node.sample_shape) // max(1, len(node.biases))
-    if node.op.startswith("conv") and not node.op.startswith("conv_transpose"):
+    if not _everywhere(node):
         positions = min(positions, COLUMNS)
     groups = 1 if node.op == "linear" else int(node.attrs["groups"])
     return groups, matrix(node).shape[1], positions

@@ -21,7 +21,7 @@ from mpq_plugins.histogram import Histogram
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.moments import FewColumns
 from mpq_plugins.problem import Change
-from mpq_plugins.progress import track
+from mpq_plugins.progress import Advance, stage
 from mpq_plugins.search.chunk import Chunk, samples_of
 from mpq_plugins.search.columns import columns, output_columns, thinned
 from mpq_plugins.search.ends import loss_ends
@@ -37,6 +37,7 @@ class Measurements:
     chunks: the calibration data, as ``calibration.chunks`` cuts it, tensors of the runner's framework.
     The gradients are those of random directions whose second moment is the Fisher matrix of the model's own softmax,
     so no labels are needed; a model whose output is no row of class scores is taken to have Gaussian errors.
+    memory: bytes that the search may take, by default the machine's; raises TooLittleMemory before the first pass.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Measurements:
         progress: bool | None = None,
         seed: int = 0,
         draws: int = DRAWS,
+        memory: int | None = None,
     ) -> None:
         self._graph = graph
         self._model = FloatModel(graph, runner)
@@ -65,10 +67,11 @@ class Measurements:
         self._directions = FisherDirections(seed)
         self._draws, self._gradients = draws, 0
         total, first = sum(map(samples_of, chunks)), 0
-        check_memory(graph, max(map(samples_of, chunks), default=0), total)
-        for chunk in track(list(chunks), "measuring the float model", progress):
-            self._measure(chunk, first, total)
-            first += samples_of(chunk)
+        check_memory(graph, max(map(samples_of, chunks), default=0), total, memory)
+        with stage("measuring the float model", progress, total * (1 + draws)) as advance:
+            for chunk in chunks:
+                self._measure(chunk, first, total, advance)
+                first += samples_of(chunk)
         self.inventory: Inventory = take_sites(graph, self.signed_inputs()).inventory
 
     def check_gradients(self) -> None:
@@ -111,7 +114,7 @@ class Measurements:
         """Input site -> whether the calibration data goes below zero."""
         return {node.site: self._histograms[node.site].min < 0 for node in self._graph.nodes if node.op == INPUT}
 
-    def _measure(self, chunk: Chunk, first: int, total: int) -> None:
+    def _measure(self, chunk: Chunk, first: int, total: int, advance: Advance) -> None:
         samples, run = samples_of(chunk), self._model.runner
         unclamped: dict[str, Any] = {}
 
@@ -130,7 +133,8 @@ class Measurements:
         with run.recording():
             values = run_nodes(self._graph, chunk, step)
             self._collect_values(values)
-            self._collect_gradients(values, unclamped, first, samples)
+            advance(samples)
+            self._collect_gradients(values, unclamped, first, samples, advance)
 
     def _collect_inputs(self, node: Node, x: Any, y: Any, first: int, samples: int, total: int) -> None:
         array, layout = self._model.runner.numpy(x), self._graph.layout
@@ -146,7 +150,7 @@ class Measurements:
                 raise NonFiniteValues(f"site {site!r}: {error}") from None
 
     def _collect_gradients(
-        self, values: Mapping[str, Any], unclamped: Mapping[str, Any], first: int, samples: int
+        self, values: Mapping[str, Any], unclamped: Mapping[str, Any], first: int, samples: int, advance: Advance
     ) -> None:
         run = self._model.runner
         names = [*(self._graph[name].weight_site for name in unclamped), *self._owners]
@@ -177,6 +181,7 @@ class Measurements:
                 for index, (name, value) in enumerate(ends.items())
             ]
             run.gradients(list(ends.values()), wanted, directions, use)
+            advance(samples)
         self._gradients += self._draws * samples
 
     def _direction(self, name: str, value: NDArray[Any], index: int, turn: int, first: int, samples: int) -> Array:

@@ -12,7 +12,7 @@ from mpq_plugins.costs import known_costs
 from mpq_plugins.errors import MPQError, NonFiniteValues
 from mpq_plugins.inventory import Site
 from mpq_plugins.problem import Problem
-from mpq_plugins.progress import track
+from mpq_plugins.progress import stage, track
 from mpq_plugins.ratings import Rated, Ratings, losses
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.training.method import TrainingMethod
@@ -60,6 +60,10 @@ class RatingMethod(PostTrainingMethod):
         """
         raise NotImplementedError
 
+    def effort(self, problem: Problem, group: Sequence[Site]) -> float:
+        """What ``rate_group`` costs beside other groups, above 0, in any unit; it tells how much time is left."""
+        return 1.0
+
     def search(self, problem: Problem) -> Recipe:
         """Rate every candidate of every site, and allocate bits under the budget.
 
@@ -78,7 +82,8 @@ class RatingMethod(PostTrainingMethod):
         """
         rated: dict[str, Mapping[int, Rated]] = dict(known)
         groups = [g for g in problem.model.inventory.groups().values() if any(site.name not in known for site in g)]
-        for group in track(groups, "rating candidates", problem.progress):
+        efforts = [self.effort(problem, group) for group in groups]
+        for group in track(groups, "rating candidates", problem.progress, efforts):
             try:
                 new = dict(self.rate_group(problem, group))
             except NonFiniteValues as error:
@@ -94,7 +99,8 @@ class RatingMethod(PostTrainingMethod):
         inventory, table = problem.model.inventory, losses(ratings)
         if problem.budget is not None and allocation is None:
             bits = {name: list(by_bits) for name, by_bits in ratings.items()}
-            allocation = allocate(inventory, bits, table, problem.budget, problem.cost_models)
+            with stage("choosing bits", problem.progress):
+                allocation = allocate(inventory, bits, table, problem.budget, problem.cost_models)
         if allocation is None:
             chosen = {name: next(iter(by_bits)) for name, by_bits in ratings.items()}
             reasons: Mapping[str, str] = {name: f"{b} bits: the only candidate" for name, b in chosen.items()}

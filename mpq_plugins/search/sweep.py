@@ -7,6 +7,7 @@ memory holds only the activations that are still needed, up to a limit; the rest
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -33,6 +34,7 @@ from mpq_plugins.moments import LayerMoments
 from mpq_plugins.progress import track
 from mpq_plugins.search.chunk import Chunk, samples_of
 from mpq_plugins.search.columns import columns, output_columns, thinned
+from mpq_plugins.search.estimate import check_sweep_memory, kept_in_memory
 from mpq_plugins.search.exact_float import exact_outputs
 from mpq_plugins.search.kept import Kept
 from mpq_plugins.targets import Target
@@ -47,14 +49,19 @@ def compensate(
     chunks: Sequence[Chunk],
     progress: bool | None = None,
     nearest: bool = False,
+    memory: int | None = None,
 ) -> Graph:
     """The graph with every weight rounded with compensation, and every bias corrected.
 
     graph: the float model. grid_of: node -> activation site. grids: site -> Grid. nearest: round weights to nearest
     instead, and correct the biases alone. A layer that is called several times is rounded at its first call.
-    Raises NonFiniteValues, naming the site, where an activation is NaN or infinite.
+    memory: bytes that rounding may take, by default the machine's.
+    Raises NonFiniteValues, naming the site, where an activation is NaN or infinite, and TooLittleMemory at once.
     """
-    return _Sweep(graph, grid_of, grids, target, runner, chunks, nearest).run(progress)
+    counts = list(map(samples_of, chunks))
+    check_sweep_memory(graph, max(counts, default=0), sum(counts), memory)
+    kept = kept_in_memory(memory)
+    return _Sweep(graph, grid_of, grids, target, runner, chunks, nearest, kept).run(progress)
 
 
 class _Sweep:
@@ -67,13 +74,14 @@ class _Sweep:
         runner: Runner,
         chunks: Sequence[Chunk],
         nearest: bool,
+        kept: int,
     ) -> None:
         self.graph, self.grid_of, self.grids = graph, grid_of, grids
         self.runner, self.chunks, self.nearest = runner, chunks, nearest
         self.model = FloatModel(graph, runner)
         self.simulation = Simulation(QuantizedGraph(graph, grids, grid_of, target), runner)
         self.counts = [samples_of(chunk) for chunk in chunks]
-        self.exact, self.codes = Kept(runner), Kept(runner)
+        self.exact, self.codes = Kept(runner, kept), Kept(runner, kept)
         """Of each node the float outputs before its own clamp, and the codes after it."""
         self.solved: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
 
@@ -82,7 +90,8 @@ class _Sweep:
         arguments = {node.name: index for index, node in enumerate(self.graph.arguments)}
         wanted = _before_layers(self.graph)
         order = [self.graph[name] for name in self._order() if name in wanted]
-        for node in track(order, "rounding layer by layer", progress):
+        efforts = [_effort(node, sum(self.counts)) for node in order]
+        for node in track(order, "rounding layer by layer", progress, efforts):
             if node.op == ARGUMENT:
                 for kept in (self.exact, self.codes):
                     kept.share(node.name, [chunk[arguments[node.name]] for chunk in self.chunks])
@@ -220,3 +229,12 @@ def _before_layers(graph: Graph) -> set[str]:
         if node.weighted or node.name in found:
             found |= {node.name, *node.inputs}
     return found
+
+
+def _effort(node: Node, samples: int) -> float:
+    """What visiting a node costs beside others: its elements of all samples twice, and rounding its weight."""
+    outputs = samples * math.prod(node.sample_shape)
+    if not node.weighted:
+        return outputs / 30 + 1
+    elements = matrix(node).size
+    return outputs * elements / len(node.biases) / 1e3 + elements

@@ -44,7 +44,7 @@ class RatingsFile:
         for site, by_bits in ratings.items():
             rated = [[bits, {"grid": asdict(grid), "loss": loss}] for bits, (grid, loss) in by_bits.items()]
             entry = {"site": site, "candidates": _described(candidates[site]), "rated": rated}
-            lines.append(json.dumps(entry) + "\n")
+            lines.append("\n" + json.dumps(entry))  # in front, so that a line that was cut off spoils no other
         with contextlib.suppress(OSError), open(self.path, "a") as file:  # a full disk costs time, not the search
             file.write("".join(lines))
 

@@ -14,12 +14,13 @@ from mpq_plugins.command_protocol import Measured
 from mpq_plugins.errors import MPQError
 from mpq_plugins.histogram import Histogram
 from mpq_plugins.inventory import Inventory, ModelInput, Site
-from mpq_plugins.moments import Array
+from mpq_plugins.moments import Array, FewColumns
+from mpq_plugins.problem import KeepsColumns, MeasuredModel
 from mpq_plugins.stored import whole_file
 from mpq_plugins.stored.arrays import read_arrays
 
-FORMAT = 3
-_OF_WEIGHTS = ("weight", "bias", "covariance", "output_fisher")
+FORMAT = 4
+_OF_WEIGHTS = ("weight", "bias", "output_fisher")
 
 
 @dataclass(eq=False)
@@ -41,9 +42,9 @@ class Snapshot:
         """The numbers of a model that an adapter has just measured."""
         model = measured.model
         arrays = {
-            f"{quantity}/{site.name}": np.asarray(getattr(model, quantity)(site.name), dtype=np.float64)
+            f"{quantity}/{site.name}": np.asarray(values, dtype=np.float64)
             for site in model.inventory.weights
-            for quantity in _OF_WEIGHTS
+            for quantity, values in _quantities(model, site.name).items()
         }
         names = [site.name for site in model.inventory.activations]
         histograms = {name: model.histogram(name) for name in names}
@@ -60,7 +61,13 @@ class Snapshot:
 
     def covariance(self, site: str) -> Array:
         """Covariance of the columns that the weight multiplies, [groups, in, in]."""
-        return self.arrays[f"covariance/{site}"]
+        few = self.few_columns(site)
+        return self.arrays[f"covariance/{site}"] if few is None else few.whole
+
+    def few_columns(self, site: str) -> FewColumns | None:
+        """The covariance as what it comes of, where positions are few: mpq_plugins.problem.KeepsColumns."""
+        columns = self.arrays.get(f"columns/{site}")
+        return None if columns is None else FewColumns(columns, self.arrays[f"own/{site}"])
 
     def output_fisher(self, site: str) -> Array:
         """Second moment of the loss gradient at the output of the weight's layer, [out, out]."""
@@ -100,6 +107,15 @@ class Snapshot:
             return cls(inventory, arrays, histograms, rest["energies"], rest["framework"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError, MPQError):
             return None
+
+
+def _quantities(model: MeasuredModel, site: str) -> dict[str, Array]:
+    """What is kept of a weight, by name."""
+    found = {quantity: getattr(model, quantity)(site) for quantity in _OF_WEIGHTS}
+    few = model.few_columns(site) if isinstance(model, KeepsColumns) else None
+    if few is None:
+        return {**found, "covariance": model.covariance(site)}
+    return {**found, "columns": few.columns, "own": few.own}
 
 
 def inventory_to_dict(inventory: Inventory) -> dict[str, Any]:

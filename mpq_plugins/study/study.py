@@ -20,7 +20,7 @@ from mpq_plugins.inventory import Inventory
 from mpq_plugins.loading import LoadedModel
 from mpq_plugins.pareto import non_dominated, pareto
 from mpq_plugins.problem import Problem
-from mpq_plugins.progress import track
+from mpq_plugins.progress import stage, track
 from mpq_plugins.ratings import Ratings, losses
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.request import Request
@@ -55,14 +55,16 @@ class Study:
     """Whether anything was read that an earlier run had measured."""
 
     def __post_init__(self) -> None:
-        self.batches = self.loaded.commands.batches(self.loaded.model, self.calibration, self.keep_float)
+        commands, model = self.loaded.commands, self.loaded.model
         self._snapshots: dict[str, Snapshot] = {}
         self._keys: dict[str, str] = {}
         self._key = ""
-        if self.directory is not None:
-            key = f"{__version__} {self.loaded.framework} {sorted(self.keep_float)} "
-            key += self.loaded.commands.fingerprint(self.loaded.model, self.batches, self.keep_float)
-            self._key = hashlib.sha256(key.encode()).hexdigest()[:32]
+        with stage("reading the model and the data", self.progress):
+            self.batches = commands.batches(model, self.calibration, self.keep_float)
+            if self.directory is not None:
+                key = f"{__version__} {self.loaded.framework} {sorted(self.keep_float)} "
+                key += commands.fingerprint(model, self.batches, self.keep_float)
+                self._key = hashlib.sha256(key.encode()).hexdigest()[:32]
 
     def search(self, request: Request) -> Recipe:
         """The recipe that the request's method finds.
@@ -142,6 +144,7 @@ class Study:
                     self.keep_float,
                     self.progress,
                     request.hardware,
+                    request.memory,
                 )
             )
             if path is not None and sum(array.nbytes for array in snapshot.arrays.values()) < KEPT_BYTES:
@@ -160,7 +163,8 @@ class Study:
         return self._keys[told]
 
     def _by_adapter(self, request: Request) -> Recipe:
-        given = {"keep_float": list(self.keep_float)} if self.keep_float else {}
+        given: dict[str, Any] = {"keep_float": list(self.keep_float)} if self.keep_float else {}
+        given |= {} if request.memory_gb is None else {"memory_gb": request.memory_gb}
         recipe: Recipe = self.loaded.adapter.load().search(
             self.loaded.model,
             list(self.batches),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mpq_plugins import BudgetError, MPQError, OutputError
-from mpq_plugins.commands.options import check_writable, read_bits, read_budget
+from mpq_plugins.commands.options import check_writable, read_bits, read_budget, read_request
 
 
 @pytest.mark.parametrize("text", ["four", "2-", "-4", "", "2;4", "fc*="])
@@ -40,3 +40,13 @@ def test_what_cannot_be_written_is_said_before_anything_is_measured(tmp_path: Pa
         check_writable(tmp_path)
     with pytest.raises(OutputError, match=r"there is no directory .*nowhere"):
         check_writable(tmp_path / "nowhere" / "new.json")
+
+
+def test_a_limit_of_memory_is_read_in_gigabytes() -> None:
+    def limited(memory_gb: float | None) -> int:
+        memory: int = read_request("generic-po2", "msqe", None, ["4"], ["8"], None, None, None, memory_gb).memory
+        return memory
+
+    assert limited(1.5) == 1_500_000_000
+    with pytest.raises(MPQError, match="memory_gb is a number of gigabytes above 0, got -1"):
+        limited(-1)

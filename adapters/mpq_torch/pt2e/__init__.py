@@ -67,13 +67,14 @@ def constrain(
     *,
     example_inputs: Any = None,
     nearest: bool = False,
-    progress: bool | None = False,
+    progress: bool | None = None,
+    memory_gb: float | None = None,
 ) -> fx.GraphModule:
     """The float model on its grids, to be exported: batch norms folded, weights and biases on theirs.
 
     As ``fx.constrain``, without what only torch's own kernels need: clamps to ranges, split layers.
     """
-    reading, quantized = rounded(model, recipe, calibration, example_inputs, nearest, progress)
+    reading, quantized = rounded(model, recipe, calibration, example_inputs, nearest, progress, memory_gb)
     return write_module(replace(reading, graph=quantized.graph))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mpq_plugins.search.chunk import check_whole, only_size
+from mpq_plugins.search.estimate import AtOnce, samples_to_measure
 from mpq_plugins.targets import Target
 from mpq_torch.batches import Batch, as_batches, in_chunks, samples_of
 from mpq_torch.calling import takes_of
@@ -28,14 +29,17 @@ def read_with_data(
     return reading, batches
 
 
-def chunks_of(reading: Reading, batches: Sequence[Batch], samples: int) -> list[Batch]:
-    """The calibration set in chunks of ``samples``; of whole batches where the model takes those of one size only.
+def chunks_of(
+    reading: Reading, batches: Sequence[Batch], at_once: AtOnce = samples_to_measure, memory: int | None = None
+) -> list[Batch]:
+    """The calibration set in chunks that fit into ``memory``; of whole batches where the model takes one size only.
 
-    batches: the first is what the model was read with. Raises ModelError where the last is smaller then.
+    batches: the first is what the model was read with. at_once: how many samples a chunk may hold. memory: bytes, by
+    default the machine's. Raises ModelError where the last batch of a model of one size is smaller.
     """
     given = [tuple(reading.given(batch)) for batch in batches]
     size = only_size(reading.graph, samples_of(given[0]) if reading.one_batch_size else 0)
-    chunks = in_chunks(given, size or samples)
+    chunks = in_chunks(given, size or at_once(reading.graph, sum(map(samples_of, given)), memory))
     if size:
         check_whole([samples_of(chunk) for chunk in chunks], size)
     return chunks

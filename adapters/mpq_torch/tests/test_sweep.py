@@ -117,7 +117,7 @@ def test_neither_the_cut_of_the_data_into_chunks_nor_a_limit_of_memory_changes_a
     model, x = network(Residual, samples=8)
     prepared_once = prepared(model, x)
     whole, parts = (swept(*prepared_once, chunks) for chunks in ([(x,)], [(x[:3],), (x[3:],)]))
-    monkeypatch.setattr(sweep, "Kept", lambda runner: Kept(runner, limit=1000))
+    monkeypatch.setattr(sweep, "Kept", lambda runner, limit: Kept(runner, limit=1000))
     from_files = swept(*prepared_once, [(x[:3],), (x[3:],)])
     for a, b, c in zip(whole.layers, parts.layers, from_files.layers, strict=True):
         assert np.array_equal(a.weight, b.weight)

@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from mpq_plugins.calibration.holding import held, machine_memory
-from mpq_plugins.errors import CalibrationTooLarge
+from mpq_plugins.calibration.holding import held, machine_memory, memory_limit
+from mpq_plugins.errors import CalibrationTooLarge, MPQError
 
 
 def test_an_iterator_without_an_end_is_refused_with_the_way_out():
@@ -19,3 +19,14 @@ def test_what_just_fits_is_held_in_its_order():
 
 def test_the_memory_of_a_machine_is_more_than_a_hundred_megabytes():
     assert machine_memory() > 10**8
+
+
+def test_a_limit_of_memory_is_a_number_of_gigabytes_and_by_default_the_machines():
+    assert memory_limit(0.25) == 250_000_000
+    assert memory_limit(None) == machine_memory()
+
+
+@pytest.mark.parametrize("wrong", [0, -1, float("inf"), float("nan"), "4GB", True])
+def test_any_other_limit_of_memory_is_refused(wrong):
+    with pytest.raises(MPQError, match="memory_gb is a number of gigabytes above 0"):
+        memory_limit(wrong)

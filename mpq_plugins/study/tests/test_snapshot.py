@@ -13,6 +13,7 @@ from mpq_plugins.command_protocol import Measured
 from mpq_plugins.grid import Grid
 from mpq_plugins.histogram import Histogram
 from mpq_plugins.inventory import Inventory, Site
+from mpq_plugins.moments import FewColumns
 from mpq_plugins.study import study
 from mpq_plugins.study.ratings_file import RatingsFile
 from mpq_plugins.study.snapshot import Snapshot
@@ -67,6 +68,25 @@ def test_a_snapshot_read_back_has_every_number_to_the_bit(tmp_path: Path) -> Non
         assert read.histogram(site).to_dict() == model.histogram(site).to_dict()
 
 
+class Thin(Model):
+    """The same with a layer of few positions."""
+
+    def few_columns(self, site: str) -> FewColumns:
+        return FewColumns(np.array([[[1.0], [2.0], [0.0]]]), np.array([[0.5, 0.0, 0.25]]))
+
+
+def test_a_covariance_of_few_positions_is_kept_as_the_columns_that_it_comes_of(tmp_path: Path) -> None:
+    Snapshot.of(Measured(Thin(), "framework 1.0")).save(tmp_path / "kept.npz")
+    read = Snapshot.load(tmp_path / "kept.npz")
+    assert read is not None
+    assert "covariance/fc.weight" not in read.arrays
+    few = read.few_columns("fc.weight")
+    assert few is not None
+    assert few.columns.tolist() == [[[1.0], [2.0], [0.0]]]
+    assert few.own.tolist() == [[0.5, 0.0, 0.25]]
+    assert read.covariance("fc.weight").tolist() == [[[1.5, 2.0, 0.0], [2.0, 4.0, 0.0], [0.0, 0.0, 0.25]]]
+
+
 def test_nothing_is_left_beside_the_file(tmp_path: Path) -> None:
     taken().save(tmp_path / "kept.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["kept.npz"]
@@ -104,6 +124,8 @@ def test_a_line_that_was_cut_off_costs_its_site_only(tmp_path: Path) -> None:
     text = (tmp_path / "ratings.jsonl").read_text()
     (tmp_path / "ratings.jsonl").write_text(text[:-30])
     assert file.read(CANDIDATES) == {"fc.weight": RATED["fc.weight"]}
+    file.add({"x": RATED["x"]}, CANDIDATES)
+    assert file.read(CANDIDATES) == RATED
 
 
 def test_ratings_of_other_candidates_do_not_count(tmp_path: Path) -> None:
