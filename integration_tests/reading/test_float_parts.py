@@ -75,7 +75,8 @@ def test_a_keras_network_of_words_is_exact_in_onnx():
 def test_a_keras_network_of_words_is_refused_on_litert_by_all_names():
     with pytest.raises(mpq.UnsupportedOp) as caught:
         mpq_tfmot.search(attentive(), WORDS.numpy().astype(np.float32), "litert-po2", **BITS)
-    assert {"attention.products", "lstm"} <= set(caught.value.names)
+    assert "attention.products" in caught.value.names
+    assert not any("lstm" in name for name in caught.value.names)  # it is unrolled
 
 
 class Moved(nn.Module):
