@@ -21,6 +21,8 @@ KINDS = {
         IMAGES,
         lambda: Called(lambda x: torch.matmul(F.relu(x.permute(0, 2, 3, 1)), x.permute(0, 2, 1, 3))),
     ),
+    "matmul by what is rectified": (TOKENS, lambda: Called(lambda x: x @ F.relu(x).transpose(1, 2) @ F.relu(x))),
+    "tokens and tables": (TOKENS, lambda: WithConstants()),
     "layer norm": (TOKENS, lambda: normed(nn.LayerNorm(12, 0.3))),
     "layer norm of two axes": (TOKENS, lambda: nn.LayerNorm((5, 12), elementwise_affine=False)),
     "layer norm of channels": (
@@ -35,6 +37,22 @@ KINDS = {
     "attention": (TOKENS, lambda: Called(lambda x: attended(x, 3))),
     "attention of heads": (TOKENS, lambda: Attended(nn.MultiheadAttention(12, 2, batch_first=True))),
 }
+
+
+class WithConstants(nn.Module):
+    """A class token before the others, places without an axis for the samples, and a table of what pairs add."""
+
+    def __init__(self):
+        super().__init__()
+        self.token, self.places = nn.Parameter(torch.randn(1, 1, 12)), nn.Parameter(torch.randn(6, 12))
+        self.table = nn.Parameter(torch.randn(2, 11))
+        self.register_buffer("pairs", torch.arange(6)[:, None] - torch.arange(6) + 5)
+
+    def forward(self, x):
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.places
+        heads = x.unflatten(-1, (2, 6)).transpose(1, 2)
+        shares = (heads @ heads.transpose(2, 3) + self.table[:, self.pairs]).softmax(-1)
+        return (shares @ heads).transpose(1, 2).flatten(2)
 
 
 def normed(layer):

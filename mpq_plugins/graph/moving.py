@@ -72,6 +72,10 @@ class Moving:
         shape = tuple(n if isinstance(n, Batch) else n + before + after for n, (before, after) in sizes)
         return self._add("pad", (x,), shape, {"pads": tuple(sides)})
 
+    def add(self, a: Part, b: Part, shape: Shape) -> Part:
+        """The sum of two parts."""
+        return self._add("add", (a, b), shape, {})
+
     def framed(self, x: Part, sides: Sequence[tuple[int, int]], value: float) -> Part:
         """A number around every axis: slabs of the tensor itself, clamped to it, so that they are on its grid."""
         for axis, (before, after) in enumerate(sides):

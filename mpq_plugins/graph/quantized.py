@@ -188,7 +188,9 @@ class QuantizedGraph:
         return float((norms * max(source.high, -source.low) + np.abs(layer.bias)).max())
 
     def accumulation(self, node: Node) -> Accumulation:
-        """How a layer's accumulator becomes codes."""
+        """How the accumulator of a layer or a matrix product becomes codes."""
+        if node.op == "matmul" and self.runtime.shifted is not None and not self.grid(node.inputs[1]).signed:
+            return self.runtime.shifted
         return self.runtime.accumulates(node.op, node.op in GROUPED and node.attrs["groups"] > 1)
 
     def gains(self, node: Node) -> tuple[float, ...]:

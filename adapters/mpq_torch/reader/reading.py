@@ -7,12 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
 from mpq_plugins.errors import ModelError
 from mpq_plugins.exporters.refusals import refused_by
 from mpq_plugins.graph.constants import AFFINE
+from mpq_plugins.graph.joining import with_samples
 from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, RAW, UNKNOWN, Batch, Graph, Node, Shape
 from mpq_plugins.graph.reading import WHOLE, settled
 from mpq_plugins.graph.refusals import Refuses, refuses_nothing
@@ -33,6 +35,15 @@ from mpq_torch.reader.tracers import Seen
 from mpq_torch.reader.tracing import CALLS, name_nodes
 from mpq_torch.runner import TorchRunner
 from mpq_torch.surroundings import one_at_a_time
+
+OF_TWO = (
+    *(operator.add, operator.iadd, torch.add, "add", "add_"),
+    *(operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_"),
+    *(operator.sub, operator.isub, torch.sub, torch.subtract, "sub", "sub_"),
+)
+"""Sums and products, whose operands may have one sample for all, and fewer axes."""
+SPREADING = (*OF_TWO, torch.cat, torch.concat, torch.concatenate)
+"""Functions that take a constant of one sample for one that is repeated for every sample."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +224,9 @@ class _Reader:
                     self.names[node] = self.own[node]
                 elif isinstance(value, Tensor):
                     self.constants.add(self.own[node])
-                    self._add(node, CONSTANT, {"value": value.detach().cpu().numpy()})
+                    self._constant(node, value)
+            elif node.op in CALLS and self._folds(node):
+                self._fold(node, self.observed.constants[node])
             elif node.op in CALLS and computes_sizes(node, sizes):
                 sizes.add(node)
             elif node.op in CALLS and not isinstance(node.target, type):
@@ -226,7 +239,7 @@ class _Reader:
             for leaf in plain
         )
         read = Graph(self._reaching(self.outputs), tuple(self.outputs), "NCHW", tuple(given))
-        graph = settled(read, keep_float, target=target, refuses=refuses)
+        graph = settled(with_samples(read), keep_float, target=target, refuses=refuses)
         floats = [graph[name] for name in graph.float_ops]
         ops = {node.name: node.op for node in self.nodes}
         calls = {node.name: self._placed(graph, node) for node in floats if _stays_a_call(node, self.calls, ops)}
@@ -242,10 +255,42 @@ class _Reader:
         """Where the example is, and everything is computed."""
         return next((leaf.value.device for leaf in self.leaves if isinstance(leaf.value, Tensor)), torch.device("cpu"))
 
+    def _folds(self, node: fx.Node) -> bool:
+        """Whether a call is a constant of the graph: what the model computes from nothing but its own tensors.
+
+        What it has for every sample is one sample of it, for those that spread it over theirs.
+        """
+        value = self.observed.constants.get(node)
+        if value is None or not value.is_floating_point() or not value.dim():
+            return False
+        return node not in self.observed.repeated or all(self._spreads(user) for user in node.users)
+
+    def _spreads(self, user: fx.Node) -> bool:
+        return user in self.observed.constants or computes_sizes(user, ()) or user.target in SPREADING
+
+    def _fold(self, node: fx.Node, value: Tensor) -> None:
+        """A constant of the graph; the tensor of the model itself where it is that."""
+        for source in node.all_input_nodes:
+            held = self._attribute(str(source.target)) if source.op == "get_attr" else None
+            if isinstance(held, Tensor) and held.shape == value.shape and torch.equal(held, value):
+                self.names[node] = self.names[source]
+                return
+        self._constant(node, value)
+
+    def _constant(self, node: fx.Node, value: Tensor) -> None:
+        """A constant, with as many axes as the sums and products have that read it."""
+        missing = min((self._rank(user) for user in node.users), default=0) - value.dim()
+        self._add(node, CONSTANT, {"value": value[(None,) * max(0, missing)].detach().cpu().numpy()})
+
+    def _rank(self, user: fx.Node) -> int:
+        """How many axes a sum or product has, of which an operand may lack the first ones; none of another call."""
+        return len(self.observed.shapes.get(user, ())) if user.target in OF_TWO else 0
+
     def _add(self, node: fx.Node, op: str, attrs: Mapping[str, Any]) -> None:
         name = self.own[node]
         self.names[node] = name
         shape = self.observed.shapes.get(node, ())
+        shape = (*[1] * (np.ndim(attrs.get("value")) - len(shape)), *shape)
         if op == CONSTANT and shape and not isinstance(shape[0], Batch):
             shape = (Batch(shape[0]), *shape[1:])
         self.nodes.append(Node(name, op, (), shape, attrs=attrs))

@@ -15,16 +15,24 @@ from mpq_torch.calling import flat, rebuilt
 from mpq_torch.reader.counting import counted
 from mpq_torch.reader.shape_values import computes_sizes
 from mpq_torch.reader.tracing import CALLS, name_nodes
+from mpq_torch.written_modules import Input
 
 SIZES = (2, 3)
 """The batch sizes; one would not tell a batch of two from an axis of two."""
+LIKE = (
+    *("new_zeros", "new_ones", "new_full"),
+    *(torch.zeros_like, torch.ones_like, torch.full_like),
+)
+"""Functions that take no more than the size and the type of the tensor that they read first."""
 
 
 @dataclass(frozen=True)
 class Observed:
     """shapes: of the nodes that give tensors, batch included. values: what nodes give that are no tensors.
 
-    constants: what is computed from nothing but the model's own tensors.
+    constants: what is computed from nothing but the model's own tensors and sizes, and is always the same; one sample
+    of what has the same for every sample.
+    repeated: those of the constants that the model has for every sample.
     same: calls that give the very tensor that they read first.
     by_batch: nodes that give numbers which are others for another batch size.
     macs: multiply-accumulates of each call for one sample, as torch's FLOP counter counts matrix products, attention
@@ -45,6 +53,7 @@ class Observed:
     macs: dict[fx.Node, int] = field(default_factory=dict)
     decided: frozenset[fx.Node] = frozenset()
     whole: frozenset[fx.Node] = frozenset()
+    repeated: frozenset[fx.Node] = frozenset()
 
 
 def at_size(example: Sequence[Any], wanted: int = SIZES[0]) -> list[Any]:
@@ -97,8 +106,10 @@ def _of_batches_of(
     by_batch = frozenset(n for n, v in numbers.items() if v != second.get(n))
     macs = {node: count // SIZES[1] for node, count in macs.items()}
     returned = _returned(second)
-    found = Observed(shapes, _others(first), _constants(second), _same(second), by_batch, returned=returned, macs=macs)
-    return replace(found, whole=_whole(second))
+    constants = _constants(second, first)
+    repeated = frozenset(n for n, value in constants.items() if len(value.shape) and value.shape != second[n].shape)
+    found = Observed(shapes, _others(first), constants, _same(second), by_batch, returned=returned, macs=macs)
+    return replace(found, whole=_whole(second), repeated=repeated)
 
 
 def _of_one_batch_size(graph: fx.GraphModule, example: Sequence[Any], samples: int, error: ModelError) -> Observed:
@@ -133,13 +144,41 @@ def _stopped_at(graph: fx.GraphModule, example: Sequence[Any], samples: int) -> 
     return ""
 
 
-def _constants(run: Mapping[fx.Node, Any]) -> dict[fx.Node, Tensor]:
+def _constants(run: Mapping[fx.Node, Any], other: Mapping[fx.Node, Any] | None = None) -> dict[fx.Node, Tensor]:
+    """What depends on no argument. other: a run with fewer samples, which tells what changes from call to call."""
     found: dict[fx.Node, Any] = {}
+    sizes: set[fx.Node] = set()
     for node, value in run.items():
-        inputs = node.all_input_nodes
-        if inputs and all(source.op == "get_attr" or source in found for source in inputs):
-            found[node] = value
+        inputs = node.all_input_nodes[1:] if node.target in LIKE else node.all_input_nodes
+        if not isinstance(value, Tensor) and computes_sizes(node, sizes):
+            sizes.add(node)
+        elif (
+            node.all_input_nodes
+            and not _enters(node)
+            and all(source.op == "get_attr" or source in found or source in sizes for source in inputs)
+        ):
+            constant = value if other is None else _always(value, other.get(node))
+            if constant is not None:
+                found[node] = constant
     return {node: value for node, value in found.items() if isinstance(value, Tensor)}
+
+
+def _enters(node: fx.Node) -> bool:
+    """Whether a model that this package wrote has its tensor enter the part on grids here, as it was read."""
+    module = node.graph.owning_module
+    return node.op == "call_module" and module is not None and isinstance(module.get_submodule(str(node.target)), Input)
+
+
+def _always(value: Any, before: Any) -> Any:
+    """A value that was the same at another number of samples; a sample of a tensor that has as many, all alike."""
+    if not isinstance(value, Tensor) or not isinstance(before, Tensor):
+        return value
+    if value.dim() and value.shape != before.shape and value.shape[1:] == before.shape[1:]:
+        alike = len(value) == SIZES[1] and len(before) == SIZES[0] and bool((value == value[:1]).all())
+        value, before = value[:1], before[:1]
+        if not alike:
+            return None
+    return value if torch.equal(value.nan_to_num(), before.nan_to_num()) else None
 
 
 def _whole(run: Mapping[fx.Node, Any]) -> frozenset[fx.Node]:

@@ -7,6 +7,8 @@ import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, fx, nn
 
 from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, FLOAT, RAW, Batch, Graph, Node
@@ -115,8 +117,7 @@ class _Writer:
                 found = self.graph.call_function(operator.getitem, (found, key))
             return found
         if node.op == CONSTANT:
-            self.parts[node.name] = copy.deepcopy(operator.attrgetter(node.name)(self.reading.traced))
-            return self.graph.get_attr(node.name)
+            return self._constant(node)
         if node.op in (FLOAT, BATCH_NORM):
             return self._float(node)
         inputs = [self.at[name] for name in node.inputs]
@@ -131,6 +132,22 @@ class _Writer:
             self.parts.setdefault(path, module)
             y = self.graph.call_module(path, (*inputs, *more))
         return self._finished(node, y)
+
+    def _constant(self, node: Node) -> fx.Node:
+        """The model's own tensor, which stays as it is where it is trained; a new one of what it computes from such."""
+        value = torch.from_numpy(np.array(node.attrs["value"]))
+        try:
+            held = operator.attrgetter(node.name)(self.reading.traced)
+        except AttributeError:
+            held = None
+        if not isinstance(held, Tensor):
+            held = value
+        elif held.shape != value.shape and not self.trained:
+            shaped = held.detach().clone().reshape(value.shape)
+            held = nn.Parameter(shaped, held.requires_grad) if isinstance(held, nn.Parameter) else shaped
+        self.parts[node.name] = copy.deepcopy(held)
+        found = self.graph.get_attr(node.name)
+        return found if held.shape == value.shape else self.graph.call_method("reshape", (found, tuple(value.shape)))
 
     def _without_batch(self, node: Node) -> tuple[int, ...]:
         """The indices of inputs of one sample, constants and arguments without a batch, where the others have one."""

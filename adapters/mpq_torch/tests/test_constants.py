@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mpq_plugins import plugins
+from mpq_plugins.errors import UnsupportedOp
 from mpq_torch.reader.reading import read_model
 from mpq_torch.tests.test_spellings import IMAGES, Between
 from mpq_torch.tests.written import written
@@ -182,3 +183,46 @@ def test_a_weight_that_the_model_computes_from_its_own_is_the_one_that_it_has():
     model, x = Standardized().eval(), torch.randn(2, 3, 6, 6)
     assert [node.op for node in read_model(model, (x,)).graph.nodes] == ["argument", "input", "conv2d"]
     torch.testing.assert_close(written(model, x)(x), model(x))
+
+
+class Tokens(nn.Module):
+    """Tokens between two layers, with tensors of the model's own among them."""
+
+    def __init__(self, op):
+        super().__init__()
+        self.first, self.last, self.op = nn.Linear(3, 3), nn.Linear(3, 2), op
+        self.token, self.places = nn.Parameter(torch.randn(1, 1, 3)), nn.Parameter(torch.randn(4, 3))
+        self.embedding, self.mlp = nn.Embedding(4, 3), nn.Linear(2, 3)
+        self.register_buffer("coordinates", torch.randn(4, 2))
+
+    def forward(self, x):
+        return self.last(self.op(self, F.relu(self.first(x))))
+
+
+JOINED = ["pad", "constant", "input", "pad", "add"]
+FOLDED = [
+    (lambda m, x: torch.cat([m.token.expand(x.shape[0], -1, -1), x], 1), JOINED),
+    (lambda m, x: torch.cat([x, (m.token.repeat(len(x.shape) - 2, 1, 1) * 2).expand(x.size(0), 1, 3)], 1), JOINED),
+    (lambda m, x: torch.cat((x.new_zeros(x.shape[0], 1, 3), x), 1), ["pad"]),
+    (lambda m, x: x + m.embedding(torch.arange(x.shape[1])), ["constant", "input", "add"]),
+    (lambda m, x: x * m.places, ["constant", "input", "mul"]),
+    (lambda m, x: x + m.mlp(m.coordinates).softmax(-1)[None], ["constant", "input", "add"]),
+]
+
+
+@pytest.mark.parametrize(("op", "ops"), FOLDED, ids=range(len(FOLDED)))
+def test_what_is_computed_from_constants_alone_is_one_constant(op, ops):
+    torch.manual_seed(0)
+    model, x = Tokens(op).eval(), torch.randn(2, 4, 3)
+    for target in ("litert-po2", "torch-x86"):
+        assert sorted(ops_of(model, x, target)) == sorted(ops)
+    again = written(model, x)
+    other = torch.randn(5, 4, 3)
+    torch.testing.assert_close(again(other), model(other), atol=1e-6, rtol=1e-5)
+    assert ops_of(again, x, "litert-po2") == ops_of(model, x, "litert-po2")
+
+
+def test_what_is_drawn_anew_at_every_call_is_no_constant():
+    model = Tokens(lambda m, x: x + torch.rand_like(m.places)).eval()
+    with pytest.raises(UnsupportedOp, match="rand_like"):
+        ops_of(model, torch.randn(2, 4, 3), "litert-po2")

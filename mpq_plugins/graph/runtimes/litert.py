@@ -6,7 +6,8 @@ optimized kernel. That one, and the optimized depthwise convolution, requantize 
 over one by one, and shift the two differently; the other optimized layers shift every channel half up, but for
 convolutions in groups, which the reference kernel computes.
 
-XNNPACK leaves sums and products whose steps lie far apart to the optimized kernels. It refuses layers whose output is
+XNNPACK leaves sums and products whose steps lie far apart to the optimized kernels, and so it does matrix products
+whose second operand is stored about a zero point. It refuses layers whose output is
 much finer than the accumulator, and the optimized add saturates at wrong codes where its output is; the reference add
 ends the process where its output is finer still.
 """
@@ -19,6 +20,7 @@ XNNPACK = Runtime(
     Entry(by="reciprocal"),
     {"*": "half_even", "add": "half_up", "avg_pool": "half_away"},
     {"*": "float32", "conv_transpose1d": "fixed_point_vectors", "conv_transpose2d": "fixed_point_vectors"},
+    shifted="fixed_point",
     sums="shared_shift",
     products="float32",
     averages="stored",

@@ -91,7 +91,8 @@ class Runtime:
     rounding: of ties, in a word or by a function, by the word that targets have for the op; LOOKUP for functions of
         one element, "*" for all others, and where there is none, the target decides. Where a law below rounds twice,
         or codes that are shifted, the rule that it comes nearest to.
-    accumulation: by op word; "*" for all others; grouped: of convolutions in groups, where that is another.
+    accumulation: by op word; "*" for all others; grouped: of convolutions in groups, where that is another; shifted: of
+        matrix products whose second operand lies on an unsigned grid, stored about a zero point, where that is another.
     sums: of two activations of one shape; broadcast_rounding: of those of different shapes, where that is another than
         that of "add". products, averages, means: see the words; sums and products may be functions too.
     longest_products: how many products of codes of 8 bits a matrix product of two activations may sum up, where that is
@@ -113,6 +114,7 @@ class Runtime:
     rounding: Mapping[str, Rule] = field(default_factory=lambda: {"*": "half_even"})
     accumulation: Mapping[str, Accumulation] = field(default_factory=lambda: {"*": "float32"})
     grouped: Accumulation | None = None
+    shifted: Accumulation | None = None
     sums: Sum | Law = "exact"
     broadcast_rounding: Rounding | None = None
     products: Product | Law = "exact"

@@ -1,0 +1,62 @@
+"""Constants of one sample that a model joins with every sample's activation, as the class token of a transformer.
+
+A runtime's concat repeats nothing. So the activation is padded with zeros, and the constant, padded too, added: a sum
+repeats what has one sample, each has a grid of its own, and a sum with zero is exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import groupby
+
+import numpy as np
+
+from mpq_plugins.graph.moving import Moving, Part, size_of
+from mpq_plugins.graph.node import CONSTANT, Batch, Graph, Node
+
+
+def joined_by_sums(graph: Graph) -> Graph:
+    """The graph with each concat of activations and constants of one sample as a sum.
+
+    The activations must stand side by side, in front of, behind or between constants; other concats stay.
+    """
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        nodes += _as_sums(graph, node) if node.op == "concat" and node.name in graph.computed else [node]
+    read = {*graph.outputs, *(name for node in nodes for name in node.inputs)}
+    return replace(graph, nodes=tuple(node for node in nodes if node.op != CONSTANT or node.name in read))
+
+
+def with_samples(graph: Graph) -> Graph:
+    """The graph with what depends on no argument, where it is of one sample, as the constants that it comes from."""
+
+    def changed(node: Node) -> Node:
+        alone = node.name not in graph.computed and node.shape[:1] == (1,)
+        return replace(node, shape=(Batch(), *node.shape[1:])) if alone else node
+
+    return graph.mapped(changed)
+
+
+def _as_sums(graph: Graph, node: Node) -> list[Node]:
+    runs = [(alone, list(names)) for alone, names in groupby(node.inputs, lambda name: _of_one_sample(graph, name))]
+    activations = [index for index, (alone, _) in enumerate(runs) if not alone]
+    if len(runs) == 1 or len(activations) != 1:
+        return [node]
+    axis, moving = int(node.attrs["axis"]), Moving(node.name)
+    parts = [moving.concat([Part(name, graph[name].shape) for name in names], axis) for _, names in runs]
+    sizes = [size_of(part, axis) for part in parts]
+    total: Part | None = None
+    for index, (part, (alone, names)) in enumerate(zip(parts, runs, strict=True)):
+        if alone and not any(np.any(graph[name].attrs["value"]) for name in names):
+            continue  # as the padding of the others has it
+        sides = [(0, 0)] * len(node.shape)
+        sides[axis] = (sum(sizes[:index]), sum(sizes[index + 1 :]))
+        padded = moving.pad(part, sides)
+        total = padded if total is None else moving.add(total, padded, node.shape)
+    assert total is not None
+    return moving.done(total)
+
+
+def _of_one_sample(graph: Graph, name: str) -> bool:
+    node = graph[name]
+    return node.op == CONSTANT and np.shape(node.attrs["value"])[:1] == (1,) and node.shape[:1] == (Batch(),)
