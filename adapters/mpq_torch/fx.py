@@ -186,7 +186,10 @@ def rounded(
     if batches is not None:
         memory = memory_limit(memory_gb)
         chunks, grid_of = chunks_of(reading, batches, samples_to_round, memory), sites.grid_of
-        graph = compensate(reading.graph, grid_of, recipe, target, reading.runner, chunks, progress, nearest, memory)
+        with torch.no_grad():  # the parameters of float parts would keep all that was computed with them
+            graph = compensate(
+                reading.graph, grid_of, recipe, target, reading.runner, chunks, progress, nearest, memory
+            )
         quantized = QuantizedGraph(graph, recipe, sites.grid_of, target)
     return reading, quantized
 

@@ -11,6 +11,7 @@ from torch import nn
 from mpq_plugins import Grid, Recipe
 from mpq_plugins.errors import NonFiniteValues, TargetError
 from mpq_plugins.saturation import PairSaturation
+from mpq_plugins.search.kept import Kept
 from mpq_torch import fx
 from mpq_torch.depthwise import SlicedDepthwise
 from mpq_torch.subpixel import SubpixelConvTranspose
@@ -174,3 +175,16 @@ def test_a_wide_depthwise_layer_at_8_bits_is_exact_on_x86_and_stays_as_it_is(per
         int8 = fx.quantize(on_grid, recipe, x)
         noise = torch.randn(2, 104, 5, 5) * 3
         fx.verify(int8, fx.simulate(on_grid, recipe), [x, noise]).raise_if_different()
+
+
+def test_what_a_float_part_gives_holds_on_to_nothing_that_came_before_it(monkeypatch):
+    kept = []
+    add = Kept.add
+    monkeypatch.setattr(Kept, "add", lambda own, name, values: add(own, name, (kept.append(v) or v for v in values)))
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.Linear(6, 2)).eval(), torch.randn(16, 4)
+    recipe = fx.search(model, x, "torch-x86", weight_bits=4, activation_bits=8, progress=False)
+    assert recipe.float_ops == ("1",)
+    fx.constrain(model, recipe, x)
+    assert len(kept) > 6
+    assert not any(value.requires_grad for value in kept)
