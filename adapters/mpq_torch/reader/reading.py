@@ -83,10 +83,11 @@ class Reading:
         found = dict(leaves_of(dict(zip(self.takes.names, batch, strict=False))))
         for plain in self.graph.plain:
             value = found.setdefault(plain.place, plain.value)
-            if (plain.name not in self.graph or plain.name in self.decided) and value != plain.value:
+            other = isinstance(value, Tensor) or value != plain.value
+            if (plain.name not in self.graph or plain.name in self.decided) and other:
                 raise ModelError(
-                    f"argument {plain.name} is {value!r}, and the model was read with {plain.value!r}, which decides "
-                    "what it computes; search with batches that have the other value for a recipe of that model"
+                    f"argument {plain.name} is {value!r:.80}, and the model was read with {plain.value!r}, which "
+                    "decides what it computes; search with batches that have the other value for a recipe of that model"
                 )
         missing = [node.name for node in self.graph.arguments if _place(node) not in found]
         if missing:
@@ -95,6 +96,11 @@ class Reading:
         for node, value in zip(self.graph.arguments, given, strict=True):
             if "dtype" in node.attrs and not isinstance(value, Tensor):
                 raise ModelError(f"argument {node.name} has to be a tensor, and is {value!r:.80}")
+            if "dtype" in node.attrs and str(value.dtype) != f"torch.{node.attrs['dtype']}":
+                raise ModelError(
+                    f"argument {node.name} is {str(value.dtype).removeprefix('torch.')}, and the model was read with "
+                    f"{node.attrs['dtype']}; let all batches be of that type"
+                )
         return given
 
     def structured(self, outputs: Sequence[Any]) -> Any:
