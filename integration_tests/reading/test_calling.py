@@ -68,9 +68,9 @@ def reader(request, monkeypatch):
         monkeypatch.setattr(tracers, "trace", stopped)
 
 
-def stopped(model, example):
+def stopped(model, example, unrolled=False):
     if isinstance(model, GraphModule):
-        return trace(model, example)
+        return trace(model, example, unrolled)
     raise NotTraced("torch.fx is left out", "")
 
 
