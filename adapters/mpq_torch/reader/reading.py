@@ -25,6 +25,7 @@ from mpq_torch.reader.arguments import containers, leaves, placeholders_of
 from mpq_torch.reader.call import Call
 from mpq_torch.reader.float_calls import FloatCall, float_call
 from mpq_torch.reader.float_functions import described
+from mpq_torch.reader.folded import folds, missing_axes
 from mpq_torch.reader.own_copy import unwrapped
 from mpq_torch.reader.remembering import traced_once
 from mpq_torch.reader.returned import made, mapped, structure
@@ -35,15 +36,6 @@ from mpq_torch.reader.tracers import Seen
 from mpq_torch.reader.tracing import CALLS, name_nodes
 from mpq_torch.runner import TorchRunner
 from mpq_torch.surroundings import one_at_a_time
-
-OF_TWO = (
-    *(operator.add, operator.iadd, torch.add, "add", "add_"),
-    *(operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_"),
-    *(operator.sub, operator.isub, torch.sub, torch.subtract, "sub", "sub_"),
-)
-"""Sums and products, whose operands may have one sample for all, and fewer axes."""
-SPREADING = (*OF_TWO, torch.cat, torch.concat, torch.concatenate)
-"""Functions that take a constant of one sample for one that is repeated for every sample."""
 
 
 @dataclass(frozen=True)
@@ -231,7 +223,7 @@ class _Reader:
                 elif isinstance(value, Tensor):
                     self.constants.add(self.own[node])
                     self._constant(node, value)
-            elif node.op in CALLS and self._folds(node):
+            elif node.op in CALLS and folds(node, self.observed):
                 self._fold(node, self.observed.constants[node])
             elif node.op in CALLS and computes_sizes(node, sizes):
                 sizes.add(node)
@@ -261,19 +253,6 @@ class _Reader:
         """Where the example is, and everything is computed."""
         return next((leaf.value.device for leaf in self.leaves if isinstance(leaf.value, Tensor)), torch.device("cpu"))
 
-    def _folds(self, node: fx.Node) -> bool:
-        """Whether a call is a constant of the graph: what the model computes from nothing but its own tensors.
-
-        What it has for every sample is one sample of it, for those that spread it over theirs.
-        """
-        value = self.observed.constants.get(node)
-        if value is None or not value.is_floating_point() or not value.dim():
-            return False
-        return node not in self.observed.repeated or all(self._spreads(user) for user in node.users)
-
-    def _spreads(self, user: fx.Node) -> bool:
-        return user in self.observed.constants or computes_sizes(user, ()) or user.target in SPREADING
-
     def _fold(self, node: fx.Node, value: Tensor) -> None:
         """A constant of the graph; the tensor of the model itself where it is that."""
         for source in node.all_input_nodes:
@@ -285,12 +264,8 @@ class _Reader:
 
     def _constant(self, node: fx.Node, value: Tensor) -> None:
         """A constant, with as many axes as the sums and products have that read it."""
-        missing = min((self._rank(user) for user in node.users), default=0) - value.dim()
-        self._add(node, CONSTANT, {"value": value[(None,) * max(0, missing)].detach().cpu().numpy()})
-
-    def _rank(self, user: fx.Node) -> int:
-        """How many axes a sum or product has, of which an operand may lack the first ones; none of another call."""
-        return len(self.observed.shapes.get(user, ())) if user.target in OF_TWO else 0
+        missing = missing_axes(node, self.observed, value.dim())
+        self._add(node, CONSTANT, {"value": value[(None,) * missing].detach().cpu().numpy()})
 
     def _add(self, node: fx.Node, op: str, attrs: Mapping[str, Any]) -> None:
         name = self.own[node]
