@@ -58,9 +58,10 @@ def _arguments(example: Any, takes: Takes) -> tuple[Any, ...]:
         return _named(example[0], takes)
     batch = tuple(map(_as_dicts, example if takes.rest else tuple(example)[: len(takes.positional)]))
     by_name = [name for name in takes.named if name not in takes.defaults]
-    if batch and by_name:
+    if (batch and by_name) or (example and not takes.positional and takes.named):
         raise ModelError(
-            f"the model takes {', '.join(by_name)} by name only; let each batch be a dict of arguments by their names"
+            f"the model takes {', '.join(by_name or takes.named)} by name only; let each batch be a dict of "
+            "arguments by their names"
         )
     return batch
 
@@ -71,7 +72,8 @@ def _named(example: Mapping[str, Any], takes: Takes) -> tuple[Any, ...]:
         return takes.in_order(given)
     if not takes.positional or len(takes.required) > 1:
         raise ModelError(
-            f"a batch holds {', '.join(map(str, example))}, and the model takes {', '.join(takes.names) or 'nothing'}"
+            f"a batch holds {', '.join(map(str, example)) or 'nothing'}, and the model takes "
+            f"{', '.join(takes.names) or 'nothing'}"
         )
     return (_as_dicts(example),)
 

@@ -26,14 +26,15 @@ SAME_GRID_SUFFIX = "__same_grid"
 
 
 class Input(nn.Module):
-    """A float tensor enters the quantized part of the model here; computes the identity."""
+    """A tensor enters the quantized part of the model here; computes the identity. whole: its numbers are no floats."""
 
-    def __init__(self) -> None:
+    def __init__(self, whole: bool = False) -> None:
         super().__init__()
+        self.whole = whole
         self.identity = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.identity(x)
+        return self.identity(x.float() if self.whole else x)
 
 
 class OfOne(nn.Module):

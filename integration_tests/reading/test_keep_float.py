@@ -36,7 +36,7 @@ def network(middle):
 
 KEPT = {
     "a layer": (nn.Conv2d(8, 8, 3), ["2"], ("2",)),
-    "a pooling": (nn.AvgPool2d(3, 1, 1, count_include_pad=False), ["2"], ("2",)),
+    "a pooling": (nn.AvgPool2d(3, 1, 1), ["2"], ("2",)),
     "a layer and its norm": (nn.Sequential(nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8)), ["2"], ("2.0",)),
     "a norm": (nn.Sequential(nn.MaxPool2d(2), nn.BatchNorm2d(8)), ["2.1"], ("2.1",)),
     "a module of the user's": (Own(), ["2"], ("2.mul", "2.erf", "2.mul_1")),

@@ -12,6 +12,7 @@ from integration_tests.torch_fx.recipes import clipping_recipe
 from mpq_plugins import plugins
 from mpq_plugins.integers import run
 from mpq_plugins.integers.tests.c_programs import c_outputs, joined
+from mpq_torch import commands, fx
 from mpq_torch.reader.reading import read_model
 
 IMAGES, TOKENS = (6, 4, 3), (5, 12)
@@ -123,3 +124,23 @@ def test_rows_in_c_give_the_codes_of_the_program(kind, tmp_path):
     codes = np.random.default_rng(0).integers(tensor.low, tensor.high + 1, (4, *tensor.shape))
     wanted = joined(program, run(program, codes))
     assert np.array_equal(c_outputs(program, {entrance.tensor: codes}, tmp_path), wanted)
+
+
+class OfWholeNumbers(nn.Module):
+    """Bytes that the model divides, and whole numbers that it adds."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x, y):
+        return self.last(F.relu(self.first(x / 255.0)) + y)
+
+
+@pytest.mark.parametrize("target", ["torch-x86", "torch-pt2e", "onnxruntime", "litert-po2"])
+def test_whole_numbers_enter_grids_as_floats(target):
+    torch.manual_seed(0)
+    batch = torch.randint(0, 256, (5, 4), dtype=torch.uint8), torch.randint(-3, 4, (5, 4), dtype=torch.int32)
+    model = OfWholeNumbers().eval()
+    recipe = fx.search(model, [batch], target, weight_bits=7, activation_bits=7)
+    assert commands.verify(fx.constrain(model, recipe, [batch]), recipe, [batch]).exact

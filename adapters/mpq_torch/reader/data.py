@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from mpq_plugins.errors import ModelError
+from mpq_plugins.graph.evaluation import FloatModel
 from mpq_plugins.search.chunk import check_whole, only_size
 from mpq_plugins.search.estimate import AtOnce, samples_to_measure
 from mpq_plugins.targets import Target
@@ -26,7 +29,32 @@ def read_with_data(
     batches = as_batches(calibration, takes_of(model))
     reading = read_model(model, batches[0], keep_float, target=target, refusing=True)
     check_reading(model, reading, batches[0])
+    _check_sizes(reading, batches)
     return reading, batches
+
+
+def _check_sizes(reading: Reading, batches: Sequence[Batch]) -> None:
+    """Raise ModelError, with its number, for a batch of other sizes than the first that does not go through the model.
+
+    Batches of other images may; of each size the first one is tried, with a sample of it where any number will do.
+    """
+    known: set[object] = set()
+    run = FloatModel(reading.graph, reading.runner)
+    for index, batch in enumerate(batches):
+        given = reading.given(batch)
+        sizes = tuple(tuple(x.shape[1:]) for x in given if isinstance(x, Tensor))
+        if index and sizes not in known and not reading.one_batch_size:
+            try:
+                with torch.no_grad():
+                    run.outputs([x[:1] if isinstance(x, Tensor) and x.dim() else x for x in given])
+            except (RuntimeError, ValueError, IndexError) as error:
+                shown = ", ".join(str(tuple(x.shape)) for x in given if isinstance(x, Tensor))
+                reason = str(error).partition("\n")[0]
+                raise ModelError(
+                    f"batch {index} holds inputs of the shape {shown}, which do not go through the model as the first "
+                    f"batch does: {reason}"
+                ) from None
+        known.add(sizes)
 
 
 def chunks_of(

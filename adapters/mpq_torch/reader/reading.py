@@ -25,6 +25,7 @@ from mpq_torch.reader.arguments import containers, leaves, placeholders_of
 from mpq_torch.reader.call import Call
 from mpq_torch.reader.float_calls import FloatCall, float_call
 from mpq_torch.reader.float_functions import described
+from mpq_torch.reader.folded import folds, missing_axes
 from mpq_torch.reader.own_copy import unwrapped
 from mpq_torch.reader.remembering import traced_once
 from mpq_torch.reader.returned import made, mapped, structure
@@ -35,15 +36,6 @@ from mpq_torch.reader.tracers import Seen
 from mpq_torch.reader.tracing import CALLS, name_nodes
 from mpq_torch.runner import TorchRunner
 from mpq_torch.surroundings import one_at_a_time
-
-OF_TWO = (
-    *(operator.add, operator.iadd, torch.add, "add", "add_"),
-    *(operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_"),
-    *(operator.sub, operator.isub, torch.sub, torch.subtract, "sub", "sub_"),
-)
-"""Sums and products, whose operands may have one sample for all, and fewer axes."""
-SPREADING = (*OF_TWO, torch.cat, torch.concat, torch.concatenate)
-"""Functions that take a constant of one sample for one that is repeated for every sample."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +75,11 @@ class Reading:
         found = dict(leaves_of(dict(zip(self.takes.names, batch, strict=False))))
         for plain in self.graph.plain:
             value = found.setdefault(plain.place, plain.value)
-            if (plain.name not in self.graph or plain.name in self.decided) and value != plain.value:
+            other = isinstance(value, Tensor) or value != plain.value
+            if (plain.name not in self.graph or plain.name in self.decided) and other:
                 raise ModelError(
-                    f"argument {plain.name} is {value!r}, and the model was read with {plain.value!r}, which decides "
-                    "what it computes; search with batches that have the other value for a recipe of that model"
+                    f"argument {plain.name} is {value!r:.80}, and the model was read with {plain.value!r}, which "
+                    "decides what it computes; search with batches that have the other value for a recipe of that model"
                 )
         missing = [node.name for node in self.graph.arguments if _place(node) not in found]
         if missing:
@@ -95,6 +88,11 @@ class Reading:
         for node, value in zip(self.graph.arguments, given, strict=True):
             if "dtype" in node.attrs and not isinstance(value, Tensor):
                 raise ModelError(f"argument {node.name} has to be a tensor, and is {value!r:.80}")
+            if "dtype" in node.attrs and str(value.dtype) != f"torch.{node.attrs['dtype']}":
+                raise ModelError(
+                    f"argument {node.name} is {str(value.dtype).removeprefix('torch.')}, and the model was read with "
+                    f"{node.attrs['dtype']}; let all batches be of that type"
+                )
         return given
 
     def structured(self, outputs: Sequence[Any]) -> Any:
@@ -225,7 +223,7 @@ class _Reader:
                 elif isinstance(value, Tensor):
                     self.constants.add(self.own[node])
                     self._constant(node, value)
-            elif node.op in CALLS and self._folds(node):
+            elif node.op in CALLS and folds(node, self.observed):
                 self._fold(node, self.observed.constants[node])
             elif node.op in CALLS and computes_sizes(node, sizes):
                 sizes.add(node)
@@ -255,19 +253,6 @@ class _Reader:
         """Where the example is, and everything is computed."""
         return next((leaf.value.device for leaf in self.leaves if isinstance(leaf.value, Tensor)), torch.device("cpu"))
 
-    def _folds(self, node: fx.Node) -> bool:
-        """Whether a call is a constant of the graph: what the model computes from nothing but its own tensors.
-
-        What it has for every sample is one sample of it, for those that spread it over theirs.
-        """
-        value = self.observed.constants.get(node)
-        if value is None or not value.is_floating_point() or not value.dim():
-            return False
-        return node not in self.observed.repeated or all(self._spreads(user) for user in node.users)
-
-    def _spreads(self, user: fx.Node) -> bool:
-        return user in self.observed.constants or computes_sizes(user, ()) or user.target in SPREADING
-
     def _fold(self, node: fx.Node, value: Tensor) -> None:
         """A constant of the graph; the tensor of the model itself where it is that."""
         for source in node.all_input_nodes:
@@ -279,12 +264,8 @@ class _Reader:
 
     def _constant(self, node: fx.Node, value: Tensor) -> None:
         """A constant, with as many axes as the sums and products have that read it."""
-        missing = min((self._rank(user) for user in node.users), default=0) - value.dim()
-        self._add(node, CONSTANT, {"value": value[(None,) * max(0, missing)].detach().cpu().numpy()})
-
-    def _rank(self, user: fx.Node) -> int:
-        """How many axes a sum or product has, of which an operand may lack the first ones; none of another call."""
-        return len(self.observed.shapes.get(user, ())) if user.target in OF_TWO else 0
+        missing = missing_axes(node, self.observed, value.dim())
+        self._add(node, CONSTANT, {"value": value[(None,) * missing].detach().cpu().numpy()})
 
     def _add(self, node: fx.Node, op: str, attrs: Mapping[str, Any]) -> None:
         name = self.own[node]

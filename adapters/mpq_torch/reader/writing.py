@@ -17,7 +17,7 @@ from mpq_torch.reader.arguments import placeholders_of
 from mpq_torch.reader.modules import layer_of, module_of
 from mpq_torch.reader.reading import Output, Reading
 from mpq_torch.reader.returned import Made, mapped
-from mpq_torch.written_modules import RELU_SUFFIX, SAME_GRID_SUFFIX, Clamp, FloatPart, OfTwo
+from mpq_torch.written_modules import RELU_SUFFIX, SAME_GRID_SUFFIX, Clamp, FloatPart, Input, OfTwo
 
 Behind = Callable[[Node], Iterable[tuple[str, nn.Module]]]
 """Modules to put behind a node, in front of the clamp that no kernel has fused, each with its path."""
@@ -127,6 +127,8 @@ class _Writer:
             y = self._layer(node, inputs[0])
         else:
             path, module, *more = module_of(node)
+            if isinstance(module, Input):
+                module.whole = "float" not in self.reading.graph[node.inputs[0]].attrs.get("dtype", "float")
             if isinstance(module, OfTwo):
                 module.alone = self._without_batch(node)
             self.parts.setdefault(path, module)

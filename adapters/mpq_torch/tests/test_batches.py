@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from mpq_plugins.errors import EmptyCalibration, ModelError, NonFiniteValues
 from mpq_torch.batches import as_batch, as_batches, in_chunks
 from mpq_torch.calling import Takes, takes_of
+from mpq_torch.reader.data import read_with_data
 from mpq_torch.runner import TorchRunner
 
 ONE, TWO, THREE = Takes(("x",)), Takes(("x", "y")), Takes(("x", "y", "z"))
@@ -116,3 +117,47 @@ def test_a_batch_and_what_a_runner_makes_go_where_the_model_is():
     assert runner.tensor(np.zeros(3)).device.type == "meta"
     both = nn.Sequential(model, nn.Linear(2, 2))
     assert takes_of(both).device is None
+
+
+class ByName(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, 3)
+
+    def forward(self, *, x, mask=None):
+        y = self.layer(x)
+        return y if mask is None else y * mask
+
+
+@pytest.mark.parametrize("example", [X, (X,), [X]])
+def test_tensors_are_refused_where_the_model_takes_them_by_name_only(example):
+    with pytest.raises(ModelError, match="the model takes x by name only; let each batch be a dict"):
+        as_batch(example, takes_of(ByName()))
+
+
+def test_a_dict_of_nothing_is_refused():
+    with pytest.raises(ModelError, match="a batch holds nothing, and the model takes x, mask"):
+        as_batch({}, takes_of(ByName()))
+
+
+@pytest.mark.parametrize(
+    ("other", "sentence"),
+    [
+        (X.double(), "argument input is float64, and the model was read with float32"),
+        (X.int(), "argument input is int32, and the model was read with float32"),
+        (X[:, :1], "batch 1 holds inputs of the shape .6, 1., which do not go through the model"),
+    ],
+)
+def test_a_batch_that_is_not_like_the_first_is_refused_by_its_number_or_argument(other, sentence):
+    with pytest.raises(ModelError, match=sentence):
+        read_with_data(nn.Sequential(nn.Linear(2, 3), nn.ReLU()).eval(), [X, other])
+
+
+def test_a_batch_whose_none_is_a_tensor_elsewhere_is_refused_either_way():
+    one, other = {"x": X, "mask": None}, {"x": X, "mask": torch.ones(6, 3)}
+    for batches, sentence in (
+        ([one, other], "argument mask is tensor.*, and the model was read with None"),
+        ([other, one], "argument mask has to be a tensor, and is None"),
+    ):
+        with pytest.raises(ModelError, match=f"(?s){sentence}"):
+            read_with_data(ByName().eval(), batches)

@@ -88,7 +88,7 @@ REFUSED = [
     (lambda x: 2**x, "only the powers by a number have an integer kernel"),
     (lambda x: x.mean(0, keepdim=True) + x, "mixing the samples of a batch has no integer kernel"),
     (lambda x: x.max(1, keepdim=True)[1] + x, "the places of the largest have no integer kernel"),
-    (nn.Softmax(1), "no integer kernel for Softmax"),
+    (nn.LogSoftmax(1), "no integer kernel for LogSoftmax"),
     (lambda x: torch.cumsum(x, 1), "no integer kernel for cumsum"),
     (lambda x: x.cumprod(1), "no integer kernel for cumprod"),
     (lambda x: F.conv2d(x, x), "a functional layer whose weight is computed has no integer kernel"),
@@ -107,8 +107,8 @@ def test_a_clamp_between_tensors_is_refused():
 
 
 def test_the_way_out_of_a_refusal_leaves_the_op_in_float():
-    model = Between(nn.Softmax(1)).eval()
-    with pytest.raises(UnsupportedOp, match=r"op: no integer kernel for Softmax; and a weight follows"):
+    model = Between(nn.LogSoftmax(1)).eval()
+    with pytest.raises(UnsupportedOp, match=r"op: no integer kernel for LogSoftmax; and a weight follows"):
         graph_of_integers(model, torch.randn(IMAGES))
     assert graph_of_integers(model, torch.randn(IMAGES), ["op"]).float_ops == ("op",)
 

@@ -1,0 +1,41 @@
+"""Which calls of a traced model are constants of the graph: what it computes from nothing but its own tensors."""
+
+from __future__ import annotations
+
+import operator
+
+import torch
+from torch import fx
+
+from mpq_torch.reader.shape_values import computes_sizes
+from mpq_torch.reader.shapes import Observed
+
+OF_TWO = (
+    *(operator.add, operator.iadd, torch.add, "add", "add_"),
+    *(operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_"),
+    *(operator.sub, operator.isub, torch.sub, torch.subtract, "sub", "sub_"),
+)
+"""Sums and products, whose operands may have one sample for all, and fewer axes."""
+SPREADING = (*OF_TWO, torch.cat, torch.concat, torch.concatenate)
+"""Functions that take a constant of one sample for one that is repeated for every sample."""
+
+
+def folds(node: fx.Node, observed: Observed) -> bool:
+    """Whether a call is a constant of the graph.
+
+    What the model has for every sample is one sample of it, for those that spread it over theirs.
+    """
+    value = observed.constants.get(node)
+    if value is None or not value.is_floating_point() or not value.dim():
+        return False
+    return node not in observed.repeated or all(_spreads(user, observed) for user in node.users)
+
+
+def _spreads(user: fx.Node, observed: Observed) -> bool:
+    return user in observed.constants or computes_sizes(user, ()) or user.target in SPREADING
+
+
+def missing_axes(node: fx.Node, observed: Observed, axes: int) -> int:
+    """How many axes a constant of so many lacks in front, where sums and products of more alone read it."""
+    ranks = (len(observed.shapes.get(user, ())) if user.target in OF_TWO else 0 for user in node.users)
+    return max(0, min(ranks, default=0) - axes)
