@@ -42,7 +42,7 @@ def as_records(graph: Graph, target: Target | None) -> Graph:
             elif integers and (word in NORMS or (word == SOFTMAX and node.name in before)):
                 made = NORMS.get(word, _softmax)(_Writing(node, graph.layout, True), parts, _arguments(node))
         nodes += [node] if made is None else made
-    return Graph(tuple(nodes), graph.outputs, graph.layout)
+    return replace(graph, nodes=tuple(nodes))
 
 
 TENSORS = ("input", "other", "key", "value")
