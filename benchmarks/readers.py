@@ -1,9 +1,11 @@
 """Which networks of the zoos, and of the kinds that no zoo has, both of torch's readers read, and whether alike.
 
     python -m benchmarks.readers [--package torchvision timm kinds] [--names NAME ...]
+    python -m benchmarks.readers --depth
 
 Prints for each network: the processor's seconds that reading it through torch.fx and through torch.export takes (or
 why it cannot be read so), the nodes of its graph, and whether the sites and their names are equal where both read it.
+--depth: how long torch.fx's takes with deep networks instead, the median of three.
 """
 
 from __future__ import annotations
@@ -11,12 +13,15 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from statistics import median
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from benchmarks.cifar import CifarResNet
 from benchmarks.zoo.kinds import KINDS
 from benchmarks.zoo.networks import built, listed
 from mpq_plugins.errors import MPQError
@@ -31,8 +36,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--package", nargs="+", default=["torchvision", "timm", "kinds"])
     parser.add_argument("--names", nargs="+", default=[])
+    parser.add_argument("--depth", action="store_true")
     chosen = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
+    if chosen.depth:
+        _print_depths()
+        return
     print("| network | torch.fx s | torch.export s | nodes | sites and names |\n|---|---|---|---|---|")
     read = total = 0
     for package, name in _networks(chosen.package):
@@ -46,6 +55,52 @@ def main(arguments: list[str] | None = None) -> None:
         total, read = total + 1, read + done
         print(f"| {name} | {line} |", flush=True)
     print(f"\n{read} of {total} read")
+
+
+class _Blocks(nn.Module):
+    """Residual blocks in a row."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 1)) for _ in range(count)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = torch.relu(x + block(x))
+        return x
+
+
+DEEP: dict[str, Callable[[], tuple[nn.Module, Tensor]]] = {
+    "ResNet-56": lambda: (CifarResNet(9), torch.randn(2, 3, 32, 32)),
+    "600 residual blocks": lambda: (_Blocks(600), torch.randn(2, 4, 4, 4)),
+    "1,100 ReLUs": lambda: (nn.Sequential(nn.Linear(4, 4), *(nn.ReLU() for _ in range(1100))), torch.randn(2, 4)),
+}
+
+
+def _print_depths() -> None:
+    print("| network | nodes | torch.fx traces s | its graph s | its sites s |")
+    print("|---|---|---|---|---|")
+    for name, make in DEEP.items():
+        torch.manual_seed(0)
+        model, images = make()
+        model, example = model.eval(), (images,)
+        traced, seen = _timed(partial(traced_by, "torch.fx", model, example))
+        made, reading = _timed(partial(read_seen, seen, example))
+        sites, _ = _timed(partial(take_sites, reading.graph))
+        seconds = " | ".join(f"{second:.2f}" for second in (traced, made, sites))
+        print(f"| {name} | {len(reading.graph.nodes):,} | {seconds} |", flush=True)
+
+
+def _timed(function: Callable[[], Any], times: int = 3) -> tuple[float, Any]:
+    """The processor's seconds of a call, the median, and what it returned."""
+    taken, result = [], None
+    for _ in range(times):
+        start = time.process_time()
+        result = function()
+        taken.append(time.process_time() - start)
+    return median(taken), result
 
 
 def _networks(packages: list[str]) -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from mpq_plugins import integers
 
+SHARED = "mpq_integers.h"
 LENGTH = 8
 """Hexadecimal digits: enough to tell an old value from a new one."""
 
@@ -36,12 +37,15 @@ def of_values(array):
 
 
 def of_program(program):
-    """Of an integer program: its JSON, its arrays, its C files. Versions and compression are left out."""
+    """Of an integer program: its JSON, its arrays, its C files. Versions and compression are left out.
+
+    So is the header of all programs, to which every new kernel adds.
+    """
     program = replace(program, name="model", framework="")
     with tempfile.TemporaryDirectory() as folder:
         text, _ = integers.save(program, folder)
         written = integers.write_c(program, Path(folder))
-        c = b"".join(path.name.encode() + path.read_bytes() for path in written)
+        c = b"".join(path.name.encode() + path.read_bytes() for path in written if path.name != SHARED)
         json = text.read_bytes()
     arrays = b"".join(name.encode() + of_codes(array).encode() for name, array in sorted(program.arrays.items()))
     return {"arrays": of_bytes(arrays), "json": of_bytes(json), "c": of_bytes(c)}

@@ -124,3 +124,13 @@ def test_an_argument_keeps_its_name_beside_a_norm_that_is_folded_away():
     written = fx.constrain(model, recipe)
     assert [node.name for node in read_model(written, (x,)).graph.arguments] == ["norm_argument"]
     fx.verify(fx.quantize(written, recipe, x), written, [x], recipe).raise_if_different()
+
+
+@pytest.mark.parametrize(("verbs", "target"), [(fx, "torch-x86"), (pt2e, "torch-pt2e")])
+def test_a_converted_model_may_be_given_what_the_model_itself_may(verbs, target):
+    model, x = ByName().eval(), given(1)
+    recipe = verbs.search(model, [given(0)], target, weight_bits=4, activation_bits=6, progress=False)
+    converted = verbs.quantize(model, recipe)
+    wanted = converted(x["image"], 1, None, add=x["add"])
+    assert torch.equal(converted(x["image"], add=x["add"]).add, wanted.add)
+    assert torch.equal(converted(add=x["add"], image=x["image"], flag=None).add, wanted.add)

@@ -3,6 +3,7 @@
 import dataclasses
 from collections import OrderedDict, namedtuple
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -124,13 +125,38 @@ def grows_a_list(net, y):
     return net.last(sum(net.seen))
 
 
-@pytest.mark.parametrize("forward", [grows_a_list, lambda net, y: net.last(y) + torch.rand(1)])
-def test_a_model_that_returns_something_else_at_every_call_is_refused(forward):
+def counts_calls(net, y):
+    net.count += 1
+    return net.last(y) * net.count
+
+
+RANDOM_NUMBERS = np.random.default_rng(0)
+
+
+def draws_by_numpy(net, y):
+    return net.last(y + RANDOM_NUMBERS.random())
+
+
+RANDOM, KEEPS = "draws random numbers", r"keeps something of earlier calls \(a list that grows in forward\(\)"
+
+
+@pytest.mark.parametrize(
+    ("forward", "why", "line"),
+    [
+        (grows_a_list, KEEPS, r"return net\.last\(sum\(net\.seen\)\)"),
+        (counts_calls, KEEPS, r"return net\.last\(y\) \* net\.count"),
+        (draws_by_numpy, KEEPS, r"return net\.last\(y \+ RANDOM_NUMBERS\.random\(\)\)"),
+        (lambda net, y: net.last(y) + torch.rand(1), RANDOM, r".*torch\.rand\(1\).*"),
+        (lambda net, y: net.last(F.dropout(y)), RANDOM, r".*F\.dropout\(y\).*"),
+    ],
+)
+def test_a_model_that_returns_something_else_at_every_call_is_refused_with_the_user_s_line(forward, why, line):
     model = Net(forward)
-    model.seen = []
-    with pytest.raises(mpq.ModelError, match=r"called twice .* keeps something of earlier calls \(a list that grows"):
+    model.seen, model.count = [], 0
+    with pytest.raises(mpq.ModelError, match=rf"called twice .* {why}.* line \d+ of test_python\S+ \({line}\)"):
         searched(model, X)
     assert not model.seen
+    assert not model.count
 
 
 def test_an_error_of_the_model_s_own_comes_with_the_user_s_line():

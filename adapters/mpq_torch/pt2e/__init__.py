@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 from mpq_plugins import plugins
 from mpq_plugins.errors import PluginError
 from mpq_plugins.recipe import Recipe
+from mpq_torch.calling import takes_of
 from mpq_torch.fx import Search, Verification, constrained, inventory, rounded, search, simulate
 from mpq_torch.reader.writing import write_module
 from mpq_torch.simulated_model import simulation_of
@@ -32,6 +33,7 @@ except ImportError as error:
     ) from error
 
 from mpq_torch.pt2e.accumulation import widen
+from mpq_torch.pt2e.defaults import keep_defaults
 from mpq_torch.pt2e.exporting import export
 from mpq_torch.pt2e.float_weights import drop_float_weights
 from mpq_torch.pt2e.hardening import harden
@@ -95,7 +97,7 @@ def quantize(
     """
     check_rounding(plugins.target_of(recipe))
     on_grid, example = constrained(constrain, model, recipe, example_inputs, calibration)
-    return convert(export(on_grid, example), recipe)
+    return keep_defaults(convert(export(on_grid, example), recipe), takes_of(model))
 
 
 def convert(exported: fx.GraphModule, recipe: Recipe) -> fx.GraphModule:

@@ -14,6 +14,7 @@ from mpq_torch.batches import Batch
 from mpq_torch.calling import called, rebuilt
 from mpq_torch.reader.own_copy import copied
 from mpq_torch.reader.reading import Reading
+from mpq_torch.reader.repeating import changes_at
 from mpq_torch.reader.returned import differ, tensors_of
 
 SAMPLES = 4
@@ -31,8 +32,8 @@ def check_reading(model: nn.Module, reading: Reading, batch: Batch) -> None:
         wanted, again = tensors_of(called(own, few)), tensors_of(called(own, few))
         if len(again) != len(wanted) or any(map(differ, again, wanted)):
             raise ModelError(
-                "called twice on the same inputs, the model returns two things: it draws random numbers, or keeps "
-                "something of earlier calls (a list that grows in forward(), a counter); quantized models do neither"
+                f"called twice on the same inputs, the model returns two things: {changes_at(model, few)}. Quantized "
+                "models do neither; take it out of forward(), or give what changes as an argument"
             )
         got = tensors_of(FloatModel(reading.graph, reading.runner).outputs(reading.given(few)))
     if len(wanted) != len(got):

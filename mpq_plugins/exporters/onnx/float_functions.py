@@ -132,9 +132,7 @@ FORMS: Mapping[str, Form] = {
     "neg": _one("Neg"),
     "normalize": Form(normalize, ("input", "axis", "power", "epsilon")),
     "rms_norm": Form(rms_norm, ("input", "axis", "epsilon", "weight")),
-    "softmax": Form(
-        lambda writer, name, given: softmax(writer, name, given["input"], int(given["axis"])), ("input", "axis")
-    ),
+    "softmax": Form(_softmax, ("input", "axis")),
     "sqrt": _one("Sqrt"),
     "sub": _two("Sub"),
     "topk": Form(topk, ("input", "axis", "count", "largest")),
