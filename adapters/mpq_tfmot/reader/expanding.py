@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mpq_plugins.errors import ModelError
+from mpq_plugins.graph.ops import spelled
 from mpq_tfmot.attention import HeadsAttention
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader import written_functions
@@ -74,7 +75,12 @@ def _expanded(layer: Any, tensors: Any, unrolled: bool) -> Callable[[Any], Any] 
     if unrolled and kind in (keras.layers.LSTM, keras.layers.GRU, keras.layers.Bidirectional):
         return recurrent(layer, tensors)
     own = kind.__module__.partition(".")[0] in _OWN or isinstance(layer, (OfRecord, HeadsAttention))
-    return None if own else _call_of(layer)
+    return None if own or _is_recorded(kind) else _call_of(layer)
+
+
+def _is_recorded(kind: type) -> bool:
+    """Whether a plug-in's op is known by the name of this class, which is none of Keras' own."""
+    return kind.__name__ in spelled("keras") and not hasattr(keras.layers, kind.__name__)
 
 
 def _is_users(activation: Any) -> bool:

@@ -16,12 +16,11 @@ class Between(nn.Module):
         return self.last(self.op(self.first(x)))
 
 
-def test_an_overlapping_window_that_the_input_s_size_makes_inexact_is_refused_by_name():
+def test_an_overlapping_window_that_the_input_s_size_makes_inexact_becomes_a_layer_with_weights():
     model = Between(nn.Conv2d, lambda x: F.avg_pool2d(x, (2, x.size(3)), 1)).eval()
     fx.inventory(model, torch.randn(1, 2, 4, 8))
-    with pytest.raises(UnsupportedOp, match=r"avg_pool2d: average pooling over a window of \(2, 7\) rounds ties"):
-        fx.inventory(model, torch.randn(1, 2, 4, 7), target="generic-po2")
-    fx.inventory(model, torch.randn(1, 2, 4, 7), keep_float=["avg_pool2d"])
+    names = [{site.name for site in fx.inventory(model, torch.randn(1, 2, 4, width))} for width in (8, 7)]
+    assert names[1] - names[0] == {"avg_pool2d.weight"}
 
 
 @pytest.mark.parametrize("op", [nn.Upsample(scale_factor=2), lambda x: F.interpolate(x, scale_factor=2)])

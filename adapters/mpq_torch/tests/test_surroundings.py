@@ -48,7 +48,7 @@ class Cut(nn.Module):
 
 def test_sites_that_no_gradient_reaches_are_named_where_bits_are_to_be_chosen():
     model = Cut().eval()
-    arguments = {"keep_float": ["gt", "float"], "progress": False}
+    arguments = {"keep_float": ["gt", "float_op"], "progress": False}
     with pytest.raises(ModelError, match=r"no gradient.*first\.weight"):
         fx.search(model, [X], "torch-x86", BUDGET, activation_bits=8, **arguments)
     fixed = fx.search(model, [X], "torch-x86", weight_bits=4, activation_bits=8, **arguments)
