@@ -52,6 +52,16 @@ def test_an_input_just_below_a_tie_is_rounded_as_the_kernel_rounds_it(engine):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_an_average_behind_a_transposed_convolution_is_exact_for_a_single_image_too(engine):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.ConvTranspose2d(2, 2, 3, dilation=2), nn.AvgPool2d(3, 2, 1)).eval()
+    x = torch.randn(4, 2, 5, 3)
+    recipe = fx.search(model, [x], f"torch-{engine}", weight_bits=6, activation_bits=8, progress=False)
+    on_grid = fx.constrain(model, recipe, [x])
+    fx.verify(fx.quantize(on_grid, recipe, x), fx.simulate(on_grid, recipe), [x, x[:1]]).raise_if_different()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("gate", [nn.Sigmoid, nn.Hardsigmoid, nn.SiLU])
 def test_a_gate_at_the_end_and_one_before_a_concat_are_integers_too(gate, engine):
     class Ends(nn.Module):
