@@ -16,6 +16,8 @@ OF_TWO = (
     *(operator.sub, operator.isub, torch.sub, torch.subtract, "sub", "sub_"),
 )
 """Sums and products, whose operands may have one sample for all, and fewer axes."""
+FILLED = (torch.zeros_like, torch.ones_like, torch.full_like)
+"""Functions that give a number for every element: they have codes on any grid, and an array of zeros on none."""
 SPREADING = (*OF_TWO, torch.cat, torch.concat, torch.concatenate)
 """Functions that take a constant of one sample for one that is repeated for every sample."""
 
@@ -26,7 +28,7 @@ def folds(node: fx.Node, observed: Observed) -> bool:
     What the model has for every sample is one sample of it, for those that spread it over theirs.
     """
     value = observed.constants.get(node)
-    if value is None or not value.is_floating_point() or not value.dim():
+    if value is None or not value.is_floating_point() or not value.dim() or node.target in FILLED:
         return False
     return node not in observed.repeated or all(_spreads(user, observed) for user in node.users)
 
