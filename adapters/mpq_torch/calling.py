@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mpq_plugins.errors import ModelError
 from mpq_torch.reader.own_copy import unwrapped
@@ -147,3 +147,8 @@ def rebuilt_row(row: Any, parts: Iterable[Any]) -> Any:
 def flat(batch: Sequence[Any]) -> tuple[Any, ...]:
     """The tensors and plain values of a batch in a row."""
     return tuple(leaf for _, leaf in leaves_of(tuple(batch)))
+
+
+def open_batch(value: Any) -> dict[int, Any] | None:
+    """torch.export's word for a tensor whose first axis may have any size; None for what has no axis."""
+    return {0: torch.export.Dim.AUTO} if isinstance(value, Tensor) and value.dim() else None

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mpq_plugins.graph.recurrence import MOST_STEPS, gru_output, lstm_step
+
 State = tuple[Tensor, ...]
 """What a cell remembers: of an LSTM (output, cell), of a GRU (output,)."""
-MOST_STEPS = 64
-"""Longer series are not unrolled: every step is some twenty ops."""
 
 
 class Gates(nn.Module):
@@ -43,23 +43,20 @@ class Gates(nn.Module):
 
     def _lstm(self, x: Tensor, state: State | None) -> State:
         gates = x if state is None else x + self.again(state[0])
-        entering, kept, new, out = (gates[:, n * self.units : (n + 1) * self.units] for n in range(4))
-        cell = torch.sigmoid(entering) * torch.tanh(new)
-        if state is not None:
-            cell = torch.sigmoid(kept) * state[1] + cell
-        return torch.sigmoid(out) * torch.tanh(cell), cell
+        parts = [gates[:, n * self.units : (n + 1) * self.units] for n in range(4)]
+        return lstm_step(parts, None if state is None else state[1], torch.sigmoid, torch.tanh)
 
     def _gru(self, x: Tensor, state: State | None) -> State:
         n = self.units
         if state is None:
             reset, update = torch.sigmoid(x[:, :n]), torch.sigmoid(x[:, n : 2 * n])
             new = torch.tanh(x[:, 2 * n :] + reset * self.candidate)
-            return (new - update * new,)
+            return (gru_output(new, update, None),)
         again = self.again(state[0])
         reset = torch.sigmoid(x[:, :n] + again[:, :n])
         update = torch.sigmoid(x[:, n : 2 * n] + again[:, n : 2 * n])
         new = torch.tanh(x[:, 2 * n :] + reset * again[:, 2 * n :])
-        return (new + update * (state[0] - new),)
+        return (gru_output(new, update, state[0]),)
 
 
 class Cell(nn.Module):

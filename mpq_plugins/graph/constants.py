@@ -134,13 +134,12 @@ def _in_twos(graph: Graph, node: Node) -> list[Node]:
     for index, name in enumerate(others):
         last = index == len(others) - 1
         own = node.name if last else f"{node.name}__{node.op}{index + 1}"
-        shape = node.shape if last else _broadcast(graph, node.inputs[: index + 2])
+        shape = node.shape if last else broadcast([graph[other].shape for other in node.inputs[: index + 2]])
         made.append(replace(node, name=own, inputs=(before, name), shape=shape))
         before = own
     return made
 
 
-def _broadcast(graph: Graph, names: Sequence[str]) -> Shape:
+def broadcast(shapes: Sequence[Shape]) -> Shape:
     """The shape of a sum or product of tensors of as many axes."""
-    shapes = [graph[name].shape for name in names]
     return tuple(next((size for size in sizes if size != 1), 1) for sizes in zip(*shapes, strict=True))

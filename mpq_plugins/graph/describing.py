@@ -136,7 +136,7 @@ def _matmul(made: _Writing, parts: list[Part], given: Mapping[str, Any]) -> list
 
 def _inner(*parts: Part) -> bool:
     """Whether the last two axes have nothing of the batch."""
-    return not any(isinstance(size, Batch) for part in parts for size in part.shape[-2:])
+    return not any(_batches(part.shape[-2:]) for part in parts)
 
 
 def _attention(made: _Writing, parts: list[Part], given: Mapping[str, Any]) -> list[Node] | None:
@@ -191,7 +191,7 @@ def _layer_norm(
     rank = len(x.shape)
     first = int(given["axis"]) % rank
     weight, bias = (np.asarray(given.get(key, plain)) for key, plain in (("weight", 1.0), ("bias", 0.0)))
-    if first == 0 or (first < rank - 1 and not _along_one(weight, bias)) or _batches(x.shape[first:]):
+    if first == 0 or (first < rank - 1 and not (_is_number(weight) and _is_number(bias))) or _batches(x.shape[first:]):
         return None
     y = made.normalized(x, tuple(range(first, rank)), given["epsilon"], centered)
     return made.done(made.affine(y, weight, bias, rank - 1))
@@ -215,12 +215,11 @@ def _group_norm(made: _Writing, parts: list[Part], given: Mapping[str, Any]) -> 
 
 def _factor(value: Any) -> float | Array:
     """A number, or one for each entry of an axis."""
-    same = np.all(value == value.flat[0])
-    return float(value.flat[0]) if same else np.asarray(value, np.float64).ravel()
+    return float(value.flat[0]) if _is_number(value) else np.asarray(value, np.float64).ravel()
 
 
-def _along_one(weight: Any, bias: Any) -> bool:
-    return all(np.all(value == value.flat[0]) for value in (weight, bias))
+def _is_number(value: Any) -> bool:
+    return bool(np.all(value == value.flat[0]))
 
 
 def _batches(shape: Shape) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mpq_plugins.graph.constants import AFFINE
+from mpq_plugins.graph.constants import AFFINE, broadcast
 from mpq_plugins.graph.node import UNKNOWN, Graph, Node, Shape
 from mpq_plugins.graph.ops import all_ops, is_op, op_of
 from mpq_plugins.graph.runtimes import runtime_of
@@ -74,11 +74,7 @@ def composed(node: Node, composition: Composition, shapes: Sequence[Shape]) -> l
     places = inputs_of(len(node.inputs))
     names, known, made = dict(zip(places, node.inputs, strict=True)), dict(zip(places, shapes, strict=True)), []
     for word, parts in composition:
-        shape = _broadcast([known[part] for part in parts])
+        shape = broadcast([known[part] for part in parts])
         made.append(Node(f"{node.name}__{word}", word, tuple(names[part] for part in parts), shape))
         names[word], known[word] = made[-1].name, shape
     return [*made[:-1], replace(node, op=made[-1].op, inputs=made[-1].inputs)]
-
-
-def _broadcast(shapes: Sequence[Shape]) -> Shape:
-    return tuple(next((size for size in sizes if size != 1), 1) for sizes in zip(*shapes, strict=True))

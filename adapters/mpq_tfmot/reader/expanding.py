@@ -9,6 +9,7 @@ from typing import Any
 
 from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.ops import spelled
+from mpq_plugins.graph.recurrence import MOST_STEPS
 from mpq_tfmot.attention import HeadsAttention
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader import written_functions
@@ -18,8 +19,6 @@ from mpq_tfmot.reader.written_layers import OfRecord
 
 _OWN = ("tf_keras", "keras", "tensorflow_model_optimization")
 """Packages whose layers are known by their class."""
-MOST_STEPS = 64
-"""A TimeDistributed over more calls its layer too often."""
 
 
 def is_graph(model: Any) -> bool:

@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from mpq_plugins.graph.recurrence import MOST_STEPS, gru_output, lstm_step
 from mpq_tfmot.keras import keras, tf
 
-MOST_STEPS = 64
-"""Longer series are not unrolled: every step is some twenty ops."""
 MERGES: dict[str, Callable[[Any, Any], Any]] = {
     "concat": lambda a, b: tf.concat([a, b], -1),
     "sum": lambda a, b: a + b,
@@ -89,13 +88,10 @@ def _layer(name: str, kernel: Any, bias: Any, features: int) -> Any:
 
 
 def _lstm(layer: Any, x: Any, state: Any, again: Any, own: Any) -> tuple[Any, Any]:
-    n, gate = layer.units, layer.recurrent_activation
+    n = layer.units
     gates = x if state is None else x + again(state[0])
-    entering, kept, new, out = (gates[:, index * n : (index + 1) * n] for index in range(4))
-    cell = gate(entering) * layer.activation(new)
-    if state is not None:
-        cell = gate(kept) * state[1] + cell
-    return gate(out) * layer.activation(cell), cell
+    parts = [gates[:, index * n : (index + 1) * n] for index in range(4)]
+    return lstm_step(parts, None if state is None else state[1], layer.recurrent_activation, layer.activation)
 
 
 def _gru(layer: Any, x: Any, state: Any, again: Any, own: Any) -> tuple[Any]:
@@ -103,7 +99,7 @@ def _gru(layer: Any, x: Any, state: Any, again: Any, own: Any) -> tuple[Any]:
     if state is None:
         update, reset = gate(x[:, :n]), gate(x[:, n : 2 * n])
         new = layer.activation(x[:, 2 * n :] + reset * own if np.any(own) else x[:, 2 * n :])
-        return (new - update * new,)
+        return (gru_output(new, update, None),)
     (before,) = state
     if layer.reset_after:
         remembered = again(before)
@@ -113,4 +109,4 @@ def _gru(layer: Any, x: Any, state: Any, again: Any, own: Any) -> tuple[Any]:
         gates = again[0](before)
         update, reset = gate(x[:, :n] + gates[:, :n]), gate(x[:, n : 2 * n] + gates[:, n:])
         new = layer.activation(x[:, 2 * n :] + again[1](reset * before))
-    return (new + update * (before - new),)
+    return (gru_output(new, update, before),)

@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from mpq_plugins.errors import ModelError
 from mpq_torch.batches import as_batch
-from mpq_torch.calling import flat, rebuilt, takes_of
+from mpq_torch.calling import flat, open_batch, rebuilt, takes_of
 
 
 def export(model: nn.Module, example_inputs: Sequence[Any], dynamic_batch: bool = True) -> fx.GraphModule:
@@ -29,7 +29,7 @@ def export(model: nn.Module, example_inputs: Sequence[Any], dynamic_batch: bool 
     takes = takes_of(model)
     inputs: tuple[Any, ...] = as_batch(example_inputs, takes)
     inputs = _at_least_two(inputs) if dynamic_batch else inputs
-    axes = dict(zip(takes.names_of(len(inputs)), rebuilt(inputs, _open_batch), strict=True))
+    axes = dict(zip(takes.names_of(len(inputs)), rebuilt(inputs, open_batch), strict=True))
     given, named = takes.split(inputs)
     stopped = _Innermost(model)
     try:
@@ -53,10 +53,6 @@ def _at_least_two(inputs: Sequence[Any]) -> tuple[Any, ...]:
     if sizes != {1}:
         return tuple(inputs)
     return tuple(rebuilt(x, lambda t: torch.cat([t, t]) if isinstance(t, Tensor) and t.dim() else t) for x in inputs)
-
-
-def _open_batch(value: Any) -> dict[int, Any] | None:
-    return {0: torch.export.Dim.AUTO} if isinstance(value, Tensor) and value.dim() else None
 
 
 def _dataclasses(value: Any) -> set[type]:

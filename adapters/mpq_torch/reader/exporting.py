@@ -19,7 +19,7 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from mpq_plugins.errors import ModelError
-from mpq_torch.calling import Takes, takes_of
+from mpq_torch.calling import Takes, open_batch, takes_of
 from mpq_torch.reader.concrete import HOOKS_SUFFIX, is_leaf
 from mpq_torch.reader.exported import as_traced, without_writes
 from mpq_torch.reader.hooks import take_off
@@ -59,7 +59,7 @@ def _exported(model: nn.Module, example: Sequence[Any]) -> tuple[fx.GraphModule,
     names = takes.names_of(len(example))
     try:
         with as_leaves(leaves) as calls, _returning_tensors(model, takes) as returned, torch.no_grad(), _quietly():
-            axes = (tuple(pytree.tree_map(_open_batch, argument) for argument in example),)
+            axes = (tuple(pytree.tree_map(open_batch, argument) for argument in example),)
             program = torch.export.export(model, tuple(example), dynamic_shapes=axes, strict=False)
             program = without_writes(program)
         given, defaults = dict(zip(names, example, strict=True)), takes.in_graphs(names)
@@ -113,10 +113,6 @@ def _leaves(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             inside = f"{path}."
             seen.add(id(module))
             yield path, module
-
-
-def _open_batch(value: Any) -> Any:
-    return {0: torch.export.Dim.AUTO} if isinstance(value, Tensor) and value.dim() else None
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import torch
 from torch import fx
 
 from mpq_torch.reader.shape_values import computes_sizes
-from mpq_torch.reader.shapes import Observed
+from mpq_torch.reader.shapes import FILLED, Observed
 
 OF_TWO = (
     *(operator.add, operator.iadd, torch.add, "add", "add_"),
@@ -16,8 +16,6 @@ OF_TWO = (
     *(operator.sub, operator.isub, torch.sub, torch.subtract, "sub", "sub_"),
 )
 """Sums and products, whose operands may have one sample for all, and fewer axes."""
-FILLED = (torch.zeros_like, torch.ones_like, torch.full_like)
-"""Functions that give a number for every element: they have codes on any grid, and an array of zeros on none."""
 SPREADING = (*OF_TWO, torch.cat, torch.concat, torch.concatenate)
 """Functions that take a constant of one sample for one that is repeated for every sample."""
 

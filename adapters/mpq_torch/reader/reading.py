@@ -241,13 +241,9 @@ class _Reader:
         floats = [graph[name] for name in graph.float_ops]
         ops = {node.name: node.op for node in self.nodes}
         calls = {node.name: self._placed(graph, node) for node in floats if _stays_a_call(node, self.calls, ops)}
-        computed, decided = (
-            tuple(self.computed),
-            frozenset(leaf.name for leaf in plain if not self.observed.decided.isdisjoint(leaf.nodes)),
-        )
-        fixed = self.observed.one_batch_size
-        runner = TorchRunner(calls, self._device())
-        return Reading(graph, runner, self.traced, returned, calls, computed, fixed, decided)
+        decided = frozenset(leaf.name for leaf in plain if not self.observed.decided.isdisjoint(leaf.nodes))
+        runner, computed = TorchRunner(calls, self._device()), tuple(self.computed)
+        return Reading(graph, runner, self.traced, returned, calls, computed, self.observed.one_batch_size, decided)
 
     def _device(self) -> torch.device:
         """Where the example is, and everything is computed."""

@@ -19,10 +19,9 @@ from mpq_torch.written_modules import Input
 
 SIZES = (2, 3)
 """The batch sizes; one would not tell a batch of two from an axis of two."""
-LIKE = (
-    *("new_zeros", "new_ones", "new_full"),
-    *(torch.zeros_like, torch.ones_like, torch.full_like),
-)
+FILLED = (torch.zeros_like, torch.ones_like, torch.full_like)
+"""Functions that give a number for every element: they have codes on any grid, and an array of zeros on none."""
+LIKE = ("new_zeros", "new_ones", "new_full", *FILLED)
 """Functions that take no more than the size and the type of the tensor that they read first."""
 
 

@@ -6,9 +6,9 @@ from torch import nn
 
 from mpq_plugins import plugins
 from mpq_plugins.errors import UnsupportedOp
+from mpq_plugins.graph.recurrence import MOST_STEPS
 from mpq_torch.reader.reading import read_model
 from mpq_torch.reader.writing import write_module
-from mpq_torch.recurrent import MOST_STEPS
 
 LAYERS = {
     "two lstms both ways": nn.LSTM(6, 4, 2, batch_first=True, bidirectional=True),

@@ -3,16 +3,9 @@
 import pytest
 import torch
 
-from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.ops import op_of
+from mpq_plugins.tests.row_nodes import NODES
 from mpq_torch.runner import TorchRunner
-
-NODES = {
-    "normalize": Node("n", "normalize", ("x",), attrs={"axes": (1, 2), "centered": True, "epsilon": 0.1}),
-    "mean square": Node("n", "normalize", ("x",), attrs={"axes": (2,), "centered": False, "epsilon": 0.1}),
-    "softmax": Node("s", "softmax", ("x",), attrs={"axis": 1, "scale": 0.3}),
-    "matmul": Node("m", "matmul", ("x", "y")),
-}
 
 
 @pytest.mark.parametrize("kind", NODES)
