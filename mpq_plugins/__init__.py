@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from mpq_plugins import registry
+
 if TYPE_CHECKING:
     from mpq_plugins.budget import Budget
     from mpq_plugins.capabilities import ActivationGrids, Candidate, OpSupport, WeightGrids
@@ -41,8 +43,9 @@ if TYPE_CHECKING:
     from mpq_plugins.hookspecs import hookimpl
     from mpq_plugins.inventory import Inventory, Site
     from mpq_plugins.latency.device import Device
+    from mpq_plugins.latency.op_table import EnergyTable
     from mpq_plugins.latency.workload import Workload
-    from mpq_plugins.latency_table import EnergyTable, LatencyTable
+    from mpq_plugins.latency_table import LatencyTable
     from mpq_plugins.plugins import PluginHost, cost_models, frameworks, method, methods, target, targets
     from mpq_plugins.recipe import Recipe
     from mpq_plugins.saturation import PairSaturation
@@ -116,7 +119,8 @@ _HOMES = {
     "inventory": ("Inventory", "Site"),
     "latency.device": ("Device",),
     "latency.workload": ("Workload",),
-    "latency_table": ("EnergyTable", "LatencyTable"),
+    "latency.op_table": ("EnergyTable",),
+    "latency_table": ("LatencyTable",),
     "plugins": ("PluginHost", "cost_models", "frameworks", "method", "target"),
     "recipe": ("Recipe",),
     "saturation": ("PairSaturation",),
@@ -136,6 +140,14 @@ def __getattr__(name: str) -> Any:
     value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
     globals()[name] = value
     return value
+
+
+def _host() -> Any:
+    """The host of plug-ins, imported when one is first asked for."""
+    return importlib.import_module("mpq_plugins.plugins").PluginHost()
+
+
+registry.made_by(_host)
 
 
 def __dir__() -> list[str]:

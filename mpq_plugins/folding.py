@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from mpq_plugins.errors import MPQError
-from mpq_plugins.moments import Array
 
 
 def fold_batch_norm(
@@ -18,7 +17,7 @@ def fold_batch_norm(
     variance: ArrayLike,
     epsilon: float,
     axis: int = 0,
-) -> tuple[Array, Array]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Weight and bias of the one layer that does what the layer and the batch norm after it do.
 
     ``W gamma / sqrt(variance + epsilon)`` along the output channels (``axis`` of the weight), and

@@ -1,154 +1,22 @@
-"""LatencyTable and EnergyTable: milliseconds and millijoules of each op at each choice of bits."""
+"""LatencyTable: milliseconds of each op at each choice of bits, and its file."""
 
 from __future__ import annotations
 
-import math
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 
-from mpq_plugins.costs import CostModel, CostRow, CostTerm
+from mpq_plugins import __version__
+from mpq_plugins.costs import CostModel
 from mpq_plugins.errors import CostError
-from mpq_plugins.inventory import FLOAT_BITS, Inventory, Site
+from mpq_plugins.latency import json_file
+from mpq_plugins.latency.device import Device
+from mpq_plugins.latency.op_table import Bits, EnergyTable, Entries, OpTable
+from mpq_plugins.stored import json_text, whole_file
+from mpq_plugins.stored.heading import Heading
 
-if TYPE_CHECKING:
-    from mpq_plugins.latency.device import Device
-
-Bits = int | tuple[int, int]
-"""Bits of a site, or (weight bits, input activation bits)."""
-Entries = Mapping[str, Mapping[Bits, float]]
-
-
-class OpTable(ABC):
-    """What the two tables share: a cost model that is a sum over ops, each looked up by its bits."""
-
-    noun: str
-    workloads: Mapping[str, str]
-
-    @property
-    @abstractmethod
-    def entries(self) -> Entries:
-        """Costs of one call by key and bits."""
-
-    @property
-    @abstractmethod
-    def overhead(self) -> float:
-        """What one sample costs on top of its ops."""
-
-    @property
-    @abstractmethod
-    def unit(self) -> str:
-        """The unit of the costs."""
-
-    def rows(self, inventory: Inventory) -> Sequence[CostRow]:
-        """One row: a term per op with an entry, and the overhead.
-
-        Raises CostError naming the weights that have no entry.
-        """
-        keys = {site.name: self.workloads.get(site.name, site.name) for site in inventory}
-        missing = [s.name for s in inventory.weights if s.macs and keys[s.name] not in self.entries]
-        if missing:
-            raise CostError(f"the {self.noun} table has no entry for {', '.join(missing)}; measure or add them")
-        timed = [site for site in inventory if keys[site.name] in self.entries]
-        overhead = CostTerm((), lambda: self.overhead)
-        terms = [term for site in timed for term in self._terms(site, keys[site.name])]
-        return (CostRow("all ops", (overhead, *terms)),)
-
-    def holes(self, inventory: Inventory, bits: Mapping[str, Iterable[int]]) -> tuple[str, ...]:
-        """What a search over these bits of each site would miss, each in words; empty where nothing is.
-
-        >>> table = LatencyTable({"fc.weight": {8: 0.5}})
-        >>> inventory = Inventory([Site("fc.weight", "weight", "linear", (2, 3), macs=6)])
-        >>> table.holes(inventory, {"fc.weight": (4, 8)})
-        ('fc.weight at 4 bits',)
-        """
-        found: list[str] = []
-        for site in inventory:
-            key = self.workloads.get(site.name, site.name)
-            if key not in self.entries:
-                found += [site.name] if site.kind == "weight" and site.macs else []
-                continue
-            pairs = isinstance(next(iter(self.entries[key])), tuple)
-            sources = [b for name in site.inputs for b in bits.get(name, ())] or [FLOAT_BITS]
-            asked: list[Bits] = list(bits.get(site.name, ()))
-            if pairs:
-                asked = [(own, source) for own in bits.get(site.name, ()) for source in dict.fromkeys(sources)]
-            found += [f"{site.name} at {_words(b)}" for b in asked if b not in self.entries[key]]
-        return tuple(found)
-
-    def _terms(self, site: Site, key: str) -> list[CostTerm]:
-        calls = max(1, len(site.inputs)) if site.kind == "weight" else 1
-        if not isinstance(next(iter(self.entries[key])), tuple):
-            return [CostTerm((site.name,), lambda bits: calls * self._look_up(site, key, bits))]
-        if site.kind != "weight":
-            raise CostError(f"{site.name} is an activation: its {self.noun} depends on its own bits, not on pairs")
-        if not site.inputs:
-            return [CostTerm((site.name,), lambda bits: self._look_up(site, key, (bits, FLOAT_BITS)))]
-        return [
-            CostTerm((site.name, source), lambda bits, others: self._look_up(site, key, (bits, others)))
-            for source in site.inputs
-        ]
-
-    def _look_up(self, site: Site, key: str, bits: Bits) -> float:
-        entries = self.entries[key]
-        if bits not in entries:
-            where = site.name if key == site.name else f"{site.name} (workload {key})"
-            has = ", ".join(_words(known) for known in entries)
-            raise CostError(f"the {self.noun} table has no entry for {where} at {_words(bits)}; it has {has}")
-        return entries[bits]
-
-    def _check(self, words: str) -> None:
-        _check_amount(f"{self.noun} (the overhead)", words, self.overhead)
-        for key, entries in self.entries.items():
-            if not entries or len({isinstance(bits, tuple) for bits in entries}) > 1:
-                raise CostError(
-                    f"the entries of {key!r} must all be for bits, or all for (weight bits, activation bits), "
-                    f"and there must be one; got {list(entries)}"
-                )
-            for bits, value in entries.items():
-                if isinstance(bits, tuple) and len(bits) != 2:
-                    raise CostError(f"{key!r} has an entry for {bits}; give (weight bits, activation bits)")
-                _check_amount(f"{self.noun} ({key!r} at {_words(bits)})", words, value)
-
-
-@dataclass(frozen=True)
-class EnergyTable(OpTable):
-    """A cost model: the sum of what every op takes, in millijoules of one sample.
-
-    The fields are those of LatencyTable.
-
-    >>> from mpq_plugins.costs import cost_of
-    >>> fc = Site("fc.weight", "weight", "linear", (2, 3), macs=6)
-    >>> cost_of(EnergyTable({"fc.weight": {4: 0.5}}), Inventory([fc]), {"fc.weight": 4})
-    0.5
-    """
-
-    millijoules: Entries
-    workloads: Mapping[str, str] = field(default_factory=dict)
-    overhead_mj: float = 0.0
-
-    __hash__ = None  # type: ignore[assignment]  # holds mappings
-    noun = "energy"
-
-    def __post_init__(self) -> None:
-        self._check("millijoules")
-
-    @property
-    def entries(self) -> Entries:
-        """The millijoules."""
-        return self.millijoules
-
-    @property
-    def overhead(self) -> float:
-        """Millijoules of one sample on top of its ops."""
-        return self.overhead_mj
-
-    @property
-    def unit(self) -> str:
-        """Millijoules."""
-        return "mJ"
+HEADING = Heading("mpq-latency-table", 1, "latency table", CostError)
 
 
 @dataclass(frozen=True)
@@ -219,9 +87,7 @@ class LatencyTable(OpTable):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write JSON, which another machine can search with. Raises CostError."""
-        from mpq_plugins.latency import table_file
-
-        table_file.save(self, path)
+        _save(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: Device | None = None) -> LatencyTable:
@@ -229,17 +95,57 @@ class LatencyTable(OpTable):
 
         Raises CostError for a damaged or newer file, and for one of another device, saying in what it differs.
         """
-        from mpq_plugins.latency import table_file
-
-        return table_file.load(path, device)
+        return _load(path, device)
 
 
-def _words(bits: Bits) -> str:
-    if isinstance(bits, tuple):
-        return f"{bits[0]}-bit weights with {bits[1]}-bit activations"
-    return f"{bits} bits"
+def _save(table: LatencyTable, path: str | os.PathLike[str]) -> None:
+    """Write the table. Raises CostError where it cannot be written."""
+    data: dict[str, Any] = {**HEADING.fields, "mpq_plugins": __version__}
+    if table.device is not None:
+        data |= {"target": table.device.target, "device": dict(table.device.facts)}
+    data |= {"overhead_ms": table.overhead_ms, "workloads": dict(table.workloads)}
+    data |= {"milliseconds": _texts(table.milliseconds), "spread_ms": _texts(table.spread_ms)}
+    if table.energy is not None:
+        data |= {"millijoules": _texts(table.energy.millijoules), "overhead_mj": table.energy.overhead_mj}
+    whole_file.write(path, json_text.dumps(data), HEADING.name, CostError)
 
 
-def _check_amount(what: str, words: str, value: float) -> None:
-    if not (math.isfinite(value) and value >= 0):
-        raise CostError(f"the {what} must be a finite number of {words}, 0 or more, got {value}")
+def _load(path: str | os.PathLike[str], device: Device | None = None) -> LatencyTable:
+    table = json_file.read(path, HEADING, _table)
+    if device is not None:
+        difference = device.target if table.device is None else table.device.difference(device)
+        if difference:
+            raise CostError(f"{path} was measured on another device: {difference}; measure again on this one")
+    return table
+
+
+def _table(data: Mapping[str, Any]) -> LatencyTable:
+    workloads = {str(site): str(key) for site, key in data["workloads"].items()}
+    energy = None
+    if "millijoules" in data:
+        energy = EnergyTable(_entries(data["millijoules"]), workloads, float(data["overhead_mj"]))
+    return LatencyTable(
+        _entries(data["milliseconds"]),
+        workloads,
+        float(data["overhead_ms"]),
+        Device(data["target"], data["device"]) if "target" in data else None,
+        energy,
+        _entries(data["spread_ms"]),
+    )
+
+
+def _texts(entries: Entries) -> dict[str, dict[str, float]]:
+    return {key: {_text(bits): value for bits, value in row.items()} for key, row in entries.items()}
+
+
+def _entries(texts: dict[str, dict[str, float]]) -> dict[str, dict[Bits, float]]:
+    return {str(key): {_bits(text): float(value) for text, value in row.items()} for key, row in texts.items()}
+
+
+def _text(bits: Bits) -> str:
+    return f"{bits[0]}x{bits[1]}" if isinstance(bits, tuple) else str(bits)
+
+
+def _bits(text: str) -> Bits:
+    parts = tuple(int(part) for part in text.split("x"))
+    return parts[0] if len(parts) == 1 else (parts[0], parts[1])

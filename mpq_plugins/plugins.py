@@ -15,22 +15,40 @@ from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any, Literal
 
+from mpq_plugins import registry
 from mpq_plugins.errors import PluginError, TargetError
 from mpq_plugins.graph.runtimes import check_rounding
 from mpq_plugins.hosting import devices, discovery
 from mpq_plugins.hosting.admission import collect, new_manager
 from mpq_plugins.hosting.discovery import BLOCK_VARIABLE, BUILTINS, DISTRIBUTION, LOAD_VARIABLE, Source
 from mpq_plugins.hosting.registrations import SECTIONS, Registered, empty, known_of
+from mpq_plugins.known_targets import for_recipe, target, target_of, targets
+from mpq_plugins.refused_targets import REFUSED
+from mpq_plugins.registry import Known
 from mpq_plugins.silence import on_stderr
 from mpq_plugins.targets import Target
 
 if TYPE_CHECKING:
-    from mpq_plugins.graph.known import Known
     from mpq_plugins.graph.op import Op
     from mpq_plugins.graph.runtimes.runtime import Runtime
     from mpq_plugins.latency.device import Device
-    from mpq_plugins.recipe import Recipe
     from mpq_plugins.sensitivities.rating import Sensitivity
+
+
+__all__ = [
+    "PluginHost",
+    "PluginInfo",
+    "PluginWarning",
+    "cost_models",
+    "for_recipe",
+    "frameworks",
+    "host",
+    "method",
+    "methods",
+    "target",
+    "target_of",
+    "targets",
+]
 
 
 class PluginWarning(UserWarning):
@@ -156,15 +174,9 @@ class PluginHost:
         known = self.targets()
         if target in known:
             return known[target]
-        from mpq_plugins.hardware.torch_kernels import REFUSED
-
         if target in REFUSED:
             raise TargetError(f"target {target!r} is refused: {REFUSED[target]}")
         raise TargetError(f"{self._unknown('targets', target)}; a path to a target's .json file works too")
-
-    def target_of(self, recipe: Recipe) -> Target:
-        """The target of a recipe: the one that it holds, else the registered one of its name. Raises TargetError."""
-        return self.target(recipe.target if recipe.hardware is None else recipe.hardware)
 
     def for_recipe(self, target: Target) -> str | Target:
         """What a recipe says of its target: the name of one of mpq-plugins' own, else the target itself."""
@@ -278,24 +290,11 @@ def _warn(message: str) -> None:
     warnings.warn(message, PluginWarning, stacklevel=2)
 
 
-_default_lock = threading.Lock()
-_default: PluginHost | None = None
-
-
 def host() -> PluginHost:
-    """The host of this process, which the functions of this module ask."""
-    global _default
-    if _default is not None:
-        return _default
-    with _default_lock:
-        if _default is None:
-            _default = PluginHost()
-        return _default
-
-
-def targets() -> dict[str, Target]:
-    """The registered targets by name."""
-    return host().targets()
+    """The host of this process."""
+    found = registry.host()
+    assert isinstance(found, PluginHost)  # the package makes no other
+    return found
 
 
 def methods() -> dict[str, Any]:
@@ -311,21 +310,6 @@ def cost_models() -> dict[str, Any]:
 def frameworks() -> dict[str, Any]:
     """The registered adapters of frameworks by name."""
     return host().frameworks()
-
-
-def target(target: str | os.PathLike[str] | Target) -> Target:
-    """A target by name, from a .json file, or itself; raises TargetError with the closest names."""
-    return host().target(target)
-
-
-def target_of(recipe: Recipe) -> Target:
-    """The target of a recipe: the one that it holds, else the registered one of its name; raises TargetError."""
-    return host().target_of(recipe)
-
-
-def for_recipe(target: Target) -> str | Target:
-    """What a recipe says of its target: the name of one of mpq-plugins' own, else the target itself."""
-    return host().for_recipe(target)
 
 
 def method(name: Any) -> Any:

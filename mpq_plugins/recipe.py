@@ -11,7 +11,7 @@ from typing import Any
 from mpq_plugins.errors import RecipeError, RecipeMismatch
 from mpq_plugins.grid import Grid
 from mpq_plugins.inventory import FLOAT_BITS, Inventory, ModelInput
-from mpq_plugins.recipe_file import recipe_json, recipe_table
+from mpq_plugins.recipe_file import parsing, recipe_json, recipe_table
 from mpq_plugins.recipe_file.float_part import FloatPart, float_parts
 from mpq_plugins.site_grid import SiteGrid
 from mpq_plugins.stored import whole_file
@@ -212,7 +212,7 @@ class Recipe(Mapping[str, Grid]):
     @classmethod
     def from_json(cls, text: str | bytes, origin: str = "the recipe") -> Recipe:
         """The recipe of ``to_json``; ``origin`` names the text in errors (RecipeError)."""
-        sites, rest = recipe_json.loads(text, origin)
+        sites, rest = parsing.loads(text, origin)
         try:
             return cls(sites, **rest)
         except RecipeError as error:

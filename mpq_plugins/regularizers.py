@@ -7,8 +7,8 @@ Regularization, ICCV 2021; N2UQ; MEAL).
 
 from __future__ import annotations
 
+from mpq_plugins.array_ops.protocol import Array, Ops
 from mpq_plugins.errors import MPQError
-from mpq_plugins.ops import Array, Ops
 from mpq_plugins.training.bank import Bank
 
 ENTROPY_AWARE = 0.1
@@ -23,7 +23,7 @@ def bin_regularization(ops: Ops, x: Array, step: Array, low: int, high: int, ban
     step: a number, or an array that broadcasts against x. Gradient: 2 (w - level) / n of the bin.
     bank: where x holds the elements of its groups, each of which has bins of its own.
 
-    >>> from mpq_plugins.ops import NUMPY
+    >>> from mpq_plugins.array_ops.reference import NUMPY
     >>> import numpy as np
     >>> x = np.array([-0.9, -1.1, -0.05, 0.05, 0.15, 1.2])
     >>> round(float(bin_regularization(NUMPY, x, 1.0, -1, 1)), 8)
@@ -46,7 +46,7 @@ def entropy_scale(ops: Ops, x: Array, bits: Array) -> Array:
 
     A number without gradient; that of an all-zero x is finite.
 
-    >>> from mpq_plugins.ops import NUMPY
+    >>> from mpq_plugins.array_ops.reference import NUMPY
     >>> import numpy as np
     >>> round(float(entropy_scale(NUMPY, np.array([0.5, -0.25, 0.75]), 2)), 6)
     1.333333
@@ -61,7 +61,7 @@ def distillation(ops: Ops, logits: Array, teacher: Array, temperature: float = 1
     logits, teacher: [..., classes]; the teacher gets no gradient. Raises MPQError where shapes differ, or
     the temperature is not positive.
 
-    >>> from mpq_plugins.ops import NUMPY
+    >>> from mpq_plugins.array_ops.reference import NUMPY
     >>> import numpy as np
     >>> round(float(distillation(NUMPY, np.zeros((1, 2)), np.array([[0.0, 3.0]]))), 6)
     0.693147

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mpq_plugins import plugins
+from mpq_plugins import known_targets, registry
 from mpq_plugins.allocation import infeasible, models_of, smallest_cost
 from mpq_plugins.budget import Budget
 from mpq_plugins.calibration.holding import memory_limit
@@ -54,9 +54,9 @@ class Request:
     __hash__ = None  # type: ignore[assignment]  # holds mappings
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "target", plugins.target(self.target))
+        object.__setattr__(self, "target", known_targets.target(self.target))
         memory_limit(self.memory_gb)
-        method = plugins.method(self.method)
+        method = registry.host().method(self.method)
         if not isinstance(method, PostTrainingMethod):
             kind = f"of kind {method.kind!r}" if isinstance(method, TrainingMethod) else "no PostTrainingMethod"
             raise MPQError(f"method {self.method!r} is {kind}; a search takes post-training methods")
@@ -96,7 +96,7 @@ class Request:
 
         deploy: converts the model by a recipe and times it as a whole; see ``remeasured``.
         """
-        recipe: Recipe = plugins.method(self.method).search(self.problem(measured, framework))
+        recipe: Recipe = registry.host().method(self.method).search(self.problem(measured, framework))
         recipe = self.finish(recipe, measured)
         return recipe if deploy is None else self.remeasured(recipe, deploy)
 
@@ -106,9 +106,9 @@ class Request:
         Only for a method that asks for it (``remeasures``), with a table that was measured on the device at hand.
         """
         table = self.latency
-        if not plugins.method(self.method).remeasures or table is None or table.device is None:
+        if not registry.host().method(self.method).remeasures or table is None or table.device is None:
             return recipe
-        here = plugins.host().describe_device(self.hardware)
+        here = registry.host().describe_device(self.hardware)
         if here.modelled or table.device.difference(here):
             return recipe
         timing = deploy(recipe)
@@ -125,7 +125,7 @@ class Request:
 
     def cost_models(self) -> dict[str, Any]:
         """By resource: those of plug-ins, and what the latency table counts."""
-        return dict(plugins.cost_models()) | ({} if self.latency is None else dict(self.latency.resources()))
+        return dict(registry.host().cost_models()) | ({} if self.latency is None else dict(self.latency.resources()))
 
     def check_reachable(self, inventory: Inventory) -> None:
         """Refuse a budget that no choice of candidates meets, or that nothing counts, before anything is measured.
@@ -144,7 +144,7 @@ class Request:
         """What every recipe of a method goes through: grids coarse enough for the biases, and the target in it."""
         biases = {site.name: measured.bias(site.name) for site in measured.inventory.weights}
         found = with_headroom(recipe, measured.inventory, biases)
-        return replace(found, target=plugins.for_recipe(self.hardware))  # type: ignore[arg-type]  # a Target is both
+        return replace(found, target=known_targets.for_recipe(self.hardware))  # type: ignore[arg-type]  # a Target is both
 
     def _candidates(self, inventory: Inventory) -> dict[str, Any]:
         return candidates_for(inventory, self.hardware, self.weight_bits, self.activation_bits, self.per_channel)

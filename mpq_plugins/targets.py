@@ -12,10 +12,10 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from mpq_plugins.capabilities import ActivationGrids, Candidate, OpSupport, Rounding, WeightGrids, as_tuple
 from mpq_plugins.errors import MPQError, TargetError, UnsupportedOp
-from mpq_plugins.graph.ops import all_ops
 from mpq_plugins.grid import Grid
 from mpq_plugins.hosting import callable_module
 from mpq_plugins.inventory import Site
+from mpq_plugins.registry import known
 from mpq_plugins.saturation import PairSaturation
 from mpq_plugins.schema import Schema
 from mpq_plugins.stored import whole_file
@@ -97,7 +97,7 @@ class Target(Schema):
         return self._listed(op) in self.ops or ANY_OP in self.ops
 
     def _listed(self, op: str) -> str:
-        record = all_ops().get(op)
+        record = known().ops.get(op)
         return LOOKUP if op not in self.ops and record is not None and record.table else op
 
     def support(self, op: str) -> OpSupport:
@@ -220,9 +220,9 @@ class Target(Schema):
 
 
 def _registered() -> Any:
-    from mpq_plugins import plugins  # the host stands above targets, and is loaded when it is asked
+    from mpq_plugins import registry
 
-    return plugins.targets()
+    return registry.host().targets()
 
 
 callable_module.make_callable(__name__, _registered)

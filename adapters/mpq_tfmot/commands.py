@@ -14,8 +14,8 @@ from mpq_plugins import plugins
 from mpq_plugins.command_protocol import Measured
 from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.node import INPUT
+from mpq_plugins.graph.runtimes.onnxruntime import FRAMEWORK as ONNXRUNTIME
 from mpq_plugins.graph.sites import take_sites
-from mpq_plugins.hardware.onnxruntime import ONNXRUNTIME
 from mpq_plugins.integers.program import Program
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.progress import stage

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from mpq_plugins.ops import Array, Ops
-from mpq_plugins.surrogates import DELTA, STRAIGHT_THROUGH, check_rounding, gradient_factor
+from mpq_plugins.array_ops.protocol import DELTA, STRAIGHT_THROUGH, Array, Ops
+from mpq_plugins.array_ops.surrogates import check_rounding, gradient_factor
 from mpq_tfmot.keras import tf
 
 HALVES = (tf.float16, tf.bfloat16)
@@ -22,7 +22,7 @@ _BIAS, _MANTISSA = 127, 23  # of a float32
 
 
 class TensorflowOps:
-    """mpq_plugins.ops.Ops on tensors and variables."""
+    """mpq_plugins.array_ops.protocol.Ops on tensors and variables."""
 
     exp: Any = staticmethod(tf.exp)
     log: Any = staticmethod(tf.math.log)
@@ -178,7 +178,7 @@ def _gradients(
     delta: float,
     strict: bool,
 ) -> tuple[Array, ...]:
-    """The closed form of mpq_plugins.ops.fake_quantize_gradients. r: x / step, rounded; code: r, clipped.
+    """The closed form of array_ops.fake_quantize_gradients. r: x / step, rounded; code: r, clipped.
 
     Products with masks, since a selection against a single zero takes five times as long.
     """

@@ -18,8 +18,7 @@ from mpq_plugins.graph.output_rounding import OutputRounding
 from mpq_plugins.grid import Grid
 from mpq_plugins.training.alone import joined
 from mpq_plugins.training.bank import Bank
-from mpq_plugins.training.grids import on_grids
-from mpq_plugins.training.method import Progress, Start, TrainingMethod
+from mpq_plugins.training.method import Progress, Start, TrainingMethod, on_grids
 from mpq_plugins.training.predicting import MEASURED_STEPS
 from mpq_plugins.training.slot import Slot
 from mpq_tfmot.emission import emit_activation, emit_weight

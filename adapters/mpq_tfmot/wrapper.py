@@ -7,8 +7,8 @@ from typing import Any
 
 from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapper import QuantizeWrapperV2
 
-from mpq_plugins.bias_correction import INT32_LIMIT
 from mpq_plugins.errors import MPQError
+from mpq_plugins.graph.accumulator import INT32_LIMIT
 from mpq_tfmot.keras import tf
 from mpq_tfmot.ops import OPS
 

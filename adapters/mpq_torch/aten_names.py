@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mpq_plugins.graph.known import once_known
 from mpq_plugins.graph.op import Op
 from mpq_plugins.graph.ops import all_ops
+from mpq_plugins.registry import once_known
 from mpq_torch.spelled import of_package
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mpq_plugins.surrogates import STRAIGHT_THROUGH
+from mpq_plugins.array_ops.protocol import STRAIGHT_THROUGH
 from mpq_torch import rounding_passes
 from mpq_torch.rounding_function import LIBRARY, Rounding, on_rows
 

@@ -1,4 +1,4 @@
-"""The array functions of mpq_plugins.ops.Ops for torch, with gradients; on any device, under autocast and compile."""
+"""The array functions of mpq_plugins.array_ops for torch, with gradients; on any device, under autocast and compile."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mpq_plugins.surrogates import DELTA, STRAIGHT_THROUGH, check_rounding, gradient_factor
+from mpq_plugins.array_ops.protocol import DELTA, STRAIGHT_THROUGH
+from mpq_plugins.array_ops.surrogates import check_rounding, gradient_factor
 from mpq_torch.rounding_function import Rounding, fake_quantize
 
 
@@ -49,7 +50,7 @@ class _LimitGradient(torch.autograd.Function):
 
 
 class TorchOps:
-    """mpq_plugins.ops.Ops over torch tensors."""
+    """mpq_plugins.array_ops over torch tensors."""
 
     exp, log, log2, exp2 = (staticmethod(f) for f in (torch.exp, torch.log, torch.log2, torch.exp2))
     atanh = staticmethod(torch.atanh)

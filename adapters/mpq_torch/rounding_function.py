@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mpq_plugins.surrogates import DELTA, STRAIGHT_THROUGH
+from mpq_plugins.array_ops.protocol import DELTA, STRAIGHT_THROUGH
 from mpq_torch import rounding_passes
 
 Numbers = tuple[float, float, float]
@@ -24,7 +24,7 @@ Numbers = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Rounding:
-    """How gradients pass: as mpq_plugins.ops.Ops.fake_quantize takes them."""
+    """How gradients pass: as mpq_plugins.array_ops.protocol.Ops.fake_quantize takes them."""
 
     name: str = STRAIGHT_THROUGH
     delta: float = DELTA
@@ -36,7 +36,7 @@ PLAIN = Rounding()
 
 
 def fake_quantize(x: Tensor, step: Any, low: Any, high: Any, rounding: Rounding = PLAIN) -> Tensor:
-    """See mpq_plugins.ops.Ops.fake_quantize. Computes in float32; the result has the element type of x."""
+    """See mpq_plugins.array_ops.Ops.fake_quantize. Computes in float32; the result has the element type of x."""
     if not any(isinstance(v, Tensor) for v in (step, low, high)):
         return on_grid(x, (float(step), float(low), float(high)), rounding)
     if not isinstance(low, Tensor) and not isinstance(high, Tensor):
@@ -71,7 +71,7 @@ def on_rows(
 
 
 class _Quantized(torch.autograd.Function):
-    """The gradients are those of mpq_plugins.ops.fake_quantize_gradients."""
+    """The gradients are those of mpq_plugins.array_ops.reference.fake_quantize_gradients."""
 
     @staticmethod
     def forward(

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mpq_plugins.surrogates import STRAIGHT_THROUGH, gradient_factor
+from mpq_plugins.array_ops.protocol import STRAIGHT_THROUGH
+from mpq_plugins.array_ops.surrogates import gradient_factor
 
 _PIECE = 1 << 16  # elements
 

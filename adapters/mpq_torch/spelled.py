@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mpq_plugins.graph.known import once_known
 from mpq_plugins.graph.ops import spelled as spellings
+from mpq_plugins.registry import once_known
 
 ROOMS: Mapping[str, Any] = {"nn": nn, "F": F, "torch": torch, "operator": operator}
 """What the first part of a spelling means; any other is that of a package."""

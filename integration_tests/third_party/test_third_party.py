@@ -111,7 +111,8 @@ MEASURE = """
 import json
 import mpq_plugins as mpq
 from mpq_plugins.allocation import allocate
-from mpq_plugins.latency.model_latency import ModelWork, measure_model
+from mpq_plugins.latency.model_latency import measure_model
+from mpq_plugins.latency.workload import ModelWork
 from mpq_plugins.problem import candidates_for
 
 shapes = {"a": (8, 16), "b": (4, 8)}

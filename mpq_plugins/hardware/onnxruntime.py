@@ -15,13 +15,11 @@ from collections.abc import Callable
 from mpq_plugins.capabilities import WEIGHTED_OPS, ActivationGrids, OpSupport, WeightGrids
 from mpq_plugins.graph.ops import all_ops
 from mpq_plugins.graph.runtimes import rule_in_words
-from mpq_plugins.graph.runtimes.onnxruntime import CPU
+from mpq_plugins.graph.runtimes.onnxruntime import CPU, FRAMEWORK
 from mpq_plugins.hardware.generic import SAME_GRID_OPS
 from mpq_plugins.hookspecs import hookimpl
 from mpq_plugins.saturation import PairSaturation
 from mpq_plugins.targets import Runtime, Target
-
-ONNXRUNTIME = "onnxruntime"
 
 
 def onnxruntime() -> Target:
@@ -45,7 +43,7 @@ def onnxruntime() -> Target:
     for op in SAME_GRID_OPS:
         ops[op] = OpSupport(activation=activation, rounding=rule_in_words(CPU, op), keeps_input_grid=True)
     return Target(
-        name=ONNXRUNTIME,
+        name=FRAMEWORK,
         description="ONNX graphs on onnxruntime's CPU kernels; weights per tensor or per channel, 2 to 8 bits",
         ops=ops,
         runtime=Runtime(framework=CPU.framework, engine=CPU.engine),

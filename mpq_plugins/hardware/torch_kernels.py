@@ -29,14 +29,6 @@ SIGNED_UNIT = ActivationGrids(bits=(8,), unsigned=False, exponent=0)
 """What their kernel of tanh fixes: 1/128."""
 ENGINES = {table.engine: table for table in RUNTIMES}
 
-REFUSED = {
-    "torch-fbgemm": (
-        "fbgemm's depthwise convolutions add pairs of products in 16 bits on every processor, and saturate where "
-        "no simulation follows; use torch-x86, which runs on the same processors and is exact"
-    ),
-}
-"""Targets that we leave out on purpose, and why."""
-
 
 def torch_engine(engine: str, bias: Literal["accumulator", "float"], saturation: PairSaturation | None) -> Target:
     """The target of one engine of torch.backends.quantized, which rounds as the runtime's table says."""

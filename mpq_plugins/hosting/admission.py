@@ -9,8 +9,8 @@ import pluggy
 
 from mpq_plugins import hookspecs
 from mpq_plugins.errors import MPQError, PluginError
-from mpq_plugins.graph.known import Known, using
 from mpq_plugins.hosting.registrations import SECTIONS, Registered, collector, empty, known_of
+from mpq_plugins.registry import Known, using
 
 
 def new_manager() -> pluggy.PluginManager:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from mpq_plugins.errors import PluginError
-from mpq_plugins.graph.known import Known, using
 from mpq_plugins.graph.registered import check_op, check_runtime
 from mpq_plugins.graph.runtimes import check_rounding
 from mpq_plugins.graph.runtimes.runtime import Runtime
+from mpq_plugins.registry import Known, using
 from mpq_plugins.search import method
 from mpq_plugins.search.method import PostTrainingMethod
 from mpq_plugins.targets import Target
-from mpq_plugins.training.method import TrainingMethod, check_contract
+from mpq_plugins.training.method import TrainingMethod, check_contract, training_of
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -55,7 +55,7 @@ def _check_method(item: Any) -> str | None:
     if not (isinstance(summary, str) and summary.strip()):
         return f"it needs a summary of one line, and has {summary!r}"
     wrong = method.check_contract(item) if isinstance(item, PostTrainingMethod) else None
-    trained = method.training_of(item)
+    trained = training_of(item)
     if trained is None or isinstance(trained, TrainingMethod):
         return wrong or (None if trained is None else check_contract(trained))
     return f"its training is no TrainingMethod, and a {type(trained).__name__}"

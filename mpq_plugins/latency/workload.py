@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from mpq_plugins.errors import CostError
@@ -143,6 +143,19 @@ _NOTHING = object()
 _DEFAULTS = {
     name: f.default for name, f in Workload.__dataclass_fields__.items() if name not in ("op", "inputs", "output")
 }
+
+
+@dataclass(frozen=True)
+class ModelWork:
+    """What one sample of a model makes a device do, bits still open.
+
+    weights: site -> the workload of each call of its layer. activations: site -> the workloads that
+    compute it or work on its grid, beside that of a layer. others: what no site's bits change.
+    """
+
+    weights: Mapping[str, tuple[Workload, ...]]
+    activations: Mapping[str, tuple[Workload, ...]] = field(default_factory=dict)
+    others: tuple[Workload, ...] = ()
 
 
 def _frozen(value: Any) -> Any:

@@ -11,9 +11,9 @@ from mpq_plugins.hosting import callable_module
 
 
 def _registered() -> Any:
-    from mpq_plugins import plugins  # the host stands above methods, and is loaded when it is asked
+    from mpq_plugins import registry
 
-    return plugins.methods()
+    return registry.host().methods()
 
 
 callable_module.make_callable(__name__, _registered)

@@ -6,7 +6,7 @@ SDQ's own setting, in which weights are quantized in simulation only.
 
 from __future__ import annotations
 
-from mpq_plugins.ops import Array, Ops
+from mpq_plugins.array_ops.protocol import Array, Ops
 from mpq_plugins.regularizers import entropy_scale
 
 
@@ -26,7 +26,7 @@ def prescaled_unit_weight(ops: Ops, weight: Array, bits: Array) -> Array:
 def quantize_unit(ops: Ops, unit: Array, bits: Array) -> Array:
     """2 / (2**b - 1) * round((2**b - 1) t) - 1, straight-through.
 
-    >>> from mpq_plugins.ops import NUMPY
+    >>> from mpq_plugins.array_ops.reference import NUMPY
     >>> import numpy as np
     >>> quantize_unit(NUMPY, unit_weight(NUMPY, np.array([-1, -0.25, 0.1, 0.5])), 2.0).round(3).tolist()
     [-1.0, -0.333, 0.333, 0.333]

@@ -45,6 +45,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mpq_plugins import schedules
+from mpq_plugins.array_ops.protocol import DELTA, Array, Ops
+from mpq_plugins.array_ops.reference import NUMPY
+from mpq_plugins.array_ops.surrogates import check_rounding
 from mpq_plugins.costs import CostModel
 from mpq_plugins.errors import MPQError
 from mpq_plugins.grid import Grid
@@ -53,8 +56,6 @@ from mpq_plugins.hookspecs import hookimpl
 from mpq_plugins.methods.fdqmp_start import start_range
 from mpq_plugins.methods.slices import codes_of, constants_of, held_by, nearest
 from mpq_plugins.methods.total_activations import TotalActivationBytes
-from mpq_plugins.ops import NUMPY, Array, Ops
-from mpq_plugins.surrogates import DELTA, check_rounding
 from mpq_plugins.thresholds import search_threshold
 from mpq_plugins.training.alone import alone
 from mpq_plugins.training.bank import Bank

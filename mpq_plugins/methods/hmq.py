@@ -39,12 +39,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins import schedules
+from mpq_plugins.array_ops.protocol import Array, Ops
+from mpq_plugins.array_ops.reference import NUMPY
 from mpq_plugins.errors import MPQError
 from mpq_plugins.grid import Grid
 from mpq_plugins.hookspecs import hookimpl
 from mpq_plugins.methods.activation_rule import activation_bits, eased_bits
 from mpq_plugins.methods.hmq_start import largest_thresholds, logits_by_error, logits_of_the_paper
-from mpq_plugins.ops import NUMPY, Array, Ops
 from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.grids import Grids
 from mpq_plugins.training.hyper_parameters import check_ranges

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
+from mpq_plugins.array_ops.reference import NUMPY
 from mpq_plugins.histogram import Histogram, as_floats, finite_range
-from mpq_plugins.ops import NUMPY
 from mpq_plugins.thresholds import error_table
 from mpq_plugins.training.slot import Observed, Slot
 

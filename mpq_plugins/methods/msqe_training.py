@@ -18,10 +18,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from mpq_plugins.array_ops.protocol import Array, Ops
 from mpq_plugins.errors import MPQError, NonFiniteValues
 from mpq_plugins.grid import Grid
 from mpq_plugins.methods.po2_gradient import Po2Gradient
-from mpq_plugins.ops import Array, Ops
 from mpq_plugins.thresholds import search_threshold
 from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.exponents import (

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mpq_plugins.array_ops.protocol import Array, Ops
 from mpq_plugins.methods.dorefa import quantize_unit
-from mpq_plugins.ops import Array, Ops
 from mpq_plugins.regularizers import bin_regularization
 from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.grids import Grids
@@ -114,7 +114,7 @@ def better_step(
     x, quantized: [elements], without gradient; codes: for each. step: [channels]. probe: [groups].
 
     >>> from mpq_plugins.capabilities import Candidate
-    >>> from mpq_plugins.ops import NUMPY
+    >>> from mpq_plugins.array_ops.reference import NUMPY
     >>> from mpq_plugins.training.slot import Slot
     >>> import numpy as np
     >>> x = np.array([-2.0, 2.0, 4.0])

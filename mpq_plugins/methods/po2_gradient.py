@@ -17,10 +17,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mpq_plugins.array_ops.protocol import Array, Ops
 from mpq_plugins.errors import MPQError, NonFiniteValues
 from mpq_plugins.grid import Grid
 from mpq_plugins.hookspecs import hookimpl
-from mpq_plugins.ops import Array, Ops
 from mpq_plugins.thresholds import search_threshold
 from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.exponents import (

@@ -42,6 +42,7 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 
 from mpq_plugins import schedules
+from mpq_plugins.array_ops.protocol import Array, Ops
 from mpq_plugins.errors import MPQError
 from mpq_plugins.grid import Grid
 from mpq_plugins.histogram import Histogram
@@ -49,7 +50,6 @@ from mpq_plugins.hookspecs import hookimpl
 from mpq_plugins.methods.dorefa import prescaled_unit_weight, quantize_unit, unit_weight
 from mpq_plugins.methods.pairs import Choices, constants_of, distances, follow_one, unit_bins, watch
 from mpq_plugins.methods.shares import Granularity, active, active_number, bank_units, means_of_units, tied, unit_of
-from mpq_plugins.ops import Array, Ops
 from mpq_plugins.regularizers import bin_regularization
 from mpq_plugins.thresholds import search_threshold
 from mpq_plugins.training.bank import Bank

@@ -7,8 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, FiniteFloat
 
-from mpq_plugins.errors import GridError, MPQError, RecipeError
-from mpq_plugins.grid import Grid
+from mpq_plugins.errors import MPQError, RecipeError
 from mpq_plugins.inventory import PLAIN, ModelInput, Plain
 from mpq_plugins.recipe_file.float_part import FloatPart
 from mpq_plugins.schema import Schema
@@ -131,17 +130,6 @@ def _input(taken: ModelInput) -> dict[str, Any]:
     return {**found, "path": list(taken.path)} if taken.path else found
 
 
-def loads(text: str | bytes, origin: str) -> tuple[tuple[SiteGrid, ...], dict[str, Any]]:
-    """What ``dumps`` was given. Raises RecipeError, naming ``origin`` and the field, for anything else."""
-    from mpq_plugins.recipe_file.first_schema import FirstRecipe  # it is made of what is here
-
-    written: WrittenRecipe = HEADING.model(RecipeFields, text, origin, {1: FirstRecipe})
-    try:
-        return tuple(_site_grid(name, site) for name, site in written.sites.items()), written.values()
-    except RecipeError as error:
-        raise HEADING.damaged(error, origin) from None
-
-
 def _site(entry: SiteGrid) -> dict[str, Any]:
     grid = entry.grid
     steps = {"exponents": list(grid.exponents)} if grid.is_power_of_two else {"steps": list(grid.steps)}
@@ -151,18 +139,3 @@ def _site(entry: SiteGrid) -> dict[str, Any]:
     fields: dict[str, Any] = {"kind": entry.kind, "op": entry.op, "shape": list(entry.shape)}
     fields |= {} if entry.group is None else {"group": entry.group}
     return {**fields, "grid": shown | steps, "reason": entry.reason}
-
-
-def _site_grid(name: str, site: SiteFields) -> SiteGrid:
-    given = site.grid
-    where = f"sites.{name}.grid"
-    if (given.exponents is None) == (given.steps is None):
-        raise RecipeError(f"{where}: give exponents or steps, one of the two")
-    try:
-        if given.exponents is not None:
-            grid = Grid.power_of_two(given.bits, given.exponents, given.signed, given.narrow, given.axis)
-        else:
-            grid = Grid(given.bits, given.steps or (), given.signed, given.narrow, given.axis)
-    except GridError as error:
-        raise RecipeError(f"{where}: {error}") from None
-    return SiteGrid(name, site.kind, site.op, site.shape, grid, site.group, site.reason)

@@ -14,7 +14,7 @@ from mpq_plugins.capabilities import Candidate
 from mpq_plugins.costs import CostModel
 from mpq_plugins.errors import MPQError
 from mpq_plugins.grid import Grid
-from mpq_plugins.inventory import Inventory, Site
+from mpq_plugins.inventory import Inventory, Site, inventory_to_dict
 from mpq_plugins.latency_table import LatencyTable
 from mpq_plugins.problem import MeasuredModel
 from mpq_plugins.progress import stage
@@ -25,7 +25,6 @@ from mpq_plugins.reporting.details import Details, ErrorCurve, Verified
 from mpq_plugins.reporting.signal_noise import SignalToNoise
 from mpq_plugins.request import Request
 from mpq_plugins.search.method import RatingMethod
-from mpq_plugins.study.snapshot import inventory_to_dict
 from mpq_plugins.study.study import Study
 from mpq_plugins.thresholds import error_table
 

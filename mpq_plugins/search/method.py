@@ -133,11 +133,6 @@ class RatingMethod(PostTrainingMethod):
                 raise MPQError(f"method {self.name!r} gives site {site.name!r} the losses {wrong}, by bits")
 
 
-def training_of(method: PostTrainingMethod | TrainingMethod) -> TrainingMethod | None:
-    """What trains of a method: itself, or the same paper's method while training; None where nothing does."""
-    return method.training if isinstance(method, PostTrainingMethod) else method
-
-
 def check_contract(method: PostTrainingMethod) -> str | None:
     """What is missing of a post-training method; None where it keeps the contract."""
     own = type(method)

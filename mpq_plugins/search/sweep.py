@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.bias_correction import corrected_bias, quantize_layer, snap_bias
+from mpq_plugins.bias_correction import corrected_bias, quantize_layer
 from mpq_plugins.calibration.few_moments import FewMoments
 from mpq_plugins.calibration.layer_sums import LayerSums
 from mpq_plugins.calibration.order import sweep_order
 from mpq_plugins.errors import NonFiniteValues
 from mpq_plugins.graph import arithmetic
+from mpq_plugins.graph.accumulator import snap_bias
 from mpq_plugins.graph.evaluation import FloatModel
 from mpq_plugins.graph.node import ARGUMENT, INPUT, RAW, Graph, Node
 from mpq_plugins.graph.placing import grid_at, input_step

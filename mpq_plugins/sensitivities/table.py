@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mpq_plugins import plugins
+from mpq_plugins import registry
 from mpq_plugins.problem import Problem
 from mpq_plugins.sensitivities.rating import Rates, Sensitivity, sites_with_a_choice
 
@@ -13,12 +13,12 @@ def sensitivity(name: str | Sensitivity) -> Sensitivity:
     """A sensitivity by name, or itself; raises PluginError with the closest names."""
     if not isinstance(name, str):
         return name
-    found: Sensitivity = plugins.host().sensitivity(name)
+    found: Sensitivity = registry.host().sensitivity(name)
     return found
 
 
 def rate_all(problem: Problem, kinds: Iterable[str | Sensitivity] | None = None) -> dict[str, Rates]:
     """By measure: what every candidate of every site with a choice costs. kinds: None for all that are registered."""
     sites = sites_with_a_choice(problem)
-    chosen = [sensitivity(kind) for kind in (plugins.host().sensitivities() if kinds is None else kinds)]
+    chosen = [sensitivity(kind) for kind in (registry.host().sensitivities() if kinds is None else kinds)]
     return {one.name: one.rate(problem, sites) for one in chosen}

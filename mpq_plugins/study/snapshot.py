@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from mpq_plugins.command_protocol import Measured
 from mpq_plugins.errors import MPQError
 from mpq_plugins.histogram import Histogram
-from mpq_plugins.inventory import Inventory, ModelInput, Site
+from mpq_plugins.inventory import Inventory, inventory_from_dict, inventory_to_dict
 from mpq_plugins.moments import Array, FewColumns
 from mpq_plugins.problem import KeepsColumns, MeasuredModel
 from mpq_plugins.stored import whole_file
@@ -116,28 +116,3 @@ def _quantities(model: MeasuredModel, site: str) -> dict[str, Array]:
     if few is None:
         return {**found, "covariance": model.covariance(site)}
     return {**found, "columns": few.columns, "own": few.own}
-
-
-def inventory_to_dict(inventory: Inventory) -> dict[str, Any]:
-    """Plain values for JSON; ``inventory_from_dict`` takes them back.
-
-    >>> inventory = Inventory([Site("x", "activation", "input", (3,))], live=[["x"]])
-    >>> inventory_from_dict(json.loads(json.dumps(inventory_to_dict(inventory)))) == inventory
-    True
-    """
-    return {
-        "sites": [asdict(site) for site in inventory],
-        "live": [list(names) for names in inventory.live],
-        "float_weights": dict(inventory.float_weights),
-        "float_macs": dict(inventory.float_macs),
-        "float_reasons": dict(inventory.float_reasons),
-        "inputs": [asdict(taken) for taken in inventory.inputs],
-    }
-
-
-def inventory_from_dict(data: Mapping[str, Any]) -> Inventory:
-    """The inventory that ``inventory_to_dict`` described; raises KeyError, TypeError or ModelError on others."""
-    sites = [Site(**{**site, "shape": tuple(site["shape"]), "inputs": tuple(site["inputs"])}) for site in data["sites"]]
-    floats = data["float_weights"], data["float_macs"], data["float_reasons"]
-    inputs = [ModelInput(**{**taken, "shape": tuple(taken["shape"])}) for taken in data["inputs"]]
-    return Inventory(sites, data["live"], *floats, inputs)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from mpq_plugins import plugins
+from mpq_plugins.array_ops.reference import NUMPY
 from mpq_plugins.budget import Budget
 from mpq_plugins.inventory import Inventory
-from mpq_plugins.ops import NUMPY
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.request import Request
 from mpq_plugins.testing.framework_arrays import Arrays, arrays_of

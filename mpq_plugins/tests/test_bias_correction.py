@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpq_plugins.bias_correction import corrected_bias, quantize_layer, snap_bias
+from mpq_plugins.bias_correction import corrected_bias, quantize_layer
 from mpq_plugins.errors import GridError, MPQError
+from mpq_plugins.graph.accumulator import snap_bias
 from mpq_plugins.grid import Grid
 from mpq_plugins.moments import LayerMoments
 from mpq_plugins.rounding import on_grid

@@ -10,9 +10,9 @@ from mpq_plugins.errors import CostError, PluginError
 from mpq_plugins.hardware.bit_array import NAME, BitArray
 from mpq_plugins.inventory import Inventory, Site
 from mpq_plugins.latency.measuring import sample
-from mpq_plugins.latency.model_latency import ModelWork, describe, measure_model
+from mpq_plugins.latency.model_latency import describe, measure_model
 from mpq_plugins.latency.timing_store import TimingStore
-from mpq_plugins.latency.workload import Workload
+from mpq_plugins.latency.workload import ModelWork, Workload
 from mpq_plugins.problem import candidates_for
 
 # 16 x 16 units of 16 bricks: an 8 x 8 product takes 16 bricks, so a unit makes 1 a cycle; 4 x 4 takes 4, so it makes 4

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mpq_plugins.array_ops.reference import NUMPY
 from mpq_plugins.costs import cost_of
 from mpq_plugins.errors import MPQError
 from mpq_plugins.histogram import Histogram
@@ -12,7 +13,6 @@ from mpq_plugins.inventory import Inventory, Site
 from mpq_plugins.methods.fdqmp import Fdqmp
 from mpq_plugins.methods.fdqmp_start import magnitude_quantile, start_range
 from mpq_plugins.methods.total_activations import TotalActivationBytes
-from mpq_plugins.ops import NUMPY
 from mpq_plugins.testing.one_group import OneGroup
 from mpq_plugins.tests.training_cases import CASES, at, begin, slot
 from mpq_plugins.training.bank import Bank

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mpq_plugins.array_ops.protocol import STRAIGHT_THROUGH
+from mpq_plugins.array_ops.reference import NUMPY
 from mpq_plugins.histogram import Histogram
 from mpq_plugins.methods.activation_rule import activation_bits
 from mpq_plugins.methods.hmq import Hmq
-from mpq_plugins.ops import NUMPY
-from mpq_plugins.surrogates import STRAIGHT_THROUGH
 from mpq_plugins.testing.one_group import OneGroup
 from mpq_plugins.tests.training_cases import CASES, WEIGHT, at, begin, slot
 from mpq_plugins.training.bank import Bank

@@ -12,10 +12,11 @@ from mpq_plugins.costs import cost_of
 from mpq_plugins.errors import CostError
 from mpq_plugins.inventory import Inventory, Site
 from mpq_plugins.latency.device import Device
-from mpq_plugins.latency.model_latency import ModelWork, describe, measure_model
+from mpq_plugins.latency.model_latency import describe, measure_model
+from mpq_plugins.latency.op_table import EnergyTable
 from mpq_plugins.latency.timing_store import TimingStore
-from mpq_plugins.latency.workload import Workload
-from mpq_plugins.latency_table import EnergyTable, LatencyTable
+from mpq_plugins.latency.workload import ModelWork, Workload
+from mpq_plugins.latency_table import LatencyTable
 from mpq_plugins.problem import candidates_for
 from mpq_plugins.request import Request
 from mpq_plugins.tests.fake_device import TARGET, FakeDevice

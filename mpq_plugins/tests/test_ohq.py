@@ -15,7 +15,8 @@ from mpq_plugins.budget import Budget
 from mpq_plugins.costs import COST_MODELS, CostRow, cost_of
 from mpq_plugins.errors import BudgetError, InfeasibleBudget, MPQError
 from mpq_plugins.inventory import Inventory, Site
-from mpq_plugins.latency_table import EnergyTable, LatencyTable
+from mpq_plugins.latency.op_table import EnergyTable
+from mpq_plugins.latency_table import LatencyTable
 from mpq_plugins.methods.ohq import Ohq, accuracy_losses, programme, shares_of, sweep
 from mpq_plugins.sensitivities.masking import MaskGuided, spread_over_bits
 from mpq_plugins.tests.running_model import Running, problem_of

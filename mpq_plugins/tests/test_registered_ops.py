@@ -10,7 +10,6 @@ import pytest
 
 from mpq_plugins import PluginError, Target, TargetError, hookimpl, plugins
 from mpq_plugins.capabilities import OpSupport
-from mpq_plugins.graph.known import Known, known, once_known, using
 from mpq_plugins.graph.node import Batch, Graph, Node
 from mpq_plugins.graph.op import Op, always, never
 from mpq_plugins.graph.ops import all_ops, spelled
@@ -18,6 +17,7 @@ from mpq_plugins.graph.recognizing import recognized
 from mpq_plugins.graph.runtimes import all_runtimes, rounding_of, runtime_of
 from mpq_plugins.graph.runtimes.runtime import Runtime
 from mpq_plugins.plugins import PluginHost
+from mpq_plugins.registry import Known, known, once_known, using
 
 SQUARE = Op(
     "hump",

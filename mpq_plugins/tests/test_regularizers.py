@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mpq_plugins.array_ops.reference import NUMPY
 from mpq_plugins.errors import MPQError
-from mpq_plugins.ops import NUMPY
 from mpq_plugins.regularizers import bin_regularization, distillation, entropy_scale, mixed_distillation
 
 

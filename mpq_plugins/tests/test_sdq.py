@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mpq_plugins.array_ops.reference import NUMPY
 from mpq_plugins.methods.dorefa import quantize_unit, unit_weight
 from mpq_plugins.methods.sdq import Sdq
-from mpq_plugins.ops import NUMPY
 from mpq_plugins.testing.one_group import OneGroup
 from mpq_plugins.tests.training_cases import CASES, WEIGHT, at, begin, slot
 from mpq_plugins.thresholds import search_threshold

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mpq_plugins.array_ops.reference import NUMPY
 from mpq_plugins.errors import MPQError, NonFiniteValues
 from mpq_plugins.methods.fdqmp import Fdqmp
 from mpq_plugins.methods.hmq import Hmq
 from mpq_plugins.methods.sdq import Sdq
-from mpq_plugins.ops import NUMPY
 from mpq_plugins.testing.one_group import OneGroup
 from mpq_plugins.tests.training_cases import CASES, at, begin, slot, wander
 from mpq_plugins.training.method import Progress, Spent

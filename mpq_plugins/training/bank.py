@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mpq_plugins.ops import Array, Ops
+from mpq_plugins.array_ops.protocol import Array, Ops
 from mpq_plugins.training.layout import Extent, Layout
 from mpq_plugins.training.slot import Slot
 

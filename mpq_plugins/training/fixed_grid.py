@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from mpq_plugins.array_ops.protocol import Array, Ops
 from mpq_plugins.grid import Grid
-from mpq_plugins.ops import Array, Ops
 from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.grids import Grids
 from mpq_plugins.training.layout import Extent

@@ -5,8 +5,8 @@ import pytest
 import tensorflow_model_optimization as tfmot
 
 from mpq_plugins import Budget
+from mpq_plugins.array_ops.reference import NUMPY
 from mpq_plugins.errors import InfeasibleBudget, ModelError, MPQError, NonFiniteValues, PluginError
-from mpq_plugins.ops import NUMPY
 from mpq_plugins.training import noise
 from mpq_tfmot import (
     QuantizeConfig,

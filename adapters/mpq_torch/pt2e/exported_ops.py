@@ -8,9 +8,9 @@ from typing import Any
 from torch import fx
 from torch._ops import OpOverload
 
-from mpq_plugins.graph.known import once_known
 from mpq_plugins.graph.ops import spelled
 from mpq_plugins.grid import Grid
+from mpq_plugins.registry import once_known
 from mpq_torch.aten_names import functions, of_two
 from mpq_torch.function_op import NAMESPACE
 from mpq_torch.spelled import OPS

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from mpq_plugins.graph.constants import AFFINE
-from mpq_plugins.graph.known import once_known
 from mpq_plugins.graph.node import INPUT, Batch, Node
 from mpq_plugins.graph.ops import all_ops, op_of
 from mpq_plugins.graph.ops.affine import factors
 from mpq_plugins.graph.ops.slice import slices
 from mpq_plugins.graph.weights import as_framework
+from mpq_plugins.registry import once_known
 from mpq_torch.reader.elementwise import ARGUMENTS
 from mpq_torch.slicing import Slice
 from mpq_torch.spelled import of_package

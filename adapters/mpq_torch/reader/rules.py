@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import fx
 
-from mpq_plugins.graph.known import once_known
+from mpq_plugins.registry import once_known
 from mpq_torch.reader import (
     arithmetic,
     elementwise,

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from mpq_plugins.grid import Grid
 from mpq_plugins.training.bank import Bank
-from mpq_plugins.training.grids import Grids, on_grids
-from mpq_plugins.training.method import TrainingMethod
+from mpq_plugins.training.grids import Grids
+from mpq_plugins.training.method import TrainingMethod, on_grids
 from mpq_torch.mixture import mixed
 from mpq_torch.ops import TORCH
 from mpq_torch.rounding_function import PLAIN, Rounding, on_grid, on_rows

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mpq_plugins.bias_correction import INT32_LIMIT
+from mpq_plugins.graph.accumulator import INT32_LIMIT
 from mpq_torch.ops import TORCH
 from mpq_torch.training.held_tensors import HeldTensors
 from mpq_torch.training.replay import repeats

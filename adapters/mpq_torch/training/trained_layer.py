@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mpq_plugins.bias_correction import INT32_LIMIT
+from mpq_plugins.graph.accumulator import INT32_LIMIT
 from mpq_torch.ops import TORCH
 from mpq_torch.reader.own_copy import compute_weights
 from mpq_torch.training.batch_norms import BatchNorms, Folded, FoldedNorms, Statistics

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from os import PathLike
 
-from mpq_plugins import plugins
+from mpq_plugins import known_targets
 from mpq_plugins.errors import ModelError, TargetError
 from mpq_plugins.exporters.litert.requirements import schema
 from mpq_plugins.exporters.litert.writer import write_litert
@@ -28,7 +28,7 @@ def check_recipe(recipe: Recipe) -> None:
     Raises PluginError where LiteRT is not installed.
     """
     schema()
-    target = plugins.target_of(recipe)
+    target = known_targets.target_of(recipe)
     if target.runtime is None or target.runtime.framework != FRAMEWORK:
         runs = f"runs on {target.runtime.framework}" if target.runtime else "has no runtime"
         raise TargetError(

@@ -10,15 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from mpq_plugins.array_ops.protocol import DELTA, STRAIGHT_THROUGH, Ops
 from mpq_plugins.errors import MPQError
 
-if TYPE_CHECKING:
-    from mpq_plugins.ops import Ops
-
-DELTA = 5e-3
-"""Strength of a surrogate; the paper's."""
 _A = 1.9  # of inverse_tanh: the paper's
 
 
@@ -35,7 +31,6 @@ SURROGATES: Mapping[str, Callable[[Ops, Any, Any], Any]] = {
     "gaussian_noise": lambda ops, e, sign: ops.normal_like(e),
     "uniform_noise": lambda ops, e, sign: ops.uniform_like(e) - 0.5,
 }
-STRAIGHT_THROUGH = "straight_through"
 ROUNDINGS = (STRAIGHT_THROUGH, *SURROGATES)
 """The names that ``rounding`` arguments take."""
 
@@ -52,7 +47,7 @@ def gradient_factor(ops: Ops, rounding: str, e: Any, upstream: Any, delta: float
 
     e: x - round(x). upstream: the gradient that arrives, of e's shape.
 
-    >>> from mpq_plugins.ops import NUMPY
+    >>> from mpq_plugins.array_ops.reference import NUMPY
     >>> import numpy as np
     >>> gradient_factor(NUMPY, "ewgs", np.array([0.25, 0.25]), np.array([1.0, -1.0])).tolist()
     [1.00125, 0.99875]
