@@ -13,16 +13,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from mpq_plugins.deprecation.arguments import renamed
 from mpq_plugins.exporters.litert import exporting
 from mpq_plugins.exporters.litert.verification import compare
-from mpq_plugins.recipe import Recipe
-from mpq_plugins.renamed import renamed
-from mpq_plugins.verification import Verification
-from mpq_torch.batches import as_batch
-from mpq_torch.calling import takes_of
+from mpq_plugins.recipe.recipe import Recipe
+from mpq_plugins.recipe.verification import Verification
+from mpq_torch.calling.arguments import takes_of
+from mpq_torch.calling.batches import as_batch
 from mpq_torch.reader.fitting import read_quantized
 from mpq_torch.reader.reading import Reading
-from mpq_torch.simulated_model import simulation_of
+from mpq_torch.simulation.simulated_model import simulation_of
 
 __all__ = ["export", "verify"]
 

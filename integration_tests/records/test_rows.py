@@ -12,7 +12,8 @@ from integration_tests.torch_fx.recipes import clipping_recipe
 from mpq_plugins import plugins
 from mpq_plugins.integers import run
 from mpq_plugins.integers.tests.c_programs import c_outputs, joined
-from mpq_torch import commands, fx
+from mpq_torch import fx
+from mpq_torch.plugin import commands
 from mpq_torch.reader.reading import read_model
 
 IMAGES, TOKENS = (6, 4, 3), (5, 12)

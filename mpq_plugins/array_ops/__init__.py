@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mpq_plugins.array_ops.protocol import DELTA, STRAIGHT_THROUGH, Array, Ops
+from mpq_plugins.array_ops.protocol import DELTA, STRAIGHT_THROUGH, Array, Elementwise, Ops
 from mpq_plugins.array_ops.reference import NUMPY, Gradients, NumpyOps, fake_quantize_gradients
 from mpq_plugins.array_ops.surrogates import ROUNDINGS, SURROGATES, check_rounding, gradient_factor
 
@@ -13,6 +13,7 @@ __all__ = [
     "STRAIGHT_THROUGH",
     "SURROGATES",
     "Array",
+    "Elementwise",
     "Gradients",
     "NumpyOps",
     "Ops",

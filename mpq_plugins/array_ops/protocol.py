@@ -1,7 +1,7 @@
 """Ops: the few array functions that a trainable method may use.
 
 A method is written once, over these functions and Python's operators (+ - * / ** < <= > >= on arrays),
-and never sees torch or TensorFlow. mpq_torch.ops and mpq_tfmot.ops implement them with gradients, and
+and never sees torch or TensorFlow. mpq_torch.array_ops and mpq_tfmot.array_ops implement them with gradients, and
 array_ops.reference does in NumPy.
 """
 
@@ -18,7 +18,22 @@ Array = Any
 """An array of the framework at hand: numpy.ndarray, torch.Tensor or tf.Tensor."""
 
 
-class Ops(Protocol):
+class Elementwise(Protocol):
+    """The functions of one element that rounding gradients are made of."""
+
+    def atanh(self, x: Array) -> Array: ...
+    def abs(self, x: Array) -> Array: ...
+    def sign(self, x: Array) -> Array: ...
+    def sin(self, x: Array) -> Array: ...
+    def tanh(self, x: Array) -> Array: ...
+    def uniform_like(self, x: Array) -> Array:
+        """Uniform draws from [0, 1), of x's shape; no gradient."""
+
+    def normal_like(self, x: Array) -> Array:
+        """Standard normal draws, of x's shape; no gradient."""
+
+
+class Ops(Elementwise, Protocol):
     """Array functions with gradients. ``axis`` None means all axes; arrays are floats unless said."""
 
     def array(self, values: Any, like: Array) -> Array:
@@ -30,15 +45,10 @@ class Ops(Protocol):
     def exp(self, x: Array) -> Array: ...
     def log(self, x: Array) -> Array: ...
     def log2(self, x: Array) -> Array: ...
-    def atanh(self, x: Array) -> Array: ...
     def exp2(self, x: Array) -> Array:
         """``2 ** x``; exact where x is a whole number."""
 
     def sqrt(self, x: Array) -> Array: ...
-    def abs(self, x: Array) -> Array: ...
-    def sign(self, x: Array) -> Array: ...
-    def sin(self, x: Array) -> Array: ...
-    def tanh(self, x: Array) -> Array: ...
     def sigmoid(self, x: Array) -> Array: ...
     def relu(self, x: Array) -> Array: ...
     def floor(self, x: Array) -> Array:
@@ -89,12 +99,6 @@ class Ops(Protocol):
     def shift_right(self, a: Array, by: int) -> Array: ...
     def float32(self, x: Array) -> Array:
         """Integers as float32."""
-
-    def uniform_like(self, x: Array) -> Array:
-        """Uniform draws from [0, 1), of x's shape; no gradient."""
-
-    def normal_like(self, x: Array) -> Array:
-        """Standard normal draws, of x's shape; no gradient."""
 
     def round(self, x: Array, rounding: str = STRAIGHT_THROUGH, delta: float = DELTA) -> Array:
         """Half to even; backward as surrogates.gradient_factor says."""

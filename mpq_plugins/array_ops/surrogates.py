@@ -12,17 +12,17 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mpq_plugins.array_ops.protocol import DELTA, STRAIGHT_THROUGH, Ops
+from mpq_plugins.array_ops.protocol import DELTA, STRAIGHT_THROUGH, Elementwise
 from mpq_plugins.errors import MPQError
 
 _A = 1.9  # of inverse_tanh: the paper's
 
 
-def _inverse_tanh(ops: Ops, e: Any, sign: Any) -> Any:
+def _inverse_tanh(ops: Elementwise, e: Any, sign: Any) -> Any:
     return sign * ops.atanh(_A * e) * (0.5 / math.atanh(_A / 2))
 
 
-SURROGATES: Mapping[str, Callable[[Ops, Any, Any], Any]] = {
+SURROGATES: Mapping[str, Callable[[Elementwise, Any, Any], Any]] = {
     "ewgs": lambda ops, e, sign: sign * e,
     "inverse_tanh": _inverse_tanh,
     "tanh": lambda ops, e, sign: 0.5 * sign * ops.tanh(4 * e),
@@ -42,7 +42,7 @@ def check_rounding(rounding: str) -> str:
     return rounding
 
 
-def gradient_factor(ops: Ops, rounding: str, e: Any, upstream: Any, delta: float = DELTA) -> Any:
+def gradient_factor(ops: Elementwise, rounding: str, e: Any, upstream: Any, delta: float = DELTA) -> Any:
     """What a rounding multiplies its upstream gradient by; 1.0 for the straight-through estimator.
 
     e: x - round(x). upstream: the gradient that arrives, of e's shape.

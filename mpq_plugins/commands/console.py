@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from mpq_plugins.progress import Advance, stage
+from mpq_plugins.terminal.progress import Advance, stage
 
 INTERRUPTED = 130
 
@@ -62,7 +62,7 @@ def resumable(voice: Voice) -> Iterator[None]:
 
 def kept_measurements() -> Path | None:
     """Where measurements of models are kept between runs; None where nothing can be written."""
-    from mpq_plugins.cache_directory import cache_directory
+    from mpq_plugins.latency.cache_directory import cache_directory
 
     try:
         return cache_directory("models")

@@ -20,7 +20,7 @@ def demo(
     """
     from rich.console import Console
 
-    from mpq_plugins.demo import table
+    from mpq_plugins.commands.digits import table
     from mpq_plugins.plugins import host
 
     shown = host().framework(framework).demo()

@@ -18,7 +18,7 @@ from mpq_plugins.graph.moving import Part, size_of
 from mpq_plugins.graph.node import UNKNOWN, Array, Batch, Graph, Layout, Node, Operand, Shape
 from mpq_plugins.graph.reducing import Reducing
 from mpq_plugins.graph.runtimes import runtime_of
-from mpq_plugins.targets import Target
+from mpq_plugins.hardware.target import Target
 
 MATMUL, NORMALIZE, SOFTMAX = "matmul", "normalize", "softmax"
 STAYS_FLOAT = "float"

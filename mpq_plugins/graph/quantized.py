@@ -10,7 +10,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.capabilities import Rounding
 from mpq_plugins.errors import UnsupportedOp
 from mpq_plugins.graph import arithmetic
 from mpq_plugins.graph.integer_norm import IntegerNorm, norm_of
@@ -24,7 +23,8 @@ from mpq_plugins.graph.runtimes.runtime import GROUPED, Accumulation, Law, Rule,
 from mpq_plugins.graph.sites import GraphSites
 from mpq_plugins.graph.weights import accumulator_steps, by_rows
 from mpq_plugins.grid import Grid
-from mpq_plugins.targets import Target
+from mpq_plugins.hardware.op_support import Rounding
+from mpq_plugins.hardware.target import Target
 
 
 def clamp_codes(node: Node, grid: Grid) -> tuple[int, int]:

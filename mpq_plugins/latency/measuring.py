@@ -8,12 +8,12 @@ import numpy as np
 
 from mpq_plugins import registry
 from mpq_plugins.errors import CostError, PluginError
+from mpq_plugins.hardware.device import Device
+from mpq_plugins.hardware.target import Target
+from mpq_plugins.hardware.workload import Workload
 from mpq_plugins.latency.clock import Timing
-from mpq_plugins.latency.device import Device
 from mpq_plugins.latency.timing_store import TimingStore
-from mpq_plugins.latency.workload import Workload
-from mpq_plugins.progress import track
-from mpq_plugins.targets import Target
+from mpq_plugins.terminal.progress import track
 
 ROUNDS = 15
 WARMUP = 2

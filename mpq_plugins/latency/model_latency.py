@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from mpq_plugins import registry
-from mpq_plugins.capabilities import Candidate
+from mpq_plugins.costs.latency_table import LatencyTable
+from mpq_plugins.costs.op_table import Bits, EnergyTable
 from mpq_plugins.errors import CostError
+from mpq_plugins.hardware.device import Device
+from mpq_plugins.hardware.op_support import Candidate
+from mpq_plugins.hardware.target import Target
+from mpq_plugins.hardware.workload import ModelWork, Workload
 from mpq_plugins.inventory import FLOAT_BITS, Inventory, Site
 from mpq_plugins.latency.clock import Timing
-from mpq_plugins.latency.device import Device
 from mpq_plugins.latency.measuring import ROUNDS, measure_workloads
-from mpq_plugins.latency.op_table import Bits, EnergyTable
 from mpq_plugins.latency.timing_store import TimingStore
-from mpq_plugins.latency.workload import ModelWork, Workload
-from mpq_plugins.latency_table import LatencyTable
-from mpq_plugins.targets import Target
 
 
 def measure_model(

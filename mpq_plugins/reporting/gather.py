@@ -9,24 +9,24 @@ from pathlib import Path
 import numpy as np
 
 from mpq_plugins import plugins
-from mpq_plugins.budget import Budget
-from mpq_plugins.capabilities import Candidate
-from mpq_plugins.costs import CostModel
+from mpq_plugins.costs.budget import Budget
+from mpq_plugins.costs.cost_models import CostModel
+from mpq_plugins.costs.latency_table import LatencyTable
 from mpq_plugins.errors import MPQError
 from mpq_plugins.grid import Grid
+from mpq_plugins.hardware.op_support import Candidate
 from mpq_plugins.inventory import Inventory, Site, inventory_to_dict
-from mpq_plugins.latency_table import LatencyTable
-from mpq_plugins.problem import MeasuredModel
-from mpq_plugins.progress import stage
-from mpq_plugins.ratings import losses
-from mpq_plugins.recipe import Recipe
+from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.reporting.cost_shares import shares
 from mpq_plugins.reporting.details import Details, ErrorCurve, Verified
 from mpq_plugins.reporting.signal_noise import SignalToNoise
-from mpq_plugins.request import Request
 from mpq_plugins.search.method import RatingMethod
-from mpq_plugins.study.study import Study
-from mpq_plugins.thresholds import error_table
+from mpq_plugins.search.request import Request
+from mpq_plugins.search_input import MeasuredModel
+from mpq_plugins.sensitivity.ratings import losses
+from mpq_plugins.terminal.progress import stage
+from mpq_plugins.thresholds.search import error_table
+from mpq_plugins.workspace.study import Study
 
 OFFSETS = tuple(range(-4, 5))
 RATING_METHOD = "msqe"

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from mpq_plugins.calibration.chunks import CHUNK
 from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.node import FLOAT, Graph
+from mpq_plugins.rounding.moments.chunks import CHUNK
 
 Chunk = tuple[Any, ...]
 MEMORY = 2**30

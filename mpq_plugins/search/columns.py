@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.calibration.chunks import GRAIN, grains
-from mpq_plugins.calibration.thinning import COLUMNS, EVERYWHERE, Thinning
 from mpq_plugins.graph.node import Layout, Node
+from mpq_plugins.rounding.moments.chunks import GRAIN, grains
+from mpq_plugins.rounding.moments.thinning import COLUMNS, EVERYWHERE, Thinning
 
 Array = NDArray[Any]
 Pair = tuple[int, int]

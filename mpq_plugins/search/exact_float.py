@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.calibration.snapping import ACTIVATION_BITS, largest_magnitude, snap, snap_weight
 from mpq_plugins.graph.evaluation import FloatModel
 from mpq_plugins.graph.node import CONSTANT, FLOAT, INPUT, Node
 from mpq_plugins.graph.numpy_runner import NUMPY_RUNNER
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.runner import Runner
 from mpq_plugins.graph.weights import matrix
+from mpq_plugins.rounding.moments.snapping import ACTIVATION_BITS, largest_magnitude, snap, snap_weight
 from mpq_plugins.search.exact_products import multiplied
 
 

@@ -8,31 +8,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.calibration.input_moments import InputMoments
 from mpq_plugins.errors import ModelError, NonFiniteValues
-from mpq_plugins.fisher import DRAWS, FisherDirections, check_reached
 from mpq_plugins.graph.evaluation import FloatModel, run_nodes
 from mpq_plugins.graph.node import INPUT, RAW, Graph, Node
 from mpq_plugins.graph.ops import is_op, op_of
 from mpq_plugins.graph.runner import Runner
 from mpq_plugins.graph.sites import GraphSites, take_sites
 from mpq_plugins.graph.weights import matrix
-from mpq_plugins.histogram import Histogram
 from mpq_plugins.inventory import Inventory
-from mpq_plugins.moments import FewColumns
-from mpq_plugins.problem import Change
-from mpq_plugins.progress import Advance, stage
+from mpq_plugins.rounding.moments.input_moments import InputMoments
+from mpq_plugins.rounding.moments.layer_moments import FewColumns
 from mpq_plugins.search.chunk import Chunk, samples_of
 from mpq_plugins.search.columns import columns, output_columns, thinned
 from mpq_plugins.search.ends import loss_ends
 from mpq_plugins.search.estimate import check_memory
 from mpq_plugins.search.trial import Trial
+from mpq_plugins.search_input import Change
+from mpq_plugins.sensitivity.fisher import DRAWS, FisherDirections, check_reached
+from mpq_plugins.terminal.progress import Advance, stage
+from mpq_plugins.thresholds.histogram import Histogram
 
 Array = NDArray[np.float64]
 
 
 class Measurements:
-    """A graph as numbers: see mpq_plugins.problem.MeasuredModel, which this is.
+    """A graph as numbers: see mpq_plugins.search_input.MeasuredModel, which this is.
 
     chunks: the calibration data, as ``calibration.chunks`` cuts it, tensors of the runner's framework.
     The gradients are those of random directions whose second moment is the Fisher matrix of the model's own softmax,
@@ -91,7 +91,7 @@ class Measurements:
         return self._inputs[site].covariance()
 
     def few_columns(self, site: str) -> FewColumns | None:
-        """The covariance as what it comes of, where positions are few: mpq_plugins.problem.KeepsColumns."""
+        """The covariance as what it comes of, where positions are few: mpq_plugins.search_input.KeepsColumns."""
         return self._inputs[site].few_columns()
 
     def output_fisher(self, site: str) -> Array:
@@ -107,7 +107,7 @@ class Measurements:
         return self._energies[site] / self._gradients
 
     def outputs(self, changes: Mapping[str, Change]) -> tuple[Array, ...]:
-        """The model's float outputs with some weights or activations changed: mpq_plugins.problem.RunnableModel."""
+        """The model's float outputs with some weights or activations changed: search_input.RunnableModel."""
         return self._trial.outputs(changes)
 
     def signed_inputs(self) -> dict[str, bool]:

@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar
 
-from mpq_plugins.allocation import Allocation, allocate
-from mpq_plugins.costs import known_costs
+from mpq_plugins.allocation.allocator import Allocation, allocate
+from mpq_plugins.costs.cost_models import known_costs
 from mpq_plugins.errors import MPQError, NonFiniteValues
 from mpq_plugins.inventory import Site
-from mpq_plugins.problem import Problem
-from mpq_plugins.progress import stage, track
-from mpq_plugins.ratings import Rated, Ratings, losses
-from mpq_plugins.recipe import Recipe
+from mpq_plugins.recipe.recipe import Recipe
+from mpq_plugins.search_input import Problem
+from mpq_plugins.sensitivity.ratings import Rated, Ratings, losses
+from mpq_plugins.terminal.progress import stage, track
 from mpq_plugins.training.method import TrainingMethod
 
 

@@ -16,10 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.bias_correction import corrected_bias, quantize_layer
-from mpq_plugins.calibration.few_moments import FewMoments
-from mpq_plugins.calibration.layer_sums import LayerSums
-from mpq_plugins.calibration.order import sweep_order
 from mpq_plugins.errors import NonFiniteValues
 from mpq_plugins.graph import arithmetic
 from mpq_plugins.graph.accumulator import snap_bias
@@ -31,14 +27,18 @@ from mpq_plugins.graph.runner import Runner
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.graph.weights import by_rows, from_matrix, matrix
 from mpq_plugins.grid import Grid
-from mpq_plugins.moments import LayerMoments
-from mpq_plugins.progress import track
+from mpq_plugins.hardware.target import Target
+from mpq_plugins.rounding.bias_correction import corrected_bias, quantize_layer
+from mpq_plugins.rounding.moments.few_moments import FewMoments
+from mpq_plugins.rounding.moments.layer_moments import LayerMoments
+from mpq_plugins.rounding.moments.layer_sums import LayerSums
+from mpq_plugins.rounding.moments.order import sweep_order
 from mpq_plugins.search.chunk import Chunk, samples_of
 from mpq_plugins.search.columns import columns, output_columns, thinned
 from mpq_plugins.search.estimate import check_sweep_memory, kept_in_memory
 from mpq_plugins.search.exact_float import exact_outputs
 from mpq_plugins.search.kept import Kept
-from mpq_plugins.targets import Target
+from mpq_plugins.terminal.progress import track
 
 
 def compensate(

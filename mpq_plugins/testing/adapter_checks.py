@@ -9,10 +9,10 @@ import numpy as np
 
 from mpq_plugins import plugins
 from mpq_plugins.array_ops.reference import NUMPY
-from mpq_plugins.budget import Budget
+from mpq_plugins.costs.budget import Budget
 from mpq_plugins.inventory import Inventory
-from mpq_plugins.recipe import Recipe
-from mpq_plugins.request import Request
+from mpq_plugins.recipe.recipe import Recipe
+from mpq_plugins.search.request import Request
 from mpq_plugins.testing.framework_arrays import Arrays, arrays_of
 from mpq_plugins.testing.gradient_cases import gradient_cases
 from mpq_plugins.testing.nonconforming import require, require_close, require_equal
@@ -33,7 +33,7 @@ FUNCTIONS = {
 
 @dataclass(frozen=True)
 class Story:
-    """A model from float to integers. commands: of the adapter (mpq_plugins.command_protocol)."""
+    """A model from float to integers. commands: of the adapter (mpq_plugins.workspace.command_protocol)."""
 
     commands: Any
     model: Any

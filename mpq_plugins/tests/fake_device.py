@@ -8,11 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from mpq_plugins import plugins
-from mpq_plugins.capabilities import ActivationGrids, OpSupport, WeightGrids
-from mpq_plugins.hookspecs import hookimpl
-from mpq_plugins.latency.device import Device
-from mpq_plugins.latency.workload import Workload
-from mpq_plugins.targets import Target
+from mpq_plugins.hardware.device import Device
+from mpq_plugins.hardware.op_support import ActivationGrids, OpSupport, WeightGrids
+from mpq_plugins.hardware.target import Target
+from mpq_plugins.hardware.workload import Workload
+from mpq_plugins.plugins.hookspecs import hookimpl
 
 TARGET = Target(
     name="fake-npu",

@@ -46,7 +46,7 @@ class FixedGrid(TrainingMethod):
 def fixed_grid(slot: Slot) -> Grid:
     """The grid of a slot whose one candidate says its threshold.
 
-    >>> from mpq_plugins.capabilities import Candidate
+    >>> from mpq_plugins.hardware.op_support import Candidate
     >>> fixed_grid(Slot("gate", "activation", (8,), (Candidate(8, False, False, exponent=0),))).step
     0.00390625
     """

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from mpq_plugins import known_targets, registry
-from mpq_plugins.allocation import allocate, models_of
-from mpq_plugins.budget import Budget
-from mpq_plugins.costs import CostModel, cost_of, known_costs
+from mpq_plugins import registry
+from mpq_plugins.allocation.allocator import allocate, models_of
+from mpq_plugins.costs.budget import Budget
+from mpq_plugins.costs.cost_models import CostModel, cost_of, known_costs
+from mpq_plugins.costs.latency_table import LatencyTable
 from mpq_plugins.errors import MPQError
 from mpq_plugins.grid import Grid
+from mpq_plugins.hardware import known_targets
+from mpq_plugins.hardware.target import Target
 from mpq_plugins.inventory import Inventory, Site
-from mpq_plugins.latency_table import LatencyTable
-from mpq_plugins.problem import Bits, candidates_for
-from mpq_plugins.recipe import Recipe
-from mpq_plugins.targets import Target
+from mpq_plugins.recipe.recipe import Recipe
+from mpq_plugins.search_input import Bits, candidates_for
 from mpq_plugins.training.best import share_of_budget
 from mpq_plugins.training.expected_costs import ExpectedCosts
 from mpq_plugins.training.fixed_grid import trains

@@ -10,9 +10,9 @@ from typing import Any
 from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.ops import spelled
 from mpq_plugins.graph.recurrence import MOST_STEPS
-from mpq_tfmot.attention import HeadsAttention
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader import written_functions
+from mpq_tfmot.reader.attention_layer import HeadsAttention
 from mpq_tfmot.reader.functions import is_known, name_of
 from mpq_tfmot.reader.recurrent import recurrent
 from mpq_tfmot.reader.written_layers import OfRecord

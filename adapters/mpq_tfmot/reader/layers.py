@@ -13,11 +13,11 @@ from mpq_plugins.graph.node import BATCH_NORM, Node
 from mpq_plugins.graph.ops import spelled
 from mpq_plugins.graph.weights import from_framework
 from mpq_plugins.graph.windows import same_padding
-from mpq_tfmot.attention import HeadsAttention
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader import arithmetic, moving
 from mpq_tfmot.reader.arithmetic import layer_scale, normalization, of_function, of_layers, rescaling
 from mpq_tfmot.reader.attention import of_attention, of_products
+from mpq_tfmot.reader.attention_layer import HeadsAttention
 from mpq_tfmot.reader.call import Call, Sample, array_of
 from mpq_tfmot.reader.called import called
 from mpq_tfmot.reader.dilated import dilated_transposed

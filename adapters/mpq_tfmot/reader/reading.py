@@ -14,7 +14,7 @@ from mpq_plugins.graph.node import ARGUMENT, FLOAT, UNKNOWN, Batch, Graph, Node
 from mpq_plugins.graph.ops import is_op, op_of
 from mpq_plugins.graph.reading import WHOLE, settled
 from mpq_plugins.graph.refusals import refuses_nothing
-from mpq_plugins.targets import Target
+from mpq_plugins.hardware.target import Target
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.attention import PRODUCTS, layer_of
 from mpq_tfmot.reader.call import Call
@@ -22,7 +22,7 @@ from mpq_tfmot.reader.expanding import is_graph, of_layer, of_model
 from mpq_tfmot.reader.functions import is_function, unknown
 from mpq_tfmot.reader.layers import FUNCTION_LAYERS, call_again, evaluator, nodes_of, recall
 from mpq_tfmot.reader.written_layers import WRITTEN
-from mpq_tfmot.runner import TensorflowRunner
+from mpq_tfmot.runner.tensorflow_runner import TensorflowRunner
 
 OUTPUT = "output"
 """What a node is that takes one of several outputs of a layer."""

@@ -8,7 +8,7 @@ from typing import Any
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.ops import op_of
 from mpq_tfmot.keras import keras
-from mpq_tfmot.runner import TensorflowRunner
+from mpq_tfmot.runner.tensorflow_runner import TensorflowRunner
 
 WRITTEN = ("slice", "reshape", "transpose", "concat", "pad", "max_pool", "global_avg_pool", "upsample", "clamp")
 """Records that are written as they are, where no layer of the model's stands for one alone."""

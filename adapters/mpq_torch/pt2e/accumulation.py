@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from mpq_torch.arithmetic import accumulates_exactly
 from mpq_torch.pt2e.exported_ops import WEIGHTED, argument, op_of
+from mpq_torch.runner.arithmetic import accumulates_exactly
 
 _DEQUANTIZE = (
     torch.ops.quantized_decomposed.dequantize_per_tensor.default,

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from mpq_torch.pt2e.recipe_quantizer import SITE
-from mpq_torch.simulated_model import SimulatedModel
-from mpq_torch.verification import first_site, recorded
+from mpq_torch.simulation.simulated_model import SimulatedModel
+from mpq_torch.simulation.verification import first_site, recorded
 
 _QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
 

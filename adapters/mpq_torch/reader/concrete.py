@@ -20,15 +20,15 @@ from torch import Tensor, fx, nn
 from torch.fx.proxy import Attribute
 
 from mpq_plugins.errors import ModelError
-from mpq_torch.calling import Takes, is_container, parts_of, rebuilt_row
-from mpq_torch.depthwise import SlicedDepthwise
-from mpq_torch.padded import PaddedConvolution
+from mpq_torch.calling.arguments import Takes, is_container, parts_of, rebuilt_row
+from mpq_torch.modules.depthwise import SlicedDepthwise
+from mpq_torch.modules.padded import PaddedConvolution
+from mpq_torch.modules.subpixel import SubpixelConvTranspose
+from mpq_torch.modules.written import LEAVES
 from mpq_torch.reader.hooks import is_hooked, take_off
 from mpq_torch.reader.shape_values import asks
+from mpq_torch.reader.spelled import packages_functions, packages_modules
 from mpq_torch.reader.user_code import NOT_THE_USERS, line_of
-from mpq_torch.spelled import packages_functions, packages_modules
-from mpq_torch.subpixel import SubpixelConvTranspose
-from mpq_torch.written_modules import LEAVES
 
 FORMS = (*LEAVES, SlicedDepthwise, PaddedConvolution, SubpixelConvTranspose)
 """Modules that this package writes."""

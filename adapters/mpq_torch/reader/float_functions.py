@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from mpq_plugins.graph.node import Operand
-from mpq_torch.attention import Products, Shares
+from mpq_torch.modules.attention import Products, Shares
 from mpq_torch.reader import float_recurrent
 from mpq_torch.reader.call import Call, array_of
 from mpq_torch.reader.float_attention import of_call, of_products, of_shares

@@ -15,10 +15,7 @@ from mpq_plugins.graph.ops.affine import factors
 from mpq_plugins.graph.ops.slice import slices
 from mpq_plugins.graph.weights import as_framework
 from mpq_plugins.registry import once_known
-from mpq_torch.reader.elementwise import ARGUMENTS
-from mpq_torch.slicing import Slice
-from mpq_torch.spelled import of_package
-from mpq_torch.written_modules import (
+from mpq_torch.modules.written import (
     SAME_GRID_SUFFIX,
     Affine,
     AlongAxes,
@@ -32,6 +29,9 @@ from mpq_torch.written_modules import (
     Pad,
     SameGrid,
 )
+from mpq_torch.reader.elementwise import ARGUMENTS
+from mpq_torch.reader.spelled import of_package
+from mpq_torch.runner.slicing import Slice
 
 _LAYERS: dict[str, type[nn.Module]] = {
     "conv1d": nn.Conv1d,

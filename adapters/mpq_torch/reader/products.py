@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from mpq_plugins.graph.node import Node
+from mpq_torch.modules.written import AlongAxes
 from mpq_torch.reader.call import Call, Rule, function_name
-from mpq_torch.written_modules import AlongAxes
 
 
 def product(call: Call) -> Node:

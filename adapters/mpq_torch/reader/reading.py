@@ -18,15 +18,16 @@ from mpq_plugins.graph.joining import with_samples
 from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, RAW, UNKNOWN, Batch, Graph, Node, Shape
 from mpq_plugins.graph.reading import WHOLE, settled
 from mpq_plugins.graph.refusals import Refuses, refuses_nothing
+from mpq_plugins.hardware.target import Target
 from mpq_plugins.inventory import PLAIN, ModelInput
-from mpq_plugins.targets import Target
-from mpq_torch.calling import Takes, leaves_of, takes_of
+from mpq_torch.calling.arguments import Takes, leaves_of, takes_of
+from mpq_torch.calling.own_copy import unwrapped
+from mpq_torch.calling.surroundings import one_at_a_time
 from mpq_torch.reader.arguments import containers, leaves, placeholders_of
 from mpq_torch.reader.call import Call
 from mpq_torch.reader.float_calls import FloatCall, float_call
 from mpq_torch.reader.float_functions import described
 from mpq_torch.reader.folded import folds, missing_axes
-from mpq_torch.reader.own_copy import unwrapped
 from mpq_torch.reader.remembering import traced_once
 from mpq_torch.reader.returned import made, mapped, structure
 from mpq_torch.reader.rules import inner_call, made_of
@@ -34,8 +35,7 @@ from mpq_torch.reader.shape_values import computes_sizes
 from mpq_torch.reader.shapes import SIZES, Observed
 from mpq_torch.reader.tracers import Seen
 from mpq_torch.reader.tracing import CALLS, name_nodes
-from mpq_torch.runner import TorchRunner
-from mpq_torch.surroundings import one_at_a_time
+from mpq_torch.runner.torch_runner import TorchRunner
 
 
 @dataclass(frozen=True)

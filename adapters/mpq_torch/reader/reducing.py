@@ -13,8 +13,8 @@ from torch import fx
 from mpq_plugins.graph.moving import Part
 from mpq_plugins.graph.node import Batch
 from mpq_plugins.graph.reducing import Reducing
+from mpq_torch.modules.written import Mean
 from mpq_torch.reader.call import Call, Made, Rule
-from mpq_torch.written_modules import Mean
 
 _MIXES_SAMPLES = "mixing the samples of a batch has no integer kernel"
 

@@ -10,10 +10,10 @@ import torch
 from torch import fx, nn
 
 from mpq_plugins.errors import ModelError
-from mpq_torch.calling import called, takes_of
+from mpq_torch.calling.arguments import called, takes_of
+from mpq_torch.calling.own_copy import copied
 from mpq_torch.reader.concrete import FORMS
 from mpq_torch.reader.exporting import trace_exported
-from mpq_torch.reader.own_copy import copied
 from mpq_torch.reader.returned import differ, tensors_of
 from mpq_torch.reader.shapes import SIZES, Observed, at_size, observe
 from mpq_torch.reader.tracing import Traced, trace

@@ -5,10 +5,10 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from mpq_plugins.errors import EmptyCalibration, ModelError, NonFiniteValues
-from mpq_torch.batches import as_batch, as_batches, in_chunks
-from mpq_torch.calling import Takes, takes_of
+from mpq_torch.calling.arguments import Takes, takes_of
+from mpq_torch.calling.batches import as_batch, as_batches, in_chunks
 from mpq_torch.reader.data import read_with_data
-from mpq_torch.runner import TorchRunner
+from mpq_torch.runner.torch_runner import TorchRunner
 
 ONE, TWO, THREE = Takes(("x",)), Takes(("x", "y")), Takes(("x", "y", "z"))
 X, Y = torch.arange(12.0).reshape(6, 2), torch.arange(6)

@@ -17,7 +17,7 @@ from mpq_plugins.graph.layout import Order, laid_out
 from mpq_plugins.graph.node import RAW, Graph
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.simulation import Simulation
-from mpq_plugins.verification import Verification
+from mpq_plugins.recipe.verification import Verification
 
 
 def compare(

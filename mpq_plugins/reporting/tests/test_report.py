@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mpq_plugins import Grid, OutputError, Recipe, RecipeError, RecipeMismatch
-from mpq_plugins.costs import COST_MODELS, cost_of
+from mpq_plugins.costs.cost_models import COST_MODELS, cost_of
 from mpq_plugins.inventory import Inventory, Site, inventory_to_dict
 from mpq_plugins.reporting.charts import Column, Line, columns, group_ticks, lines, log_place
 from mpq_plugins.reporting.cost_shares import shares
