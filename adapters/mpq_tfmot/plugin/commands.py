@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mpq_plugins import plugins
-from mpq_plugins.errors import ModelError
+from mpq_plugins.errors import ModelError, MPQError
 from mpq_plugins.graph.node import INPUT
 from mpq_plugins.graph.runtimes.onnxruntime import FRAMEWORK as ONNXRUNTIME
 from mpq_plugins.graph.sites import take_sites
@@ -59,6 +59,8 @@ def batches(model: Any, calibration: Any, keep_float: Sequence[str] = ()) -> lis
     inputs = read_model(model, keep_float).graph.arguments
     try:
         return as_batches(calibration, inputs)
+    except MPQError:
+        raise
     except (TypeError, ValueError) as error:
         raise ModelError(f"calibration data are arrays or an iterable of batches: {error}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -18,6 +19,8 @@ from mpq_torch.torch_ao.qconfig import get_qconfig_mapping
 
 _FLOAT_LAYERS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear)
 
+logger = logging.getLogger(__name__)
+
 
 def convert(on_grid: nn.Module, recipe: Recipe, example_inputs: Sequence[Any], engine: str) -> fx.GraphModule:
     """``on_grid`` as torch.ao converts it for ``engine``; runs on that engine only.
@@ -31,6 +34,7 @@ def convert(on_grid: nn.Module, recipe: Recipe, example_inputs: Sequence[Any], e
         prepared = verbs.prepare_fx(on_grid, get_qconfig_mapping(recipe), tuple(example_inputs))
         converted = verbs.convert_fx(prepared)
     check_converted(converted, recipe)
+    logger.info("converted for the quantized engine %s", engine)
     if plugins.target_of(recipe).runtime is None:
         enter_plainly(converted)
     setattr(converted, ENGINE_ATTRIBUTE, engine)
