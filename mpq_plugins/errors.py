@@ -115,3 +115,13 @@ class ProgramError(MPQError):
 
 class OutputError(MPQError):
     """A result cannot be written where it should go."""
+
+
+def sentence(error: BaseException) -> str:
+    """An exception in one line: its type and its message.
+
+    >>> sentence(ValueError("too\\n  long"))
+    'ValueError: too long'
+    """
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

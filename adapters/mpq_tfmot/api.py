@@ -9,7 +9,6 @@ from typing import Any
 from mpq_plugins import plugins
 from mpq_plugins.costs.budget import Budget
 from mpq_plugins.costs.latency_table import LatencyTable
-from mpq_plugins.deprecation.arguments import renamed
 from mpq_plugins.graph.limits import check_limits
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.sites import take_sites
@@ -21,6 +20,7 @@ from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.search.request import Request
 from mpq_plugins.search_input import Bits
 from mpq_plugins.terminal.progress import stage
+from mpq_plugins.versions.arguments import renamed
 from mpq_tfmot import litert
 from mpq_tfmot.calibration.batches import as_chunks
 from mpq_tfmot.keras import keras, tf

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mpq_plugins.allocation.by_bits import non_increasing
 from mpq_plugins.inventory import Site
 from mpq_plugins.papers.msqe import Msqe
 from mpq_plugins.search_input import Problem
-from mpq_plugins.sensitivity.formulas import non_increasing
 from mpq_plugins.sensitivity.rating import Rates
 
 

@@ -6,7 +6,7 @@ from mpq_plugins.costs.budget import Budget
 from mpq_plugins.costs.cost_models import CostModel, CostRow, CostTerm
 from mpq_plugins.costs.latency_table import LatencyTable
 from mpq_plugins.costs.op_table import EnergyTable
-from mpq_plugins.deprecation import modules
+from mpq_plugins.versions import modules
 
 __all__ = ["Budget", "CostModel", "CostRow", "CostTerm", "EnergyTable", "LatencyTable"]
 

@@ -14,7 +14,7 @@ from mpq_plugins.errors import CostError
 from mpq_plugins.hardware.device import Device
 from mpq_plugins.stored import json_text, whole_file
 from mpq_plugins.stored.heading import Heading
-from mpq_plugins.version import __version__
+from mpq_plugins.versions.version import __version__
 
 HEADING = Heading("mpq-latency-table", 1, "latency table", CostError)
 

@@ -38,7 +38,7 @@ class Target(Schema):
     """A piece of hardware.
 
     name: lower case, digits, ``-``, ``_`` and ``.``. description: one line, listed by ``mpq targets``.
-    ops: by op word (capabilities.OPS, or a vendor's own) what the op may use; ``"*"`` holds the
+    ops: by op word (op_support.OPS, or a vendor's own) what the op may use; ``"*"`` holds the
         defaults of all ops. Without ``"*"``, an op that is not listed is refused.
     runtime: what executes it; None for a simulation only.
     saturation: the limit of kernels that add products in few bits; None where there is none.

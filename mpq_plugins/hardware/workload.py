@@ -18,7 +18,7 @@ Option = tuple[str, Any]
 class Workload:
     """One operator on synthetic tensors; hashable, and plain values in JSON.
 
-    op: in the words of a target (capabilities.OPS), or "clip" (an activation of few bits is clipped to
+    op: in the words of a target (op_support.OPS), or "clip" (an activation of few bits is clipped to
         its grid), "dequantize", or a word that one adapter and its device agree on.
     inputs: shapes of the activations that it reads, each for one sample; output: of what it writes.
         For ops with a weight, images are [channels, height, width] whatever the framework, and features come

@@ -17,9 +17,9 @@ Where the paper is not known, this was chosen:
   whose target falls to the budget's within ``ramp``.
 * Quantizer "grid": a power-of-two step for each candidate, of least squared error at the start, and then
   compared with the next larger and the next smaller step in turn, one each training step.
-  "dorefa": the paper's (methods.dorefa); "entropy": the same with N2UQ's pre-scale. Neither fits hardware:
+  "dorefa": the paper's (papers.dorefa); "entropy": the same with N2UQ's pre-scale. Neither fits hardware:
   evaluation simulates it, and harden gives the power-of-two grids that the start found.
-* Granularity "net" and "block" (methods.shares): one choice for several weights; the budget is met, and used,
+* Granularity "net" and "block" (papers.shares): one choice for several weights; the budget is met, and used,
   by site all the same. "kernel": bits for each output channel, where the slot has steps for each; hardware has
   one bit-width for a weight: evaluation and harden use the largest of them, each channel with its own step.
 * beta moves at most ``rate`` per step under any optimizer (training.pace), faster in a short search. From

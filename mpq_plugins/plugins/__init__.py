@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mpq_plugins.deprecation import modules
 from mpq_plugins.hardware.known_targets import for_recipe, target, target_of, targets
 from mpq_plugins.plugins.plugin_host import (
     PluginHost,
@@ -14,6 +13,7 @@ from mpq_plugins.plugins.plugin_host import (
     method,
     methods,
 )
+from mpq_plugins.versions import modules
 
 __all__ = [
     "PluginHost",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pluggy
 
-from mpq_plugins.errors import MPQError, PluginError
+from mpq_plugins.errors import MPQError, PluginError, sentence
 from mpq_plugins.plugins import hookspecs
 from mpq_plugins.plugins.registrations import SECTIONS, Registered, collector, empty, known_of
 from mpq_plugins.registry import Known, using
@@ -50,16 +50,6 @@ def collect(plugin: Any, name: str, taken: Registered, before: Known) -> Registe
         except (Exception, SystemExit) as error:
             raise PluginError(f"{rules.hook} failed: {sentence(error)}") from error
     return staged
-
-
-def sentence(error: BaseException) -> str:
-    """An exception in one line: its type and its message.
-
-    >>> sentence(ValueError("too\\n  long"))
-    'ValueError: too long'
-    """
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _broken_contract(error: Exception, manager: pluggy.PluginManager, plugin: Any) -> str:

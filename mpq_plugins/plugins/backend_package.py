@@ -80,7 +80,7 @@ def render(names: BackendNames) -> dict[str, str]:
     'tests/test_conformance.py'
     """
     words = asdict(names)
-    templates = files("mpq_plugins").joinpath(TEMPLATES)
+    templates = files("mpq_plugins.plugins").joinpath(TEMPLATES)
     return {
         Template(path).substitute(words): Template(templates.joinpath(template).read_text(encoding="utf-8")).substitute(
             words

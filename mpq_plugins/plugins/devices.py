@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from mpq_plugins.errors import MPQError, PluginError
+from mpq_plugins.errors import MPQError, PluginError, sentence
 from mpq_plugins.hardware.target import Target
-from mpq_plugins.plugins.admission import sentence
 
 if TYPE_CHECKING:
     from mpq_plugins.hardware.device import Device

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from mpq_plugins.errors import PluginError
-from mpq_plugins.plugins.admission import sentence
+from mpq_plugins.errors import PluginError, sentence
 from mpq_plugins.plugins.hookspecs import PROJECT
-from mpq_plugins.version import __version__
+from mpq_plugins.versions.version import __version__
 
 DISTRIBUTION = "mpq-plugins"
 LOAD_VARIABLE = "MPQ_LOAD_PLUGINS"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mpq_plugins.deprecation import modules
 from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.recipe.site_grid import SiteGrid
+from mpq_plugins.versions import modules
 
 __all__ = ["Recipe", "SiteGrid"]
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mpq_plugins import plugins
+from mpq_plugins import registry
 from mpq_plugins.costs.budget import Budget
 from mpq_plugins.costs.cost_models import CostModel
 from mpq_plugins.costs.latency_table import LatencyTable
 from mpq_plugins.errors import MPQError
 from mpq_plugins.grid import Grid
+from mpq_plugins.hardware.known_targets import target_of
 from mpq_plugins.hardware.op_support import Candidate
 from mpq_plugins.inventory import Inventory, Site, inventory_to_dict
 from mpq_plugins.recipe.recipe import Recipe
@@ -42,10 +43,10 @@ def request_of(recipe: Recipe, latency: Path | None = None, progress: bool | Non
     own = {name: limit for name, limit in recipe.budget.items() if name in Budget.__dataclass_fields__}
     other = {name: limit for name, limit in recipe.budget.items() if name not in own}
     budget = Budget(**own, other=other) if recipe.budget else None
-    known = plugins.methods()
+    known = registry.host().methods()
     method = recipe.method if isinstance(known.get(recipe.method), RatingMethod) else RATING_METHOD
     table = None if latency is None else LatencyTable.load(latency)
-    return Request(plugins.target_of(recipe), method, budget, per_channel=per_channel, latency=table, progress=progress)
+    return Request(target_of(recipe), method, budget, per_channel=per_channel, latency=table, progress=progress)
 
 
 def gather(study: Study, recipe: Recipe, request: Request) -> Details:
@@ -54,9 +55,9 @@ def gather(study: Study, recipe: Recipe, request: Request) -> Details:
     Raises RecipeMismatch where the recipe is of another model.
     """
     commands, loaded = study.loaded.commands, study.loaded
-    inventory: Inventory = commands.inventory(loaded.model, study.batches, study.keep_float, plugins.target_of(recipe))
+    inventory: Inventory = commands.inventory(loaded.model, study.batches, study.keep_float, target_of(recipe))
     recipe.check_fits(inventory)
-    if not isinstance(plugins.method(request.method), RatingMethod):
+    if not isinstance(registry.host().method(request.method), RatingMethod):
         request = replace(request, method=RATING_METHOD)
     if request.budget is None:
         request = replace(request, budget=Budget(average_weight_bits=8))  # what rating is not influenced by

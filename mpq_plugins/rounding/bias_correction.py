@@ -19,7 +19,7 @@ def corrected_bias(quantized: ArrayLike, moments: LayerMoments | FewMoments) -> 
     """The bias with which the quantized layer has the wished mean output: ``E[y] - W_q E[x]``, [out].
 
     quantized: the weight on its grid, [out, in]. x is the quantized input and y the wished output
-    (moments.py), so the correction covers the rounding of the weight and of everything before it.
+    (layer_moments.py), so the correction covers the rounding of the weight and of everything before it.
 
     >>> moments = LayerMoments.of_float_layer([[0.3]], [1.0], gram=[[4.0]], input_mean=[2.0])
     >>> corrected_bias([[0.25]], moments)

@@ -1,6 +1,6 @@
 """The float side of the rounding sweep: every sum exact, so that no number depends on order, batches or threads.
 
-What a layer or an average reads is snapped (calibration.snapping) and multiplied in float64; results are kept as
+What a layer or an average reads is snapped (rounding.moments.snapping) and multiplied in float64; results are kept as
 float32. Functions of one element are NumPy's, in float64; ops that only move or select elements are what they are.
 """
 

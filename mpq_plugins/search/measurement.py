@@ -34,7 +34,7 @@ Array = NDArray[np.float64]
 class Measurements:
     """A graph as numbers: see mpq_plugins.search_input.MeasuredModel, which this is.
 
-    chunks: the calibration data, as ``calibration.chunks`` cuts it, tensors of the runner's framework.
+    chunks: the calibration data, as ``rounding.moments.chunks`` cuts it, tensors of the runner's framework.
     The gradients are those of random directions whose second moment is the Fisher matrix of the model's own softmax,
     so no labels are needed; a model whose output is no row of class scores is taken to have Gaussian errors.
     memory: bytes that the search may take, by default the machine's; raises TooLittleMemory before the first pass.

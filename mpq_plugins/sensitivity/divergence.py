@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mpq_plugins.allocation.by_bits import non_increasing
 from mpq_plugins.inventory import Site
 from mpq_plugins.search_input import Problem
-from mpq_plugins.sensitivity.formulas import non_increasing
 from mpq_plugins.sensitivity.rating import Direction, Rates, grid_of, output_distance, outputs_with
 from mpq_plugins.terminal.progress import track
 

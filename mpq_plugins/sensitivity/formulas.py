@@ -79,23 +79,6 @@ def predicted_loss(quantized: ArrayLike, weight: ArrayLike, curvature: ArrayLike
     return 0.5 * float(np.einsum("grs,gri,gsi->", blocks, moved, change))
 
 
-def non_increasing(cost: Mapping[int, float]) -> dict[int, float]:
-    """Costs by bit-width, each at least that of every larger bit-width, and none negative.
-
-    Noise in a measurement can make fewer bits look better, which an exact solver would exploit.
-
-    >>> non_increasing({2: 0.5, 3: 0.1, 4: 0.2, 8: -1e-9})
-    {2: 0.5, 3: 0.2, 4: 0.2, 8: 0.0}
-    """
-    repaired, floor = {}, 0.0
-    for bits in sorted(cost, reverse=True):
-        if np.isnan(cost[bits]):
-            raise NonFiniteValues(f"the sensitivity at {bits} bits is NaN")
-        floor = max(floor, cost[bits])
-        repaired[bits] = floor
-    return {bits: repaired[bits] for bits in cost}
-
-
 def calibrated(
     predicted: Mapping[int, float], measured: Mapping[int, float], strength: float = 0.5
 ) -> dict[int, float]:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mpq_plugins.allocation.by_bits import non_increasing
 from mpq_plugins.inventory import Site
 from mpq_plugins.rounding.moments.layer_moments import Array, by_group
 from mpq_plugins.search_input import Problem
-from mpq_plugins.sensitivity.formulas import non_increasing
 from mpq_plugins.sensitivity.rating import Rates, grid_of
 from mpq_plugins.thresholds.histogram import Histogram
 from mpq_plugins.thresholds.search import error_table

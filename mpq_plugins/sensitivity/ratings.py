@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mpq_plugins.allocation.by_bits import non_increasing
 from mpq_plugins.grid import Grid
-from mpq_plugins.sensitivity.formulas import non_increasing
 
 Rated = tuple[Grid, float]
 Ratings = Mapping[str, Mapping[int, Rated]]

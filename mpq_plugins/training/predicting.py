@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mpq_plugins.sensitivity.formulas import non_increasing
+from mpq_plugins.allocation.by_bits import non_increasing
 from mpq_plugins.thresholds.histogram import Histogram
 from mpq_plugins.thresholds.search import search_threshold
 from mpq_plugins.thresholds.weighted_points import Points

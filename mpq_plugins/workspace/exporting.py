@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mpq_plugins import plugins
+from mpq_plugins import registry
 from mpq_plugins.errors import PluginError
 from mpq_plugins.workspace.command_protocol import ExportFormat
 from mpq_plugins.workspace.loading import LoadedModel
@@ -16,11 +16,12 @@ def export_format(loaded: LoadedModel, name: str) -> ExportFormat:
     if name in offered:
         return offered[name]
     formats = ", ".join(offered)
-    elsewhere = [other for other in plugins.frameworks() if other != loaded.framework and name in _formats(other)]
+    known = registry.host().frameworks()
+    elsewhere = [other for other in known if other != loaded.framework and name in _formats(other)]
     why = f"{name!r} takes {elsewhere[0]} models" if elsewhere else f"there is no format {name!r}"
     raise PluginError(f"{why}, and this is a {loaded.framework} model, which goes to {formats}")
 
 
 def _formats(framework: str) -> tuple[str, ...]:
     """Formats of another framework; known without importing it."""
-    return tuple(getattr(plugins.frameworks()[framework], "export_formats", ()))
+    return tuple(getattr(registry.host().frameworks()[framework], "export_formats", ()))

@@ -19,9 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins import plugins
-from mpq_plugins.errors import LoadingError, MPQError
-from mpq_plugins.plugins.admission import sentence
+from mpq_plugins import registry
+from mpq_plugins.errors import LoadingError, MPQError, sentence
 from mpq_plugins.stored.arrays import read_arrays
 from mpq_plugins.terminal.silence import silenced
 
@@ -47,9 +46,9 @@ def load_model(reference: str, framework: str | None = None) -> LoadedModel:
     framework: name of the adapter; None finds it from the file's suffix or from the model itself.
     Raises LoadingError in one sentence, and PluginError where the framework is unknown or not installed.
     """
-    adapters = plugins.frameworks()
+    adapters = registry.host().frameworks()
     if framework is not None:
-        plugins.host().framework(framework)
+        registry.host().framework(framework)
     prepare_environment(adapters)
     by_suffix = {suffix: name for name, a in adapters.items() for suffix in getattr(a, "model_suffixes", ())}
     suffix = Path(reference).suffix
@@ -143,11 +142,11 @@ def _from_file(path: Path, suffix: str, by_suffix: Mapping[str, str], framework:
         raise
     except Exception as error:
         raise LoadingError(f"{name} cannot read {path}: {_first_sentence(error)}") from error
-    return LoadedModel(model, name, plugins.frameworks()[name], commands)
+    return LoadedModel(model, name, registry.host().frameworks()[name], commands)
 
 
 def _commands(framework: str) -> ModuleType:
-    adapter = plugins.frameworks()[framework]
+    adapter = registry.host().frameworks()[framework]
     if not hasattr(adapter, "commands"):
         raise LoadingError(f"the adapter {framework!r} offers no commands; use its Python functions")
     module: ModuleType = adapter.commands()

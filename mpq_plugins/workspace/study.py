@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mpq_plugins import plugins
+from mpq_plugins import registry
 from mpq_plugins.allocation.allocator import models_of
 from mpq_plugins.allocation.pareto import non_dominated, pareto
 from mpq_plugins.costs.budget import Budget
@@ -25,7 +25,7 @@ from mpq_plugins.search.request import Request
 from mpq_plugins.search_input import Problem
 from mpq_plugins.sensitivity.ratings import Ratings, losses
 from mpq_plugins.terminal.progress import stage, track
-from mpq_plugins.version import __version__
+from mpq_plugins.versions.version import __version__
 from mpq_plugins.workspace.loading import LoadedModel
 from mpq_plugins.workspace.ratings_file import RatingsFile
 from mpq_plugins.workspace.snapshot import Snapshot
@@ -72,7 +72,7 @@ class Study:
 
         A RatingMethod works on what is kept; any other is run by the adapter's own search.
         """
-        method = plugins.method(request.method)
+        method = registry.host().method(request.method)
         if not isinstance(method, RatingMethod):
             return self._by_adapter(request)
         problem, ratings = self.rate(request)
@@ -85,7 +85,7 @@ class Study:
         request: its budget limits other resources. Raises BudgetError for a resource without a cost model, or a
         method that does not rate.
         """
-        method = plugins.method(request.method)
+        method = registry.host().method(request.method)
         if not isinstance(method, RatingMethod):
             raise BudgetError(f"method {request.method!r} rates no candidates, so there is nothing to sweep; take msqe")
         models_of([resource], request.cost_models())
@@ -118,8 +118,8 @@ class Study:
                 file.path.unlink()
         known = file.read(problem.candidates)
         self.resumed = self.resumed or bool(known)
-        rated: Ratings = plugins.method(request.method).rate(
-            problem, known, lambda new: file.add(new, problem.candidates)
+        rated: Ratings = (
+            registry.host().method(request.method).rate(problem, known, lambda new: file.add(new, problem.candidates))
         )
         return problem, rated
 

@@ -12,7 +12,6 @@ import numpy as np
 from mpq_plugins import plugins
 from mpq_plugins.costs.budget import Budget
 from mpq_plugins.costs.latency_table import LatencyTable
-from mpq_plugins.deprecation.arguments import renamed
 from mpq_plugins.errors import ModelError, MPQError
 from mpq_plugins.graph.node import INPUT
 from mpq_plugins.graph.output_rounding import output_roundings
@@ -29,6 +28,7 @@ from mpq_plugins.training.hardened_grid import hardened_grid
 from mpq_plugins.training.method import TrainingMethod
 from mpq_plugins.training.plan import TrainingPlan, own_bits
 from mpq_plugins.training.predicting import Losses, predicted_losses
+from mpq_plugins.versions.arguments import renamed
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.training.hosted import Hosted, HostedModel, Numbers, forget_functions, hosted_model
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from mpq_plugins.deprecation import modules
+from mpq_plugins.versions import modules
 
 __getattr__ = modules.names_of(__name__)

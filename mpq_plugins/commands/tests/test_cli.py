@@ -43,7 +43,7 @@ def test_plugins_are_listed_with_distribution_version_and_state(capsys: pytest.C
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == ["name", "distribution", "version", "state", "summary", "failure"]
     rows = {line[0]: line for line in lines[1:]}
-    assert rows["hardware.generic"][1:4] == ["mpq-plugins", __version__, "loaded"]
+    assert rows["builtin.generic"][1:4] == ["mpq-plugins", __version__, "loaded"]
     assert rows["torch"][1:4] == ["mpq-plugins", __version__, "loaded"]
 
 

@@ -103,7 +103,7 @@ class Finds(Nothing):
 
 def test_built_ins_are_plug_ins_with_distribution_and_version() -> None:
     infos = {info.name: info for info in quiet_host(entry_points=[]).plugins()}
-    assert set(infos) == {"hardware.generic", "hardware.torch_kernels", "builtin_costs"}
+    assert set(infos) == {"builtin.generic", "builtin.torch_kernels", "builtin.costs"}
     assert {(i.distribution, i.version, i.state) for i in infos.values()} == {("mpq-plugins", "0.1.0", "loaded")}
 
 
@@ -197,7 +197,7 @@ def test_the_variable_restricts_discovery_to_names_of_plug_ins_or_distributions(
 def test_an_empty_variable_discovers_nothing_and_leaves_the_built_ins(install: Install) -> None:
     install("acme", TARGET.format(name="acme-npu"))
     host = quiet_host(environment={"MPQ_LOAD_PLUGINS": ""})
-    assert [info.name for info in host.plugins()] == ["hardware.generic", "hardware.torch_kernels", "builtin_costs"]
+    assert [info.name for info in host.plugins()] == ["builtin.generic", "builtin.torch_kernels", "builtin.costs"]
 
 
 def test_a_name_that_nobody_has_is_warned_of() -> None:
@@ -208,9 +208,9 @@ def test_a_name_that_nobody_has_is_warned_of() -> None:
 
 def test_a_plug_in_is_blocked_by_name_and_listed_so(install: Install) -> None:
     install("acme", "raise RuntimeError('must not be imported')")
-    host = quiet_host(environment={"MPQ_BLOCK_PLUGINS": "acme"}, blocked=["builtin_costs"])
+    host = quiet_host(environment={"MPQ_BLOCK_PLUGINS": "acme"}, blocked=["builtin.costs"])
     states = {info.name: info.state for info in host.plugins()}
-    assert (states["acme"], states["builtin_costs"], states["hardware.generic"]) == ("blocked", "blocked", "loaded")
+    assert (states["acme"], states["builtin.costs"], states["builtin.generic"]) == ("blocked", "blocked", "loaded")
     assert host.cost_models() == {}
 
 
@@ -273,7 +273,7 @@ def test_a_plug_in_that_fails_halfway_contributes_nothing(install: Install) -> N
 def test_a_name_that_is_taken_is_refused_with_its_owner(install: Install) -> None:
     install("acme", TARGET.format(name="torch-x86"))
     host = quiet_host()
-    assert "the target 'torch-x86' is registered already, by plug-in 'hardware.torch_kernels'" in failure_of(
+    assert "the target 'torch-x86' is registered already, by plug-in 'builtin.torch_kernels'" in failure_of(
         host, "acme"
     )
     assert host.targets()["torch-x86"].runtime is not None

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mpq_plugins import PluginError, Target, TargetError, hookimpl, plugins
+from mpq_plugins import PluginError, Target, TargetError, hookimpl, registry
 from mpq_plugins.graph.node import Batch, Graph, Node
 from mpq_plugins.graph.op import Op, always, never
 from mpq_plugins.graph.ops import all_ops, spelled
@@ -46,7 +46,7 @@ def each(*things):
 def host(monkeypatch):
     """A host of this process's own, with the built-ins alone, that nobody else sees."""
     host = PluginHost(entry_points=[], environment={})
-    monkeypatch.setattr(plugins, "_default", host)
+    monkeypatch.setattr(registry, "_host", [host])
     return host
 
 

@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import rel_entr, softmax
 
+from mpq_plugins.allocation.by_bits import non_increasing
 from mpq_plugins.errors import MPQError, NonFiniteValues
 from mpq_plugins.sensitivity.formulas import (
     calibrated,
     fisher_directions,
     kl_divergence,
     noise_to_signal,
-    non_increasing,
     predicted_loss,
 )
 

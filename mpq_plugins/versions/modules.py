@@ -102,7 +102,7 @@ MOVED: Mapping[str, str] = {
     "mpq_plugins.recipe_file.recipe_table": "mpq_plugins.recipe.recipe_table",
     "mpq_plugins.refused_targets": "mpq_plugins.hardware.refused_targets",
     "mpq_plugins.regularizers": "mpq_plugins.training.regularizers",
-    "mpq_plugins.renamed": "mpq_plugins.deprecation.arguments",
+    "mpq_plugins.renamed": "mpq_plugins.versions.arguments",
     "mpq_plugins.request": "mpq_plugins.search.request",
     "mpq_plugins.rounding": "mpq_plugins.rounding.compensated",
     "mpq_plugins.saturation": "mpq_plugins.hardware.saturation",
@@ -208,13 +208,10 @@ class MovedModules(MetaPathFinder):
     """The last finder that Python asks: nothing has the module, and if it is one that moved, this says where to."""
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> None:
-        """Raises ModuleNotFoundError for an old path; None for every other name."""
-        if name in MOVED:
-            _moved(name)
-
-
-def _moved(name: str) -> NoReturn:
-    raise ModuleNotFoundError(f"{name} has moved: import it from {MOVED[name]}", name=name)
+        """Raises ModuleNotFoundError for an old path; None for every other name, and for what is a room by now."""
+        new = MOVED.get(name, name)
+        if not f"{new}.".startswith(f"{name}."):
+            raise ModuleNotFoundError(f"{name} has moved: import it from {new}", name=name)
 
 
 def watch() -> None:
