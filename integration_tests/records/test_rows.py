@@ -35,6 +35,7 @@ KINDS = {
     "instance norm": (IMAGES, lambda: nn.InstanceNorm2d(6)),
     "softmax": (TOKENS, lambda: Called(lambda x: (x / 3 + 1).softmax(-1))),
     "softmax of channels": (IMAGES, lambda: nn.Softmax(1)),
+    "windows": (TOKENS, lambda: Called(in_windows)),
     "attention": (TOKENS, lambda: Called(lambda x: attended(x, 3))),
     "attention under masks": (TOKENS, lambda: Masked()),
     "attention of heads": (TOKENS, lambda: Attended(nn.MultiheadAttention(12, 2, batch_first=True))),
@@ -85,7 +86,14 @@ def normed(layer):
 
 def attended(x, heads):
     q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (x, x.flip(1), x * 0.5))
-    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    return F.scaled_dot_product_attention(q, k, v, torch.linspace(-1, 1, 25).reshape(5, 5)).transpose(1, 2).flatten(2)
+
+
+def in_windows(x):
+    """Samples joined with windows, behind an axis of others, and behind steps."""
+    first, second = x.reshape(-1, 3, 2, 2).permute(2, 0, 1, 3).unbind(0)
+    y = torch.cat([(first @ second.transpose(1, 2)).softmax(-1) @ second, first], -1)
+    return F.layer_norm(y.reshape(x.shape).transpose(0, 1), (12,)).transpose(0, 1)
 
 
 class Attended(nn.Module):
@@ -134,7 +142,7 @@ def test_products_are_quantized_where_norms_and_softmaxes_stay_float():
 
 
 @pytest.mark.parametrize(
-    "kind", ["attention under masks", "layer norm of channels", "root mean square", "softmax of channels"]
+    "kind", ["attention under masks", "windows", "layer norm of channels", "root mean square", "softmax of channels"]
 )
 def test_rows_in_c_give_the_codes_of_the_program(kind, tmp_path):
     model, x = model_of(kind)

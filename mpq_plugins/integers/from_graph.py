@@ -22,6 +22,7 @@ from mpq_plugins.integers import laws, steps
 from mpq_plugins.integers.lowerable import check_lowerable
 from mpq_plugins.integers.lowering import ProgramBuilder, check_steps
 from mpq_plugins.integers.program import Layout, Program
+from mpq_plugins.integers.samples import by_samples
 
 LAYOUTS: dict[str, Layout] = {"NCHW": "channels_first", "NHWC": "channels_last"}
 
@@ -36,6 +37,7 @@ def program_of(quantized: QuantizedGraph, name: str, framework: str) -> Program:
     """
     check_steps(quantized.grids)
     check_batches(quantized.graph)
+    quantized = by_samples(quantized)
     check_lowerable(quantized.graph)
     quantized.check_words("a program of integers knows")
     return _Lowering.of(quantized, name, framework).run()
