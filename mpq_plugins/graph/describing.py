@@ -13,14 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from mpq_plugins.graph.constants import AFFINE
+from mpq_plugins.graph.constants import ADD, AFFINE, MUL, with_constant
+from mpq_plugins.graph.masks import HIDES, SOFTMAX, WHERE, added_to_scores, choice, parted, with_masks, without_unread
 from mpq_plugins.graph.moving import Part, size_of
-from mpq_plugins.graph.node import UNKNOWN, Array, Batch, Graph, Layout, Node, Operand, Shape
+from mpq_plugins.graph.node import CONSTANT, UNKNOWN, Array, Batch, Graph, Layout, Node, Operand, Shape
 from mpq_plugins.graph.reducing import Reducing
 from mpq_plugins.graph.runtimes import runtime_of
 from mpq_plugins.hardware.target import Target
 
-MATMUL, NORMALIZE, SOFTMAX = "matmul", "normalize", "softmax"
+MATMUL, NORMALIZE = "matmul", "normalize"
 STAYS_FLOAT = "float"
 """The attr of a norm or softmax that was written as a float part, whatever the model is read for."""
 
@@ -29,20 +30,25 @@ def as_records(graph: Graph, target: Target | None) -> Graph:
     """The graph with every described function that has one as its records; the last node has its name."""
     integers = target is not None and not target.float_arithmetic
     before = _before_weights(graph)
+    graph = with_masks(graph, before if integers else {node.name for node in graph.nodes})
     nodes: list[Node] = []
     for node in graph.nodes:
         in_float = node.attrs.get(STAYS_FLOAT, target is not None and not integers)
         made = [as_float_part(node)] if node.op in (NORMALIZE, SOFTMAX) and in_float else None
+        parts = [Part(name, graph[name].shape) for name in node.inputs]
+        if node.op == SOFTMAX and "mask" in node.attrs and not in_float:
+            made = _masked(_Writing(node, graph.layout, integers), parts, node.attrs)
         if node.op == UNKNOWN and _of_activations(_arguments(node)):
             word = str(node.attrs.get("function", ""))
-            parts = [Part(name, graph[name].shape) for name in node.inputs]
-            if word in PRODUCTS and (target is None or target.runs(MATMUL)):
+            if word == WHERE:
+                made = _where(_Writing(node, graph.layout, integers), parts)
+            elif word in PRODUCTS and (target is None or target.runs(MATMUL)):
                 made = PRODUCTS[word](_Writing(node, graph.layout, integers), parts, _arguments(node))
                 made = None if made is not None and _too_long(made, graph, target) else made
             elif integers and (word in NORMS or (word == SOFTMAX and node.name in before)):
                 made = NORMS.get(word, _softmax)(_Writing(node, graph.layout, True), parts, _arguments(node))
         nodes += [node] if made is None else made
-    return replace(graph, nodes=tuple(nodes))
+    return without_unread(replace(graph, nodes=tuple(nodes)), graph)
 
 
 TENSORS = ("input", "other", "key", "value")
@@ -97,7 +103,10 @@ class _Writing(Reducing):
         return self._add(NORMALIZE, (x,), x.shape, {"axes": axes, "epsilon": float(epsilon), "centered": centered})
 
     def softmax(self, x: Part, axis: int, scale: float = 1.0, mask: Any = None) -> Part:
-        """A softmax on grids, or a float part."""
+        """A softmax on grids, where a mask only hides and what it adds is added first; or a float part."""
+        if mask is not None and self.integers:
+            added, mask = parted(mask) or (None, mask)
+            x = x if added is None else self.plus(x, added / scale)
         found = self._add(
             SOFTMAX, (x,), x.shape, {"axis": axis, "scale": scale} | ({} if mask is None else {"mask": mask})
         )
@@ -112,6 +121,24 @@ class _Writing(Reducing):
             return x
         along = {} if isinstance(scale, float) and isinstance(offset, float) else {"axis": axis}
         return self._add(AFFINE, (x,), x.shape, {"scale": scale, "offset": offset, **along})
+
+    def plus(self, x: Part, values: Array) -> Part:
+        """x and a constant of as many axes, the same for every sample."""
+        attrs = with_constant(ADD, values, x.shape, x.shape, self.layout)
+        if attrs is not None:
+            return self._add(AFFINE, (x,), x.shape, attrs)
+        return self._add(ADD, (x, self.constant(values)), x.shape, {})
+
+    def times(self, x: Part, values: Array) -> Part:
+        """x times a constant of as many axes, the same for every sample."""
+        attrs = with_constant(MUL, values, x.shape, x.shape, self.layout)
+        if attrs is not None:
+            return self._add(AFFINE, (x,), x.shape, attrs)
+        return self._add(MUL, (x, self.constant(values)), x.shape, {})
+
+    def constant(self, values: Array) -> Part:
+        """A constant of one sample, with a grid of its own."""
+        return self._add(CONSTANT, (), (Batch(), *values.shape[1:]), {"value": np.asarray(values, np.float32)})
 
     def turned(self, x: Part) -> Part:
         """The last two axes swapped."""
@@ -165,15 +192,40 @@ def _heads_attention(made: _Writing, parts: list[Part], given: Mapping[str, Any]
 def _attended(made: _Writing, parts: tuple[Part, Part, Part], scale: float, mask: Any) -> Part | None:
     """softmax(scale * q k^T + mask) v; in integers without a mask."""
     q, k, v = parts
-    if (
-        (mask is not None and made.integers)
-        or q.shape[:-2] != k.shape[:-2]
-        or k.shape[:-1] != v.shape[:-1]
-        or not _inner(q, k, v)
-    ):
+    if q.shape[:-2] != k.shape[:-2] or k.shape[:-1] != v.shape[:-1] or not _inner(q, k, v):
         return None
+    if mask is not None:
+        mask = added_to_scores(mask, len(q.shape))
+        if mask.shape[0] != 1 or (made.integers and parted(mask) is None):
+            return None
     products = made.product(q, made.turned(k))
     return made.product(made.softmax(products, len(products.shape) - 1, scale, mask), v)
+
+
+def _masked(made: _Writing, parts: list[Part], attrs: Mapping[str, Any]) -> list[Node] | None:
+    """A softmax with a mask, which is not float yet; None for a mask that holds NaN or infinity."""
+    if parted(attrs["mask"]) is None:
+        return None
+    return made.done(made.softmax(parts[0], int(attrs["axis"]), float(attrs["scale"]), attrs["mask"]))
+
+
+def _where(made: _Writing, parts: list[Part]) -> list[Node] | None:
+    """Products with zeros and ones, and their sum; None for numbers that would take all codes."""
+    found, shape = choice(made.node), made.node.shape
+    if found is None or parts[found.index].shape != shape:
+        return None
+    keep, fill = (
+        np.asarray(v, np.float64).reshape((1,) * (len(shape) - v.ndim) + v.shape) for v in (found.keep, found.fill)
+    )
+    x = made.times(parts[found.index], keep)
+    if found.other is not None:
+        if parts[found.other].shape != shape:
+            return None
+        return made.done(made.add(x, made.times(parts[found.other], 1.0 - keep), shape))
+    elsewhere = np.where(keep == 1, 0.0, fill)
+    if not np.all(np.isfinite(elsewhere)) or np.any(elsewhere <= HIDES):
+        return None
+    return made.done(made.plus(x, elsewhere) if np.any(elsewhere) else x)
 
 
 def _softmax(made: _Writing, parts: list[Part], given: Mapping[str, Any]) -> list[Node] | None:

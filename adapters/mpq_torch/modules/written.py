@@ -7,8 +7,10 @@ by name. torch.ao's tracer traces through them (they are not torch.nn classes); 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -76,9 +78,12 @@ class AlongAxes(nn.Module):
     def __init__(self, word: str, attrs: Mapping[str, Any]) -> None:
         super().__init__()
         self.record = Node(word, word, ("x",), attrs=attrs)
+        mask = attrs.get("mask")
+        self.register_buffer("mask", None if mask is None else torch.from_numpy(np.array(mask, np.float32)), False)
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = op_of(self.record).value(TorchRunner(device=x.device), self.record, x)
+        node = self.record if self.mask is None else replace(self.record, attrs=self.record.attrs | {"mask": self.mask})
+        found: Tensor = op_of(node).value(TorchRunner(device=x.device), node, x)
         return found
 
     def extra_repr(self) -> str:

@@ -50,7 +50,7 @@ def largest_magnitude(x: ArrayLike) -> float:
     (3.0, 0.0)
     """
     values = np.asarray(x)
-    return float(max(values.max(), -values.min())) if values.size else 0.0
+    return max(float(values.max()), -float(values.min())) if values.size else 0.0
 
 
 def hardswish(x: ArrayLike) -> Array:
