@@ -34,6 +34,7 @@ KINDS = {
     "root mean square": (TOKENS, lambda: normed(nn.RMSNorm(12, 0.2))),
     "group norm": (IMAGES, lambda: normed(nn.GroupNorm(3, 6, 0.1))),
     "instance norm": (IMAGES, lambda: nn.InstanceNorm2d(6)),
+    "unit vectors and quotients": (TOKENS, lambda: Called(lambda x: F.normalize(x, dim=-1) / (F.relu(x) + 1))),
     "softmax": (TOKENS, lambda: Called(lambda x: (x / 3 + 1).softmax(-1))),
     "softmax of channels": (IMAGES, lambda: nn.Softmax(1)),
     "windows": (TOKENS, lambda: Called(in_windows)),

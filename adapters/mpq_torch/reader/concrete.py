@@ -44,6 +44,12 @@ def is_leaf(module: nn.Module) -> bool:
     return own and not isinstance(module, nn.Sequential)
 
 
+def _is_wrapped(target: Any) -> bool:
+    """Whether a function is one that the user's code, or a zoo's, has fx.wrap keep whole."""
+    own = inspect.isfunction(target) and target.__module__.partition(".")[0] not in ("torch", "mpq_torch")
+    return own and target not in packages_functions()
+
+
 class ConcreteTracer(fx.Tracer):
     """takes: the model's arguments. example: what they are.
 
@@ -99,7 +105,7 @@ class ConcreteTracer(fx.Tracer):
 
         (Not in a model that torch.fx wrote: there no code asks, and modules take such results as they are.)
         """
-        if kind == "call_function" and self._multiplies(target, args, kwargs):
+        if kind == "call_function" and _is_wrapped(target):
             opened = self._opened(target, args, kwargs)
             if opened is not NotImplemented:
                 return opened
@@ -114,15 +120,10 @@ class ConcreteTracer(fx.Tracer):
             return type(value)(proxy[index] for index in range(len(value)))
         return proxy
 
-    def _multiplies(self, target: Any, args: Any, kwargs: Any) -> bool:
-        """Whether a function that fx.wrap keeps whole is given a weight of the model's."""
-        if not inspect.isfunction(target) or target.__module__.partition(".")[0] == "torch":
-            return False
-        proxies = [a for a in (*args, *kwargs.values()) if isinstance(a, fx.Proxy) and a.node.op == "get_attr"]
-        return any(self.values[proxy.node].dim() > 1 for proxy in proxies if proxy.node in self.values)
-
     def _opened(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """What such a function gives, traced into, so that its layers are seen; NotImplemented where it cannot be.
+        """What a function that fx.wrap keeps whole gives, traced into, so that its layers and moves are seen.
+
+        NotImplemented where it cannot be.
 
         Tensors that it makes of sizes alone, and fills element by element, are constants.
         """
@@ -205,6 +206,14 @@ class ConcreteTracer(fx.Tracer):
             if node not in self.decided:
                 self.decided.add(node)
                 left += node.all_input_nodes
+
+    def trace(self, *args: Any, **named: Any) -> fx.Graph:
+        """As torch.fx does it, which marks what an opened function gave as a call of that function."""
+        graph = super().trace(*args, **named)
+        for node in graph.nodes:
+            if node.meta.get("is_wrapped") and not (inspect.isfunction(node.target) and node.op == "call_function"):
+                del node.meta["is_wrapped"]
+        return graph
 
     def take_hooks_off(self) -> None:
         """Take off the hooks of leaves, which are nodes of the graph now."""

@@ -185,7 +185,7 @@ SPECIAL: dict[Any, Callable[[Call], tuple[str, dict[str, Any]] | None]] = {
     F.scaled_dot_product_attention: of_call,
     Products: of_products,
     Shares: of_shares,
-    torch.einsum: _einsum,
+    **dict.fromkeys([torch.einsum, torch.functional.einsum], _einsum),
     **dict.fromkeys([torch.topk, "topk"], _topk),
     **dict.fromkeys([torch.masked_fill, "masked_fill", "masked_fill_"], _filled),
     **dict.fromkeys([torch.where, "where"], _where),

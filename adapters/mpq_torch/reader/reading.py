@@ -23,6 +23,7 @@ from mpq_plugins.inventory import PLAIN, ModelInput
 from mpq_torch.calling.arguments import Takes, leaves_of, takes_of
 from mpq_torch.calling.own_copy import unwrapped
 from mpq_torch.calling.surroundings import one_at_a_time
+from mpq_torch.reader import products
 from mpq_torch.reader.arguments import containers, leaves, placeholders_of
 from mpq_torch.reader.call import Call
 from mpq_torch.reader.float_calls import FloatCall, float_call
@@ -322,10 +323,12 @@ class _Reader:
             return
         if isinstance(made, list):
             self.nodes += made
+            self.computed += [each.name for each in made if each.weighted and call.node.target in products.FUNCTIONS]
             if made:
                 self.names[node] = made[-1].name
             return
-        if call.computes_parameters and (made.weighted or made.op == BATCH_NORM):
+        product = call.node.target in products.FUNCTIONS
+        if (call.computes_parameters or product) and (made.weighted or made.op == BATCH_NORM):
             self.computed.append(made.name)
         if made.op == UNKNOWN:
             made_call = float_call(self.traced, node, lambda sources: range(len(sources)))
