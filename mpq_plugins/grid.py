@@ -48,15 +48,16 @@ class Grid:
             raise GridError("a narrow grid is symmetric about zero; an unsigned grid cannot be narrow")
         if self.narrow and self.bits == 1:
             raise GridError("a narrow grid of 1 bit holds nothing but zero; use 2 bits or more")
-        steps = tuple(float(step) for step in np.ravel(self.steps))
+        steps = tuple(np.ravel(np.asarray(self.steps, dtype=np.float64)).tolist())
         if not steps:
             raise GridError("a grid needs at least one step")
         if self.axis is None and len(steps) != 1:
             raise GridError(f"{len(steps)} steps need an axis; a per-tensor grid has one step")
-        for channel, step in enumerate(steps):
-            if not (math.isfinite(step) and step > 0):
-                where = "" if self.axis is None else f" of channel {channel}"
-                raise GridError(f"the step{where} must be positive and finite, got {step}")
+        found = np.asarray(steps)
+        wrong = np.flatnonzero(~(np.isfinite(found) & (found > 0)))
+        if len(wrong):
+            where = "" if self.axis is None else f" of channel {wrong[0]}"
+            raise GridError(f"the step{where} must be positive and finite, got {steps[wrong[0]]}")
         object.__setattr__(self, "bits", int(self.bits))
         object.__setattr__(self, "signed", bool(self.signed))
         object.__setattr__(self, "narrow", bool(self.narrow))
