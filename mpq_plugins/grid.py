@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -73,9 +72,10 @@ class Grid:
         axis: int | None = None,
     ) -> Grid:
         """The grid with threshold ``2**exponent`` (one exponent, or one per channel along axis)."""
-        exponents = np.ravel(np.asarray(exponent))
-        steps = tuple(math.ldexp(1.0, int(e) - (int(bits) - int(bool(signed)))) for e in exponents)
-        return cls(bits, steps, signed, narrow, axis)
+        exponents = np.ravel(np.asarray(exponent)).astype(np.int64)
+        with np.errstate(over="ignore"):  # an infinite step is refused by name
+            steps = np.ldexp(1.0, exponents - (int(bits) - int(bool(signed))))
+        return cls(bits, tuple(steps.tolist()), signed, narrow, axis)
 
     @property
     def low(self) -> int:
@@ -102,7 +102,7 @@ class Grid:
     @property
     def is_power_of_two(self) -> bool:
         """Whether every step, and so every threshold, is an integer power of two."""
-        return all(math.frexp(step)[0] == 0.5 for step in self.steps)
+        return bool(np.all(np.frexp(self.steps)[0] == 0.5))
 
     @property
     def exponents(self) -> tuple[int, ...]:
@@ -110,7 +110,7 @@ class Grid:
         if not self.is_power_of_two:
             raise GridError("only a power-of-two grid has exponents")
         shift = self.bits - int(self.signed)
-        return tuple(math.frexp(step)[1] - 1 + shift for step in self.steps)
+        return tuple((np.frexp(self.steps)[1] - 1 + shift).tolist())
 
     @property
     def exponent(self) -> int:
