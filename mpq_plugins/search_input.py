@@ -46,7 +46,8 @@ class MeasuredModel(Protocol):
     def output_fisher(self, site: str) -> Array:
         """Second moment of the loss gradient at the output of the weight's layer, [out, out].
 
-        Summed over the positions of a sample, averaged over samples (sensitivity.predicted_loss).
+        Summed over the positions of a sample, averaged over samples (sensitivity.predicted_loss). Between outputs of
+        different groups it may be zero: no loss of a weight asks for these.
         """
 
     def histogram(self, site: str) -> Histogram:

@@ -79,8 +79,8 @@ class Factor(ABC):
         """Of differences [in, groups, rows] that change where they lie."""
 
     @abstractmethod
-    def products(self, group: int, differences: Array) -> Array:
-        """``d A d^T`` of all pairs of such rows, [rows, rows]."""
+    def products(self, differences: Array) -> Array:
+        """``d A d^T`` of all pairs of rows of a group, [groups, rows, rows] from [groups, rows, in]."""
 
     @abstractmethod
     def row_errors(self, group: int, differences: Array) -> Array:
@@ -93,8 +93,8 @@ class Factor(ABC):
     def predicted_loss(self, change: Array, output_fisher: Array) -> float:
         """``1/2 tr(F dW A dW^T)`` as of sensitivity.predicted_loss, in float64; change dW: [groups, rows, in]."""
         groups, rows, _ = change.shape
-        blocks = output_fisher.reshape(groups, rows, groups, rows)
-        return 0.5 * float(sum(np.sum(blocks[g, :, g] * self.products(g, d)) for g, d in enumerate(change)))
+        blocks = np.einsum("grgs->grs", output_fisher.reshape(groups, rows, groups, rows))
+        return 0.5 * float(np.sum(blocks * self.products(change)))
 
     def ordered(self, rows: NDArray[Any]) -> NDArray[Any]:
         """[groups, rows, in] as [in, groups, rows] in the order of the inputs: loops walk along the first axis."""

@@ -70,8 +70,8 @@ class Factored(Factor):
     def slopes(self, differences: Single) -> _Slopes:
         return _Slopes(self, differences)
 
-    def products(self, group: int, differences: Array) -> Array:
-        return np.asarray(differences @ self.matrix[group] @ differences.T)
+    def products(self, differences: Array) -> Array:
+        return np.asarray(differences @ self.matrix @ differences.transpose(0, 2, 1))
 
     def row_errors(self, group: int, differences: Array) -> Array:
         return np.asarray(np.einsum("ri,ri->r", differences @ self.matrix[group], differences))

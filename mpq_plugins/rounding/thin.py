@@ -88,9 +88,9 @@ class Thin(Factor):
     def slopes(self, differences: Single) -> _Slopes:
         return _Slopes(self, differences)
 
-    def products(self, group: int, differences: Array) -> Array:
-        outer = differences @ self.columns[group]
-        return np.asarray(differences * self.own[group] @ differences.T + outer @ outer.T)
+    def products(self, differences: Array) -> Array:
+        outer, own = differences @ self.columns, differences * self.own[:, None, :]
+        return np.asarray(own @ differences.transpose(0, 2, 1) + outer @ outer.transpose(0, 2, 1))
 
     def row_errors(self, group: int, differences: Array) -> Array:
         outer = differences @ self.columns[group]

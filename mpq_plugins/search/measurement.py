@@ -29,6 +29,8 @@ from mpq_plugins.terminal.progress import Advance, stage
 from mpq_plugins.thresholds.histogram import Histogram
 
 Array = NDArray[np.float64]
+_SUMMED = 2**12
+"""Squares of gradients that are summed in their own precision, before float64 sums these."""
 
 
 class Measurements:
@@ -173,7 +175,7 @@ class Measurements:
             if index < len(nodes):
                 self._add_fisher(nodes[index], gradient)
             else:
-                self._energies[names[index]] += float(np.sum(np.square(gradient, dtype=np.float64)))
+                self._energies[names[index]] += _energy(gradient)
 
         for turn in range(self._draws):
             directions = [
@@ -195,4 +197,27 @@ class Measurements:
 
     def _add_fisher(self, node: Node, gradient: NDArray[Any]) -> None:
         by_output = output_columns(node, gradient, self._graph.layout)
-        self._fishers[node.weight_site] += by_output @ by_output.T
+        groups = 1 if node.op == "linear" else int(node.attrs["groups"])
+        total = self._fishers[node.weight_site]
+        if groups == 1:
+            total += by_output @ by_output.T
+            return
+        by_group = by_output.reshape(groups, -1, by_output.shape[1])
+        count = by_group.shape[1]
+        # a view of the blocks of outputs of one group; between groups no product is ever asked for
+        blocks = np.einsum("gigj->gij", total.reshape(groups, count, groups, count))
+        blocks += _squares(by_output)[:, None, None] if count == 1 else by_group @ by_group.transpose(0, 2, 1)
+
+
+def _energy(gradient: NDArray[Any]) -> float:
+    """The sum of squares."""
+    return float(_squares(gradient.reshape(1, -1))[0])
+
+
+def _squares(rows: NDArray[Any]) -> Array:
+    """The sum of squares of each row [rows, n]."""
+    count, size = rows.shape
+    whole = size // _SUMMED * _SUMMED
+    parts = rows[:, :whole].reshape(count, -1, _SUMMED)
+    sums = np.einsum("rpn,rpn->rp", parts, parts).sum(axis=1, dtype=np.float64)
+    return np.asarray(sums + np.einsum("rn,rn->r", rows[:, whole:], rows[:, whole:]))

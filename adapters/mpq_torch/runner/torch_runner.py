@@ -148,7 +148,9 @@ class TorchRunner(TorchOps):
         directions: Sequence[NDArray[np.float64]],
         use: Callable[[int, NDArray[Any]], None],
     ) -> None:
-        starts = [torch.as_tensor(d, dtype=y.dtype, device=y.device) for d, y in zip(directions, outputs, strict=True)]
+        starts = (torch.as_tensor(d, dtype=y.dtype, device=y.device) for d, y in zip(directions, outputs, strict=True))
+        # sums, whose gradients start from one: for gradients to start from torch loads its symbolic shapes, a second
+        sums = [(y * start).sum() for y, start in zip(outputs, starts, strict=True)]
         seen: set[int] = set()
 
         def give(index: int, gradient: Tensor) -> None:
@@ -158,7 +160,7 @@ class TorchRunner(TorchOps):
         def differentiate(places: Sequence[int]) -> None:
             # the same outputs are differentiated again
             inputs = [wanted[index] for index in places]
-            found = torch.autograd.grad(list(outputs), inputs, starts, retain_graph=True, allow_unused=True)
+            found = torch.autograd.grad(sums, inputs, retain_graph=True, allow_unused=True)
             for index, gradient in zip(places, found, strict=True):
                 if gradient is not None:
                     give(index, gradient)

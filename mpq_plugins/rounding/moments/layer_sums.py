@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from mpq_plugins.grid import Grid
 from mpq_plugins.rounding.moments.few_moments import FewMoments
 from mpq_plugins.rounding.moments.layer_moments import Array, LayerMoments
-from mpq_plugins.rounding.moments.snapping import EXACT_BITS, largest_magnitude, snap
+from mpq_plugins.rounding.moments.snapping import EXACT_BITS, snap
 from mpq_plugins.rounding.thin import few
 
 _EXACT_FLOAT32 = 2**24
@@ -23,29 +22,28 @@ _WORTHWHILE = 2**10
 class LayerSums:
     """Sums the moments of a layer from the codes of its quantized input and the output that it should give.
 
-    grid: of the input. wished: the wished outputs of the whole calibration set, in parts of any shape,
-    looked at once for their largest magnitude. positions: how many columns there will be, at most.
+    grid: of the input. largest: the largest magnitude of the wished outputs of the whole calibration set. positions:
+    how many columns there will be, at most.
 
     The wished output is snapped to as many bits as its products with codes leave of float64's 53, so no sum
     rounds. As long as columns are few beside the inputs, they are kept as they are, and no product is made.
     Raises EmptyCalibration if there is nothing to sum.
     """
 
-    def __init__(self, grid: Grid, wished: Iterable[NDArray[Any]], positions: int) -> None:
+    def __init__(self, grid: Grid, largest: float, positions: int) -> None:
         self._step = float(grid.steps[0])
         self._low, self._high = grid.low, grid.high
         self._bits = EXACT_BITS - max(-grid.low, grid.high).bit_length() - math.ceil(math.log2(max(positions, 2)))
-        self._largest = max((largest_magnitude(part) for part in wished), default=0.0)
+        self._largest = largest
         self._count = 0
-        self._kept: list[tuple[Array, Array]] = []
+        self._kept: list[tuple[NDArray[Any], Array]] = []
         self._sums: list[Array] = []
 
     def update(self, columns: NDArray[Any], wished: NDArray[Any]) -> None:
-        """Add columns [groups, in, positions] of grid values and the outputs [out, positions] wished there."""
-        codes = np.rint(np.asarray(columns, dtype=np.float64) / self._step)
-        self._kept.append((codes, snap(wished, self._largest, self._bits)))
-        self._count += codes.shape[2]
-        if not few(self._count, codes.shape[1]):
+        """Add columns [groups, in, positions] of codes, floats, and the outputs [out, positions] wished there."""
+        self._kept.append((columns, snap(wished, self._largest, self._bits)))
+        self._count += columns.shape[2]
+        if not few(self._count, columns.shape[1]):
             for part in self._kept:
                 self._add(*part)
             self._kept = []
@@ -56,25 +54,26 @@ class LayerSums:
             return LayerMoments.measure(np.zeros((0, 1)), np.zeros((0, 1)))
         if self._kept:
             codes, wished = (np.concatenate(parts, axis=-1) for parts in zip(*self._kept, strict=True))
-            return FewMoments.of_codes(codes, self._step, wished)
+            return FewMoments.of_codes(codes.astype(np.float64), self._step, wished)
         for total in self._sums:
             total /= self._count
         gram, mean, cross, output = self._sums
         gram *= self._step**2
         return LayerMoments(gram, mean * self._step, cross * self._step, output)
 
-    def _add(self, codes: Array, y: Array) -> None:
-        groups, inputs, _ = codes.shape
+    def _add(self, columns: NDArray[Any], y: Array) -> None:
+        groups, inputs, _ = columns.shape
         if not self._sums:
             shapes = (groups, inputs, inputs), (groups, inputs), (len(y), inputs), (len(y),)
             self._sums = [np.zeros(shape) for shape in shapes]
         gram, mean, cross, output = self._sums
-        self._add_gram(gram, codes)
+        self._add_gram(gram, columns)
+        codes = columns.astype(np.float64)
         mean += codes.sum(axis=2)
         cross += (y.reshape(groups, -1, y.shape[1]) @ codes.transpose(0, 2, 1)).reshape(cross.shape)
         output += y.sum(axis=1)
 
-    def _add_gram(self, total: Array, codes: Array) -> None:
+    def _add_gram(self, total: Array, codes: NDArray[Any]) -> None:
         """Products of codes: in float32 as far as its sums are exact, where that pays.
 
         Of codes without a sign half the largest is taken off, and what that costs put back: all are whole numbers.
@@ -83,7 +82,8 @@ class LayerSums:
         largest = max(self._high - half, half - self._low)
         block = _EXACT_FLOAT32 // max(largest, 1) ** 2
         if block < min(_WORTHWHILE, codes.shape[2]):
-            total += codes @ codes.transpose(0, 2, 1)
+            doubles = codes.astype(np.float64)
+            total += doubles @ doubles.transpose(0, 2, 1)
             return
         sums = np.zeros(codes.shape[:2])
         for start in range(0, codes.shape[2], block):

@@ -19,6 +19,8 @@ ACTIVATION_BITS = 20
 EXACT_BITS = 52
 """Of float64's 53, one less than it holds."""
 _FINER = 2.0**20
+_SINGLE = 2.0**-60, 2.0**60
+"""Steps by which float32 values are divided in float32 without leaving its range."""
 
 
 def snap(x: ArrayLike, largest: float | Array, bits: int) -> Array:
@@ -31,9 +33,17 @@ def snap(x: ArrayLike, largest: float | Array, bits: int) -> Array:
     >>> snap([0.3, 0.999], 0.999, 2)
     array([0.25, 1.  ])
     """
-    step = _steps(largest, bits)
-    codes = np.rint(np.rint(np.asarray(x, dtype=np.float64) / step * _FINER) / _FINER)
-    return np.asarray(codes * step)
+    step, values = _steps(largest, bits), np.asarray(x)
+    single = values.dtype == np.float32 and step.ndim == 0 and _SINGLE[0] < step < _SINGLE[1]
+    # float32 holds what powers of two and rounding make of its values, at half the memory
+    codes = values / np.float32(step) if single else np.asarray(values, dtype=np.float64) / step
+    codes *= _FINER
+    np.rint(codes, out=codes)
+    codes /= _FINER
+    np.rint(codes, out=codes)
+    snapped = codes.astype(np.float64) if single else codes
+    snapped *= step
+    return np.asarray(snapped)
 
 
 def snap_weight(weight: ArrayLike) -> Array:
@@ -43,14 +53,24 @@ def snap_weight(weight: ArrayLike) -> Array:
     return snap(w, np.abs(w).max(axis=-1, keepdims=True, initial=0.0), bits)
 
 
+def ends_of(x: ArrayLike) -> tuple[float, float]:
+    """The least and the largest of x, zeros where there is nothing; both NaN where x holds NaN.
+
+    >>> ends_of([-3.0, 2.0]), ends_of([])
+    ((-3.0, 2.0), (0.0, 0.0))
+    """
+    values = np.asarray(x)
+    return (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+
+
 def largest_magnitude(x: ArrayLike) -> float:
     """The largest magnitude in x; NaN where x holds NaN.
 
     >>> largest_magnitude([-3.0, 2.0]), largest_magnitude([])
     (3.0, 0.0)
     """
-    values = np.asarray(x)
-    return max(float(values.max()), -float(values.min())) if values.size else 0.0
+    low, high = ends_of(x)
+    return max(high, -low)
 
 
 def hardswish(x: ArrayLike) -> Array:

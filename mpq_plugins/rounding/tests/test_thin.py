@@ -73,13 +73,13 @@ def test_few_columns_of_a_stream_make_the_covariance_that_is_summed():
 def test_a_layer_of_few_positions_is_rounded_as_by_all_its_moments(monkeypatch, groups):
     rng = np.random.default_rng(2)
     weight, bias = rng.normal(size=(6, 90)).astype(np.float32), rng.normal(size=6).astype(np.float32)
-    codes, wished = rng.integers(0, 255, (groups, 90, 20)), 3 * rng.normal(size=(6, 20))
+    codes, wished = rng.integers(0, 255, (groups, 90, 20)).astype(np.float32), 3 * rng.normal(size=(6, 20))
     grid = Grid.power_of_two(3, 1)
 
     def rounded():
-        sums = LayerSums(Grid.power_of_two(8, 4, signed=False), [wished], 20)
+        sums = LayerSums(Grid.power_of_two(8, 4, signed=False), np.abs(wished).max(), 20)
         for part in (slice(0, 13), slice(13, 20)):
-            sums.update(codes[:, :, part] * 2.0**-4, wished[:, part])
+            sums.update(codes[:, :, part], wished[:, part])
         return quantize_layer(weight, bias, sums.moments(), grid, 2.0**-4)
 
     ours = rounded()

@@ -14,13 +14,13 @@ FIELDS = ("gram", "input_mean", "cross", "output_mean")
 def case(bits, signed, groups=2, positions=3000):
     rng = np.random.default_rng(bits)
     grid = Grid.power_of_two(bits, 1, signed)
-    x = rng.integers(grid.low, grid.high + 1, (groups, 5, positions)) * grid.steps[0]
-    return grid, x, rng.normal(size=(6, positions)) * 100
+    codes = rng.integers(grid.low, grid.high + 1, (groups, 5, positions)).astype(np.float32)
+    return grid, codes, rng.normal(size=(6, positions)) * 100
 
 
-def summed(grid, x, y, cuts):
-    sums = LayerSums(grid, [y], y.shape[1])
-    for columns, outputs in zip(np.split(x, cuts, 2), np.split(y, cuts, 1), strict=True):
+def summed(grid, codes, y, cuts):
+    sums = LayerSums(grid, np.abs(y).max(), y.shape[1])
+    for columns, outputs in zip(np.split(codes, cuts, 2), np.split(y, cuts, 1), strict=True):
         sums.update(columns, outputs)
     return sums.moments()
 
@@ -28,9 +28,9 @@ def summed(grid, x, y, cuts):
 @pytest.mark.parametrize("bits", [2, 4, 8, 16])
 @pytest.mark.parametrize("signed", [True, False])
 def test_the_averages_are_those_of_all_positions(bits, signed):
-    grid, x, y = case(bits, signed)
-    expected = LayerMoments.measure(x.transpose(0, 2, 1), y.T)
-    found = summed(grid, x, y, [700, 701, 2000])
+    grid, codes, y = case(bits, signed)
+    expected = LayerMoments.measure(codes.transpose(0, 2, 1) * grid.steps[0], y.T)
+    found = summed(grid, codes, y, [700, 701, 2000])
     for field in FIELDS:
         np.testing.assert_allclose(getattr(found, field), getattr(expected, field), rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(found.gram, expected.gram, rtol=1e-12)
@@ -38,13 +38,13 @@ def test_the_averages_are_those_of_all_positions(bits, signed):
 
 @pytest.mark.parametrize("bits", [4, 8])
 def test_no_order_and_no_cut_changes_a_bit(bits):
-    grid, x, y = case(bits, signed=True)
+    grid, codes, y = case(bits, signed=True)
     order = np.random.default_rng(0).permutation(y.shape[1])
-    one, other = summed(grid, x, y, [1000]), summed(grid, x[:, :, order], y[:, order], [3, 5, 2999])
+    one, other = summed(grid, codes, y, [1000]), summed(grid, codes[:, :, order], y[:, order], [3, 5, 2999])
     for field in FIELDS:
         np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
 
 
 def test_sums_of_nothing_are_refused():
     with pytest.raises(EmptyCalibration):
-        LayerSums(Grid.power_of_two(8, 0), [], 0).moments()
+        LayerSums(Grid.power_of_two(8, 0), 0.0, 0).moments()
