@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from mpq_plugins.binning.weighted_points import Points
 from mpq_plugins.capabilities import Candidate
 from mpq_plugins.compensation.choice import Kind, choose_each
 from mpq_plugins.compensation.factor import Factor
@@ -23,7 +24,7 @@ from mpq_plugins.compensation.factored import Factored
 from mpq_plugins.compensation.rating import Rating, rate_each
 from mpq_plugins.compensation.thin import Thin
 from mpq_plugins.errors import NonFiniteValues
-from mpq_plugins.free_steps import search_step, short, squared_error
+from mpq_plugins.free_steps import refined, short, squared_error
 from mpq_plugins.grid import Grid
 from mpq_plugins.histogram import Histogram
 from mpq_plugins.hookspecs import hookimpl
@@ -34,7 +35,7 @@ from mpq_plugins.problem import KeepsColumns, Problem
 from mpq_plugins.ratings import Rated
 from mpq_plugins.search.method import RatingMethod
 from mpq_plugins.shared_grids import search_shared
-from mpq_plugins.thresholds import error_table, search_threshold
+from mpq_plugins.thresholds import error_table, search_thresholds
 
 _WIDE = 2**25
 """Products of a layer's loss above which no code is searched for the rating: some milliseconds' worth."""
@@ -73,7 +74,8 @@ def _rate_weight(problem: Problem, site: Site) -> dict[str, dict[int, Rated]]:
     fisher = problem.model.output_fisher(site.name)
     known = fisher if np.any(fisher) else None  # a layer without a gradient weighs its rows alike
     candidates = problem.candidates[site.name]
-    kinds = [Kind(c.bits, _weight_steps(weight, c), c.per_channel, c.narrow) for c in candidates]
+    plain = _least_squares(weight, candidates)
+    kinds = [Kind(c.bits, _weight_steps(weight, c, plain[c]), c.per_channel, c.narrow) for c in candidates]
     rate = rate_each if weight.size * weight.shape[1] > _WIDE else _searched_in_full
     signal = None if known is not None else factor.errors_of_rows(by_group(weight, factor.shape[0])).sum()
     rated: dict[int, Rated] = {}
@@ -104,13 +106,25 @@ def _factor(problem: Problem, site: Site) -> Factor:
     return Factored.of(damped(problem.model.covariance(site.name), DAMPING))
 
 
-def _weight_steps(weight: Array, candidate: Candidate) -> list[Array]:
-    """The steps to try for a weight, each [1] or [out]: that of least squared error and its neighbours."""
-    axis = 0 if candidate.per_channel else None
+def _least_squares(weight: Array, candidates: Sequence[Candidate]) -> dict[Candidate, Grid]:
+    """For each candidate its power-of-two grid of least squared error, from one table for those that differ in bits."""
+    found: dict[Candidate, Grid] = {}
+    for kind in dict.fromkeys((c.per_channel, c.narrow) for c in candidates):
+        own = [c for c in candidates if (c.per_channel, c.narrow) == kind]
+        bits = list(dict.fromkeys(c.bits for c in own))
+        grids = search_thresholds(weight, bits, axis=0 if kind[0] else None, narrow=kind[1])
+        found |= {c: grids[c.bits] for c in own}
+    return found
+
+
+def _weight_steps(weight: Array, candidate: Candidate, plain: Grid) -> list[Array]:
+    """The steps to try for a weight, each [1] or [out]: that of least squared error and its neighbours.
+
+    plain: the power-of-two grid of least squared error.
+    """
     if candidate.power_of_two:
-        plain = search_threshold(weight, candidate.bits, narrow=candidate.narrow, axis=axis)
         return [np.ldexp(plain.steps, offset) for offset in NEIGHBOURS]
-    free = search_step(weight, candidate.bits, narrow=candidate.narrow, axis=axis)
+    free = refined(Points.of(weight, 0 if candidate.per_channel else None), plain)
     return [short(np.asarray(free.steps) * 2.0**offset) for offset in FREE_NEIGHBOURS]
 
 
