@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from mpq_plugins.calibration.chunks import CHUNK, GRAIN
-from mpq_plugins.calibration.holding import machine_memory
+from mpq_plugins.calibration.machine import machine_memory
 from mpq_plugins.calibration.thinning import COLUMNS
 from mpq_plugins.compensation.search import ELEMENTS
 from mpq_plugins.compensation.thin import few
