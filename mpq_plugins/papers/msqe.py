@@ -31,10 +31,11 @@ from mpq_plugins.rounding.thin import Thin
 from mpq_plugins.search.method import RatingMethod
 from mpq_plugins.search_input import KeepsColumns, Problem
 from mpq_plugins.sensitivity.ratings import Rated
-from mpq_plugins.thresholds.free_steps import search_step, short, squared_error
+from mpq_plugins.thresholds.free_steps import refined, short, squared_error
 from mpq_plugins.thresholds.histogram import Histogram
-from mpq_plugins.thresholds.search import error_table, search_threshold
+from mpq_plugins.thresholds.search import error_table, search_thresholds
 from mpq_plugins.thresholds.shared_grids import search_shared
+from mpq_plugins.thresholds.weighted_points import Points
 
 _WIDE = 2**25
 """Products of a layer's loss above which no code is searched for the rating: some milliseconds' worth."""
@@ -73,7 +74,8 @@ def _rate_weight(problem: Problem, site: Site) -> dict[str, dict[int, Rated]]:
     fisher = problem.model.output_fisher(site.name)
     known = fisher if np.any(fisher) else None  # a layer without a gradient weighs its rows alike
     candidates = problem.candidates[site.name]
-    kinds = [Kind(c.bits, _weight_steps(weight, c), c.per_channel, c.narrow) for c in candidates]
+    plain = _least_squares(weight, candidates)
+    kinds = [Kind(c.bits, _weight_steps(weight, c, plain[c]), c.per_channel, c.narrow) for c in candidates]
     rate = rate_each if weight.size * weight.shape[1] > _WIDE else _searched_in_full
     signal = None if known is not None else factor.errors_of_rows(by_group(weight, factor.shape[0])).sum()
     rated: dict[int, Rated] = {}
@@ -104,13 +106,25 @@ def _factor(problem: Problem, site: Site) -> Factor:
     return Factored.of(damped(problem.model.covariance(site.name), DAMPING))
 
 
-def _weight_steps(weight: Array, candidate: Candidate) -> list[Array]:
-    """The steps to try for a weight, each [1] or [out]: that of least squared error and its neighbours."""
-    axis = 0 if candidate.per_channel else None
+def _least_squares(weight: Array, candidates: Sequence[Candidate]) -> dict[Candidate, Grid]:
+    """For each candidate its power-of-two grid of least squared error, from one table for those that differ in bits."""
+    found: dict[Candidate, Grid] = {}
+    for kind in dict.fromkeys((c.per_channel, c.narrow) for c in candidates):
+        own = [c for c in candidates if (c.per_channel, c.narrow) == kind]
+        bits = list(dict.fromkeys(c.bits for c in own))
+        grids = search_thresholds(weight, bits, axis=0 if kind[0] else None, narrow=kind[1])
+        found |= {c: grids[c.bits] for c in own}
+    return found
+
+
+def _weight_steps(weight: Array, candidate: Candidate, plain: Grid) -> list[Array]:
+    """The steps to try for a weight, each [1] or [out]: that of least squared error and its neighbours.
+
+    plain: the power-of-two grid of least squared error.
+    """
     if candidate.power_of_two:
-        plain = search_threshold(weight, candidate.bits, narrow=candidate.narrow, axis=axis)
         return [np.ldexp(plain.steps, offset) for offset in NEIGHBOURS]
-    free = search_step(weight, candidate.bits, narrow=candidate.narrow, axis=axis)
+    free = refined(Points.of(weight, 0 if candidate.per_channel else None), plain)
     return [short(np.asarray(free.steps) * 2.0**offset) for offset in FREE_NEIGHBOURS]
 
 

@@ -98,11 +98,15 @@ class Factor(ABC):
 
     def ordered(self, rows: NDArray[Any]) -> NDArray[Any]:
         """[groups, rows, in] as [in, groups, rows] in the order of the inputs: loops walk along the first axis."""
+        if len(self.order) == 1:  # whole rows of the transpose are moved, which is twice as fast
+            return np.asarray(np.take(np.ascontiguousarray(rows[0].T), self.order[0], axis=0)[:, None])
         return np.ascontiguousarray(np.take_along_axis(rows, self.order[:, None, :], 2).transpose(2, 0, 1))
 
     def restored(self, columns: NDArray[Any]) -> NDArray[Any]:
         """What ``ordered`` makes, back as it was."""
         back = np.argsort(self.order, axis=1)
+        if len(self.order) == 1:
+            return np.ascontiguousarray(np.take(columns[:, 0], back[0], axis=0).T)[None]
         return np.asarray(np.take_along_axis(columns.transpose(1, 2, 0), back[:, None, :], 2))
 
     def compensated(self, differences: Single) -> Single:

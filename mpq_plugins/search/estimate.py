@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from mpq_plugins.calibration.machine import machine_memory
 from mpq_plugins.errors import TooLittleMemory
 from mpq_plugins.graph.node import Graph, Node
 from mpq_plugins.graph.weights import matrix

@@ -29,6 +29,8 @@ from mpq_plugins.terminal.progress import Advance, stage
 from mpq_plugins.thresholds.histogram import Histogram
 
 Array = NDArray[np.float64]
+POSITIONS = 2**18
+"""Of all samples, on which the products of a layer's gradients are summed, in each draw, or a few more."""
 _SUMMED = 2**12
 """Squares of gradients that are summed in their own precision, before float64 sums these."""
 
@@ -136,7 +138,7 @@ class Measurements:
             values = run_nodes(self._graph, chunk, step)
             self._collect_values(values)
             advance(samples)
-            self._collect_gradients(values, unclamped, first, samples, advance)
+            self._collect_gradients(values, unclamped, first, samples, total, advance)
 
     def _collect_inputs(self, node: Node, x: Any, y: Any, first: int, samples: int, total: int) -> None:
         array, layout = self._model.runner.numpy(x), self._graph.layout
@@ -152,7 +154,13 @@ class Measurements:
                 raise NonFiniteValues(f"site {site!r}: {error}") from None
 
     def _collect_gradients(
-        self, values: Mapping[str, Any], unclamped: Mapping[str, Any], first: int, samples: int, advance: Advance
+        self,
+        values: Mapping[str, Any],
+        unclamped: Mapping[str, Any],
+        first: int,
+        samples: int,
+        total: int,
+        advance: Advance,
     ) -> None:
         run = self._model.runner
         names = [*(self._graph[name].weight_site for name in unclamped), *self._owners]
@@ -173,7 +181,7 @@ class Measurements:
         def use(index: int, gradient: NDArray[Any]) -> None:
             self._reached[names[index]] = True
             if index < len(nodes):
-                self._add_fisher(nodes[index], gradient)
+                self._add_fisher(nodes[index], gradient, first, samples, total)
             else:
                 self._energies[names[index]] += _energy(gradient)
 
@@ -195,18 +203,26 @@ class Measurements:
             return np.moveaxis(drawn, 1, -1)
         return self._directions.draw(value, index, turn, first, samples)
 
-    def _add_fisher(self, node: Node, gradient: NDArray[Any]) -> None:
-        by_output = output_columns(node, gradient, self._graph.layout)
-        groups = 1 if node.op == "linear" else int(node.attrs["groups"])
-        total = self._fishers[node.weight_site]
-        if groups == 1:
-            total += by_output @ by_output.T
-            return
-        by_group = by_output.reshape(groups, -1, by_output.shape[1])
-        count = by_group.shape[1]
-        # a view of the blocks of outputs of one group; between groups no product is ever asked for
-        blocks = np.einsum("gigj->gij", total.reshape(groups, count, groups, count))
-        blocks += _squares(by_output)[:, None, None] if count == 1 else by_group @ by_group.transpose(0, 2, 1)
+    def _add_fisher(self, node: Node, gradient: NDArray[Any], first: int, samples: int, total: int) -> None:
+        layout, sums = self._graph.layout, self._fishers[node.weight_site]
+        for rows, thinning in thinned(node, gradient.shape, layout, first, samples, total, POSITIONS):
+            part = gradient[rows]
+            by_output = output_columns(node, part, layout, thinning)
+            weight = part.size / by_output.size  # positions that each of those looked at stands for
+            _add_products(sums, by_output, 1 if node.op == "linear" else int(node.attrs["groups"]), weight)
+
+
+def _add_products(total: Array, by_output: NDArray[Any], groups: int, weight: float) -> None:
+    """Add products of outputs [out, positions] within each group; those between groups are never asked for."""
+    if groups == 1:
+        products = by_output @ by_output.T
+        total += products if weight == 1 else weight * products
+        return
+    by_group = by_output.reshape(groups, -1, by_output.shape[1])
+    count = by_group.shape[1]
+    blocks = np.einsum("gigj->gij", total.reshape(groups, count, groups, count))  # a view
+    own = _squares(by_output)[:, None, None] if count == 1 else by_group @ by_group.transpose(0, 2, 1)
+    blocks += weight * own
 
 
 def _energy(gradient: NDArray[Any]) -> float:

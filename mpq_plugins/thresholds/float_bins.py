@@ -95,10 +95,11 @@ def collect(values: NDArray[Any], bins: FloatBins, weights: NDArray[Any] | None 
     totals = np.zeros((3, rows * 2 * bins.slots))
     small = np.zeros((3, rows * 2))
     across = max(1, CHUNK // rows)
+    by_slot = _BySlot(totals.shape[1])
     for start in range(0, n, across):
         part = values[:, start : start + across]
         weight = None if weights is None else weights[:, start : start + across].astype(np.float64)
-        _add(part, weight, bins, totals, small)
+        _add(part, weight, bins, totals, small, by_slot)
     count, first, second = totals.reshape(3, rows, 2, bins.slots)[..., 1:].reshape(
         3, rows, 2, bins.octaves, bins.per_octave
     )
@@ -111,6 +112,7 @@ def _add(
     bins: FloatBins,
     totals: NDArray[np.float64],
     small: NDArray[np.float64],
+    by_slot: _BySlot,
 ) -> None:
     integer, mantissa, bias = _LAYOUT[part.dtype]
     fraction = mantissa - bins.resolution
@@ -132,7 +134,7 @@ def _add(
 
     fold = magnitude & (2 * span - 1)
     np.minimum(fold, 2 * span - fold, out=fold)
-    _add_sums(index.ravel(), fold.astype(np.float64).ravel(), span, weight, totals)
+    _add_sums(index.ravel(), fold.astype(np.float64).ravel(), span, weight, totals, by_slot)
 
     # zeros cost nothing on any grid, and a negative zero is no negative value
     tiny = (magnitude < lowest) & (magnitude > 0)
@@ -150,14 +152,15 @@ def _add_sums(
     span: int,
     weight: NDArray[np.float64] | None,
     totals: NDArray[np.float64],
+    by_slot: _BySlot,
 ) -> None:
     bits_of_sum = (span * len(index)).bit_length()
     if weight is None and bits_of_sum + len(index).bit_length() <= 53:
         # u is a whole number here: count and sum travel exactly in one float64, sparing a pass
         one = float(1 << bits_of_sum)
-        second = _by_slot(index, u * u, totals)
+        second = by_slot.sums(index, u * u)
         u += one
-        first = _by_slot(index, u, totals)
+        first = by_slot.sums(index, u)
         count = first * (1.0 / one)
         np.floor(count, out=count)
         totals[0] += count
@@ -165,22 +168,32 @@ def _add_sums(
         first -= count
     else:
         w = np.ones_like(u) if weight is None else weight.ravel()
-        totals[0] += _by_slot(index, w, totals)
+        totals[0] += by_slot.sums(index, w)
         wu = w * u
-        first = _by_slot(index, wu, totals)
-        second = _by_slot(index, wu * u, totals)
+        first = by_slot.sums(index, wu)
+        second = by_slot.sums(index, wu * u)
     first *= 1.0 / span
     totals[1] += first
     second *= (1.0 / span) ** 2
     totals[2] += second
 
 
-def _by_slot(index: NDArray[np.int32], w: NDArray[np.float64], totals: NDArray[np.float64]) -> NDArray[np.float64]:
-    slots = totals.shape[1]
-    if len(index) < _WORTH_A_MATRIX:
-        return np.asarray(np.bincount(index, w, minlength=slots), dtype=np.float64)
-    from scipy.sparse import csc_array
+class _BySlot:
+    """Sums by slot, [slots], of values whose slots are given."""
 
-    # a product with a sparse column adds up what shares a row, like bincount at twice its speed
-    column = csc_array((w, index, np.array([0, len(index)], dtype=np.int32)), shape=(slots, 1))
-    return np.asarray(column @ np.ones(1))
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        self._column: Any = None
+
+    def sums(self, index: NDArray[np.int32], w: NDArray[np.float64]) -> NDArray[np.float64]:
+        """A product with a sparse column adds up what shares a row, like bincount at twice its speed."""
+        if len(index) < _WORTH_A_MATRIX:
+            return np.asarray(np.bincount(index, w, minlength=self._slots), dtype=np.float64)
+        ends = np.array([0, len(index)], dtype=np.int32)
+        if self._column is None:
+            from scipy.sparse import csc_array
+
+            self._column = csc_array((w, index, ends), shape=(self._slots, 1))
+        # making one anew, and checking it, takes longer than the product
+        self._column.data, self._column.indices, self._column.indptr = w, index, ends
+        return np.asarray(self._column @ np.ones(1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -162,11 +162,30 @@ def search_threshold(
         grids = search_window.of_histogram(x, grids, metric)
         return _table(histogram_errors(x, grids, metric, power), grids, metric, None).best(bits)
     _refuse_weights(metric, weights)
+    return _searched(x, grids, metric, power, axis, weights)[bits]
+
+
+def search_thresholds(
+    x: ArrayLike, bits: Sequence[int], axis: int | None = None, narrow: bool = False
+) -> dict[int, Grid]:
+    """For each bit-width the signed grid that search_threshold finds for the array by mse, from one table of them all.
+
+    >>> {bits: grid.exponent for bits, grid in search_thresholds([0.3, -0.6, 0.9, 0.05], [2, 4]).items()}
+    {2: 0, 4: 0}
+    """
+    return _searched(x, CandidateGrids.of(bits, [0], True, narrow), "mse", 2.0, axis, None)
+
+
+def _searched(
+    x: ArrayLike, grids: CandidateGrids, metric: str, power: float, axis: int | None, weights: ArrayLike | None
+) -> dict[int, Grid]:
+    """The best grid of an array at each bit-width, whatever the exponents of ``grids``."""
     values, row_weights = as_rows(x, axis, weights)
     window = search_window.of_rows(values, row_weights, grids, metric)
     errors = row_errors(window.scale(values), row_weights, window.grids, metric, power)
-    relative = _table(errors, window.grids, metric, 0).best(bits).exponents
-    return Grid.power_of_two(bits, window.absolute(relative), signed, narrow, axis)
+    table = _table(errors, window.grids, metric, 0)
+    found = {bits: window.absolute(table.best(bits).exponents) for bits in grids.bits}
+    return {b: Grid.power_of_two(b, exponents, grids.signed, grids.narrow, axis) for b, exponents in found.items()}
 
 
 def _power(metric: str, p: float) -> float:

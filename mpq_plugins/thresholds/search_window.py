@@ -3,7 +3,7 @@
 Claim: let A be the largest magnitude among n values (of an unsigned grid, the largest value), with
 ``2**(top-1) < A <= 2**top``, and let the grid have 2 bits or more, or be unsigned. Some threshold of
 least mean squared error has an exponent from ``top - ceil(log2(n * 2**-shift + 3))`` to ``top + 1``,
-shift being ``bits - signed``, and no smaller threshold is as good.
+shift being ``bits - signed``, and no smaller threshold is as good. Of several bit-widths the fewest ask for most.
 
 Above: at ``2**(top+1)`` nothing is clipped, and every coarser grid is, within the range, a subset.
 Below: take a threshold T < A/2 with step s and last code's value h, ``T/2 <= h < T`` and ``s <= h``.
@@ -94,7 +94,7 @@ def of_histogram(histogram: Histogram, grids: CandidateGrids, metric: str) -> Ca
 def _depth(elements: float, grids: CandidateGrids, metric: str) -> int:
     if metric == "no_clipping":
         return 1
-    proven = math.ceil(math.log2(math.ldexp(elements, -grids.widest_shift) + 3))
+    proven = math.ceil(math.log2(math.ldexp(elements, -min(grids.shifts)) + 3))
     return min(proven if metric == "mse" else max(_UNPROVEN_DEPTH, proven), _DEEPEST)
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+from mpq_plugins.calibration.machine import machine_memory
 from mpq_plugins.errors import CalibrationTooLarge, MPQError
 
 Batch = TypeVar("Batch")
 
 
 def held(batches: Iterable[Batch], bytes_of: Callable[[Batch], int], limit: int | None = None) -> list[Batch]:
-    """All batches. limit: bytes; by default half of the machine's memory.
+    """All batches. limit: bytes; by default half of the memory that is free.
 
     Raises CalibrationTooLarge as soon as they are more: a loader that starts over never ends.
 
@@ -35,7 +35,7 @@ def held(batches: Iterable[Batch], bytes_of: Callable[[Batch], int], limit: int 
 
 
 def memory_limit(gigabytes: float | None) -> int:
-    """Bytes that work may take. gigabytes: of 10^9 bytes; None for the machine's memory. Raises MPQError.
+    """Bytes that work may take. gigabytes: of 10^9 bytes; None for all that is free. Raises MPQError.
 
     >>> memory_limit(1.5)
     1500000000
@@ -45,11 +45,3 @@ def memory_limit(gigabytes: float | None) -> int:
     if isinstance(gigabytes, bool) or not (isinstance(gigabytes, (int, float)) and 0 < gigabytes < math.inf):
         raise MPQError(f"memory_gb is a number of gigabytes above 0, got {gigabytes!r}")
     return int(gigabytes * 10**9)
-
-
-def machine_memory() -> int:
-    """Bytes of the machine's memory; 16 GB where it does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 2**34

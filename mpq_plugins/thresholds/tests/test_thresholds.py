@@ -16,7 +16,7 @@ from mpq_plugins.tests.brute_force import KINDS, arrays, brute_force, kinds
 from mpq_plugins.thresholds.candidate_grids import CandidateGrids
 from mpq_plugins.thresholds.float_bins import FloatBins, collect, octave_above
 from mpq_plugins.thresholds.octave_errors import error_sums, octave_sums
-from mpq_plugins.thresholds.search import error_table, search_threshold
+from mpq_plugins.thresholds.search import error_table, search_threshold, search_thresholds
 
 
 @pytest.mark.parametrize("metric", ["mse", "mae", "lp"])
@@ -173,3 +173,11 @@ def test_a_table_of_a_long_tensor_needs_less_than_three_times_its_memory():
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 3 * x.nbytes
+
+
+@pytest.mark.parametrize("axis", [0, None])
+@pytest.mark.parametrize("shape", [(5, 9), (3, 700)])
+def test_thresholds_of_several_bit_widths_are_those_searched_one_by_one(axis, shape):
+    x = np.random.default_rng(0).standard_t(4, size=shape)
+    found = search_thresholds(x, range(2, 9), axis=axis, narrow=True)
+    assert found == {bits: search_threshold(x, bits, axis=axis, narrow=True) for bits in range(2, 9)}
