@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mpq_plugins.graph.node import Layout
 from mpq_plugins.graph.runner import Precision, Sides, Sizes
 from mpq_tfmot.keras import tf
 from mpq_tfmot.ops import TensorflowOps
@@ -20,7 +21,7 @@ FloatPart = Callable[..., Any]
 class TensorflowRunner(TensorflowOps):
     """Runs graphs whose activations lie channels last. floats: what each "float" node computes, by its name."""
 
-    layout = "NHWC"
+    layout: Layout = "NHWC"
     nearest = staticmethod(tf.round)
     erf = staticmethod(tf.math.erf)
 

@@ -139,8 +139,8 @@ def backward_on_cpu(
     options = rounding, delta, strict, clip_first, wanted
     plain = _plain(step, low, high, numbers)
     if plain is None:
-        shapes = step_shape, low_shape, high_shape
-        return backward(gradient, x, y, step, low, high, *shapes, numbers, *options)
+        grid = step, low, high, step_shape, low_shape, high_shape, numbers
+        return backward(gradient, x, y, *grid, *options)
     rows = [[1] if r is None else list(r.shape) for r in (step, low, high)]
     return _by_numbers(gradient, x, y, plain, *options, (rows[0], rows[1], rows[2]))
 
@@ -266,9 +266,9 @@ def _within_range(step: float, low: float, high: float) -> tuple[float, float]:
 
 def _sum_from(bound: float, gradient: Tensor, x: Tensor) -> Tensor:
     """The sum of the gradient where x >= bound: one pass that needs no mask, ten times faster on a CPU."""
-    return torch.ops.aten.threshold_backward(
-        gradient, x, float(np.nextafter(np.float32(bound), np.float32(-np.inf)))
-    ).sum()
+    below = float(np.nextafter(np.float32(bound), np.float32(-np.inf)))
+    passed: Tensor = torch.ops.aten.threshold_backward(gradient, x, below)
+    return passed.sum()
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

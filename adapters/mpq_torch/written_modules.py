@@ -34,7 +34,8 @@ class Input(nn.Module):
         self.identity = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.identity(x.float() if self.whole else x)
+        y: Tensor = self.identity(x.float() if self.whole else x)
+        return y
 
 
 class OfOne(nn.Module):
@@ -50,7 +51,8 @@ class OfOne(nn.Module):
         self.__dict__.update(arguments)
 
     def forward(self, x: Tensor) -> Tensor:
-        return getattr(torch, self.function)(x, **self.arguments)
+        y: Tensor = getattr(torch, self.function)(x, **self.arguments)
+        return y
 
     def extra_repr(self) -> str:
         return self.function
@@ -102,7 +104,8 @@ class OfTwo(nn.Module):
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         a = torch.flatten(a, 0, 1) if 0 in self.alone else a
         b = torch.flatten(b, 0, 1) if 1 in self.alone else b
-        return getattr(torch, self.function)(self.identity(a), b)
+        y: Tensor = getattr(torch, self.function)(self.identity(a), b)
+        return y
 
     def extra_repr(self) -> str:
         return self.function
@@ -110,6 +113,9 @@ class OfTwo(nn.Module):
 
 class Affine(nn.Module):
     """scale * x + offset: numbers, or tensors that broadcast against x."""
+
+    scale: float | Tensor
+    offset: float | Tensor
 
     def __init__(self, scale: float | Tensor, offset: float | Tensor) -> None:
         super().__init__()
@@ -204,9 +210,12 @@ class SameGrid(nn.Module):
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         namespace, name = self.function.split(".")
+        y: Tensor
         if namespace == "Tensor":
-            return getattr(x, name)(*args, **kwargs)
-        return getattr(_NAMESPACES[namespace], name)(x, *args, **kwargs)
+            y = getattr(x, name)(*args, **kwargs)
+        else:
+            y = getattr(_NAMESPACES[namespace], name)(x, *args, **kwargs)
+        return y
 
     def extra_repr(self) -> str:
         return self.function

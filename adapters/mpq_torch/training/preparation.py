@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mpq_plugins.errors import MPQError
+from mpq_torch.autograd import applied
 from mpq_torch.training.bank_rows import Row
 from mpq_torch.training.batch_norms import Folded, FoldedNorms, Statistics
 from mpq_torch.training.grid_bank import GridBank
@@ -123,7 +124,7 @@ class Completion(HeldTensors):
             self._note(output)
         idle = [p for bank in preparation.banks if bank.fixed is not None for p in bank.parameters()]
         if idle and isinstance(output, Tensor) and torch.is_grad_enabled():
-            return _Beside.apply(output, *idle)
+            return applied(_Beside, output, *idle)
         return output
 
     def first_bad_step(self) -> int | None:
