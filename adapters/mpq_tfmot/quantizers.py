@@ -30,7 +30,7 @@ from mpq_tfmot.observation import observe, placeholder, sample_shape
 from mpq_tfmot.ops import OPS
 from mpq_tfmot.tensor_bank import MOVE, PARAMETER, STATE, TensorBank
 
-Base = tfmot.quantization.keras.quantizers.Quantizer
+Base: Any = tfmot.quantization.keras.quantizers.Quantizer
 Variables = dict[str, Any]
 
 OBSERVING, TRAINING, FROZEN = "observing", "training", "frozen"
@@ -153,7 +153,7 @@ class GridQuantizer(Base):  # type: ignore[misc]
         start, bank = self.method.start(self.slot, observed), self.bank
         controls = self.method.controls(bank, progress or Progress(0, 1, 1))
         parameters, state = (joined(self.method, bank, [part]) for part in (start.parameters, start.state))
-        return Start(parameters, {**state, **controls})  # type: ignore[arg-type]
+        return Start(parameters, {**state, **{name: np.asarray(value) for name, value in controls.items()}})
 
     @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
     def __call__(self, inputs: Any, training: Any, weights: Variables, read: Any = None, **kwargs: Any) -> Any:

@@ -7,9 +7,9 @@ paths of their parameters, so weight sites have the names that they have in the 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -73,17 +73,18 @@ def _layer(root: fx.GraphModule, node: fx.Node) -> nn.Module:
             channels = (weight.shape[0], inside) if "output_padding" in names else (inside, weight.shape[0])
             layer = kind(*channels, tuple(weight.shape[2:]), bias=bias is not None, **options)
     layer.weight = nn.Parameter(weight.detach())
-    layer.bias = None if bias is None else nn.Parameter(bias.detach())
+    layer.register_parameter("bias", None if bias is None else nn.Parameter(bias.detach()))
     return layer
 
 
 def _batch_norm(root: fx.GraphModule, node: fx.Node) -> nn.Module:
-    *tensors, training, momentum, epsilon = node.args[1:]
+    tensors: Sequence[Any] = node.args[1:5]
+    training, momentum, epsilon = cast(tuple[bool, float, float], node.args[5:])
     if training:
         raise ModelError(f"{node.name} was exported in training mode; call model.eval() before torch.export.export")
     mean, variance, weight, bias = (_value(root, tensor) for tensor in tensors)
     layer = nn.BatchNorm2d(len(mean), epsilon, momentum)
-    layer._check_input_dim = lambda given: None  # type: ignore[method-assign]
+    layer._check_input_dim = lambda input: None  # type: ignore[method-assign]
     layer.running_mean, layer.running_var = mean.detach(), variance.detach()
     with torch.no_grad():
         layer.weight.copy_(torch.ones_like(mean) if weight is None else weight)

@@ -28,6 +28,7 @@ from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.search.signs import signed_inputs
 from mpq_plugins.search.sweep import compensate
 from mpq_plugins.targets import Target
+from mpq_plugins.verification import Verification
 from mpq_torch.batches import Batch, as_batch, as_batches
 from mpq_torch.calling import takes_of
 from mpq_torch.conversion import convert
@@ -45,7 +46,7 @@ from mpq_torch.surroundings import undisturbed
 from mpq_torch.synthetic import synthetic_inputs
 from mpq_torch.training.best import KeepBest
 from mpq_torch.training.search import Search
-from mpq_torch.verification import Verification, compare, first_difference
+from mpq_torch.verification import compare, first_difference
 
 __all__ = [
     "KeepBest",

@@ -63,15 +63,23 @@ def argument(node: fx.Node, name: str, default: Any = None) -> Any:
     """An argument of a call by its name in the schema."""
     if name in node.kwargs:
         return node.kwargs[name]
+    assert isinstance(node.target, OpOverload), f"{node} calls no operator of torch"
     for position, described in enumerate(node.target._schema.arguments):
         if described.name == name:
             return node.args[position] if position < len(node.args) else default
     return default
 
 
+def source_of(node: fx.Node) -> fx.Node:
+    """The node that a call reads first."""
+    found = node.args[0]
+    assert isinstance(found, fx.Node), f"{node} reads no tensor first"
+    return found
+
+
 def tensors_of(node: fx.Node) -> list[fx.Node]:
     """The activations that a quantizable op reads, each once: neither its weight nor sizes."""
-    first = node.args[0]
+    first: Any = node.args[0]
     if op_of(node) in of_two():
         read = [first, node.args[1]]
     elif op_of(node) in CONCATS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,11 +28,13 @@ class Preparation(nn.Module):
     layers by the order of ``layers``, and then the rows of the other groups by the order of ``sites``.
     """
 
+    banks: Sequence[GridBank]
+
     def __init__(
         self, banks: Sequence[GridBank], layers: Mapping[str, TrainedLayer], sites: Mapping[str, SiteQuantizer]
     ) -> None:
         super().__init__()
-        self.banks = nn.ModuleList(banks)
+        self.banks = cast("Sequence[GridBank]", nn.ModuleList(banks))  # for torch of modules of any kind
         self._layers = (dict(layers),)
         self.names = tuple(sites)
         self._norms = (FoldedNorms(list(layers.values())),)
@@ -48,7 +50,7 @@ class Preparation(nn.Module):
         return self._norms[0]
 
     def _apply(self, fn: Any, recurse: bool = True) -> Preparation:
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # as torch has it
         self.norms._apply(fn)
         return self
 
@@ -87,7 +89,7 @@ class Preparation(nn.Module):
         )
         return (*prepared, *(rows[name] for name in self.names))
 
-    def _open(self) -> list[Any]:
+    def _open(self) -> list[GridBank]:
         return [bank for bank in self.banks if bank.fixed is None and bank.plain.kind == "weight"]
 
 
