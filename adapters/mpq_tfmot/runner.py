@@ -177,7 +177,7 @@ class TensorflowRunner(TensorflowOps):
 def _alike(a: Any, b: Any) -> tuple[Any, Any]:
     """Two tensors of one type, of which one may be given as a number."""
     like = a if tf.is_tensor(a) else b
-    return tuple(v if tf.is_tensor(v) else tf.cast(v, like.dtype) for v in (a, b))  # type: ignore[return-value]
+    return tuple(v if tf.is_tensor(v) else tf.cast(v, like.dtype) for v in (a, b))
 
 
 def _padded(x: Any, sides: Sides, value: float = 0.0) -> Any:

@@ -10,5 +10,5 @@ from torch import Tensor
 
 def applied(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
     """What a function of one output gives of what its ``forward`` takes."""
-    output: Tensor = function.apply(*arguments)  # type: ignore[no-untyped-call]  # as torch has it
+    output: Tensor = function.apply(*arguments)
     return output

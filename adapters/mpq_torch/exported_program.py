@@ -7,9 +7,9 @@ paths of their parameters, so weight sites have the names that they have in the 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from mpq_plugins.errors import ModelError
+from mpq_torch.node_arguments import arguments_of
 from mpq_torch.reader.exported import as_traced, without_writes
 
 _OPTIONS = ("stride", "padding", "dilation", "groups")
@@ -78,8 +79,7 @@ def _layer(root: fx.GraphModule, node: fx.Node) -> nn.Module:
 
 
 def _batch_norm(root: fx.GraphModule, node: fx.Node) -> nn.Module:
-    tensors: Sequence[Any] = node.args[1:5]
-    training, momentum, epsilon = cast(tuple[bool, float, float], node.args[5:])
+    *tensors, training, momentum, epsilon = arguments_of(node)[1:]
     if training:
         raise ModelError(f"{node.name} was exported in training mode; call model.eval() before torch.export.export")
     mean, variance, weight, bias = (_value(root, tensor) for tensor in tensors)

@@ -231,7 +231,7 @@ class Mean(SameGrid):
     def __init__(self) -> None:
         super().__init__("torch.mean", "global_avg_pool")
 
-    def forward(self, x: Tensor, axes: list[int], keepdims: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, axes: list[int], keepdims: bool) -> Tensor:
         if keepdims or torch.compiler.is_compiling():
             return torch.mean(x, axes, keepdims)
         return torch.flatten(torch.mean(x, axes, True), -len(axes) - 1, -1)
@@ -248,9 +248,7 @@ class Interpolate(SameGrid):
         super().__init__("functional.interpolate", "reshape")
         self.single = single
 
-    def forward(  # type: ignore[override]
-        self, x: Tensor, size: tuple[int, int] | None, scale: tuple[float, float] | None
-    ) -> Tensor:
+    def forward(self, x: Tensor, size: tuple[int, int] | None, scale: tuple[float, float] | None) -> Tensor:
         if not self.single or torch.compiler.is_compiling():
             return nn.functional.interpolate(x, size, scale)
         rows, columns = (int(n) for n in size or scale or (1, 1))

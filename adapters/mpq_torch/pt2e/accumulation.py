@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, fx
 
 from mpq_torch.arithmetic import accumulates_exactly
-from mpq_torch.pt2e.exported_ops import WEIGHTED, argument, op_of, source_of
+from mpq_torch.node_arguments import source_of
+from mpq_torch.pt2e.exported_ops import WEIGHTED, argument, op_of
 from mpq_torch.pt2e.integer_calls import PerChannel, PerTensor, dequantized
 
 

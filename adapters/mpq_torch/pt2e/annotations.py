@@ -12,6 +12,7 @@ from mpq_plugins.grid import Grid
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.training.method import TrainingMethod
 from mpq_torch.aten_names import functions, of_two
+from mpq_torch.node_arguments import source_of
 from mpq_torch.pt2e.exported_names import ExportedNames
 from mpq_torch.pt2e.exported_ops import (
     BATCH_NORMS,
@@ -23,7 +24,6 @@ from mpq_torch.pt2e.exported_ops import (
     clamped_codes,
     op_of,
     quantizable,
-    source_of,
     tensors_of,
 )
 from mpq_torch.pt2e.specs import FixedGrid, TrainedGrid, activation_spec, bias_spec, weight_spec
@@ -33,7 +33,7 @@ Place = fx.Node | tuple[fx.Node, fx.Node]
 
 
 @dataclass
-class SiteAnnotation(QuantizationAnnotation):
+class SiteAnnotation(QuantizationAnnotation):  # type: ignore[misc]  # torchao has no types
     """An annotation that other quantizers of torchao can read: X86InductorQuantizer asks for this field."""
 
     _is_output_of_quantized_pattern: bool = False

@@ -13,6 +13,7 @@ from mpq_plugins.graph.ops import spelled
 from mpq_plugins.grid import Grid
 from mpq_torch.aten_names import functions, of_two
 from mpq_torch.function_op import NAMESPACE
+from mpq_torch.node_arguments import arguments_of
 from mpq_torch.spelled import OPS
 
 WEIGHTED = frozenset({"conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "linear"})
@@ -70,18 +71,11 @@ def argument(node: fx.Node, name: str, default: Any = None) -> Any:
     return default
 
 
-def source_of(node: fx.Node) -> fx.Node:
-    """The node that a call reads first."""
-    found = node.args[0]
-    assert isinstance(found, fx.Node), f"{node} reads no tensor first"
-    return found
-
-
 def tensors_of(node: fx.Node) -> list[fx.Node]:
     """The activations that a quantizable op reads, each once: neither its weight nor sizes."""
-    first: Any = node.args[0]
+    first, *others = arguments_of(node)
     if op_of(node) in of_two():
-        read = [first, node.args[1]]
+        read = [first, others[0]]
     elif op_of(node) in CONCATS:
         read = list(first)
     else:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
 
 import torch
 from torch import fx
+
+from mpq_torch.node_arguments import arguments_of
 
 QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
 DEQUANTIZE = torch.ops.quantized_decomposed.dequantize_per_tensor.default
@@ -40,12 +41,11 @@ class PerChannel:
 
 def quantized(node: fx.Node) -> PerTensor | None:
     """What a call that quantizes says; None of any other node."""
-    return PerTensor(*cast("tuple[Any, ...]", node.args)) if node.target is QUANTIZE else None
+    return PerTensor(*arguments_of(node)) if node.target is QUANTIZE else None
 
 
 def dequantized(node: fx.Node) -> PerTensor | PerChannel | None:
     """What a call that dequantizes says; None of any other node."""
-    arguments = cast("tuple[Any, ...]", node.args)
     if node.target is DEQUANTIZE:
-        return PerTensor(*arguments)
-    return PerChannel(*arguments) if node.target is DEQUANTIZE_CHANNELS else None
+        return PerTensor(*arguments_of(node))
+    return PerChannel(*arguments_of(node)) if node.target is DEQUANTIZE_CHANNELS else None

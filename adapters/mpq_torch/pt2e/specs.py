@@ -19,7 +19,7 @@ from mpq_plugins.training.method import TrainingMethod
 from mpq_plugins.training.slot import Slot
 from mpq_torch.fake_quantize import PO2FakeQuantize
 from mpq_torch.grid_observers import GridObserver, GridPerChannelObserver, GridWeightObserver, OnGrid, zero_point_of
-from mpq_torch.pt2e.exported_ops import source_of
+from mpq_torch.node_arguments import source_of
 from mpq_torch.training.grid_bank import GridBank
 from mpq_torch.training.learned_grid import LearnedGrid
 

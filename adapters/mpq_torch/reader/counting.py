@@ -33,7 +33,7 @@ class _Counter(TorchDispatchMode):
     """Adds up what torch's table of FLOPs says of each kernel; two of them are one multiply-accumulate."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # as torch has it
         self.flops = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -267,7 +267,8 @@ class _Reader:
         name = self.own[node]
         self.names[node] = name
         shape = self.observed.shapes.get(node, ())
-        shape = (*[1] * (np.ndim(attrs.get("value")) - len(shape)), *shape)
+        axes = np.ndim(attrs["value"]) if "value" in attrs else 0
+        shape = (*[1] * (axes - len(shape)), *shape)
         if op == CONSTANT and shape and not isinstance(shape[0], Batch):
             shape = (Batch(shape[0]), *shape[1:])
         self.nodes.append(Node(name, op, (), shape, attrs=attrs))
