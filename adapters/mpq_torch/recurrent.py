@@ -95,7 +95,8 @@ class Unrolled(nn.Module):
         """The outputs, and the last states of all layers and directions; of long series as the layer has them."""
         axis = 1 if self.series.batch_first else 0
         if input.dim() != 3 or input.shape[axis] > MOST_STEPS:
-            return self.series(input, hx)  # type: ignore[no-any-return]
+            found: tuple[Tensor, Any] = self.series(input, hx)
+            return found
         steps = [input.select(axis, step) for step in range(input.shape[axis])]
         ends: list[State] = []
         for index in range(self.series.num_layers):
@@ -108,8 +109,8 @@ class Unrolled(nn.Module):
                     states.append(state)
                     before = state
                 ends.append(states[-1])
-                found = [state[0] for state in states]
-                ways.append(found[::-1] if way else found)
+                outputs = [state[0] for state in states]
+                ways.append(outputs[::-1] if way else outputs)
             steps = [torch.cat(parts, 1) if self.both > 1 else parts[0] for parts in zip(*ways, strict=True)]
         last = tuple(_stacked([end[part] for end in ends]) for part in range(1 + self.lstm))
         return torch.stack(steps, axis), last if self.lstm else last[0]
@@ -144,10 +145,10 @@ def taken_apart(module: nn.Module, unrolled: bool) -> nn.Module:
 
     A layer that projects its states stays as it is.
     """
-    if type(module) in (nn.LSTMCell, nn.GRUCell):
-        return Cell(module)  # type: ignore[arg-type]
-    if unrolled and type(module) in (nn.LSTM, nn.GRU) and not module.proj_size:
-        return Unrolled(module)  # type: ignore[arg-type]
+    if type(module) is nn.LSTMCell or type(module) is nn.GRUCell:
+        return Cell(module)
+    if unrolled and (type(module) is nn.LSTM or type(module) is nn.GRU) and not module.proj_size:
+        return Unrolled(module)
     return module
 
 

@@ -34,13 +34,10 @@ def forward(
 ) -> Tensor:
     """On any device, by rows or by numbers."""
     wide = x if x.dtype == torch.float32 else x.float()
-    if step is None:
-        by, *limits = numbers
-    else:
-        by = shaped(step, step_shape)  # type: ignore[assignment]
-        limits = _codes(low, high, low_shape, high_shape, numbers)  # type: ignore[assignment]
+    by = numbers[0] if step is None else shaped(step, step_shape)
+    first, last = numbers[1:] if step is None else _codes(low, high, low_shape, high_shape, numbers)
     codes = torch.div(wide, by)
-    codes = codes.clamp_(*limits).round_() if clip_first else codes.round_().clamp_(*limits)
+    codes = codes.clamp_(first, last).round_() if clip_first else codes.round_().clamp_(first, last)
     return codes.mul_(by).to(x.dtype)
 
 

@@ -194,12 +194,12 @@ class GridBank(HeldTensors):
 
     def numbers(self) -> list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
         """Parameters and state of every group as NumPy arrays, each in its own shape."""
-        parts = [
+        parameters, state = (
             {k: v.detach().cpu().double().numpy() for k, v in part.items()}
             for part in (self.parameters_now(), self.controls_now())
-        ]
+        )
         return [
-            tuple(parted(self.method, self.plain, part, index) for part in parts)  # type: ignore[misc]
+            (parted(self.method, self.plain, parameters, index), parted(self.method, self.plain, state, index))
             for index in range(len(self.plain.slots))
         ]
 
