@@ -23,9 +23,12 @@ from mpq_plugins.terminal.progress import stage
 from mpq_plugins.versions.arguments import renamed
 from mpq_tfmot import litert
 from mpq_tfmot.calibration.batches import as_chunks
+from mpq_tfmot.convert import constrain, simulate
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.latency.measure import time_recipe
 from mpq_tfmot.reader.reading import read_model
+
+__all__ = ["constrain", "inventory", "search", "simulate", "to_litert", "verify"]
 
 
 def inventory(model: Any, keep_float: Iterable[str] = (), target: str | Target | None = None) -> Inventory:

@@ -16,6 +16,7 @@ from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.hardware.target import Target
 from mpq_plugins.recipe.recipe import Recipe
+from mpq_plugins.recipe.verification import Verification
 from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.search.request import Request
 from mpq_plugins.search.signs import signed_inputs
@@ -29,7 +30,7 @@ from mpq_torch.latency.measure import measure_latency, time_models, time_recipe
 from mpq_torch.reader.data import chunks_of, read_with_data
 from mpq_torch.reader.inventory import inventory
 from mpq_torch.simulation.simulated_model import simulation_of
-from mpq_torch.simulation.verification import Verification, compare, first_difference
+from mpq_torch.simulation.verification import compare, first_difference
 from mpq_torch.torch_ao.qconfig import get_qconfig_mapping
 from mpq_torch.training.best import KeepBest
 from mpq_torch.training.search import Search

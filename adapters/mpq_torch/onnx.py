@@ -6,7 +6,7 @@ and ``simulate`` as for any target).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from typing import Any
 
@@ -101,7 +101,7 @@ def verify(
 
 
 @torch.no_grad()
-def _of_batches(simulated: SimulatedModel, batches: list[tuple[Any, ...]]) -> Iterator[Simulated]:
+def _of_batches(simulated: SimulatedModel, batches: Sequence[tuple[Any, ...]]) -> Iterator[Simulated]:
     for batch in batches:
         given = simulated.arguments(*batch)
         feeds = [np.asarray(argument.detach(), np.float32) for argument in given if isinstance(argument, Tensor)]

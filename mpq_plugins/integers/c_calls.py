@@ -30,6 +30,7 @@ from mpq_plugins.integers.steps import (
     Significant,
     Softmax,
     Stage,
+    Staged,
     Step,
 )
 
@@ -50,7 +51,7 @@ def calls(program: Program, step: Step, at: Callable[[str], str], symbol: Callab
 
 def stage_row(stage: Stage) -> tuple[str, ...]:
     """Kind, rounding and two numbers of a stage, as the rows of mpq_stage have them."""
-    rounding = ROUNDINGS[getattr(stage, "rounding", "half_even")]
+    rounding = ROUNDINGS[stage.rounding if isinstance(stage, Shift | Divide) else "half_even"]
     if isinstance(stage, Shift):
         return "MPQ_SHIFT", rounding, str(stage.amounts[0] if len(stage.amounts) == 1 else 0), "0"
     if isinstance(stage, Significant):
@@ -246,8 +247,8 @@ def _window(kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int
     return f"&(mpq_window){{{', '.join(map(str, (*kernel, *stride, *dilation, *padding)))}}}"
 
 
-def _stages(step: Step, symbol: Any) -> str:
-    return f"{symbol(f'{step.output}.stages')}, {len(getattr(step, 'stages', ()))}"
+def _stages(step: Staged, symbol: Any) -> str:
+    return f"{symbol(f'{step.output}.stages')}, {len(step.stages)}"
 
 
 def _four(shape: Sequence[int], name: str) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mpq_plugins.errors import ProgramError
 from mpq_plugins.hardware.op_support import Rounding
-from mpq_plugins.integers.steps import STRICT, Constant, Conv, Linear, Lookup, Normalize, Softmax, Step
+from mpq_plugins.integers.steps import STAGED, STRICT, Constant, Conv, Linear, Lookup, Normalize, Softmax, Step
 
 Codes = NDArray[np.integer[Any]]
 Layout = Literal["channels_first", "channels_last"]
@@ -155,7 +155,7 @@ class Program:
     @property
     def accumulator_bits(self) -> int:
         """Bits of the widest accumulator: 32 or 64."""
-        return max((getattr(step, "accumulator_bits", 32) for step in self.steps), default=32)
+        return max((step.accumulator_bits for step in self.steps if isinstance(step, STAGED)), default=32)
 
 
 def arrays_of(step: Step) -> tuple[str, ...]:

@@ -326,5 +326,7 @@ Step = Annotated[
     | Constant,
     Field(discriminator="op"),
 ]
+Staged = Conv | Linear | Add | Product | Matmul | Mean
+"""A step with an accumulator, which stages bring onto the grid of the output."""
 STAGED = (Conv, Linear, Add, Product, Matmul, Mean)
-"""Steps with an accumulator, which stages bring onto the grid of the output."""
+"""The classes of Staged."""

@@ -260,7 +260,7 @@ class PluginHost:
         for section, items in staged.items():
             self._registered[section].update(items)
         self._known = None
-        summary = next(iter((getattr(plugin, "__doc__", None) or "").strip().splitlines()), "")
+        summary = next(iter((plugin.__doc__ or "").strip().splitlines()), "")
         self._loaded[info.name] = replace(info, summary=summary)
 
     def _before(self) -> Known:

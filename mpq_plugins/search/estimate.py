@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from mpq_plugins.calibration.machine import machine_memory
 from mpq_plugins.errors import TooLittleMemory
 from mpq_plugins.graph.node import Graph, Node
 from mpq_plugins.graph.weights import matrix
 from mpq_plugins.rounding.moments.chunks import CHUNK, GRAIN
-from mpq_plugins.rounding.moments.holding import machine_memory
+from mpq_plugins.rounding.moments.machine import machine_memory
 from mpq_plugins.rounding.moments.thinning import COLUMNS
 from mpq_plugins.rounding.search import ELEMENTS
 from mpq_plugins.rounding.thin import few

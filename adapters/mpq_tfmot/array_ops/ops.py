@@ -146,10 +146,10 @@ class TensorflowOps:
             if clip_first:
                 code = tf.round(_clipped(x / step, low, high))
 
-                def backward(g: Array) -> tuple[Array, ...]:
+                def backward_clipped_first(g: Array) -> tuple[Array, ...]:
                     return _gradients_clipped_first(x, step, low, high, code, g, rounding, delta)
 
-                return step * code, backward
+                return step * code, backward_clipped_first
             r = tf.round(x / step)
             code = _clipped(r, low, high)
 

@@ -64,7 +64,7 @@ def _moved(probe: Any, norms: list[Any], batch: NDArray[np.float32], steps: int,
     x = tf.Variable(batch)
     optimizer = keras.optimizers.legacy.Adam(rate)
 
-    @tf.function
+    @tf.function  # type: ignore[untyped-decorator]
     def step() -> None:
         with tf.GradientTape() as tape:
             values = probe(x, training=False)

@@ -163,7 +163,7 @@ def flatbuffer(target: Target, workload: Workload, copies: int = 1) -> bytes:
 def _node(workload: Workload, name: str, inputs: tuple[str, ...]) -> Node:
     """The node of a workload, with random weights."""
     sample = _shape(workload, workload.output)
-    shape = (Batch(), *sample)
+    shape: tuple[int | Batch, ...] = (Batch(), *sample)
     if not workload.weight:
         attrs = dict(workload.options)
         if "steps" in attrs:
@@ -202,7 +202,8 @@ def _shape(workload: Workload, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _plain_model(workload: Workload, copies: int) -> bytes:
     """The ops that stand between floats and codes, and the clip of a grid."""
-    writer, shape = FlatbufferWriter(), (Batch(), *workload.inputs[0])
+    writer = FlatbufferWriter()
+    shape: tuple[int | Batch, ...] = (Batch(), *workload.inputs[0])
     known = {"softmax": ("SOFTMAX", {"beta": 1.0}), "sigmoid": ("LOGISTIC", {})}
     floats = workload.op in ("input", "float")
     x = writer.variable("x", shape, "float32" if floats else "int8", None if floats else UNSIGNED)

@@ -9,8 +9,7 @@ import numpy as np
 
 from mpq_plugins import plugins
 from mpq_plugins.costs.latency_table import LatencyTable
-from mpq_plugins.exporters.litert.running import interpreter
-from mpq_plugins.graph.runtimes.litert import XNNPACK
+from mpq_plugins.exporters.litert.running import XNNPACK, interpreter
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.graph.workloads import model_work
 from mpq_plugins.hardware.target import Target

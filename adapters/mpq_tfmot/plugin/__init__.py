@@ -82,8 +82,8 @@ def mpq_measure_latency(target: Target, workload: Workload) -> float | None:
     """Time LiteRT's own kernels, on targets that run on them, where all that is needed is installed."""
     if not _runs(target):
         return None
-    litert_device = TfmotFramework()._module("mpq_tfmot.latency.litert_device")
-    return litert_device.seconds(target, workload)
+    seconds: float | None = TfmotFramework()._module("mpq_tfmot.latency.litert_device").seconds(target, workload)
+    return seconds
 
 
 @hookimpl
@@ -91,7 +91,8 @@ def mpq_describe_device(target: Target) -> Device | None:
     """This machine with LiteRT and the kernels of the target."""
     if not _runs(target):
         return None
-    return TfmotFramework()._module("mpq_tfmot.latency.litert_device").describe(target)
+    described: Device | None = TfmotFramework()._module("mpq_tfmot.latency.litert_device").describe(target)
+    return described
 
 
 def _runs(target: Target) -> bool:

@@ -71,8 +71,8 @@ def fingerprint(model: Any, batches: Sequence[Batch], keep_float: Sequence[str] 
     config = {key: value for key, value in model.get_config().items() if key != "name"}  # Keras counts its models
     digest.update(json.dumps(config, sort_keys=True, default=repr).encode())
     for node in read_model(model, keep_float).graph.nodes:
-        for array in (node.weight, node.bias):
-            _update(digest, array)
+        for weight in (node.weight, node.bias):
+            _update(digest, weight)
     for batch in batches:
         for array in batch:
             _update(digest, array)

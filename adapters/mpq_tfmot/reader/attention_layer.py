@@ -8,7 +8,7 @@ from mpq_tfmot.keras import keras, tf
 
 
 @keras.utils.register_keras_serializable(package="mpq")
-class HeadsAttention(keras.layers.Layer):
+class HeadsAttention(keras.layers.Layer):  # type: ignore[misc]
     """softmax(scale * q k^T) v of all heads, in float. Called on [q, k, v], each [batch, steps, heads * features].
 
     causal: whether an element of q sees those of k up to its own place only.

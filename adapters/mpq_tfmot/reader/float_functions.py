@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mpq_plugins.graph.node import Operand
 from mpq_tfmot.keras import keras, tf
@@ -76,22 +77,13 @@ def _unit_norm(layer: Any) -> tuple[str, dict[str, Any]]:
     return "normalize", {"axis": int(axes[0]) % len(layer.input_shape), "epsilon": 1e-6}
 
 
-def _attention(layer: Any) -> tuple[str, dict[str, Any]]:
-    """By products, of one head."""
-    if layer.score_mode != "dot":
-        return "", {}
-    scale = 1.0 if layer.scale is None else float(np.asarray(layer.scale))
-    return "heads_attention", {"key": Operand(1), "value": Operand(1), "heads": 1, "batch_first": True, "scale": scale}
-
-
 def _both_ways(layer: Any) -> tuple[str, dict[str, Any]]:
     """A Bidirectional that joins what both ways give."""
-    found = _recurrent(layer.forward_layer), _recurrent(layer.backward_layer, turned=True)
-    words, ways = zip(*found, strict=True)
-    if layer.merge_mode != "concat" or "" in words:
+    (word, first), (other, second) = _recurrent(layer.forward_layer), _recurrent(layer.backward_layer, turned=True)
+    if layer.merge_mode != "concat" or not word or not other:
         return "", {}
-    layers = [tuple(np.concatenate(parts) for parts in zip(*(way["layers"][0] for way in ways), strict=True))]
-    return words[0], {**ways[0], "layers": layers}
+    layers = [tuple(map(np.concatenate, zip(first["layers"][0], second["layers"][0], strict=True)))]
+    return word, {**first, "layers": layers}
 
 
 def _recurrent(layer: Any, turned: bool = False) -> tuple[str, dict[str, Any]]:
@@ -104,7 +96,11 @@ def _recurrent(layer: Any, turned: bool = False) -> tuple[str, dict[str, Any]]:
     if not plain or layer.return_state or layer.stateful or layer.time_major:
         return "", {}
     gates = (0, 3, 1, 2) if word == "lstm" else (0, 1, 2)
-    order = lambda array: np.concatenate([np.split(array, len(gates))[gate] for gate in gates])  # noqa: E731
+
+    def order(array: NDArray[Any]) -> NDArray[Any]:
+        parts = np.split(array, len(gates))
+        return np.concatenate([parts[gate] for gate in gates])
+
     kernel, recurrence, *bias = (np.asarray(weight) for weight in layer.get_weights())
     rows = kernel.shape[1]
     both = np.zeros((2, rows))
@@ -118,7 +114,6 @@ def _recurrent(layer: Any, turned: bool = False) -> tuple[str, dict[str, Any]]:
 SPECIAL: Mapping[type, Callable[[Any], tuple[str, dict[str, Any]]]] = {
     keras.layers.LayerNormalization: _layer_norm,
     keras.layers.Embedding: _embedding,
-    keras.layers.Attention: _attention,
     keras.layers.Bidirectional: _both_ways,
     keras.layers.GroupNormalization: _group_norm,
     keras.layers.UnitNormalization: _unit_norm,
@@ -158,7 +153,10 @@ def _attention(layer: Any, count: int, rank: int) -> dict[str, Any]:
     return {"function": "attention", "arguments": {**tensors, "scale": scale}}
 
 
-OF_SEVERAL = {keras.layers.Dot: _dot, keras.layers.Attention: _attention}
+OF_SEVERAL: Mapping[type, Callable[[Any, int, int], dict[str, Any]]] = {
+    keras.layers.Dot: _dot,
+    keras.layers.Attention: _attention,
+}
 """Layers of several tensors that are matrix products."""
 
 
@@ -171,11 +169,9 @@ def of_layer(layer: Any, count: int, rank: int) -> dict[str, Any]:
     if special is not None:
         word, arguments = special(layer)
         read = {index.index for index in arguments.values() if isinstance(index, Operand)} | {0}
-        if word == "heads_attention" and count == 3:
-            arguments, read = {**arguments, "key": Operand(2)}, {0, 1, 2}
-        return (
-            {"function": word, "arguments": {"input": Operand(0), **arguments}} if word and count == len(read) else {}
-        )
+        if not word or count != len(read):
+            return {}
+        return {"function": word, "arguments": {"input": Operand(0), **arguments}}
     if kind.__name__ not in LAYERS or getattr(keras.layers, kind.__name__, None) is not kind:
         return {}
     word, names = LAYERS[kind.__name__]

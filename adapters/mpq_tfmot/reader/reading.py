@@ -144,7 +144,7 @@ class _Reader:
 
     def made_alone(self, node: Node) -> bool:
         """Whether one call of the model, and no other, makes the node of the graph what it is."""
-        now = node.attrs.get("was", node)
+        now: Node = node.attrs.get("was", node)
         return now.op == FLOAT or (now.op == self.nodes[node.name].op and now.op != AFFINE)
 
     def _walk(self, model: Any, inputs: Iterable[str], scope: str) -> list[str]:
@@ -282,7 +282,7 @@ class _Reader:
 
 def _is_whole(tensor: Any) -> bool:
     """Whether a tensor holds indices or truth values; those of 8 bits, as images have, may lie on grids."""
-    return tensor.dtype.is_bool or (tensor.dtype.is_integer and tensor.dtype.size > 1)
+    return bool(tensor.dtype.is_bool or (tensor.dtype.is_integer and tensor.dtype.size > 1))
 
 
 def _is_transparent(layer: Any) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mpq_plugins.graph.node import Layout
 from mpq_plugins.graph.runner import Precision, Sides, Sizes
 from mpq_tfmot.array_ops.ops import TensorflowOps
 from mpq_tfmot.keras import tf
@@ -20,7 +21,7 @@ FloatPart = Callable[..., Any]
 class TensorflowRunner(TensorflowOps):
     """Runs graphs whose activations lie channels last. floats: what each "float" node computes, by its name."""
 
-    layout = "NHWC"
+    layout: Layout = "NHWC"
     nearest = staticmethod(tf.round)
     erf = staticmethod(tf.math.erf)
 
@@ -176,7 +177,7 @@ class TensorflowRunner(TensorflowOps):
 def _alike(a: Any, b: Any) -> tuple[Any, Any]:
     """Two tensors of one type, of which one may be given as a number."""
     like = a if tf.is_tensor(a) else b
-    return tuple(v if tf.is_tensor(v) else tf.cast(v, like.dtype) for v in (a, b))  # type: ignore[return-value]
+    return tuple(v if tf.is_tensor(v) else tf.cast(v, like.dtype) for v in (a, b))
 
 
 def _padded(x: Any, sides: Sides, value: float = 0.0) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from numpy.typing import NDArray
+
 from mpq_plugins.errors import MPQError
 from mpq_plugins.training.best import BestWithinBudget
 from mpq_tfmot.keras import keras
@@ -19,7 +21,8 @@ class KeepBest(keras.callbacks.Callback):  # type: ignore[misc]
 
     def __init__(self, search: SearchCallback, monitor: str = "val_accuracy", both: bool = False) -> None:
         super().__init__()
-        self.search, self.monitor, self.best = search, monitor, BestWithinBudget(both)
+        self.search, self.monitor = search, monitor
+        self.best: BestWithinBudget[list[NDArray[Any]]] = BestWithinBudget(both)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Keep the model, if it is within the budget and better than what is kept."""

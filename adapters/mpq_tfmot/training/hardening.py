@@ -71,9 +71,8 @@ def harden(
         grids = {name: _widest([h.quantizer.grid(h.variables) for h in group]) for name, group in groups.items()}
         grids |= _given(hosted)
         recipe = _with_headroom(hosted, _recipe_of_grids(hosted, _refolded(hosted, grids), target, meta))
-        known = terms.get("recipe")
-        same = known is not None and dict(known.items()) == dict(recipe.items())
-        return known if same else recipe
+        known: Recipe | None = terms.get("recipe")
+        return known if known is not None and dict(known.items()) == dict(recipe.items()) else recipe
     _check_trained(hosted)
     plan, grids, reasons = _chosen(hosted, target, budget, latency)
     folded = _refolded(hosted, grids)

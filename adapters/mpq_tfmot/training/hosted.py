@@ -147,7 +147,7 @@ class Hosted:
         return np.array_equal(as_framework(self.node, "NHWC"), own)
 
     def freeze(
-        self, grid: Grid, rounding: OutputRounding | None = None, bias_steps: Sequence[float] | None = None
+        self, grid: Grid, rounding: OutputRounding | None = None, bias_steps: NDArray[np.float64] | None = None
     ) -> None:
         """Make it a fixed grid: the method's variables leave the layer.
 
@@ -243,7 +243,8 @@ def hosted_model(model: Any) -> HostedModel:
     ours = {one.site for one in hosted}
     entering = [node.site for node in graph.nodes if node.op == INPUT]
     layers = {site: wrappers.get(site) for site in entering if site not in ours}
-    inputs = {name: _range_grid(layer.quantizer_vars) for name, layer in layers.items() if _quantizes_range(layer)}
+    ranges = {name: getattr(layer, "quantizer_vars", None) or {} for name, layer in layers.items()}
+    inputs = {name: _range_grid(own) for name, own in ranges.items() if {"min_var", "max_var"} <= set(own)}
     return HostedModel(model, graph, sites, tuple(hosted), inputs)
 
 
@@ -268,10 +269,6 @@ def check_called_once(graph: Graph) -> None:
         )
 
 
-def _quantizes_range(layer: Any) -> bool:
-    return {"min_var", "max_var"} <= set(getattr(layer, "quantizer_vars", None) or ())
-
-
 def _range_grid(variables: Mapping[str, Any]) -> Grid:
     """The power-of-two grid of 8 bits that holds a range; that of TF-MOT's quantizer of a model input."""
     low, high = float(variables["min_var"].numpy()), float(variables["max_var"].numpy())
@@ -289,7 +286,7 @@ def _outputs(wrapper: Any) -> list[tuple[Any, dict[str, Any]]]:
     return [(quantizer, variables) for quantizer, variables in found if variables]
 
 
-def round_bias(wrapper: Any, steps: Sequence[float] | None) -> None:
+def round_bias(wrapper: Any, steps: Sequence[float] | NDArray[np.float64] | None) -> None:
     """Let a wrapper of this package compute with its bias on the accumulator's steps; TF-MOT's own does not."""
     if isinstance(wrapper, QuantizeGridWrapper):
         wrapper.round_bias(steps)

@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import tensorflow_model_optimization as tfmot
+from numpy.typing import NDArray
 
 from mpq_plugins.errors import MPQError
 from mpq_plugins.graph.output_rounding import OutputRounding
@@ -15,7 +17,7 @@ from mpq_plugins.training.method import TrainingMethod
 from mpq_tfmot.training.method_config import Described, describe, method_of
 from mpq_tfmot.training.quantizers import OBSERVING, TRAINING, GridQuantizer
 
-Base = tfmot.quantization.keras.QuantizeConfig
+Base: Any = tfmot.quantization.keras.QuantizeConfig
 KERNELS = ("depthwise_kernel", "kernel")
 UNSIGNED = ("relu", "relu6", "sigmoid", "hard_sigmoid", "softplus", "exponential")
 Bits = int | Sequence[int] | None
@@ -57,7 +59,7 @@ class QuantizeConfig(Base):  # type: ignore[misc]
         seed: int = 0,
         observed: bool = False,
         rounding: OutputRounding | dict[str, Any] | None = None,
-        bias_steps: Sequence[float] | None = None,
+        bias_steps: Sequence[float] | NDArray[np.float64] | None = None,
     ) -> None:
         self.rounding = OutputRounding.from_dict(rounding) if isinstance(rounding, dict) else rounding
         self.bias_steps = None if bias_steps is None else tuple(float(step) for step in bias_steps)
@@ -154,6 +156,7 @@ class QuantizeConfig(Base):  # type: ignore[misc]
     def _weight_quantizer(self, name: str, layer: Any) -> GridQuantizer:
         if self.weight_grid is not None:
             return GridQuantizer.of(self.weight_grid, weight=True)
+        assert self.weight_bits is not None, "without bits the weight stays float"
         rank = getattr(layer, name).shape.rank
         before_last = name == "depthwise_kernel" or type(layer).__name__ == "Conv2DTranspose"
         axis = (rank - 2 if before_last else rank - 1) if self.per_channel else None
@@ -164,6 +167,7 @@ class QuantizeConfig(Base):  # type: ignore[misc]
     def _output_quantizer(self, layer: Any) -> GridQuantizer:
         if self.activation_grid is not None:
             return GridQuantizer.of(self.activation_grid, rounding=self.rounding)
+        assert self.activation_bits is not None, "without bits the output stays float"
         function = getattr(layer, "activation", None)
         rectified = type(layer).__name__ == "ReLU" or getattr(function, "__name__", "") in UNSIGNED
         signed = not rectified if self.activation_signed is None else self.activation_signed

@@ -29,7 +29,7 @@ from mpq_tfmot.training.method_config import Described, describe, method_of
 from mpq_tfmot.training.observation import observe, placeholder, sample_shape
 from mpq_tfmot.training.tensor_bank import MOVE, PARAMETER, STATE, TensorBank
 
-Base = tfmot.quantization.keras.quantizers.Quantizer
+Base: Any = tfmot.quantization.keras.quantizers.Quantizer
 Variables = dict[str, Any]
 
 OBSERVING, TRAINING, FROZEN = "observing", "training", "frozen"
@@ -152,7 +152,7 @@ class GridQuantizer(Base):  # type: ignore[misc]
         start, bank = self.method.start(self.slot, observed), self.bank
         controls = self.method.controls(bank, progress or Progress(0, 1, 1))
         parameters, state = (joined(self.method, bank, [part]) for part in (start.parameters, start.state))
-        return Start(parameters, {**state, **controls})  # type: ignore[arg-type]
+        return Start(parameters, {**state, **{name: np.asarray(value) for name, value in controls.items()}})
 
     @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
     def __call__(self, inputs: Any, training: Any, weights: Variables, read: Any = None, **kwargs: Any) -> Any:

@@ -154,10 +154,14 @@ def configs_of(
             if not node.weighted:
                 return QuantizeConfig(recipe.method, None, None, activation_grid=output, rounding=rule)
             weight, source = recipe[node.weight_site], recipe[sites.grid_of[node.inputs[0]]]
-            own = np.array_equal(trained[node.name].weight, node.weight)  # else a norm beside it will change it
+            before, now = trained[node.name].weight, node.weight
+            assert before is not None
+            assert now is not None
+            own = np.array_equal(before, now)  # else a norm beside it will change it
             steps = accumulator_steps(node, weight, source) if own else None
-            grids = {"weight_grid": weight, "activation_grid": output}
-            return QuantizeConfig(recipe.method, None, None, **grids, rounding=rule, bias_steps=steps)
+            return QuantizeConfig(
+                recipe.method, None, None, weight_grid=weight, activation_grid=output, rounding=rule, bias_steps=steps
+            )
 
         return of_recipe
     asked = (scheme.weight_bits, scheme.activation_bits, scheme.per_channel)

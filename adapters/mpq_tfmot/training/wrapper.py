@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import MutableMapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapper import QuantizeWrapperV2
 
 from mpq_plugins.errors import MPQError
@@ -42,7 +44,7 @@ class QuantizeGridWrapper(QuantizeWrapperV2):  # type: ignore[misc]
             )
             self.round_bias(self.quantize_config.bias_steps)
 
-    def round_bias(self, steps: Sequence[float] | None) -> None:
+    def round_bias(self, steps: Sequence[float] | NDArray[np.float64] | None) -> None:
         """From here on compute with the bias on these steps, one or one per channel; None leaves all as it is."""
         if self.bias_steps is not None and steps is not None:
             self.bias_steps.assign(tf.broadcast_to(tf.constant(steps, tf.float32), self.bias_steps.shape))
@@ -50,7 +52,7 @@ class QuantizeGridWrapper(QuantizeWrapperV2):  # type: ignore[misc]
     def call(self, inputs: Any, training: Any = None, **kwargs: Any) -> Any:
         """What the layer computes, quantized."""
         # past Keras, which would take a variable for gone whose attribute is another tensor for a while
-        layer = vars(self.layer)
+        layer: dict[str, Any] = self.layer.__dict__
         object.__setattr__(self, "_read", inputs)
         if self.bias_steps is None:
             return super().call(inputs, training, **kwargs)

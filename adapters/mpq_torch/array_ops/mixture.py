@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mpq_plugins.array_ops.protocol import STRAIGHT_THROUGH
 from mpq_torch.array_ops import rounding_passes
+from mpq_torch.array_ops.autograd import applied
 from mpq_torch.array_ops.rounding_function import LIBRARY, Rounding, on_rows
 
 Parts = Sequence[Sequence[Tensor]]
@@ -28,26 +29,28 @@ def mixed(x: Tensor, parts: Parts, shares: Sequence[Tensor], shapes: Shapes, rou
             share.view(share_shape) * on_rows(x, part, shapes, rounding)
             for part, share in zip(parts, shares, strict=True)
         )
-    return _Mixed.apply(x, shapes, rounding, len(shares), *shares, *rows)
+    return applied(_Mixed, x, shapes, rounding, len(shares), *shares, *rows)
 
 
 class _Mixed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, shapes: Shapes, rounding: Rounding, count: int, *given: Tensor) -> Tensor:
         shares, rows = list(given[:count]), list(given[count:])
-        flat = [list(shape) for shape in shapes]
+        step_shape, low_shape, high_shape = (list(shape) for shape in shapes)
         run = _forward if torch.compiler.is_compiling() else torch.ops.mpq.mixture
         ctx.save_for_backward(x, *given)
-        ctx.options = flat, rounding, count
-        return run(x, shares, rows, *flat)
+        ctx.options = (step_shape, low_shape, high_shape), rounding, count
+        mixture: Tensor = run(x, shares, rows, step_shape, low_shape, high_shape)
+        return mixture
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, *given = ctx.saved_tensors
-        flat, rounding, count = ctx.options
+        (step_shape, low_shape, high_shape), rounding, count = ctx.options
         shares, rows = given[:count], given[count:]
         run = _backward if torch.compiler.is_compiling() else torch.ops.mpq.mixture_backward
-        dx, *found = run(gradient, x, shares, rows, *flat, rounding.name, rounding.delta, rounding.strict)
+        options = rounding.name, rounding.delta, rounding.strict
+        dx, *found = run(gradient, x, shares, rows, step_shape, low_shape, high_shape, *options)
         return dx, None, None, None, *found, *([None] * len(rows))
 
 
@@ -66,7 +69,8 @@ def _forward(
     total: Tensor | None = None
     for index, share in enumerate(shares):
         y = rounding_passes.forward_on_cpu if _on_cpu(x) else rounding_passes.forward
-        part = y(x, *rows[3 * index : 3 * index + 3], step_shape, low_shape, high_shape, []).float()
+        step, low, high = rows[3 * index : 3 * index + 3]
+        part = y(x, step, low, high, step_shape, low_shape, high_shape, []).float()
         part = part.mul_(rounding_passes.shaped(share, step_shape))
         total = part if total is None else total.add_(part)
     assert total is not None
@@ -93,7 +97,9 @@ def _backward(
     total: Tensor | None = None
     found = []
     for index, share in enumerate(shares):
-        grid = (*rows[3 * index : 3 * index + 3], step_shape, low_shape, high_shape, [])
+        step, low, high = rows[3 * index : 3 * index + 3]
+        nowhere: list[float] = []  # the codes are rows
+        grid = step, low, high, step_shape, low_shape, high_shape, nowhere
         shaped = rounding_passes.shaped(share, step_shape)
         if plain:
             y, outside = rounding_passes.forward_and_outside(wide, *grid)

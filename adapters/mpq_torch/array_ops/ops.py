@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mpq_plugins.array_ops.protocol import DELTA, STRAIGHT_THROUGH
 from mpq_plugins.array_ops.surrogates import check_rounding, gradient_factor
+from mpq_torch.array_ops.autograd import applied
 from mpq_torch.array_ops.elementwise import Elementwise
 from mpq_torch.array_ops.rounding_function import Rounding, fake_quantize
 
@@ -57,14 +58,21 @@ class TorchOps(Elementwise):
     sqrt, sigmoid, relu = (staticmethod(f) for f in (torch.sqrt, torch.sigmoid, torch.relu))
     reshape = staticmethod(torch.reshape)
     move_axis = staticmethod(torch.movedim)
-    bit_and, bit_xor = staticmethod(torch.bitwise_and), staticmethod(torch.bitwise_xor)
-    shift_right = staticmethod(torch.bitwise_right_shift)
 
     def array(self, values: Any, like: Tensor) -> Tensor:
         return torch.as_tensor(values, dtype=like.dtype, device=like.device)
 
     def integers(self, values: Any, like: Tensor) -> Tensor:
         return torch.as_tensor(values, dtype=torch.int64, device=like.device)
+
+    def bit_and(self, a: Tensor, b: int) -> Tensor:
+        return torch.bitwise_and(a, b)
+
+    def bit_xor(self, a: Tensor, b: Tensor) -> Tensor:
+        return torch.bitwise_xor(a, b)
+
+    def shift_right(self, a: Tensor, by: int) -> Tensor:
+        return torch.bitwise_right_shift(a, by)
 
     def float32(self, x: Tensor) -> Tensor:
         return x.float()
@@ -131,13 +139,14 @@ class TorchOps(Elementwise):
         return condition.to(like.dtype)
 
     def round(self, x: Tensor, rounding: str = STRAIGHT_THROUGH, delta: float = DELTA) -> Tensor:
-        return _Round.apply(x, check_rounding(rounding), delta)
+        return applied(_Round, x, check_rounding(rounding), delta)
 
     def ceil(self, x: Tensor) -> Tensor:
-        return _Ceil.apply(x)
+        return applied(_Ceil, x)
 
     def limit_gradient(self, x: Tensor, bound: Any) -> Tensor:
-        return _LimitGradient.apply(x, torch.as_tensor(bound, dtype=x.dtype, device=x.device).detach())
+        limit = torch.as_tensor(bound, dtype=x.dtype, device=x.device).detach()
+        return applied(_LimitGradient, x, limit)
 
     def fake_quantize(
         self,

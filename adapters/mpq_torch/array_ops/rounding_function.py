@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mpq_plugins.array_ops.protocol import DELTA, STRAIGHT_THROUGH
 from mpq_torch.array_ops import rounding_passes
+from mpq_torch.array_ops.autograd import applied
 
 Numbers = tuple[float, float, float]
 
@@ -41,15 +42,16 @@ def fake_quantize(x: Tensor, step: Any, low: Any, high: Any, rounding: Rounding 
         return on_grid(x, (float(step), float(low), float(high)), rounding)
     if not isinstance(low, Tensor) and not isinstance(high, Tensor):
         numbers = float(low), float(high)
-        return _Quantized.apply(x, step.float(), None, None, None, (tuple(step.shape), (), ()), numbers, rounding)
+        shapes = tuple(step.shape), (), ()
+        return applied(_Quantized, x, step.float(), None, None, None, shapes, numbers, rounding)
     rows = [v if isinstance(v, Tensor) else torch.full((), float(v), device=x.device) for v in (step, low, high)]
-    shapes = [tuple(row.shape) for row in rows]
-    return _Quantized.apply(x, *(row.float() for row in rows), None, shapes, (), rounding)
+    own = [tuple(row.shape) for row in rows]
+    return applied(_Quantized, x, *(row.float() for row in rows), None, own, (), rounding)
 
 
 def on_grid(x: Tensor, numbers: Numbers, rounding: Rounding = PLAIN) -> Tensor:
     """x on a fixed grid of one step. numbers: step, lowest and highest code."""
-    return _Quantized.apply(x, None, None, None, None, ((), (), ()), numbers, rounding)
+    return applied(_Quantized, x, None, None, None, None, ((), (), ()), numbers, rounding)
 
 
 def on_rows(
@@ -66,8 +68,8 @@ def on_rows(
     probe: of as many elements as x, unread; its gradient is the one that arrives, in the order of x.
     """
     if codes is not None:
-        return _Quantized.apply(x, rows[0], None, None, probe, shapes, codes, rounding)
-    return _Quantized.apply(x, *rows, probe, shapes, (), rounding)
+        return applied(_Quantized, x, rows[0], None, None, probe, shapes, codes, rounding)
+    return applied(_Quantized, x, *rows, probe, shapes, (), rounding)
 
 
 class _Quantized(torch.autograd.Function):
@@ -85,25 +87,27 @@ class _Quantized(torch.autograd.Function):
         numbers: Sequence[float],
         rounding: Rounding,
     ) -> Tensor:
-        flat = [list(shape) for shape in shapes]
-        if torch.compiler.is_compiling():
-            y = rounding_passes.forward(x, step, low, high, *flat, list(numbers), rounding.clip_first)
-        else:
-            y = torch.ops.mpq.fake_quantize(x, step, low, high, *flat, list(numbers), rounding.clip_first)
+        step_shape, low_shape, high_shape = (list(shape) for shape in shapes)
+        run = rounding_passes.forward if torch.compiler.is_compiling() else torch.ops.mpq.fake_quantize
+        given = list(numbers)
+        y: Tensor = run(x, step, low, high, step_shape, low_shape, high_shape, given, rounding.clip_first)
         # an output is kept only where it is read: it costs two operations to keep
         reads_output = rounding.name != STRAIGHT_THROUGH or any(ctx.needs_input_grad[1:2])
         ctx.save_for_backward(x, y if reads_output else None, step, low, high)
-        ctx.shapes, ctx.numbers, ctx.rounding = flat, list(numbers), rounding
+        ctx.shapes, ctx.numbers, ctx.rounding = (step_shape, low_shape, high_shape), given, rounding
         return y
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, y, *rows = ctx.saved_tensors
+        x, y, step, low, high = ctx.saved_tensors
         y = x if y is None else y
         rounding, wanted = ctx.rounding, list(ctx.needs_input_grad[1:4])
         run = rounding_passes.backward if torch.compiler.is_compiling() else torch.ops.mpq.fake_quantize_backward
         options = rounding.name, rounding.delta, rounding.strict, rounding.clip_first
-        dx, *found = run(gradient, x, y, *rows, *ctx.shapes, ctx.numbers, *options, wanted)
+        step_shape, low_shape, high_shape = ctx.shapes
+        dx, *found = run(
+            gradient, x, y, step, low, high, step_shape, low_shape, high_shape, ctx.numbers, *options, wanted
+        )
         given = [one if want else None for one, want in zip(found, wanted, strict=True)]
         arrived = gradient.reshape(-1).float() if ctx.needs_input_grad[4] else None
         return dx, *given, arrived, None, None, None

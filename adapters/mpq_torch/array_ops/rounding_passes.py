@@ -36,13 +36,10 @@ def forward(
 ) -> Tensor:
     """On any device, by rows or by numbers."""
     wide = x if x.dtype == torch.float32 else x.float()
-    if step is None:
-        by, *limits = numbers
-    else:
-        by = shaped(step, step_shape)  # type: ignore[assignment]
-        limits = _codes(low, high, low_shape, high_shape, numbers)  # type: ignore[assignment]
+    by = numbers[0] if step is None else shaped(step, step_shape)
+    first, last = numbers[1:] if step is None else _codes(low, high, low_shape, high_shape, numbers)
     codes = torch.div(wide, by)
-    codes = codes.clamp_(*limits).round_() if clip_first else codes.round_().clamp_(*limits)
+    codes = codes.clamp_(first, last).round_() if clip_first else codes.round_().clamp_(first, last)
     return codes.mul_(by).to(x.dtype)
 
 
@@ -141,8 +138,8 @@ def backward_on_cpu(
     options = rounding, delta, strict, clip_first, wanted
     plain = _plain(step, low, high, numbers)
     if plain is None:
-        shapes = step_shape, low_shape, high_shape
-        return backward(gradient, x, y, step, low, high, *shapes, numbers, *options)
+        grid = step, low, high, step_shape, low_shape, high_shape, numbers
+        return backward(gradient, x, y, *grid, *options)
     rows = [[1] if r is None else list(r.shape) for r in (step, low, high)]
     return _by_numbers(gradient, x, y, plain, *options, (rows[0], rows[1], rows[2]))
 
@@ -268,9 +265,9 @@ def _within_range(step: float, low: float, high: float) -> tuple[float, float]:
 
 def _sum_from(bound: float, gradient: Tensor, x: Tensor) -> Tensor:
     """The sum of the gradient where x >= bound: one pass that needs no mask, ten times faster on a CPU."""
-    return torch.ops.aten.threshold_backward(
-        gradient, x, float(np.nextafter(np.float32(bound), np.float32(-np.inf)))
-    ).sum()
+    below = float(np.nextafter(np.float32(bound), np.float32(-np.inf)))
+    passed: Tensor = torch.ops.aten.threshold_backward(gradient, x, below)
+    return passed.sum()
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -121,7 +121,7 @@ def _bytes_of(batch: Batch) -> int:
     return sum(t.numel() * t.element_size() for t in flat(batch) if isinstance(t, Tensor))
 
 
-def samples_of(batch: Batch) -> int:
+def samples_of(batch: Sequence[Any]) -> int:
     """How many samples a batch holds: the longest first axis of its tensors, 1 if none has one."""
     return max((len(t) for t in flat(batch) if isinstance(t, Tensor) and t.dim()), default=1)
 

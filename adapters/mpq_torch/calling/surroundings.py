@@ -5,17 +5,18 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import ParamSpec, TypeVar
 
 import torch
 
-Verb = TypeVar("Verb", bound=Callable[..., Any])
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 
 _TURN = threading.RLock()
 
 
-def one_at_a_time(function: Verb) -> Verb:
+def one_at_a_time(function: Callable[Given, Result]) -> Callable[Given, Result]:
     """The function, for which other threads that call one of its kind wait.
 
     torch.fx traces and interprets with state of the whole process (patched modules, the node that runs), which two
@@ -23,22 +24,22 @@ def one_at_a_time(function: Verb) -> Verb:
     """
 
     @functools.wraps(function)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
+    def wrapped(*args: Given.args, **kwargs: Given.kwargs) -> Result:
         with _TURN:
             return function(*args, **kwargs)
 
-    return wrapped  # type: ignore[return-value]
+    return wrapped
 
 
-def undisturbed(verb: Verb) -> Verb:
+def undisturbed(verb: Callable[Given, Result]) -> Callable[Given, Result]:
     """The verb with gradients on, whatever mode it is called in, torch's random state restored after it, one at a time.
 
     (Under torch.inference_mode no gradient would reach any site; building torch modules draws initial weights.)
     """
 
     @functools.wraps(verb)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
+    def wrapped(*args: Given.args, **kwargs: Given.kwargs) -> Result:
         with _TURN, torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
             return verb(*args, **kwargs)
 
-    return wrapped  # type: ignore[return-value]
+    return wrapped

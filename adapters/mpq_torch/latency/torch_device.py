@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
@@ -184,7 +184,7 @@ def _float_layer(workload: Workload) -> nn.Module:
     if workload.op == "linear":
         return nn.Linear(workload.weight[1], workload.weight[0])
     dims = len(workload.weight) - 2
-    kinds = {
+    kinds: Mapping[tuple[bool, int], Callable[..., nn.Module]] = {
         (False, 1): nn.Conv1d,
         (False, 2): nn.Conv2d,
         (True, 1): nn.ConvTranspose1d,

@@ -70,7 +70,8 @@ def attended(
 ) -> Tensor:
     """softmax(q k^T / sqrt(d) + masks) v of all heads. first: whether the batch is the first axis; see Products."""
     bias = _bias(q, padding, mask, heads)
-    y = F.scaled_dot_product_attention(*(_split(x, heads, first) for x in (q, k, v)), bias, dropped)
+    queries, keys, values = (_split(x, heads, first) for x in (q, k, v))
+    y = F.scaled_dot_product_attention(queries, keys, values, bias, dropped)
     y = y.transpose(1, 2).flatten(2)
     if q.dim() == 2:
         return y[0]
@@ -119,7 +120,8 @@ class Shares(nn.Module):
 def _split(x: Tensor, heads: int, first: bool) -> Tensor:
     """[batch, heads, steps, features of one head]."""
     x = x[None] if x.dim() == 2 else x if first else x.transpose(0, 1)
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    split: Tensor = x.unflatten(-1, (heads, -1))
+    return split.transpose(1, 2)
 
 
 def _bias(q: Tensor, padding: Tensor | None, mask: Tensor | None, heads: int) -> Tensor | None:

@@ -7,6 +7,8 @@ come out wrong without a word. Slices of at most 96 channels go to oneDNN, which
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -48,7 +50,7 @@ class SlicedDepthwise(nn.Module):
         self.slices = nn.ModuleList(slices)
         for part, start, channels in zip(slices, self.starts, self.sizes, strict=True):
             part.weight.data.copy_(layer.weight.data[start : start + channels])
-            if layer.bias is not None:
+            if layer.bias is not None and part.bias is not None:
                 part.bias.data.copy_(layer.bias.data[start : start + channels])
         self.train(layer.training)
 
@@ -61,16 +63,18 @@ class SlicedDepthwise(nn.Module):
 
     def whole(self) -> nn.Conv2d:
         """The convolution of all channels, with the weight and bias of now."""
-        layer = _resized(self.slices[0], sum(self.sizes))
-        layer.weight.data.copy_(torch.cat([part.weight.data for part in self.slices]))
+        slices = [part for part in self.slices if isinstance(part, nn.Conv2d)]
+        layer = _resized(slices[0], sum(self.sizes))
+        layer.weight.data.copy_(torch.cat([part.weight.data for part in slices]))
         if layer.bias is not None:
-            layer.bias.data.copy_(torch.cat([part.bias.data for part in self.slices]))
+            layer.bias.data.copy_(torch.cat([part.bias.data for part in slices if part.bias is not None]))
         return layer.train(self.training)
 
 
 def _resized(layer: nn.Conv2d, channels: int) -> nn.Conv2d:
     """A depthwise convolution like ``layer``, of so many channels and any weights."""
-    return nn.Conv2d(
+    kind: Callable[..., nn.Conv2d] = nn.Conv2d  # it takes pairs, and keeps tuples of any length
+    return kind(
         channels,
         channels,
         layer.kernel_size,

@@ -20,6 +20,8 @@ State = tuple[Tensor, ...]
 class Gates(nn.Module):
     """The two linear layers of a cell. Their biases are one but for a GRU's, whose candidate keeps its own."""
 
+    candidate: Tensor
+
     def __init__(self, weights: tuple[Tensor, Tensor], biases: tuple[Tensor, Tensor] | None, gru: bool) -> None:
         super().__init__()
         (rows, features), units = weights[0].shape, weights[1].shape[1]
@@ -86,31 +88,29 @@ class Unrolled(nn.Module):
         for index in range(layer.num_layers):
             for way in range(self.both):
                 end = f"l{index}" + "_reverse" * way
-                weights, biases = (
-                    tuple(getattr(layer, f"{kind}_{part}_{end}") for part in ("ih", "hh"))
-                    if kind == "weight" or layer.bias
-                    else None
-                    for kind in ("weight", "bias")
-                )
-                self.add_module(end, Gates(weights, biases, not self.lstm))
+                biases = _pair(layer, "bias", end) if layer.bias else None
+                self.add_module(end, Gates(_pair(layer, "weight", end), biases, not self.lstm))
 
     def forward(self, input: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
         """The outputs, and the last states of all layers and directions; of long series as the layer has them."""
         axis = 1 if self.series.batch_first else 0
         if input.dim() != 3 or input.shape[axis] > MOST_STEPS:
-            return self.series(input, hx)  # type: ignore[no-any-return]
+            found: tuple[Tensor, Any] = self.series(input, hx)
+            return found
         steps = [input.select(axis, step) for step in range(input.shape[axis])]
         ends: list[State] = []
         for index in range(self.series.num_layers):
             ways = []
             for way in range(self.both):
                 gates = getattr(self, f"l{index}" + "_reverse" * way)
-                state, found = self._start(hx, len(ends)), []
+                before, states = self._start(hx, len(ends)), list[State]()
                 for x in reversed(steps) if way else steps:
-                    state = gates(gates.read(x), state)
-                    found.append(state[0])
-                ends.append(state)
-                ways.append(found[::-1] if way else found)
+                    state: State = gates(gates.read(x), before)
+                    states.append(state)
+                    before = state
+                ends.append(states[-1])
+                outputs = [state[0] for state in states]
+                ways.append(outputs[::-1] if way else outputs)
             steps = [torch.cat(parts, 1) if self.both > 1 else parts[0] for parts in zip(*ways, strict=True)]
         last = tuple(_stacked([end[part] for end in ends]) for part in range(1 + self.lstm))
         return torch.stack(steps, axis), last if self.lstm else last[0]
@@ -122,6 +122,11 @@ class Unrolled(nn.Module):
         if hx is None:
             return None
         return tuple(part[index] for part in hx) if self.lstm else (hx[index],)
+
+
+def _pair(layer: nn.LSTM | nn.GRU, kind: str, end: str) -> tuple[Tensor, Tensor]:
+    """What multiplies, or is added to, a layer's input and its states. kind: "weight" or "bias"; end: "l0_reverse"."""
+    return getattr(layer, f"{kind}_ih_{end}"), getattr(layer, f"{kind}_hh_{end}")
 
 
 def _take_over(layer: nn.Module, to: nn.Module) -> None:
@@ -140,10 +145,10 @@ def taken_apart(module: nn.Module, unrolled: bool) -> nn.Module:
 
     A layer that projects its states stays as it is.
     """
-    if type(module) in (nn.LSTMCell, nn.GRUCell):
-        return Cell(module)  # type: ignore[arg-type]
-    if unrolled and type(module) in (nn.LSTM, nn.GRU) and not module.proj_size:
-        return Unrolled(module)  # type: ignore[arg-type]
+    if type(module) is nn.LSTMCell or type(module) is nn.GRUCell:
+        return Cell(module)
+    if unrolled and (type(module) is nn.LSTM or type(module) is nn.GRU) and not module.proj_size:
+        return Unrolled(module)
     return module
 
 

@@ -8,6 +8,8 @@ kernels of both engines refuse a step per channel. An ordinary convolution has n
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from types import EllipsisType
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +17,15 @@ from torch import Tensor, nn
 
 from mpq_torch.modules.padded import pad_of
 
-_CONVOLUTIONS = {nn.ConvTranspose1d: nn.Conv1d, nn.ConvTranspose2d: nn.Conv2d}
+# constructors take pairs, and layers keep tuples of any length
+_CONVOLUTIONS: Mapping[type[nn.Module], Callable[..., nn.Conv1d | nn.Conv2d]] = {
+    nn.ConvTranspose1d: nn.Conv1d,
+    nn.ConvTranspose2d: nn.Conv2d,
+}
+_TRANSPOSED: Mapping[type[nn.Module], Callable[..., nn.ConvTranspose1d | nn.ConvTranspose2d]] = {
+    nn.Conv1d: nn.ConvTranspose1d,
+    nn.Conv2d: nn.ConvTranspose2d,
+}
 
 
 class SubpixelConvTranspose(nn.Module):
@@ -32,14 +42,14 @@ class SubpixelConvTranspose(nn.Module):
 
     def __init__(self, layer: nn.ConvTranspose1d | nn.ConvTranspose2d, pads_before: bool = False) -> None:
         super().__init__()
+        assert not isinstance(layer.padding, str)  # a transposed convolution takes numbers alone
         self.stride, self.padding = layer.stride, layer.padding
         self.kernel_size, self.output_padding, self.dilation = layer.kernel_size, layer.output_padding, layer.dilation
         self.channels = layer.out_channels
         reach = tuple(d * (k - 1) + 1 for k, d in zip(layer.kernel_size, layer.dilation, strict=True))
-        sizes = zip(reach, layer.stride, layer.padding, layer.output_padding, strict=True)
+        sizes = list(zip(reach, layer.stride, layer.padding, layer.output_padding, strict=True))
         taps = [max(math.ceil(k / s), math.ceil((k + o - p) / s)) for k, s, p, o in sizes]
-        sizes = zip(taps, reach, layer.stride, layer.padding, layer.output_padding, strict=True)
-        self.cropped = tuple(t * s - k + 2 * p - o for t, k, s, p, o in sizes)
+        self.cropped = tuple(t * s - k + 2 * p - o for t, (k, s, p, o) in zip(taps, sizes, strict=True))
         self.conv = _CONVOLUTIONS[type(layer)](
             layer.in_channels,
             layer.out_channels * math.prod(layer.stride),
@@ -50,7 +60,7 @@ class SubpixelConvTranspose(nn.Module):
         )
         with torch.no_grad():
             self.conv.weight.copy_(_phases(_spread(layer.weight, layer.dilation), layer.groups, taps, layer.stride))
-            if layer.bias is not None:
+            if layer.bias is not None and self.conv.bias is not None:
                 self.conv.bias.copy_(layer.bias.repeat_interleave(math.prod(layer.stride)))
         self.pad = pad_of(self.conv) if pads_before else None
         if pads_before:
@@ -58,7 +68,7 @@ class SubpixelConvTranspose(nn.Module):
         self.train(layer.training)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.conv(x if self.pad is None else self.pad(x))
+        y: Tensor = self.conv(x if self.pad is None else self.pad(x))
         axes = len(self.stride)
         sizes = [y.size(2 + axis) for axis in range(axes)]
         y = y.reshape(y.size(0), self.channels, *self.stride, *sizes)
@@ -74,8 +84,7 @@ class SubpixelConvTranspose(nn.Module):
 
     def transposed(self) -> nn.ConvTranspose1d | nn.ConvTranspose2d:
         """The transposed convolution again, with the weight and bias of now."""
-        kinds = {conv: transposed for transposed, conv in _CONVOLUTIONS.items()}
-        layer = kinds[type(self.conv)](
+        layer = _TRANSPOSED[type(self.conv)](
             self.conv.in_channels,
             self.channels,
             self.kernel_size,
@@ -89,8 +98,8 @@ class SubpixelConvTranspose(nn.Module):
         reach = tuple(d * (k - 1) + 1 for k, d in zip(self.kernel_size, self.dilation, strict=True))
         with torch.no_grad():
             spread = _whole(self.conv.weight, self.conv.groups, reach, self.stride)
-            layer.weight.copy_(spread[(..., *(slice(None, None, step) for step in self.dilation))])
-            if layer.bias is not None:
+            layer.weight.copy_(spread[_every(self.dilation)])
+            if layer.bias is not None and self.conv.bias is not None:
                 layer.bias.copy_(self.conv.bias[:: math.prod(self.stride)])
         return layer.train(self.training)
 
@@ -99,8 +108,13 @@ def _spread(weight: Tensor, dilation: tuple[int, ...]) -> Tensor:
     """The kernel with zeros between its elements, so that it needs no dilation."""
     reach = [d * (k - 1) + 1 for k, d in zip(weight.shape[2:], dilation, strict=True)]
     spread = weight.new_zeros(*weight.shape[:2], *reach)
-    spread[(..., *(slice(None, None, step) for step in dilation))] = weight
+    spread[_every(dilation)] = weight
     return spread
+
+
+def _every(dilation: tuple[int, ...]) -> tuple[EllipsisType | slice, ...]:
+    """The elements of a spread kernel, as an index."""
+    return (..., *(slice(None, None, step) for step in dilation))
 
 
 def _phases(weight: Tensor, groups: int, taps: list[int], stride: tuple[int, ...]) -> Tensor:

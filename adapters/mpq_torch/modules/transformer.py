@@ -6,9 +6,21 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mpq_torch.modules.layer import Layer
+
 
 class EncoderLayer(nn.Module):
     """nn.TransformerEncoderLayer without its fast path."""
+
+    self_attn: nn.MultiheadAttention
+    norm1: Layer
+    norm2: Layer
+    linear1: Layer
+    linear2: Layer
+    dropout: Layer
+    dropout1: Layer
+    dropout2: Layer
+    activation: Layer
 
     def __init__(self, layer: nn.TransformerEncoderLayer) -> None:
         super().__init__()
@@ -51,6 +63,19 @@ class Encoder(nn.Module):
 
 class DecoderLayer(nn.Module):
     """nn.TransformerDecoderLayer, which torch.fx takes for one op."""
+
+    self_attn: nn.MultiheadAttention
+    multihead_attn: nn.MultiheadAttention
+    norm1: Layer
+    norm2: Layer
+    norm3: Layer
+    linear1: Layer
+    linear2: Layer
+    dropout: Layer
+    dropout1: Layer
+    dropout2: Layer
+    dropout3: Layer
+    activation: Layer
 
     def __init__(self, layer: nn.TransformerDecoderLayer) -> None:
         super().__init__()
@@ -126,4 +151,5 @@ class Transformer(nn.Module):
         memory_is_causal: bool = False,
     ) -> Tensor:
         memory = self.encoder(src, src_mask, src_key_padding_mask)
-        return self.decoder(tgt, memory, tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask)
+        found: Tensor = self.decoder(tgt, memory, tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask)
+        return found

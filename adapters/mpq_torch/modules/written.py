@@ -36,7 +36,8 @@ class Input(nn.Module):
         self.identity = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.identity(x.float() if self.whole else x)
+        y: Tensor = self.identity(x.float() if self.whole else x)
+        return y
 
 
 class OfOne(nn.Module):
@@ -52,7 +53,8 @@ class OfOne(nn.Module):
         self.__dict__.update(arguments)
 
     def forward(self, x: Tensor) -> Tensor:
-        return getattr(torch, self.function)(x, **self.arguments)
+        y: Tensor = getattr(torch, self.function)(x, **self.arguments)
+        return y
 
     def extra_repr(self) -> str:
         return self.function
@@ -82,7 +84,9 @@ class AlongAxes(nn.Module):
         self.register_buffer("mask", None if mask is None else torch.from_numpy(np.array(mask, np.float32)), False)
 
     def forward(self, x: Tensor) -> Tensor:
-        node = self.record if self.mask is None else replace(self.record, attrs=self.record.attrs | {"mask": self.mask})
+        node = (
+            self.record if self.mask is None else replace(self.record, attrs={**self.record.attrs, "mask": self.mask})
+        )
         found: Tensor = op_of(node).value(TorchRunner(device=x.device), node, x)
         return found
 
@@ -107,7 +111,8 @@ class OfTwo(nn.Module):
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         a = torch.flatten(a, 0, 1) if 0 in self.alone else a
         b = torch.flatten(b, 0, 1) if 1 in self.alone else b
-        return getattr(torch, self.function)(self.identity(a), b)
+        y: Tensor = getattr(torch, self.function)(self.identity(a), b)
+        return y
 
     def extra_repr(self) -> str:
         return self.function
@@ -115,6 +120,9 @@ class OfTwo(nn.Module):
 
 class Affine(nn.Module):
     """scale * x + offset: numbers, or tensors that broadcast against x."""
+
+    scale: float | Tensor
+    offset: float | Tensor
 
     def __init__(self, scale: float | Tensor, offset: float | Tensor) -> None:
         super().__init__()
@@ -209,9 +217,12 @@ class SameGrid(nn.Module):
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         namespace, name = self.function.split(".")
+        y: Tensor
         if namespace == "Tensor":
-            return getattr(x, name)(*args, **kwargs)
-        return getattr(_NAMESPACES[namespace], name)(x, *args, **kwargs)
+            y = getattr(x, name)(*args, **kwargs)
+        else:
+            y = getattr(_NAMESPACES[namespace], name)(x, *args, **kwargs)
+        return y
 
     def extra_repr(self) -> str:
         return self.function
@@ -227,7 +238,7 @@ class Mean(SameGrid):
     def __init__(self) -> None:
         super().__init__("torch.mean", "global_avg_pool")
 
-    def forward(self, x: Tensor, axes: list[int], keepdims: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, axes: list[int], keepdims: bool) -> Tensor:
         if keepdims or torch.compiler.is_compiling():
             return torch.mean(x, axes, keepdims)
         return torch.flatten(torch.mean(x, axes, True), -len(axes) - 1, -1)
@@ -244,9 +255,7 @@ class Interpolate(SameGrid):
         super().__init__("functional.interpolate", "reshape")
         self.single = single
 
-    def forward(  # type: ignore[override]
-        self, x: Tensor, size: tuple[int, int] | None, scale: tuple[float, float] | None
-    ) -> Tensor:
+    def forward(self, x: Tensor, size: tuple[int, int] | None, scale: tuple[float, float] | None) -> Tensor:
         if not self.single or torch.compiler.is_compiling():
             return nn.functional.interpolate(x, size, scale)
         rows, columns = (int(n) for n in size or scale or (1, 1))

@@ -105,7 +105,7 @@ def convert(exported: fx.GraphModule, recipe: Recipe) -> fx.GraphModule:
     """prepare_pt2e and convert_pt2e of an exported graph, with what makes sums and kernels of the target exact."""
     target = plugins.target_of(recipe)
     check_rounding(target)
-    converted = convert_pt2e(prepare_pt2e(exported, RecipeQuantizer(recipe)))
+    converted: fx.GraphModule = convert_pt2e(prepare_pt2e(exported, RecipeQuantizer(recipe)))
     drop_float_weights(converted)
     if accumulates_in_integers(target):
         return prepare_for_x86(converted)

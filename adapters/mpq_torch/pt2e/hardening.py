@@ -35,7 +35,7 @@ def harden(trained: fx.GraphModule | Search) -> Recipe:
     """
     if isinstance(trained, Search):
         return trained.harden()
-    recipe = trained.meta.get(TRAINED_RECIPE)
+    recipe: Recipe | None = trained.meta.get(TRAINED_RECIPE)
     grids = [module for module in trained.modules() if isinstance(module, LearnedGrid)]
     if recipe is None or not grids:
         raise MPQError(

@@ -28,7 +28,7 @@ SITE = "mpq_site"
 """Entry of a node's meta: the site whose grid its output is put on."""
 
 
-class RecipeQuantizer(Quantizer):
+class RecipeQuantizer(Quantizer):  # type: ignore[misc]  # torchao has no types
     """Annotates an exported graph with the grids of a recipe.
 
     For torchao's own verbs: ``prepare_pt2e`` and ``prepare_qat_pt2e``, then ``convert_pt2e``. The graph may

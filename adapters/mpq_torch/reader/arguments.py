@@ -54,7 +54,7 @@ def containers(graph: fx.GraphModule, example: Sequence[Any]) -> set[fx.Node]:
     """The nodes that give dicts, lists and tuples of an argument, which are no tensors."""
     found: set[fx.Node] = set()
     for node, given in zip(placeholders_of(graph), example, strict=False):
-        left = [(given, keys) for keys in [()]] if is_container(given) else []
+        left: list[tuple[Any, Keys]] = [(given, ())] if is_container(given) else []
         inside = _inside(node)
         while left:
             value, keys = left.pop()

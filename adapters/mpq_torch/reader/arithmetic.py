@@ -110,9 +110,9 @@ def negated(call: Call) -> Node:
     return call.made(AFFINE, attrs={"scale": -1.0, "offset": 0.0})
 
 
-def written_of_two(call: Call) -> Node | fx.Node:
+def written_of_two(call: Call) -> Made:
     """A module that this package has written."""
-    return of_records()[getattr(torch, call.module.function)](call)  # type: ignore[union-attr]
+    return of_records()[getattr(torch, call.setting("function"))](call)
 
 
 def written_affine(call: Call) -> Node:

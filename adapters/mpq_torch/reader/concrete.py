@@ -13,7 +13,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -48,6 +48,11 @@ def _is_wrapped(target: Any) -> bool:
     """Whether a function is one that the user's code, or a zoo's, has fx.wrap keep whole."""
     own = inspect.isfunction(target) and target.__module__.partition(".")[0] not in ("torch", "mpq_torch")
     return own and target not in packages_functions()
+
+
+def _item(proxy: fx.Proxy, key: Any) -> Any:
+    """``proxy[key]``: torch gives proxies their operators at run time."""
+    return cast(Any, proxy)[key]
 
 
 class ConcreteTracer(fx.Tracer):
@@ -91,7 +96,7 @@ class ConcreteTracer(fx.Tracer):
         if not is_container(value):
             return value if value is None or isinstance(value, (bool, str)) else proxy
         keys = [key for key, _ in parts_of(value)]
-        parts = iter([self._parts(proxy[key], part) for key, part in parts_of(value)])
+        parts = iter([self._parts(_item(proxy, key), part) for key, part in parts_of(value)])
         return {key: next(parts) for key in keys} if isinstance(value, dict) else rebuilt_row(value, parts)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
@@ -111,13 +116,13 @@ class ConcreteTracer(fx.Tracer):
                 return opened
         proxy = super().create_proxy(kind, target, args, kwargs, *rest, **named)
         self._run(proxy.node)
-        value = self.values.get(proxy.node)
+        value: Any = self.values.get(proxy.node)
         if self._opening and kind == "call_method" and target in _MADE and isinstance(value, Tensor):
             self.graph.erase_node(proxy.node)
             return self.values.pop(proxy.node)
         split = kind != "placeholder" and not isinstance(self.root, fx.GraphModule)
         if split and type(value) in (tuple, list):
-            return type(value)(proxy[index] for index in range(len(value)))
+            return type(value)(_item(proxy, index) for index in range(len(value)))
         return proxy
 
     def _opened(self, target: Any, args: Any, kwargs: Any) -> Any:
@@ -162,7 +167,7 @@ class ConcreteTracer(fx.Tracer):
         """
         if self._running:
             return forward(*args, **kwargs)
-        if m not in self.submodule_paths:  # made in forward(): part of the code
+        if m not in (self.submodule_paths or {}):  # made in forward(): part of the code
             if any(True for _ in m.parameters()):
                 raise ModelError(f"{self.where()} makes a layer whose weights are others at every call")
             return forward(*args, **kwargs)
@@ -171,11 +176,11 @@ class ConcreteTracer(fx.Tracer):
             return super().call_module(m, forward, args, kwargs)
         own = self._forwards.setdefault(m, m.forward)
         self.module_stack[f"{path}@hooks"] = (path + HOOKS_SUFFIX, type(m))
-        m.forward = lambda *a, **k: super(ConcreteTracer, self).call_module(m, forward, a, k)  # type: ignore[method-assign]
+        m.forward = lambda *a, **k: super(ConcreteTracer, self).call_module(m, forward, a, k)
         try:
             return m._call_impl(*args, **kwargs)
         finally:
-            m.forward = own  # type: ignore[method-assign]
+            m.forward = own
             self.module_stack.popitem(last=True)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
@@ -188,7 +193,7 @@ class ConcreteTracer(fx.Tracer):
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
         known = self.values.get(obj.node)
         if isinstance(known, (tuple, list)):
-            return iter([obj[index] for index in range(len(known))])
+            return iter([_item(obj, index) for index in range(len(known))])
         raise ModelError(f"{self.where()} loops over the data of a tensor, which tracing cannot follow")
 
     def plain(self, obj: fx.Proxy, verb: str) -> Any:

@@ -23,7 +23,7 @@ def counted(call: Callable[[], Any], module: nn.Module | None, first: Any) -> tu
     if isinstance(module, RECURRENT) and isinstance(first, Tensor):
         weights = sum(parameter.numel() for parameter in module.parameters() if parameter.dim() > 1)
         return call(), weights * (first.numel() // first.shape[-1])
-    counter = _Counter()
+    counter = _Counter()  # type: ignore[no-untyped-call]  # as torch has it
     with counter, sdpa_kernel(SDPBackend.MATH):
         value = call()
     return value, counter.flops // 2

@@ -18,6 +18,7 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from mpq_plugins.errors import ModelError
+from mpq_torch.calling.node_arguments import arguments_of
 from mpq_torch.reader.exported import as_traced, without_writes
 
 _OPTIONS = ("stride", "padding", "dilation", "groups")
@@ -73,17 +74,17 @@ def _layer(root: fx.GraphModule, node: fx.Node) -> nn.Module:
             channels = (weight.shape[0], inside) if "output_padding" in names else (inside, weight.shape[0])
             layer = kind(*channels, tuple(weight.shape[2:]), bias=bias is not None, **options)
     layer.weight = nn.Parameter(weight.detach())
-    layer.bias = None if bias is None else nn.Parameter(bias.detach())
+    layer.register_parameter("bias", None if bias is None else nn.Parameter(bias.detach()))
     return layer
 
 
 def _batch_norm(root: fx.GraphModule, node: fx.Node) -> nn.Module:
-    *tensors, training, momentum, epsilon = node.args[1:]
+    *tensors, training, momentum, epsilon = arguments_of(node)[1:]
     if training:
         raise ModelError(f"{node.name} was exported in training mode; call model.eval() before torch.export.export")
     mean, variance, weight, bias = (_value(root, tensor) for tensor in tensors)
     layer = nn.BatchNorm2d(len(mean), epsilon, momentum)
-    layer._check_input_dim = lambda given: None  # type: ignore[method-assign]
+    layer._check_input_dim = lambda input: None  # type: ignore[method-assign]
     layer.running_mean, layer.running_var = mean.detach(), variance.detach()
     with torch.no_grad():
         layer.weight.copy_(torch.ones_like(mean) if weight is None else weight)

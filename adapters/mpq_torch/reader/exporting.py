@@ -118,7 +118,7 @@ def _leaves(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 @contextmanager
 def _returning_tensors(model: nn.Module, takes: Takes) -> Iterator[list[Any]]:
     """Let the model take its arguments in a row, and return its tensors so: what holds them is put into a list."""
-    forward, structure = model.forward, []
+    forward, structure = model.forward, list[Any]()
 
     def in_a_row(*args: Any) -> tuple[Any, ...]:
         tensors: list[Any] = []

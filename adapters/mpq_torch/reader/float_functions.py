@@ -266,5 +266,5 @@ def _in_core_terms(word: str, arguments: dict[str, Any], call: Call) -> dict[str
         return {"weight": np.ones(shape), **arguments, "axis": len(call.in_shape) - len(shape)}
     if word in ("group_norm", "instance_norm"):
         channels = call.in_shape[1]
-        return {"weight": np.ones(channels), "bias": np.zeros(channels), **arguments}  # type: ignore[arg-type]
+        return {"weight": np.ones(channels), "bias": np.zeros(channels), **arguments}
     return arguments

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -125,7 +126,8 @@ def _same_grid(node: Node) -> tuple[Any, ...]:
         kind = (nn.MaxPool1d, nn.MaxPool2d)[len(a["kernel"]) - 1]
         return (kind(a["kernel"], a["stride"], _even(node), a["dilation"], ceil_mode=any(a["overhang"])),)
     if node.op == "avg_pool":
-        average = (nn.AvgPool1d, nn.AvgPool2d)[len(a["kernel"]) - 1]
+        kinds: tuple[Callable[..., nn.Module], ...] = nn.AvgPool1d, nn.AvgPool2d  # they take sizes of their own length
+        average = kinds[len(a["kernel"]) - 1]
         return (average(a["kernel"], a["stride"], _even(node), any(a["overhang"])),)
     if node.op == "global_avg_pool":
         # axes counted from the front would take QNNPACK to another kernel, which rounds some ties differently

@@ -86,7 +86,7 @@ def pad(call: Call) -> Made:
     if call.module is not None:
         named = type(call.module).__name__.partition("Pad")[0]
         mode, value = _MODES.get(named, "constant"), getattr(call.module, "value", 0.0)
-        pads = tuple(call.module.padding)
+        pads = tuple(call.setting("padding"))
     else:
         pads = tuple(call.argument(1, "pad"))
         mode, value = call.argument(2, "mode", "constant"), call.argument(3, "value")

@@ -68,7 +68,7 @@ class Reading:
         plain = {plain.name: plain.value for plain in self.graph.plain if plain.place == (plain.name,)}
         return Takes(tuple(str(node.target) for node in nodes), (), {**defaults, **plain})
 
-    def given(self, batch: Sequence[Any]) -> list[Any]:
+    def given(self, batch: Sequence[Any]) -> tuple[Any, ...]:
         """The arguments of the graph from those of the model.
 
         Raises ModelError where one is missing, and where a plain one that decided what the graph is was another.
@@ -85,7 +85,7 @@ class Reading:
         missing = [node.name for node in self.graph.arguments if _place(node) not in found]
         if missing:
             raise ModelError(f"the model needs the arguments {', '.join(missing)} too")
-        given = [found[_place(node)] for node in self.graph.arguments]
+        given = tuple(found[_place(node)] for node in self.graph.arguments)
         for node, value in zip(self.graph.arguments, given, strict=True):
             if "dtype" in node.attrs and not isinstance(value, Tensor):
                 raise ModelError(f"argument {node.name} has to be a tensor, and is {value!r:.80}")
@@ -268,7 +268,8 @@ class _Reader:
         name = self.own[node]
         self.names[node] = name
         shape = self.observed.shapes.get(node, ())
-        shape = (*[1] * (np.ndim(attrs.get("value")) - len(shape)), *shape)
+        axes = np.ndim(attrs["value"]) if "value" in attrs else 0
+        shape = (*[1] * (axes - len(shape)), *shape)
         if op == CONSTANT and shape and not isinstance(shape[0], Batch):
             shape = (Batch(shape[0]), *shape[1:])
         self.nodes.append(Node(name, op, (), shape, attrs=attrs))

@@ -13,6 +13,7 @@ from torch import fx
 from mpq_plugins.graph.moving import Part
 from mpq_plugins.graph.node import Batch
 from mpq_plugins.graph.reducing import Reducing
+from mpq_torch.calling.node_arguments import arguments_of
 from mpq_torch.modules.written import Mean
 from mpq_torch.reader.call import Call, Made, Rule
 
@@ -42,7 +43,7 @@ def spread(reduce: Any) -> Rule:
         if isinstance(second, bool):
             return call.unknown(_MIXES_SAMPLES)
         unbiased = call.argument(2, "unbiased", True) if len(call.node.args) > 2 else call.node.kwargs.get("unbiased")
-        correction = call.node.kwargs.get("correction", 1 if unbiased in (None, True) else 0)
+        correction: Any = call.node.kwargs.get("correction", 1 if unbiased in (None, True) else 0)
         keepdim = bool(call.argument(3, "keepdim", False))
         dims = second if isinstance(second, (list, tuple)) else (second,)
         return _over(call, lambda made, x, axes, _: reduce(made, x, axes, keepdim, float(correction or 0)), dims)
@@ -143,7 +144,7 @@ def of_two(pairwise: Any) -> Rule:
 
 def written_mean(call: Call) -> Made:
     """The mean of a model that was written: over the last axes, on its input's grid."""
-    axes, keepdims = call.node.args[1:]
+    _, axes, keepdims = arguments_of(call.node)
     rank = len(call.in_shape)
     attrs = {"axes": tuple(sorted(int(axis) % rank for axis in axes)), "keepdims": bool(keepdims)}
     return call.made("global_avg_pool", attrs=attrs)

@@ -32,7 +32,9 @@ def spelled(name: str) -> Callable[..., Any] | type[nn.Module] | str | None:
         return getattr(ROOMS[room], own, None)
     try:
         if name.startswith(OPS):
-            return functools.reduce(getattr, name.removeprefix(OPS).split("."), torch.ops)
+            operators: Any = torch.ops
+            found: Callable[..., Any] = functools.reduce(getattr, name.removeprefix(OPS).split("."), operators)
+            return found
         return getattr(importlib.import_module(room), own, None)
     except (ImportError, AttributeError):
         return None

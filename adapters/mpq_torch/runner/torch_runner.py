@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mpq_plugins.graph.node import Layout
 from mpq_plugins.graph.runner import Precision, Sides, Sizes
 from mpq_torch.array_ops.ops import TorchOps
 from mpq_torch.runner.slicing import sliced
@@ -28,7 +29,7 @@ class TorchRunner(TorchOps):
     floats: what each "float" node computes, by its name. device: where tensors are made.
     """
 
-    layout = "NCHW"
+    layout: Layout = "NCHW"
     nearest = staticmethod(torch.round)
     erf = staticmethod(torch.erf)
 

@@ -35,7 +35,7 @@ class SimulatedModel(nn.Module):
     def forward(self, *arguments: Any, **named: Any) -> Any:
         return self.reading.structured(self.simulation.outputs(self.arguments(*arguments, **named)))
 
-    def arguments(self, *arguments: Any, **named: Any) -> list[Any]:
+    def arguments(self, *arguments: Any, **named: Any) -> tuple[Any, ...]:
         """The arguments of the graph from those of a call. Raises ModelError where one is missing or too many."""
         names = self.takes.names
         if len(arguments) > len(names) or set(named) - set(names[len(arguments) :]):

@@ -32,7 +32,7 @@ def convert(on_grid: nn.Module, recipe: Recipe, example_inputs: Sequence[Any], e
     with warnings.catch_warnings(), quantized_engine(engine):
         warnings.simplefilter("ignore")  # torch.ao announces its own deprecation on every call
         prepared = verbs.prepare_fx(on_grid, get_qconfig_mapping(recipe), tuple(example_inputs))
-        converted = verbs.convert_fx(prepared)
+        converted: fx.GraphModule = verbs.convert_fx(prepared)
     check_converted(converted, recipe)
     logger.info("converted for the quantized engine %s", engine)
     if plugins.target_of(recipe).runtime is None:

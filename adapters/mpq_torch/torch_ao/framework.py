@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -29,8 +29,12 @@ def _bases() -> tuple[type[nn.Module], type[nn.Module]]:
     return _Bare, _Bare
 
 
-ObserverBase, FakeQuantizeBase = _bases()
-"""Those of torch.ao; where it is gone, those of torchao."""
+if TYPE_CHECKING:
+    from torch.ao.quantization import FakeQuantizeBase as FakeQuantizeBase
+    from torch.ao.quantization import ObserverBase as ObserverBase
+else:
+    ObserverBase, FakeQuantizeBase = _bases()
+    """Those of torch.ao; where it is gone, those of torchao."""
 
 
 def fx_mode(name: str) -> ModuleType:

@@ -7,6 +7,8 @@ not clip below 8 bits: convert_fx keeps scale and zero point and forgets quant_m
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -67,7 +69,7 @@ class OnGrid(ObserverBase):
         """Largest stored value of the grid."""
         return self.codes()[1] + self.zero_point()
 
-    def calculate_qparams(self) -> tuple[Tensor, Tensor]:
+    def calculate_qparams(self, **_: Any) -> tuple[Tensor, Tensor]:
         """(scale, zero_point): the step of the grid, not stretched to 8 bits; [1] or [channels]."""
         steps = torch.tensor(self.grid().steps, dtype=torch.float32)
         return steps, torch.full(steps.shape, self.zero_point(), dtype=torch.int64)

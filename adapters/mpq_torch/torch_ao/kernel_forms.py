@@ -34,13 +34,17 @@ def kernel_layers(quantized: QuantizedGraph, engine: str) -> dict[str, nn.Module
             continue
         again = engine == "qnnpack" and _padded_anew(quantized, node)
         if node.op.startswith("conv_transpose") and (again or engine in DECONVOLUTION_REFUSED):
-            found[owner] = SubpixelConvTranspose(layer_of(node), again)  # type: ignore[arg-type]
+            transposed = layer_of(node)
+            assert isinstance(transposed, nn.ConvTranspose1d | nn.ConvTranspose2d)
+            found[owner] = SubpixelConvTranspose(transposed, again)
         elif again and any(side for sides in node.attrs["padding"] for side in sides):
-            found[owner] = PaddedConvolution(layer_of(node))  # type: ignore[arg-type]
+            padded = layer_of(node)
+            assert isinstance(padded, nn.Conv1d | nn.Conv2d)
+            found[owner] = PaddedConvolution(padded)
         elif engine == "x86":
-            layer = layer_of(node)
-            if saturates(layer, quantized.grids[node.weight_site], quantized.grid(node.inputs[0])):
-                found[owner] = SlicedDepthwise(layer)  # type: ignore[arg-type]
+            layer, grids = layer_of(node), (quantized.grids[node.weight_site], quantized.grid(node.inputs[0]))
+            if isinstance(layer, nn.Conv2d) and saturates(layer, *grids):
+                found[owner] = SlicedDepthwise(layer)
     return found
 
 

@@ -33,7 +33,7 @@ def get_qconfig_mapping(recipe: Recipe) -> QConfigMapping:
     stays float.
     """
     torch_ao = fx_mode("torch.ao.quantization")
-    mapping = torch_ao.QConfigMapping().set_global(None)
+    mapping: QConfigMapping = torch_ao.QConfigMapping().set_global(None)
     target = plugins.target_of(recipe)
     weights = {entry.site.removesuffix(".weight"): entry.grid for entry in recipe.weights}
     for entry in recipe.activations:
@@ -65,6 +65,7 @@ def _activation(torch_ao: Any, entry: SiteGrid, target: Target) -> Any:
     )
 
 
-def _weight(grid: Grid):
+def _weight(grid: Grid) -> Any:
+    """What makes the observer of a weight, as torch.ao takes it."""
     observer = GridWeightObserver if grid.axis is None else GridPerChannelObserver
     return observer.with_args(grid=grid)

@@ -64,5 +64,5 @@ def observe_in_training(training: TrainingGraph, batches: Sequence[tuple[Any, ..
 
 def _normalizes(training: TrainingGraph) -> bool:
     """Whether training normalizes batches by other statistics than evaluation."""
-    layers = [layer for layer in training.layers.values() if layer.norm is not None]
-    return any(layer.mode != "freeze" and layer.norm.training for layer in layers)
+    layers = training.layers.values()
+    return any(layer.mode != "freeze" and layer.norm is not None and layer.norm.training for layer in layers)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mpq_torch.torch_ao.framework import FakeQuantizeBase
+from mpq_torch.torch_ao.grid_observers import OnGrid
 from mpq_torch.torch_ao.observers import PO2Observer
 from mpq_torch.training.learned_grid import LearnedGrid
 
@@ -30,9 +31,11 @@ class PO2FakeQuantize(FakeQuantizeBase):
     tensor([-1.0000, 0.2500, 0.5000, 0.2500])
     """
 
+    activation_post_process: OnGrid
+
     def __init__(
         self,
-        observer: type[torch.nn.Module] = PO2Observer,
+        observer: type[OnGrid] = PO2Observer,
         factory_kwargs: dict[str, Any] | None = None,
         method: Any = None,
         **arguments: Any,
@@ -56,14 +59,13 @@ class PO2FakeQuantize(FakeQuantizeBase):
         if self.fake_quant_enabled[0] == 0:
             return x
         scale, zero_point = observer.calculate_qparams()
-        limits = observer.quant_min, observer.quant_max
+        low, high = observer.quant_min, observer.quant_max
         if self.is_per_channel:
-            return torch.fake_quantize_per_channel_affine(
-                x, scale.to(x.device), zero_point.to(x.device, torch.int32), self.ch_axis, *limits
-            )
-        return torch.fake_quantize_per_tensor_affine(x, scale.item(), zero_point.item(), *limits)
+            zero_point = zero_point.to(x.device, torch.int32)
+            return torch.fake_quantize_per_channel_affine(x, scale.to(x.device), zero_point, self.ch_axis, low, high)
+        return torch.fake_quantize_per_tensor_affine(x, scale.item(), int(zero_point.item()), low, high)
 
-    def calculate_qparams(self) -> tuple[Tensor, Tensor]:
+    def calculate_qparams(self, **_: Any) -> tuple[Tensor, Tensor]:
         """(scale, zero_point) of the grid."""
         return self.activation_post_process.calculate_qparams()
 

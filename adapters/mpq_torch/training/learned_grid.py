@@ -62,7 +62,7 @@ class LearnedGrid(OnGrid):
         made.quantizer = quantizer
         return made
 
-    def quantize(self, x: Tensor, observe: bool, quantize: bool) -> Tensor:
+    def quantize(self, x: Tensor, observe: bool | Tensor, quantize: bool | Tensor) -> Tensor:
         """x on the grid of the moment. observe: start, if that is still to do. quantize: False returns x."""
         quantizer = self.quantizer
         if quantizer is None or not quantizer.started:

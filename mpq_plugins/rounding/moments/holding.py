@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from mpq_plugins.calibration.machine import machine_memory
 from mpq_plugins.errors import CalibrationTooLarge, MPQError
+from mpq_plugins.rounding.moments.machine import machine_memory
 
 Batch = TypeVar("Batch")
 

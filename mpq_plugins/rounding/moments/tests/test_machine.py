@@ -1,7 +1,8 @@
 """The memory that is free, as the files of a system tell it."""
 
 import pytest
-from mpq_plugins.calibration.machine import machine_memory
+
+from mpq_plugins.rounding.moments.machine import machine_memory
 
 GIGA = 10**9
 
