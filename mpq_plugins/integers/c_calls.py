@@ -150,7 +150,7 @@ def _repeated(program: Program, step: Add | Product, at: Any) -> tuple[tuple[int
 
 
 def _together(shape: Sequence[int], of: Callable[[int], Any]) -> list[tuple[int, ...]]:
-    """The axes; of more than the kernels take, neighbours of which something is alike as one, and none of one element."""
+    """The axes; of more than the kernels take, neighbours of which something is alike as one, and none of size one."""
     if len(shape) <= AXES:
         return [(axis,) for axis in range(len(shape))]
     long = [axis for axis, size in enumerate(shape) if size > 1]
