@@ -5,8 +5,6 @@ from __future__ import annotations
 from os import PathLike
 from typing import Any
 
-import numpy as np
-
 from mpq_plugins.exporters.litert import exporting
 from mpq_plugins.exporters.litert.sizes import LitertSizes, sizes
 from mpq_plugins.exporters.litert.verification import compare
@@ -68,4 +66,4 @@ def verify(
     Raises ModelError when the file and the model are not of one another, and PluginError without ai-edge-litert.
     """
     simulation, batches = simulation_of(simulated, recipe, inputs)
-    return compare(exported, simulation, [np.concatenate(parts) for parts in zip(*batches, strict=True)], kernels)
+    return compare(exported, simulation, batches, kernels)

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
-import torch
 from torch import nn
 
 from mpq_plugins.exporters.litert import exporting
@@ -79,9 +78,8 @@ def verify(
     Raises ModelError when the file and the model are not of one another, and PluginError without ai-edge-litert.
     """
     model, batches = simulation_of(simulated, recipe, inputs)
-    given = [model.arguments(*batch) for batch in batches]
-    arrays = [torch.cat(parts).detach().cpu().numpy() for parts in zip(*given, strict=True)]
-    return compare(exported, model.simulation, arrays, kernels)
+    given = [[x.detach().cpu().numpy() for x in model.arguments(*batch)] for batch in batches]
+    return compare(exported, model.simulation, given, kernels)
 
 
 def _output_names(reading: Reading) -> list[str]:

@@ -151,7 +151,9 @@ def _repeated(program: Program, step: Add | Product, at: Any) -> tuple[tuple[int
 
 
 def _together(shape: Sequence[int], of: Callable[[int], Any]) -> list[tuple[int, ...]]:
-    """Neighbouring axes of which something is alike, as one; those of one element are left out."""
+    """The axes; of more than the kernels take, neighbours of which something is alike as one, and none of size one."""
+    if len(shape) <= AXES:
+        return [(axis,) for axis in range(len(shape))]
     long = [axis for axis, size in enumerate(shape) if size > 1]
     return [tuple(axes) for _, axes in groupby(long, of)]
 
@@ -218,10 +220,11 @@ def _move(program: Program, step: Move, at: Any, symbol: Any) -> list[str]:
         of = step.order[axis]
         numbers = (step.before[axis], step.step[axis], step.repeat[axis], step.insert[axis])
         whole = numbers == (0, 1, 1, 1) and size == source[of]
-        if whole and size == 1:
+        many = len(target) > AXES
+        if many and whole and size == 1:
             continue
         before = axes[-1] if axes else ()
-        if whole and before[3:] == (0, 1, 1, 1) and before[0] == before[1] and before[2] == strides[of] * size:
+        if many and whole and before[3:] == (0, 1, 1, 1) and before[0] == before[1] and before[2] == strides[of] * size:
             axes[-1] = (before[0] * size, before[1] * size, strides[of], *numbers)
         else:
             axes.append((size, source[of], strides[of], *numbers))

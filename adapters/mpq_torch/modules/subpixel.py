@@ -79,8 +79,7 @@ class SubpixelConvTranspose(nn.Module):
         for axis in range(axes):
             if self.cropped[axis]:
                 y = torch.narrow(y, 2 + axis, self.padding[axis], y.size(2 + axis) - self.cropped[axis])
-        # a single image's stride along the batch is any number by now, and torch's average pooling stumbles over it
-        return y.contiguous()
+        return y
 
     def transposed(self) -> nn.ConvTranspose1d | nn.ConvTranspose2d:
         """The transposed convolution again, with the weight and bias of now."""

@@ -244,6 +244,20 @@ class Mean(SameGrid):
         return torch.flatten(torch.mean(x, axes, True), -len(axes) - 1, -1)
 
 
+class Average(SameGrid):
+    """The mean of each window of images or signals.
+
+    torch's quantized pooling misreads memory that lies in any other order than that of the axes, or of channels last,
+    and takes some of a single image for the latter. torch.export and torch.compile get the pooling.
+    """
+
+    def __init__(self, dims: int) -> None:
+        super().__init__(f"functional.avg_pool{dims}d", "avg_pool")
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return super().forward(x if torch.compiler.is_compiling() else x.contiguous(), *args, **kwargs)
+
+
 class Interpolate(SameGrid):
     """Nearest interpolation. single: of images of one element.
 

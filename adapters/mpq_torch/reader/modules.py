@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from mpq_torch.modules.written import (
     SAME_GRID_SUFFIX,
     Affine,
     AlongAxes,
+    Average,
     Concat,
     Input,
     Interpolate,
@@ -126,9 +126,7 @@ def _same_grid(node: Node) -> tuple[Any, ...]:
         kind = (nn.MaxPool1d, nn.MaxPool2d)[len(a["kernel"]) - 1]
         return (kind(a["kernel"], a["stride"], _even(node), a["dilation"], ceil_mode=any(a["overhang"])),)
     if node.op == "avg_pool":
-        kinds: tuple[Callable[..., nn.Module], ...] = nn.AvgPool1d, nn.AvgPool2d  # they take sizes of their own length
-        average = kinds[len(a["kernel"]) - 1]
-        return (average(a["kernel"], a["stride"], _even(node), any(a["overhang"])),)
+        return Average(len(a["kernel"])), a["kernel"], a["stride"], _even(node), any(a["overhang"])
     if node.op == "global_avg_pool":
         # axes counted from the front would take QNNPACK to another kernel, which rounds some ties differently
         axes = [axis - (len(node.shape) + (0 if a["keepdims"] else len(a["axes"]))) for axis in a["axes"]]

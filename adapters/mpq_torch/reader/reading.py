@@ -29,6 +29,7 @@ from mpq_torch.reader.call import Call
 from mpq_torch.reader.float_calls import FloatCall, float_call
 from mpq_torch.reader.float_functions import described
 from mpq_torch.reader.folded import folds, missing_axes
+from mpq_torch.reader.given import check_given
 from mpq_torch.reader.remembering import traced_once
 from mpq_torch.reader.returned import made, mapped, structure
 from mpq_torch.reader.rules import inner_call, made_of
@@ -87,13 +88,7 @@ class Reading:
             raise ModelError(f"the model needs the arguments {', '.join(missing)} too")
         given = tuple(found[_place(node)] for node in self.graph.arguments)
         for node, value in zip(self.graph.arguments, given, strict=True):
-            if "dtype" in node.attrs and not isinstance(value, Tensor):
-                raise ModelError(f"argument {node.name} has to be a tensor, and is {value!r:.80}")
-            if "dtype" in node.attrs and str(value.dtype) != f"torch.{node.attrs['dtype']}":
-                raise ModelError(
-                    f"argument {node.name} is {str(value.dtype).removeprefix('torch.')}, and the model was read with "
-                    f"{node.attrs['dtype']}; let all batches be of that type"
-                )
+            check_given(node, value)
         return given
 
     def structured(self, outputs: Sequence[Any]) -> Any:

@@ -37,7 +37,8 @@ def compare(
     largest, mismatched, elements, first = 0.0, 0, 0, None
     with quantized_engine(engine_of(converted)), torch.no_grad():
         for batch in batches:
-            different = _differences(called(converted, batch), called(simulated, batch))
+            wanted = called(simulated, batch)  # first: it says what is wrong with a batch
+            different = _differences(called(converted, batch), wanted)
             elements += sum(d.numel() for d in different)
             counts = [int((d != 0).sum()) for d in different]
             if any(counts):
