@@ -25,6 +25,7 @@ from mpq_plugins.ratings import Ratings, losses
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.request import Request
 from mpq_plugins.search.method import RatingMethod
+from mpq_plugins.search.unfinished import forget
 from mpq_plugins.study.ratings_file import RatingsFile
 from mpq_plugins.study.snapshot import Snapshot
 from mpq_plugins.targets import Target
@@ -136,6 +137,11 @@ class Study:
             self.resumed = True
             _check(request, snapshot.inventory)
         else:
+            left = self._path(f"measuring-{key}.npz")
+            if left is not None:
+                self.resumed = self.resumed or (left.exists() and not self.fresh)
+                if self.fresh:
+                    forget(left)
             snapshot = Snapshot.of(
                 self.loaded.commands.measure(
                     self.loaded.model,
@@ -145,6 +151,7 @@ class Study:
                     self.progress,
                     request.hardware,
                     request.memory,
+                    left,
                 )
             )
             if path is not None and sum(array.nbytes for array in snapshot.arrays.values()) < KEPT_BYTES:
