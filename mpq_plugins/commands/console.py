@@ -54,9 +54,10 @@ def resumable(voice: Voice) -> Iterator[None]:
     """Let Ctrl-C end the command with exit code 130 and a word on what is kept."""
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         if not voice.quiet:
-            print("mpq: interrupted; what was measured is kept, the same command goes on from there", file=sys.stderr)
+            kept = str(interrupt) or "what was measured is kept"
+            print(f"mpq: interrupted; {kept}, the same command goes on from there", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
 
 

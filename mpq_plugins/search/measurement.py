@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from mpq_plugins.search.columns import columns, output_columns, thinned
 from mpq_plugins.search.ends import loss_ends
 from mpq_plugins.search.estimate import check_memory
 from mpq_plugins.search.trial import Trial
+from mpq_plugins.search.unfinished import Interrupted, Unfinished, forget, waiting
 from mpq_plugins.search_input import Change
 from mpq_plugins.sensitivity.fisher import DRAWS, FisherDirections, check_reached
 from mpq_plugins.terminal.progress import Advance, stage
@@ -42,6 +45,7 @@ class Measurements:
     The gradients are those of random directions whose second moment is the Fisher matrix of the model's own softmax,
     so no labels are needed; a model whose output is no row of class scores is taken to have Gaussian errors.
     memory: bytes that the search may take, by default the machine's; raises TooLittleMemory before the first pass.
+    kept: a file that Ctrl-C leaves what was measured in, as Interrupted then says, and that is gone on from.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Measurements:
         seed: int = 0,
         draws: int = DRAWS,
         memory: int | None = None,
+        kept: Path | None = None,
     ) -> None:
         self._graph = graph
         self._model = FloatModel(graph, runner)
@@ -70,12 +75,13 @@ class Measurements:
         self._reached: dict[str, bool] = {}
         self._directions = FisherDirections(seed)
         self._draws, self._gradients = draws, 0
-        total, first = sum(map(samples_of, chunks)), 0
+        total = sum(map(samples_of, chunks))
         check_memory(graph, max(map(samples_of, chunks), default=0), total, memory)
         with stage("measuring the float model", progress, total * (1 + draws)) as advance:
-            for chunk in chunks:
-                self._measure(chunk, first, total, advance)
-                first += samples_of(chunk)
+            if kept is None:
+                self._measure_all(chunks, total, advance)
+            else:
+                self._measure_kept(chunks, total, advance, kept)
         self.inventory: Inventory = take_sites(graph, self.signed_inputs()).inventory
 
     def check_gradients(self) -> None:
@@ -117,6 +123,69 @@ class Measurements:
     def signed_inputs(self) -> dict[str, bool]:
         """Input site -> whether the calibration data goes below zero."""
         return {node.site: self._histograms[node.site].min < 0 for node in self._graph.nodes if node.op == INPUT}
+
+    def _measure_all(
+        self,
+        chunks: Sequence[Chunk],
+        total: int,
+        advance: Advance,
+        known: int = 0,
+        done: Callable[[int], None] = lambda samples: None,
+    ) -> None:
+        """All chunks behind the first ``known`` samples; ``done`` is told how many there are after each."""
+        first = 0
+        for chunk in chunks:
+            samples = samples_of(chunk)
+            if first < known:
+                advance(samples * (1 + self._draws))
+            else:
+                self._measure(chunk, first, total, advance)
+                done(first + samples)
+            first += samples
+
+    def _measure_kept(self, chunks: Sequence[Chunk], total: int, advance: Advance, path: Path) -> None:
+        """The same, from where a file says that an earlier pass was left, into which Ctrl-C leaves this one."""
+        found, sizes = Unfinished.load(path), itertools.accumulate(map(samples_of, chunks))
+        known = self._go_on(found) if found is not None and found.samples in sizes else 0
+        with waiting() as asked:
+
+            def done(samples: int) -> None:
+                if not asked():
+                    return
+                try:
+                    self._left(samples).save(path)
+                except OSError as error:
+                    raise Interrupted(f"what was measured cannot be kept in {path.parent}: {error.strerror}") from error
+                raise Interrupted(f"{samples} of {total} samples are measured and kept")
+
+            self._measure_all(chunks, total, advance, known, done)
+        forget(path)
+
+    def _left(self, samples: int) -> Unfinished:
+        """All sums so far."""
+        arrays = {f"fisher/{site}": sums for site, sums in self._fishers.items()}
+        for site, moments in self._inputs.items():
+            arrays |= {f"{name}/{site}": array for name, array in moments.state().items()}
+        histograms = {site: histogram.to_dict() for site, histogram in self._histograms.items()}
+        rest = {"histograms": histograms, "energies": self._energies, "reached": self._reached}
+        return Unfinished(
+            samples, arrays, {**rest, "directions": self._directions.state(), "gradients": self._gradients}
+        )
+
+    def _go_on(self, left: Unfinished) -> int:
+        """Take over the sums of an earlier pass; returns how many samples they are of."""
+        self._fishers = dict(left.of("fisher"))
+        names = {name.partition("/")[0] for name in left.arrays} - {"fisher"}
+        by_site: dict[str, dict[str, NDArray[Any]]] = {site: {} for site in left.of("count")}
+        for name in names:
+            for site, array in left.of(name).items():
+                by_site[site][name] = array
+        self._inputs = {site: InputMoments.of_state(state) for site, state in by_site.items()}
+        self._histograms = {site: Histogram.from_dict(state) for site, state in left.rest["histograms"].items()}
+        self._energies, self._reached = dict(left.rest["energies"]), dict(left.rest["reached"])
+        self._directions.restore(left.rest["directions"])
+        self._gradients = int(left.rest["gradients"])
+        return left.samples
 
     def _measure(self, chunk: Chunk, first: int, total: int, advance: Advance) -> None:
         samples, run = samples_of(chunk), self._model.runner

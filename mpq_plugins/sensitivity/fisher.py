@@ -61,6 +61,15 @@ class FisherDirections:
         temperature = self._temperatures.setdefault(index, temperature_of(values))
         return fisher_directions(values, signs, temperature) / temperature
 
+    def state(self) -> dict[str, list[list[float]]]:
+        """What was taken from the first chunk, for JSON; ``restore`` takes it back."""
+        return {"spreads": _listed(self._spreads), "temperatures": _listed(self._temperatures)}
+
+    def restore(self, state: Mapping[str, list[list[float]]]) -> None:
+        """Go on with what ``state`` gave."""
+        self._spreads = {int(index): value for index, value in state["spreads"]}
+        self._temperatures = {int(index): value for index, value in state["temperatures"]}
+
     def _signs(self, shape: tuple[int, ...], key: tuple[int, ...], first: int, samples: int) -> Array:
         """+-1, drawn grain by grain for all its samples."""
         rows = shape[0] // samples if samples and shape[0] % samples == 0 else 0
@@ -92,6 +101,10 @@ def temperature_of(logits: Array) -> float:
     (1.0, 75.0)
     """
     return max(1.0, float(logits.std(axis=1).mean()) / LARGEST_SPREAD)
+
+
+def _listed(by_index: Mapping[int, float]) -> list[list[float]]:
+    return [[index, value] for index, value in by_index.items()]
 
 
 def _drawn(key: tuple[int, ...], shape: tuple[int, ...]) -> Array:

@@ -84,11 +84,12 @@ class FrameworkCommands(Protocol):
         progress: bool | None = None,
         target: Target | None = None,
         memory: int | None = None,
+        kept: Path | None = None,
     ) -> Measured:
         """Measure the float model, as a target's kernels have it.
 
         check: is asked about the inventory before anything takes long. memory: bytes that it may take, by default the
-        machine's; raises TooLittleMemory.
+        machine's; raises TooLittleMemory. kept: of search.measurement.Measurements.
         """
 
     def constrain(self, model: Any, recipe: Recipe, batches: Sequence[Any]) -> Any:

@@ -22,6 +22,7 @@ from mpq_plugins.inventory import Inventory
 from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.search.method import RatingMethod
 from mpq_plugins.search.request import Request
+from mpq_plugins.search.unfinished import forget
 from mpq_plugins.search_input import Problem
 from mpq_plugins.sensitivity.ratings import Ratings, losses
 from mpq_plugins.terminal.progress import stage, track
@@ -137,6 +138,11 @@ class Study:
             self.resumed = True
             _check(request, snapshot.inventory)
         else:
+            left = self._path(f"measuring-{key}.npz")
+            if left is not None:
+                self.resumed = self.resumed or (left.exists() and not self.fresh)
+                if self.fresh:
+                    forget(left)
             snapshot = Snapshot.of(
                 self.loaded.commands.measure(
                     self.loaded.model,
@@ -146,6 +152,7 @@ class Study:
                     self.progress,
                     request.hardware,
                     request.memory,
+                    left,
                 )
             )
             if path is not None and sum(array.nbytes for array in snapshot.arrays.values()) < KEPT_BYTES:

@@ -99,6 +99,7 @@ def measure(
     progress: bool | None = None,
     target: Target | None = None,
     memory: int | None = None,
+    kept: Path | None = None,
 ) -> Measured:
     """One forward and one backward pass of the float model."""
     with stage("reading the model", progress):
@@ -106,7 +107,7 @@ def measure(
     sites = take_sites(reading.graph)
     check(sites.inventory)
     chunks = as_chunks(list(batches), reading, memory=memory)
-    measured = Measurements(reading.graph, sites, reading.runner, chunks, progress, memory=memory)
+    measured = Measurements(reading.graph, sites, reading.runner, chunks, progress, memory=memory, kept=kept)
     measured.check_gradients()
     framework = f"tensorflow {tf.__version__}, tf_keras {keras.__version__}"
     return Measured(measured, framework)

@@ -103,6 +103,7 @@ def measure(
     progress: bool | None = None,
     target: Target | None = None,
     memory: int | None = None,
+    kept: Path | None = None,
 ) -> Measured:
     """One forward and one backward pass of the float model."""
     with stage("reading the model", progress):
@@ -110,7 +111,7 @@ def measure(
     sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, reading.given(given[0])))
     check(sites.inventory)
     chunks = chunks_of(reading, given, memory=memory)
-    measured = Measurements(reading.graph, sites, reading.runner, chunks, progress, memory=memory)
+    measured = Measurements(reading.graph, sites, reading.runner, chunks, progress, memory=memory, kept=kept)
     measured.check_gradients()
     return Measured(measured, f"torch {torch.__version__}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,25 @@ class InputMoments:
         live = self._live(variances, second)
         columns *= live[:, :, None] / (self._scale * np.sqrt(self._count))
         return FewColumns(columns, self._missing(variances * live, second, live) / self._scale**2)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All of it as arrays, which ``of_state`` takes back. Raises EmptyCalibration before the first update."""
+        self._check()
+        assert self._pivot is not None
+        found = {"count": np.asarray(self._count), "scale": np.asarray(self._scale), "pivot": self._pivot}
+        found |= {"sum": self._sum, "largest": self._largest}
+        found |= {f"kept{index}": part for index, part in enumerate(self._kept)}
+        return found if self._gram is None else {**found, "gram": self._gram}
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, NDArray[Any]]) -> InputMoments:
+        """The moments that ``state`` described. Raises KeyError."""
+        found = cls()
+        found._count, found._scale = int(state["count"]), float(state["scale"])
+        found._pivot, found._sum, found._largest = state["pivot"], state["sum"], state["largest"]
+        found._kept = [state[f"kept{index}"] for index in range(sum(name.startswith("kept") for name in state))]
+        found._gram = state.get("gram")
+        return found
 
     def _check(self) -> None:
         if not self._count:
