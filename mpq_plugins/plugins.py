@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mpq_plugins.errors import PluginError, TargetError
 from mpq_plugins.graph.runtimes import check_rounding
 from mpq_plugins.hosting import devices, discovery
+from mpq_plugins.hosting.adapter import Framework
 from mpq_plugins.hosting.admission import collect, new_manager
 from mpq_plugins.hosting.discovery import BLOCK_VARIABLE, BUILTINS, DISTRIBUTION, LOAD_VARIABLE, Source
 from mpq_plugins.hosting.registrations import SECTIONS, Registered, empty, known_of
@@ -134,7 +135,7 @@ class PluginHost:
         """The registered sensitivities by name."""
         return self._section("sensitivities")
 
-    def frameworks(self) -> dict[str, Any]:
+    def frameworks(self) -> dict[str, Framework]:
         """The registered adapters of frameworks by name."""
         return self._section("frameworks")
 
@@ -177,9 +178,10 @@ class PluginHost:
             return name
         return self._named("methods", name)
 
-    def framework(self, name: str) -> Any:
+    def framework(self, name: str) -> Framework:
         """An adapter by the name of its framework. Raises PluginError with the closest names when there is none."""
-        return self._named("frameworks", name)
+        found: Framework = self._named("frameworks", name)
+        return found
 
     def sensitivity(self, name: str) -> Sensitivity:
         """A sensitivity by name. Raises PluginError with the closest names when there is none."""
@@ -308,7 +310,7 @@ def cost_models() -> dict[str, Any]:
     return host().cost_models()
 
 
-def frameworks() -> dict[str, Any]:
+def frameworks() -> dict[str, Framework]:
     """The registered adapters of frameworks by name."""
     return host().frameworks()
 

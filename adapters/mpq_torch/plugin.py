@@ -11,6 +11,7 @@ from typing import Any
 
 from mpq_plugins.errors import PluginError
 from mpq_plugins.hookspecs import hookimpl
+from mpq_plugins.hosting.adapter import Framework
 from mpq_plugins.latency.device import Device
 from mpq_plugins.latency.workload import Workload
 from mpq_plugins.targets import Target
@@ -59,7 +60,7 @@ class TorchFramework:
 
 
 @hookimpl
-def mpq_register_frameworks(register: Callable[[Any], None]) -> None:
+def mpq_register_frameworks(register: Callable[[Framework], None]) -> None:
     """Register torch."""
     register(TorchFramework())
 

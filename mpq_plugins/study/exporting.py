@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from mpq_plugins import plugins
 from mpq_plugins.command_protocol import ExportFormat
 from mpq_plugins.errors import PluginError
+from mpq_plugins.hosting.adapter import Exports
 from mpq_plugins.loading import LoadedModel
 
 
@@ -23,4 +24,5 @@ def export_format(loaded: LoadedModel, name: str) -> ExportFormat:
 
 def _formats(framework: str) -> tuple[str, ...]:
     """Formats of another framework; known without importing it."""
-    return tuple(getattr(plugins.frameworks()[framework], "export_formats", ()))
+    adapter = plugins.frameworks()[framework]
+    return adapter.export_formats if isinstance(adapter, Exports) else ()

@@ -10,6 +10,7 @@ import numpy as np
 from mpq_plugins import plugins
 from mpq_plugins.budget import Budget
 from mpq_plugins.inventory import Inventory
+from mpq_plugins.loading import commands_of
 from mpq_plugins.ops import NUMPY
 from mpq_plugins.recipe import Recipe
 from mpq_plugins.request import Request
@@ -76,7 +77,7 @@ def check_functions(name: str) -> None:
 def tell(name: str) -> Story:
     """The adapter's own small network, searched under a budget and put on its grids."""
     arrays = arrays_of(name)
-    commands = plugins.frameworks()[name].commands()
+    commands = commands_of(name)
     model, data = arrays.network(SEED)
     batches = commands.batches(model, data)
     request = Request(arrays.TARGET, "msqe", BUDGET, activation_bits=ACTIVATION_BITS, progress=False)
