@@ -22,7 +22,7 @@ hook contributes nothing, and is reported by name; the others are not affected.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pluggy
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mpq_plugins.hardware.device import Device
     from mpq_plugins.hardware.target import Target
     from mpq_plugins.hardware.workload import Workload
+    from mpq_plugins.registry.adapter import Framework
     from mpq_plugins.search.method import PostTrainingMethod
     from mpq_plugins.sensitivity.rating import Sensitivity
     from mpq_plugins.training.method import TrainingMethod
@@ -104,20 +105,12 @@ def mpq_register_cost_models(register: Callable[[str, CostModel], None]) -> None
 
 
 @hookspec
-def mpq_register_frameworks(register: Callable[[Any], None]) -> None:
+def mpq_register_frameworks(register: Callable[[Framework], None]) -> None:
     """Offer adapters of frameworks.
 
-    register: takes an object with ``name``, ``summary``, ``requirement`` (what to install, such as
-    "mpq-plugins[torch]"), ``available()`` (whether the framework is installed, without importing
-    it) and ``load()``, which imports and returns the adapter's module. For ``mpq demo``, ``demo()``
-    returns a module whose ``run()`` yields (mpq_plugins.commands.digits.DemoRow, Recipe) and whose ``RUNTIME``
-    names what ran the converted models. For the commands that take a user's model, ``commands()``
-    returns a module with the functions of mpq_plugins.workspace.command_protocol.FrameworkCommands,
-    ``owns(model)`` says, without importing the framework, whether a model is one of its own,
-    ``model_suffixes`` are those of files that ``commands().load_model`` reads, ``export_formats`` the
-    names of ``commands().EXPORTS``, and ``environment`` maps variables to what they should be, unless
-    set, before the framework is imported. For the conformance kit, ``conformance()`` returns a module with
-    the functions of mpq_plugins.testing.framework_arrays.FrameworkArrays.
+    register: takes an object with ``name``, ``summary``, ``requirement``, ``available()`` and ``load()``
+    (mpq_plugins.registry.adapter.Framework). The same file has the contracts of what an adapter may offer besides:
+    commands that take a user's model, files of models, formats to export, a demo, and the conformance kit.
     """
 
 

@@ -25,6 +25,7 @@ from mpq_plugins.plugins.admission import collect, new_manager
 from mpq_plugins.plugins.discovery import BLOCK_VARIABLE, BUILTINS, DISTRIBUTION, LOAD_VARIABLE, Source
 from mpq_plugins.plugins.registrations import SECTIONS, Registered, empty, known_of
 from mpq_plugins.registry import Known
+from mpq_plugins.registry.adapter import Framework
 from mpq_plugins.terminal.silence import on_stderr
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class PluginHost:
         """The registered sensitivities by name."""
         return self._section("sensitivities")
 
-    def frameworks(self) -> dict[str, Any]:
+    def frameworks(self) -> dict[str, Framework]:
         """The registered adapters of frameworks by name."""
         return self._section("frameworks")
 
@@ -172,9 +173,10 @@ class PluginHost:
             return name
         return self._named("methods", name)
 
-    def framework(self, name: str) -> Any:
+    def framework(self, name: str) -> Framework:
         """An adapter by the name of its framework. Raises PluginError with the closest names when there is none."""
-        return self._named("frameworks", name)
+        found: Framework = self._named("frameworks", name)
+        return found
 
     def sensitivity(self, name: str) -> Sensitivity:
         """A sensitivity by name. Raises PluginError with the closest names when there is none."""
@@ -290,7 +292,7 @@ def cost_models() -> dict[str, Any]:
     return host().cost_models()
 
 
-def frameworks() -> dict[str, Any]:
+def frameworks() -> dict[str, Framework]:
     """The registered adapters of frameworks by name."""
     return host().frameworks()
 

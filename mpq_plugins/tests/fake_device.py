@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from mpq_plugins import plugins, registry
+from mpq_plugins import plugins
 from mpq_plugins.hardware.device import Device
 from mpq_plugins.hardware.op_support import ActivationGrids, OpSupport, WeightGrids
 from mpq_plugins.hardware.target import Target
 from mpq_plugins.hardware.workload import Workload
 from mpq_plugins.plugins.hookspecs import hookimpl
+from mpq_plugins.registry import process
 
 TARGET = Target(
     name="fake-npu",
@@ -53,5 +54,5 @@ class FakeDevice:
         """Let this process have the built-in plug-ins and this device, until the test ends."""
         host = plugins.PluginHost(entry_points=())
         host.register(self.plug_in(), "fake")
-        monkeypatch.setattr(registry, "_host", [host])
+        monkeypatch.setattr(process, "_host", [host])
         return self

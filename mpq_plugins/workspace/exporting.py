@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from mpq_plugins import registry
 from mpq_plugins.errors import PluginError
+from mpq_plugins.registry.adapter import Exports
 from mpq_plugins.workspace.command_protocol import ExportFormat
 from mpq_plugins.workspace.loading import LoadedModel
 
@@ -24,4 +25,5 @@ def export_format(loaded: LoadedModel, name: str) -> ExportFormat:
 
 def _formats(framework: str) -> tuple[str, ...]:
     """Formats of another framework; known without importing it."""
-    return tuple(getattr(registry.host().frameworks()[framework], "export_formats", ()))
+    adapter = registry.host().frameworks()[framework]
+    return adapter.export_formats if isinstance(adapter, Exports) else ()

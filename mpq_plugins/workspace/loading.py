@@ -1,7 +1,7 @@
 """Models and calibration data that a command is given: ``package.module:factory``, or a file.
 
 Framework-free: files of models, and what a framework makes of arrays, are its adapter's business
-(``commands()`` of what mpq_register_frameworks registers; hookspecs.py says what it holds).
+(``commands()`` of what mpq_register_frameworks registers; hosting/adapter.py says what it holds).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from mpq_plugins import registry
 from mpq_plugins.errors import LoadingError, MPQError, sentence
+from mpq_plugins.registry.adapter import Framework, OffersCommands, OwnsModels, ReadsFiles, WantsEnvironment
 from mpq_plugins.stored.arrays import read_arrays
 from mpq_plugins.terminal.silence import silenced
 
@@ -34,7 +35,7 @@ class LoadedModel:
 
     model: Any
     framework: str
-    adapter: Any
+    adapter: Framework
     commands: ModuleType
 
 
@@ -50,19 +51,20 @@ def load_model(reference: str, framework: str | None = None) -> LoadedModel:
     if framework is not None:
         registry.host().framework(framework)
     prepare_environment(adapters)
-    by_suffix = {suffix: name for name, a in adapters.items() for suffix in getattr(a, "model_suffixes", ())}
+    readers = {name: adapter for name, adapter in adapters.items() if isinstance(adapter, ReadsFiles)}
+    by_suffix = {suffix: name for name, adapter in readers.items() for suffix in adapter.model_suffixes}
     suffix = Path(reference).suffix
     if ":" not in reference.removeprefix(Path(reference).drive):
         return _from_file(Path(reference), suffix, by_suffix, framework)
     if framework is not None:
-        _commands(framework)  # imported first, in silence, and with the right flavour of the framework
+        commands_of(framework)  # imported first, in silence, and with the right flavour of the framework
     model = call_factory(reference, "model")
     owners = [name for name, adapter in adapters.items() if _owns(adapter, model)]
     if not owners or framework not in (None, *owners):
         wanted = framework or " or ".join(adapters)
         raise LoadingError(f"{reference} gave {_kind(model)}, and a {wanted} model is needed")
     name = framework or owners[0]
-    return LoadedModel(model, name, adapters[name], _commands(name))
+    return LoadedModel(model, name, adapters[name], commands_of(name))
 
 
 def load_calibration(reference: str) -> Any:
@@ -118,11 +120,12 @@ def call_factory(reference: str, what: str) -> Any:
     return value
 
 
-def prepare_environment(adapters: Mapping[str, Any]) -> None:
+def prepare_environment(adapters: Mapping[str, Framework]) -> None:
     """Set what the adapters want in the environment before their frameworks are imported, where it is unset."""
     for adapter in adapters.values():
-        for variable, value in getattr(adapter, "environment", {}).items():
-            os.environ.setdefault(variable, value)
+        if isinstance(adapter, WantsEnvironment):
+            for variable, value in adapter.environment.items():
+                os.environ.setdefault(variable, value)
 
 
 def _from_file(path: Path, suffix: str, by_suffix: Mapping[str, str], framework: str | None) -> LoadedModel:
@@ -135,7 +138,7 @@ def _from_file(path: Path, suffix: str, by_suffix: Mapping[str, str], framework:
     if not path.exists():
         raise LoadingError(f"there is no file {path}")
     name = by_suffix[suffix]
-    commands = _commands(name)
+    commands = commands_of(name)
     try:
         model = commands.load_model(path)
     except MPQError:
@@ -145,12 +148,12 @@ def _from_file(path: Path, suffix: str, by_suffix: Mapping[str, str], framework:
     return LoadedModel(model, name, registry.host().frameworks()[name], commands)
 
 
-def _commands(framework: str) -> ModuleType:
+def commands_of(framework: str) -> ModuleType:
+    """What an adapter does for commands: workspace.command_protocol.FrameworkCommands. Raises LoadingError."""
     adapter = registry.host().frameworks()[framework]
-    if not hasattr(adapter, "commands"):
+    if not isinstance(adapter, OffersCommands):
         raise LoadingError(f"the adapter {framework!r} offers no commands; use its Python functions")
-    module: ModuleType = adapter.commands()
-    return module
+    return adapter.commands()
 
 
 def _module(source: str, reference: str) -> ModuleType:
@@ -203,8 +206,8 @@ def _checked(array: NDArray[Any], origin: str) -> NDArray[np.float32]:
     return array.astype(np.float32, copy=False)
 
 
-def _owns(adapter: Any, model: Any) -> bool:
-    return bool(hasattr(adapter, "owns") and adapter.owns(model))
+def _owns(adapter: Framework, model: Any) -> bool:
+    return isinstance(adapter, OwnsModels) and bool(adapter.owns(model))
 
 
 def _kind(value: Any) -> str:

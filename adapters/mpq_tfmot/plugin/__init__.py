@@ -14,6 +14,7 @@ from mpq_plugins.hardware.device import Device
 from mpq_plugins.hardware.target import Target
 from mpq_plugins.hardware.workload import Workload
 from mpq_plugins.plugins.hookspecs import hookimpl
+from mpq_plugins.registry.adapter import Framework
 
 NEEDED = {"tensorflow": "tensorflow", "tf_keras": "tf_keras", "tensorflow_model_optimization": "TF-MOT"}
 
@@ -72,7 +73,7 @@ class TfmotFramework:
 
 
 @hookimpl
-def mpq_register_frameworks(register: Callable[[Any], None]) -> None:
+def mpq_register_frameworks(register: Callable[[Framework], None]) -> None:
     """Register tfmot."""
     register(TfmotFramework())
 

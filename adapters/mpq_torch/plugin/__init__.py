@@ -14,6 +14,7 @@ from mpq_plugins.hardware.device import Device
 from mpq_plugins.hardware.target import Target
 from mpq_plugins.hardware.workload import Workload
 from mpq_plugins.plugins.hookspecs import hookimpl
+from mpq_plugins.registry.adapter import Framework
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class TorchFramework:
 
 
 @hookimpl
-def mpq_register_frameworks(register: Callable[[Any], None]) -> None:
+def mpq_register_frameworks(register: Callable[[Framework], None]) -> None:
     """Register torch."""
     register(TorchFramework())
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mpq_plugins import PluginError, Target, TargetError, hookimpl, registry
+from mpq_plugins import PluginError, Target, TargetError, hookimpl
 from mpq_plugins.graph.node import Batch, Graph, Node
 from mpq_plugins.graph.op import Op, always, never
 from mpq_plugins.graph.ops import all_ops, spelled
@@ -17,7 +17,7 @@ from mpq_plugins.graph.runtimes import all_runtimes, rounding_of, runtime_of
 from mpq_plugins.graph.runtimes.runtime import Runtime
 from mpq_plugins.hardware.op_support import OpSupport
 from mpq_plugins.plugins import PluginHost
-from mpq_plugins.registry import Known, known, once_known, using
+from mpq_plugins.registry import Known, known, once_known, process, using
 
 SQUARE = Op(
     "hump",
@@ -46,7 +46,7 @@ def each(*things):
 def host(monkeypatch):
     """A host of this process's own, with the built-ins alone, that nobody else sees."""
     host = PluginHost(entry_points=[], environment={})
-    monkeypatch.setattr(registry, "_host", [host])
+    monkeypatch.setattr(process, "_host", [host])
     return host
 
 
