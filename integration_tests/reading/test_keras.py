@@ -266,6 +266,37 @@ def test_a_file_has_the_names_of_the_model_s_inputs_and_outputs():
     assert list(on_grid.output_names) == list(model.output_names)
 
 
+class Transformer(keras.Model):
+    """A vision transformer of one block, as people subclass it."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch, self.attention = layers.Conv2D(8, 3, 3), layers.MultiHeadAttention(2, 4)
+        self.token = self.add_weight("token", (1, 1, 8), initializer=keras.initializers.RandomNormal(stddev=1.0))
+        self.places = self.add_weight("places", (1, 10, 8), initializer=keras.initializers.RandomNormal(stddev=1.0))
+        self.norms = [layers.LayerNormalization(epsilon=1e-6) for _ in range(2)]
+        self.mlp = keras.Sequential([layers.Dense(16, "gelu"), layers.Dense(8)])
+        self.head = layers.Dense(3)
+
+    def call(self, x, training=False):
+        x = self.patch(x)
+        samples = tf.shape(x)[0]
+        x = tf.reshape(x, [samples, 9, 8])
+        x = tf.concat([tf.broadcast_to(self.token, [samples, 1, 8]), x], 1) + self.places
+        y = self.norms[0](x)
+        x = x + self.attention(y, y, training=training)
+        return self.head((x + self.mlp(self.norms[1](x)))[:, 0])
+
+
+def test_a_subclassed_vision_transformer_is_exact():
+    keras.utils.set_random_seed(0)
+    model = Transformer()
+    model(X)
+    on_grid, recipe = exact(model)
+    assert recipe.float_ops == ()
+    assert error_of(model, on_grid, recipe, X) < 0.1
+
+
 def refused(model, target, x=X, **options):
     with pytest.raises(mpq.UnsupportedOp) as caught:
         mpq_tfmot.search(model, x, target, weight_bits=8, activation_bits=8, progress=False, **options)

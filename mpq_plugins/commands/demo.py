@@ -20,10 +20,10 @@ def demo(
     """
     from rich.console import Console
 
-    from mpq_plugins.demo import table
+    from mpq_plugins.commands.digits import table
     from mpq_plugins.errors import PluginError
-    from mpq_plugins.hosting.adapter import HasDemo
     from mpq_plugins.plugins import host
+    from mpq_plugins.registry.adapter import HasDemo
 
     adapter = host().framework(framework)
     if not isinstance(adapter, HasDemo):

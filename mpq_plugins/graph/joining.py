@@ -6,8 +6,10 @@ repeats what has one sample, each has a grid of its own, and a sum with zero is 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 
@@ -21,10 +23,31 @@ def joined_by_sums(graph: Graph) -> Graph:
     The activations must stand side by side, in front of, behind or between constants; other concats stay.
     """
     nodes: list[Node] = []
+    graph = _constants_moved(graph)
     for node in graph.nodes:
         nodes += _as_sums(graph, node) if node.op == "concat" and node.name in graph.computed else [node]
     read = {*graph.outputs, *(name for node in nodes for name in node.inputs)}
     return replace(graph, nodes=tuple(node for node in nodes if node.op != CONSTANT or node.name in read))
+
+
+MOVES: Mapping[str, Callable[..., Any]] = {
+    "reshape": lambda node, value: value.reshape(1, *node.shape[1:]),
+    "transpose": lambda node, value: value.transpose(node.attrs["order"]),
+    "concat": lambda node, *values: np.concatenate(values, node.attrs["axis"]),
+}
+"""What moves the elements of constants: the node, and their values -> the value behind it."""
+
+
+def _constants_moved(graph: Graph) -> Graph:
+    """The graph with constants of one sample in the shape and order in which they are read."""
+    nodes: dict[str, Node] = {}
+    for node in graph.nodes:
+        sources = [nodes[name] for name in node.inputs]
+        if node.op in MOVES and node.shape[:1] == (Batch(),) and all(map(_has_one_sample, sources)):
+            value = MOVES[node.op](node, *(np.asarray(source.attrs["value"]) for source in sources))
+            node = Node(node.name, CONSTANT, (), node.shape, attrs={"value": value})
+        nodes[node.name] = node
+    return replace(graph, nodes=tuple(nodes.values()))
 
 
 def with_samples(graph: Graph) -> Graph:
@@ -58,5 +81,8 @@ def _as_sums(graph: Graph, node: Node) -> list[Node]:
 
 
 def _of_one_sample(graph: Graph, name: str) -> bool:
-    node = graph[name]
+    return _has_one_sample(graph[name])
+
+
+def _has_one_sample(node: Node) -> bool:
     return node.op == CONSTANT and np.shape(node.attrs["value"])[:1] == (1,) and node.shape[:1] == (Batch(),)

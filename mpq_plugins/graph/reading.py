@@ -19,7 +19,7 @@ from mpq_plugins.graph.node import INPUT, RAW, Graph
 from mpq_plugins.graph.recognizing import recognized
 from mpq_plugins.graph.refusals import Refuses, refusal, refuses_nothing
 from mpq_plugins.graph.scaling import channels_as_layers, fold_into_layers_before, fold_into_layers_behind
-from mpq_plugins.targets import Target
+from mpq_plugins.hardware.target import Target
 
 WHOLE = "it gives whole numbers or truth values (indices, a mask), which lie on no grid"
 """Why moves and arithmetic of such tensors stay float."""

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.capabilities import Rounding
 from mpq_plugins.errors import ProgramError
+from mpq_plugins.hardware.op_support import Rounding
 from mpq_plugins.integers.steps import STAGED, STRICT, Constant, Conv, Linear, Lookup, Normalize, Softmax, Step
 
 Codes = NDArray[np.integer[Any]]

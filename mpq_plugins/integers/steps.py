@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from mpq_plugins.capabilities import Rounding
+from mpq_plugins.hardware.op_support import Rounding
 
 Pair = tuple[int, int]
 Sides = tuple[int, int, int, int]

@@ -8,11 +8,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mpq_plugins.array_ops.protocol import Array, Ops
 from mpq_plugins.errors import MPQError
 from mpq_plugins.graph.runner import Runner
-from mpq_plugins.hosting.adapter import Conforms
-from mpq_plugins.ops import Array, Ops
 from mpq_plugins.plugins import frameworks
+from mpq_plugins.registry.adapter import Conforms
 
 Arrays = Mapping[str, Array]
 Numbers = dict[str, NDArray[Any]]

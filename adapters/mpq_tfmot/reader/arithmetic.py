@@ -10,7 +10,9 @@ import numpy as np
 from mpq_plugins.graph.constants import ADD, AFFINE, MUL, SUB, chained, power, quotient, with_constant
 from mpq_plugins.graph.node import Node, Shape
 from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.reader.record import is_symbol
 
+DIVISIONS = ("__operators__.truediv", "math.truediv", "math.divide")
 LAYERS = {"Add": ADD, "Multiply": MUL, "Subtract": SUB, "Average": ADD}
 """Layers of several tensors, by class: the op."""
 FUNCTIONS = {
@@ -18,7 +20,7 @@ FUNCTIONS = {
     **{"math.add": ADD, "math.subtract": SUB, "math.multiply": MUL},
     **{"compat.v1.math.scalar_mul": MUL, "math.scalar_mul": MUL, "math.add_n": ADD},
     "nn.bias_add": ADD,
-    **dict.fromkeys(("__operators__.truediv", "math.truediv", "math.divide"), "div"),
+    **dict.fromkeys(DIVISIONS, "div"),
     **dict.fromkeys(("__operators__.neg", "math.negative"), "neg"),
     **dict.fromkeys(("__operators__.pow", "math.pow", "math.square"), "pow"),
 }
@@ -85,7 +87,7 @@ def of_function(
 
 def _number(operand: Any) -> Any:
     if isinstance(operand, tf.Variable) or tf.is_tensor(operand):
-        return None if keras.backend.is_keras_tensor(operand) else np.asarray(operand, np.float64)
+        return None if is_symbol(operand) else np.asarray(operand, np.float64)
     return operand if isinstance(operand, (int, float, np.ndarray, np.number, list)) else None
 
 

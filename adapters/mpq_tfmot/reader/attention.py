@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mpq_plugins.graph.node import Node, Operand
-from mpq_tfmot.attention import HeadsAttention
+from mpq_tfmot.reader.attention_layer import HeadsAttention
 from mpq_tfmot.reader.call import Call, array_of
 from mpq_tfmot.reader.functions import unknown
 

@@ -10,12 +10,12 @@ from typing import Any
 from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.ops import spelled
 from mpq_plugins.graph.recurrence import MOST_STEPS
-from mpq_tfmot.attention import HeadsAttention
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader import written_functions
+from mpq_tfmot.reader.attention_layer import HeadsAttention
 from mpq_tfmot.reader.functions import is_known, name_of
 from mpq_tfmot.reader.recurrent import recurrent
-from mpq_tfmot.reader.written_layers import OfRecord
+from mpq_tfmot.reader.written_layers import OfRecord, OwnTensor
 
 _OWN = ("tf_keras", "keras", "tensorflow_model_optimization")
 """Packages whose layers are known by their class."""
@@ -73,7 +73,7 @@ def _expanded(layer: Any, tensors: Any, unrolled: bool) -> Callable[[Any], Any] 
         return lambda x: tf.stack([layer.layer(x[:, step]) for step in range(steps)], 1)
     if unrolled and kind in (keras.layers.LSTM, keras.layers.GRU, keras.layers.Bidirectional):
         return recurrent(layer, tensors)
-    own = kind.__module__.partition(".")[0] in _OWN or isinstance(layer, (OfRecord, HeadsAttention))
+    own = kind.__module__.partition(".")[0] in _OWN or isinstance(layer, (OfRecord, OwnTensor, HeadsAttention))
     return None if own or _is_recorded(kind) else _call_of(layer)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from mpq_tfmot.attention import HeadsAttention
 from mpq_tfmot.keras import keras
+from mpq_tfmot.reader.attention_layer import HeadsAttention
 from mpq_tfmot.reader.call import Call
 
 

@@ -12,9 +12,10 @@ from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.runner import Sides
 from mpq_plugins.graph.weights import from_framework
 from mpq_plugins.graph.windows import same_padding
-from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.keras import tf
 from mpq_tfmot.reader.call import Call
 from mpq_tfmot.reader.einsum import dense
+from mpq_tfmot.reader.record import is_symbol
 
 Given = Mapping[str, Any]
 """The arguments of a call by TensorFlow's names."""
@@ -32,7 +33,7 @@ def functional_layer(call: Call) -> list[Node]:
 
 def constant(value: Any) -> Any | None:
     """A tensor, variable or array of the model as float64; None for a symbol, and for what is no array of numbers."""
-    if value is None or keras.backend.is_keras_tensor(value) or isinstance(value, (str, bytes)):
+    if value is None or is_symbol(value) or isinstance(value, (str, bytes)):
         return None
     if isinstance(value, tf.Variable) or tf.is_tensor(value) or isinstance(value, np.ndarray):
         return np.asarray(value, np.float64)

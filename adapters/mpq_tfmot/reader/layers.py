@@ -13,11 +13,11 @@ from mpq_plugins.graph.node import BATCH_NORM, Node
 from mpq_plugins.graph.ops import spelled
 from mpq_plugins.graph.weights import from_framework
 from mpq_plugins.graph.windows import same_padding
-from mpq_tfmot.attention import HeadsAttention
-from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.keras import keras
 from mpq_tfmot.reader import arithmetic, moving
 from mpq_tfmot.reader.arithmetic import layer_scale, normalization, of_function, of_layers, rescaling
 from mpq_tfmot.reader.attention import of_attention, of_products
+from mpq_tfmot.reader.attention_layer import HeadsAttention
 from mpq_tfmot.reader.call import Call, Sample, array_of
 from mpq_tfmot.reader.called import called
 from mpq_tfmot.reader.dilated import dilated_transposed
@@ -27,7 +27,9 @@ from mpq_tfmot.reader.float_macs import macs
 from mpq_tfmot.reader.functional_layers import functional_layer
 from mpq_tfmot.reader.functions import CLAMPS, attributes, function_node, is_function, name_of, unknown
 from mpq_tfmot.reader.norms import along_another_axis, statistics
-from mpq_tfmot.reader.written_layers import OfRecord
+from mpq_tfmot.reader.own_tensors import constant_node
+from mpq_tfmot.reader.record import is_function_layer, recall
+from mpq_tfmot.reader.written_layers import OfRecord, OwnTensor
 
 NOTHING = (
     "ActivityRegularization",
@@ -50,15 +52,13 @@ NOTHING_CALLED = ("identity", "stop_gradient")
 """The same of TensorFlow's functions."""
 
 
-FUNCTION_LAYERS = ("TFOpLambda", "SlicingOpLambda")
-"""The layers that Keras makes of TensorFlow's functions."""
-
-
 def nodes_of(call: Call) -> list[Node]:
     """The nodes of one call of a layer, the last of which gives its output; none for a layer that does nothing."""
     kind, layer = call.kind, call.layer
     if kind in NOTHING or (kind == "Activation" and name_of(layer.activation) == "linear"):
         return []
+    if isinstance(layer, OwnTensor):
+        return [constant_node(call.name, layer.value.numpy())]
     if isinstance(layer, OfRecord):
         return [layer.read(call.name, call.inputs, call.whole())]
     if kind in _WEIGHTED:
@@ -72,7 +72,7 @@ def nodes_of(call: Call) -> list[Node]:
         return [Node(call.name, BATCH_NORM, call.inputs, call.whole(), attrs=found)]
     if kind == "Activation":
         return _activated([], call)
-    if kind in FUNCTION_LAYERS:
+    if is_function_layer(layer):
         if str(layer.symbol) in NOTHING_CALLED:
             return []
         kernels = functional_layer(call)
@@ -116,13 +116,6 @@ def call_again(layer: Any, name: str, tensors: Sequence[Any], **changed: Any) ->
     """Call a new layer of the same configuration, under a name, with some options changed."""
     fresh = type(layer).from_config({**layer.get_config(), "name": name, **changed})
     return fresh(tensors[0] if len(tensors) == 1 else list(tensors))
-
-
-def recall(node: Any, tensors: Sequence[Any]) -> Any:
-    """Call a function layer again with other tensors in the place of those that it was called with."""
-    by_id = {id(old): new for old, new in zip(node.keras_inputs, tensors, strict=True)}
-    args, kwargs = tf.nest.map_structure(lambda a: by_id.get(id(a), a), (node.call_args, node.call_kwargs))
-    return node.layer(*args, **kwargs)
 
 
 def evaluator(layer: Any) -> Callable[..., Any]:

@@ -14,18 +14,18 @@ from mpq_plugins.graph.node import ARGUMENT, FLOAT, UNKNOWN, Batch, Graph, Node
 from mpq_plugins.graph.ops import is_op, op_of
 from mpq_plugins.graph.reading import WHOLE, settled
 from mpq_plugins.graph.refusals import refuses_nothing
-from mpq_plugins.targets import Target
+from mpq_plugins.hardware.target import Target
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.attention import PRODUCTS, layer_of
 from mpq_tfmot.reader.call import Call
+from mpq_tfmot.reader.constants import Constants
 from mpq_tfmot.reader.expanding import is_graph, of_layer, of_model
 from mpq_tfmot.reader.functions import is_function, unknown
-from mpq_tfmot.reader.layers import FUNCTION_LAYERS, call_again, evaluator, nodes_of, recall
+from mpq_tfmot.reader.layers import call_again, evaluator, nodes_of
+from mpq_tfmot.reader.record import Record, is_function_layer, recall
+from mpq_tfmot.reader.unread import OUTPUT, read_only
 from mpq_tfmot.reader.written_layers import WRITTEN
-from mpq_tfmot.runner import TensorflowRunner
-
-OUTPUT = "output"
-"""What a node is that takes one of several outputs of a layer."""
+from mpq_tfmot.runner.tensorflow_runner import TensorflowRunner
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,7 @@ class _Reader:
         self.own_weights: dict[str, list[Any]] = {}
         self.wrappers: dict[str, Any] = {}
         self._calls: dict[str, int] = {}
+        self._constants = Constants(self.nodes, self._fresh)
         self._owners: dict[int, str] = {}
 
     def read(self, model: Any) -> Graph:
@@ -139,7 +140,7 @@ class _Reader:
             )
             names.append(name)
         outputs = self._walk(model, names, "")
-        return Graph(tuple(_read_only(self.nodes.values(), outputs)), tuple(outputs), "NHWC")
+        return Graph(tuple(read_only(self.nodes.values(), outputs)), tuple(outputs), "NHWC")
 
     def made_alone(self, node: Node) -> bool:
         """Whether one call of the model, and no other, makes the node of the graph what it is."""
@@ -152,8 +153,13 @@ class _Reader:
             layer = node.layer
             if isinstance(layer, keras.layers.InputLayer):
                 continue
-            sources = [values[id(tensor)] for tensor in node.keras_inputs]
             outputs = _flat(node.outputs)
+            folded = self._constants.folded(node, f"{scope}{layer.name}")
+            if folded is not None:
+                values.update((id(tensor), name) for tensor, name in zip(outputs, folded, strict=True))
+                continue
+            node = self._constants.operands(node, values, scope)
+            sources = [values[id(tensor)] for tensor in node.keras_inputs]
             inner = getattr(layer, "layer", layer) if _is_transparent(layer) else layer
             if type(layer).__name__ == "QuantizeLayer":
                 values[id(outputs[0])] = sources[0]
@@ -167,7 +173,7 @@ class _Reader:
                 if type(inner) in (keras.layers.Lambda, keras.layers.Activation) and len(results) == 1:
                     results = [self._renamed(results[0], inner, scope)]
             else:
-                results = self._visit(layer, inner, node, sources, scope, [tuple(o.shape[1:]) for o in outputs])
+                results = self._visit(layer, inner, node, values, scope, [tuple(o.shape[1:]) for o in outputs])
             if inner is not layer and results == sources:  # the quantizer of an input, on a layer that does nothing
                 self.wrappers[sources[0]] = layer
             for tensor, name in zip(outputs, results, strict=True):
@@ -186,19 +192,23 @@ class _Reader:
         return own
 
     def _visit(
-        self, wrapper: Any, layer: Any, node: Any, sources: list[str], scope: str, shapes: list[tuple[int, ...]]
+        self, wrapper: Any, layer: Any, node: Record, at: dict[int, str], scope: str, shapes: list[tuple[int, ...]]
     ) -> list[str]:
-        """The nodes that give the outputs of a call."""
+        """The nodes that give the outputs of a call. at: nodes by the id of the symbol that stands for them."""
         name = self._name(layer, scope)
         owner = self._owners.setdefault(id(layer), name)
-        in_shapes = [self.nodes[source].sample_shape for source in sources]
-        call = Call(layer, node, name, owner, tuple(sources), in_shapes, shapes[0], _kernel(wrapper))
-        function = type(layer).__name__ in FUNCTION_LAYERS
+        call = self._called(Call(layer, node, name, owner, (), (), shapes[0], _kernel(wrapper)), node, at)
+        function = is_function_layer(layer)
         if len(shapes) > 1 and function:
             moved = self._moved(call, shapes)
             if moved:
                 return moved
         made = nodes_of(call)
+        if function and any(one.op == UNKNOWN for one in made):
+            other = self._called(call, self._constants.lifted(node, at, scope), at)
+            found = nodes_of(other) if len(other.inputs) > len(call.inputs) else made
+            if not any(one.op == UNKNOWN for one in found):
+                call, made, node = other, found, other.node
         if made and all(_is_whole(tensor) for tensor in _flat(node.outputs)):
             was = {"was": made[0]} if len(made) == 1 and made[0].op != UNKNOWN else made[-1].attrs
             made = [unknown(name, call.inputs, call.whole(), call.kind, WHOLE, was)]
@@ -226,8 +236,20 @@ class _Reader:
             elif hasattr(layer, "activation"):
                 self.again[one.name] = partial(_activate, layer.activation, one.name)
         if len(shapes) == 1:
-            return [made[-1].name if made else sources[0]]
+            return [made[-1].name if made else call.inputs[0]]
         return [self._part(made[-1], index, shape) for index, shape in enumerate(shapes)]
+
+    def _called(self, call: Call, node: Record, at: dict[int, str]) -> Call:
+        """The call with these operands."""
+        inputs = tuple(at[id(tensor)] for tensor in node.keras_inputs)
+        shapes = [self.nodes[name].sample_shape for name in inputs]
+        return replace(
+            call,
+            layer=node.layer if call.layer is call.node.layer else call.layer,
+            node=node,
+            inputs=inputs,
+            in_shapes=shapes,
+        )
 
     def _moved(self, call: Call, shapes: list[tuple[int, ...]]) -> list[str]:
         """The nodes of a function that gives several tensors by moving elements; none for another function."""
@@ -250,7 +272,9 @@ class _Reader:
         return part.name
 
     def _name(self, layer: Any, scope: str) -> str:
-        name = f"{scope}{layer.name}"
+        return self._fresh(f"{scope}{layer.name}")
+
+    def _fresh(self, name: str) -> str:
         count = self._calls.get(name, 0)
         self._calls[name] = count + 1
         return name if not count else f"{name}__call{count}"
@@ -273,22 +297,6 @@ def _model_of(layer: Any, node: Any, unrolled: bool) -> Any | None:
     if isinstance(layer, keras.Model):
         return layer if is_graph(layer) else of_model(layer)
     return of_layer(layer, node.call_args[0], unrolled) if len(node.call_args) == 1 else None
-
-
-def _read_only(nodes: Iterable[Node], outputs: Iterable[str]) -> list[Node]:
-    """The nodes without what nobody reads: of a split, of several outputs, and sizes that a model computes."""
-    read, kept = set(outputs), []
-    for node in reversed(list(nodes)):
-        may_go = node.op in WRITTEN or node.attrs.get("what") == OUTPUT or (node.op == UNKNOWN and _is_size(node))
-        if not may_go or node.name in read:
-            read.update(node.inputs)
-            kept.append(node)
-    return kept[::-1]
-
-
-def _is_size(node: Node) -> bool:
-    """Whether a node without a record is of a function, which has no weights."""
-    return not node.attrs.get("weights") and not node.shape[1:2]
 
 
 def _recaller(node: Any) -> Any:

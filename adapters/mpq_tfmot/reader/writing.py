@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from mpq_plugins.graph.constants import AFFINE
-from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, FLOAT, INPUT, Graph, Node
+from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, FLOAT, INPUT, Graph, Node
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.weights import as_framework
 from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.reading import Reading
 from mpq_tfmot.reader.written_functions import written_function
-from mpq_tfmot.reader.written_layers import clamp_layer, written
+from mpq_tfmot.reader.written_layers import OwnTensor, clamp_layer, written
 
 CLAMP_SUFFIX = ".relu"
 
@@ -37,6 +37,7 @@ class _Writer:
         self.reading = reading
         self.after_input = after_input
         self.layers: dict[str, Any] = {}
+        self.first: Any = None
 
     def write(self, name: str) -> Any:
         graph = self.reading.graph
@@ -44,6 +45,7 @@ class _Writer:
         for node in graph.nodes:
             if node.op == ARGUMENT:
                 tensors[node.name] = keras.Input(node.sample_shape, name=node.name)
+                self.first = tensors[node.name] if self.first is None else self.first
             else:
                 tensors[node.name] = self._called(node, [tensors[source] for source in node.inputs])
         inputs = tf.nest.map_structure(lambda argument: tensors[argument], self.reading.taken)
@@ -55,13 +57,17 @@ class _Writer:
             weights = [as_framework(node, graph.layout), node.biases]
             built.get_layer(node.layer or node.name).set_weights([np.asarray(w, np.float32) for w in weights])
         for node in graph.nodes:
-            if node.op == BATCH_NORM:
+            if node.op == CONSTANT:
+                built.get_layer(node.name).set_weights([node.attrs["value"]])
+            elif node.op == BATCH_NORM:
                 _set_statistics(built.get_layer(node.name), node)
             elif node.op == FLOAT and node.name in self.reading.own_weights:
                 built.get_layer(node.name).set_weights(self.reading.own_weights[node.name])
         return built
 
     def _called(self, node: Node, tensors: list[Any]) -> Any:
+        if node.op == CONSTANT:
+            return OwnTensor(node.attrs["value"].shape, name=node.name)(self.first)
         if node.op == INPUT:
             return tensors[0] if self.after_input is None else self.after_input(node, tensors[0])
         was = node.attrs.get("was")

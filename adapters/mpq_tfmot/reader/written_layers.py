@@ -7,8 +7,8 @@ from typing import Any
 
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.ops import op_of
-from mpq_tfmot.keras import keras
-from mpq_tfmot.runner import TensorflowRunner
+from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.runner.tensorflow_runner import TensorflowRunner
 
 WRITTEN = ("slice", "reshape", "transpose", "concat", "pad", "max_pool", "global_avg_pool", "upsample", "clamp")
 """Records that are written as they are, where no layer of the model's stands for one alone."""
@@ -42,6 +42,26 @@ class OfRecord(keras.layers.Layer):  # type: ignore[misc]
         """The node that the layer was written from."""
         record = self.record
         return Node(name, record.op, inputs, shape, low=record.low, high=record.high, attrs=record.attrs)
+
+
+@keras.utils.register_keras_serializable("mpq_plugins")
+class OwnTensor(keras.layers.Layer):  # type: ignore[misc]
+    """A tensor of the model's own, one sample of it, whatever the layer is called on.
+
+    shape: [1, ...].
+    """
+
+    def __init__(self, shape: Any, **options: Any) -> None:
+        super().__init__(**options)
+        self.value = self.add_weight("value", tuple(shape))
+
+    def call(self, x: Any) -> Any:
+        """The tensor."""
+        return tf.convert_to_tensor(self.value)
+
+    def get_config(self) -> dict[str, Any]:
+        """What makes the layer again."""
+        return {**super().get_config(), "shape": list(self.value.shape)}
 
 
 def _tuples(value: Any) -> Any:

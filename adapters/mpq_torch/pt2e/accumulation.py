@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from mpq_torch.arithmetic import accumulates_exactly
-from mpq_torch.node_arguments import source_of
+from mpq_torch.calling.node_arguments import source_of
 from mpq_torch.pt2e.exported_ops import WEIGHTED, argument, op_of
 from mpq_torch.pt2e.integer_calls import PerChannel, PerTensor, dequantized
+from mpq_torch.runner.arithmetic import accumulates_exactly
 
 
 def widen(converted: fx.GraphModule) -> list[str]:

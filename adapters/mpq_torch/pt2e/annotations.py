@@ -9,10 +9,9 @@ from torchao.quantization.pt2e.quantizer import QuantizationAnnotation, Quantiza
 
 from mpq_plugins.errors import RecipeMismatch, UnsupportedOp
 from mpq_plugins.grid import Grid
-from mpq_plugins.recipe import Recipe
+from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.training.method import TrainingMethod
-from mpq_torch.aten_names import functions, of_two
-from mpq_torch.node_arguments import source_of
+from mpq_torch.calling.node_arguments import source_of
 from mpq_torch.pt2e.exported_names import ExportedNames
 from mpq_torch.pt2e.exported_ops import (
     BATCH_NORMS,
@@ -27,6 +26,7 @@ from mpq_torch.pt2e.exported_ops import (
     tensors_of,
 )
 from mpq_torch.pt2e.specs import FixedGrid, TrainedGrid, activation_spec, bias_spec, weight_spec
+from mpq_torch.reader.aten_names import functions, of_two
 
 Place = fx.Node | tuple[fx.Node, fx.Node]
 """Where a tensor is quantized: at a node's output, or on the edge from a node to a reader."""

@@ -8,13 +8,13 @@ from typing import Any
 from torch import fx
 from torch._ops import OpOverload
 
-from mpq_plugins.graph.known import once_known
 from mpq_plugins.graph.ops import spelled
 from mpq_plugins.grid import Grid
-from mpq_torch.aten_names import functions, of_two
-from mpq_torch.function_op import NAMESPACE
-from mpq_torch.node_arguments import arguments_of
-from mpq_torch.spelled import OPS
+from mpq_plugins.registry import once_known
+from mpq_torch.calling.node_arguments import arguments_of
+from mpq_torch.modules.function_op import NAMESPACE
+from mpq_torch.reader.aten_names import functions, of_two
+from mpq_torch.reader.spelled import OPS
 
 WEIGHTED = frozenset({"conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "linear"})
 RECTIFIERS = frozenset({"relu", "relu_"})

@@ -15,8 +15,8 @@ from torch.fx.node import Argument
 from torchao.quantization.pt2e.lowering import lower_pt2e_quantized_to_x86
 
 from mpq_plugins.errors import NothingQuantized
-from mpq_torch.batches import as_batch
-from mpq_torch.calling import takes_of
+from mpq_torch.calling.arguments import takes_of
+from mpq_torch.calling.batches import as_batch
 from mpq_torch.pt2e.exported_ops import argument, op_of
 from mpq_torch.pt2e.integer_calls import DEQUANTIZE_CHANNELS, PerTensor, dequantized, quantized
 

@@ -11,15 +11,21 @@ from torch import Tensor, fx
 from torchao.quantization.pt2e import DerivedObserverOrFakeQuantize, FakeQuantizeBase, ObserverBase
 from torchao.quantization.pt2e.quantizer import DerivedQuantizationSpec, QuantizationSpec
 
-from mpq_plugins.capabilities import Candidate
 from mpq_plugins.grid import Grid
-from mpq_plugins.site_grid import SiteGrid
+from mpq_plugins.hardware.op_support import Candidate
+from mpq_plugins.recipe.site_grid import SiteGrid
 from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.method import TrainingMethod
 from mpq_plugins.training.slot import Slot
-from mpq_torch.fake_quantize import PO2FakeQuantize
-from mpq_torch.grid_observers import GridObserver, GridPerChannelObserver, GridWeightObserver, OnGrid, zero_point_of
-from mpq_torch.node_arguments import source_of
+from mpq_torch.calling.node_arguments import source_of
+from mpq_torch.torch_ao.grid_observers import (
+    GridObserver,
+    GridPerChannelObserver,
+    GridWeightObserver,
+    OnGrid,
+    zero_point_of,
+)
+from mpq_torch.training.fake_quantize import PO2FakeQuantize
 from mpq_torch.training.grid_bank import GridBank
 from mpq_torch.training.learned_grid import LearnedGrid
 

@@ -9,8 +9,8 @@ from torch import Tensor, fx, nn
 
 from mpq_torch.pt2e.integer_calls import PerTensor, dequantized, quantized
 from mpq_torch.pt2e.recipe_quantizer import SITE
-from mpq_torch.simulated_model import SimulatedModel
-from mpq_torch.verification import first_site, recorded
+from mpq_torch.simulation.simulated_model import SimulatedModel
+from mpq_torch.simulation.verification import first_site, recorded
 
 
 def first_difference(converted: nn.Module, simulated: SimulatedModel, batch: Sequence[Any]) -> str | None:

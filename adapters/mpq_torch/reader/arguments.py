@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import fx
 
-from mpq_torch.calling import is_container, leaves_of
-from mpq_torch.written_modules import INPUT_SUFFIX
+from mpq_torch.calling.arguments import is_container, leaves_of
+from mpq_torch.modules.written import INPUT_SUFFIX
 
 Keys = tuple[str | int, ...]
 SUFFIX = "_argument"

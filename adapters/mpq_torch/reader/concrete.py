@@ -20,15 +20,15 @@ from torch import Tensor, fx, nn
 from torch.fx.proxy import Attribute
 
 from mpq_plugins.errors import ModelError
-from mpq_torch.calling import Takes, is_container, parts_of, rebuilt_row
-from mpq_torch.depthwise import SlicedDepthwise
-from mpq_torch.padded import PaddedConvolution
+from mpq_torch.calling.arguments import Takes, is_container, parts_of, rebuilt_row
+from mpq_torch.modules.depthwise import SlicedDepthwise
+from mpq_torch.modules.padded import PaddedConvolution
+from mpq_torch.modules.subpixel import SubpixelConvTranspose
+from mpq_torch.modules.written import LEAVES
 from mpq_torch.reader.hooks import is_hooked, take_off
 from mpq_torch.reader.shape_values import asks
+from mpq_torch.reader.spelled import packages_functions, packages_modules
 from mpq_torch.reader.user_code import NOT_THE_USERS, line_of
-from mpq_torch.spelled import packages_functions, packages_modules
-from mpq_torch.subpixel import SubpixelConvTranspose
-from mpq_torch.written_modules import LEAVES
 
 FORMS = (*LEAVES, SlicedDepthwise, PaddedConvolution, SubpixelConvTranspose)
 """Modules that this package writes."""
@@ -42,6 +42,12 @@ def is_leaf(module: nn.Module) -> bool:
         return True
     own = module.__module__.startswith(("torch.nn", "torch.ao.nn"))
     return own and not isinstance(module, nn.Sequential)
+
+
+def _is_wrapped(target: Any) -> bool:
+    """Whether a function is one that the user's code, or a zoo's, has fx.wrap keep whole."""
+    own = inspect.isfunction(target) and target.__module__.partition(".")[0] not in ("torch", "mpq_torch")
+    return own and target not in packages_functions()
 
 
 def _item(proxy: fx.Proxy, key: Any) -> Any:
@@ -104,7 +110,7 @@ class ConcreteTracer(fx.Tracer):
 
         (Not in a model that torch.fx wrote: there no code asks, and modules take such results as they are.)
         """
-        if kind == "call_function" and self._multiplies(target, args, kwargs):
+        if kind == "call_function" and _is_wrapped(target):
             opened = self._opened(target, args, kwargs)
             if opened is not NotImplemented:
                 return opened
@@ -119,15 +125,10 @@ class ConcreteTracer(fx.Tracer):
             return type(value)(_item(proxy, index) for index in range(len(value)))
         return proxy
 
-    def _multiplies(self, target: Any, args: Any, kwargs: Any) -> bool:
-        """Whether a function that fx.wrap keeps whole is given a weight of the model's."""
-        if not inspect.isfunction(target) or target.__module__.partition(".")[0] == "torch":
-            return False
-        proxies = [a for a in (*args, *kwargs.values()) if isinstance(a, fx.Proxy) and a.node.op == "get_attr"]
-        return any(self.values[proxy.node].dim() > 1 for proxy in proxies if proxy.node in self.values)
-
     def _opened(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """What such a function gives, traced into, so that its layers are seen; NotImplemented where it cannot be.
+        """What a function that fx.wrap keeps whole gives, traced into, so that its layers and moves are seen.
+
+        NotImplemented where it cannot be.
 
         Tensors that it makes of sizes alone, and fills element by element, are constants.
         """
@@ -210,6 +211,14 @@ class ConcreteTracer(fx.Tracer):
             if node not in self.decided:
                 self.decided.add(node)
                 left += node.all_input_nodes
+
+    def trace(self, *args: Any, **named: Any) -> fx.Graph:
+        """As torch.fx does it, which marks what an opened function gave as a call of that function."""
+        graph = super().trace(*args, **named)
+        for node in graph.nodes:
+            if node.meta.get("is_wrapped") and not (inspect.isfunction(node.target) and node.op == "call_function"):
+                del node.meta["is_wrapped"]
+        return graph
 
     def take_hooks_off(self) -> None:
         """Take off the hooks of leaves, which are nodes of the graph now."""

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.evaluation import FloatModel
+from mpq_plugins.hardware.target import Target
 from mpq_plugins.search.chunk import check_whole, only_size
 from mpq_plugins.search.estimate import AtOnce, samples_to_measure
-from mpq_plugins.targets import Target
-from mpq_torch.batches import Batch, as_batches, in_chunks, samples_of
-from mpq_torch.calling import takes_of
+from mpq_torch.calling.arguments import takes_of
+from mpq_torch.calling.batches import Batch, as_batches, in_chunks, samples_of
 from mpq_torch.reader.check import check_reading
 from mpq_torch.reader.reading import Reading, read_model
 

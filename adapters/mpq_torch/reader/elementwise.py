@@ -9,14 +9,14 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from mpq_plugins.graph.composing import Composing
-from mpq_plugins.graph.known import once_known
 from mpq_plugins.graph.moving import Part
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.op import Op
 from mpq_plugins.graph.ops import all_ops
+from mpq_plugins.registry import once_known
+from mpq_torch.modules.written import Clamp, Input, OfOne, OfRecord
 from mpq_torch.reader.call import Call, Made, Rule, array_of, function_name
-from mpq_torch.spelled import called_as
-from mpq_torch.written_modules import Clamp, Input, OfOne, OfRecord
+from mpq_torch.reader.spelled import called_as
 
 
 def clamp_to(low: float | None, high: float | None) -> Rule:

@@ -15,7 +15,7 @@ from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
 from mpq_plugins.errors import ModelError
-from mpq_torch.node_arguments import arguments_of, source_of
+from mpq_torch.calling.node_arguments import arguments_of, source_of
 from mpq_torch.reader.aten import Spelled, aten_name, makes_view, spelled, writes
 from mpq_torch.reader.indexing import indexings
 from mpq_torch.reader.leaf_calls import LEAF, LeafCall

@@ -19,7 +19,7 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from mpq_plugins.errors import ModelError
-from mpq_torch.calling import Takes, open_batch, takes_of
+from mpq_torch.calling.arguments import Takes, open_batch, takes_of
 from mpq_torch.reader.concrete import HOOKS_SUFFIX, is_leaf
 from mpq_torch.reader.exported import as_traced, without_writes
 from mpq_torch.reader.hooks import take_off

@@ -9,18 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from mpq_torch.node_arguments import arguments_of
+from mpq_torch.calling.node_arguments import arguments_of
 from mpq_torch.reader.call import Call, array_of, whole
 
 _NAMES = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa")
 
 
 def of_call(call: Call) -> tuple[str, dict[str, Any]] | None:
-    """scaled_dot_product_attention of tensors [batch, heads, steps, features]; None where it is called otherwise."""
+    """scaled_dot_product_attention of tensors [batch, ..., steps, features]; None where it is called otherwise."""
     given: dict[str, Any] = {**dict(zip(_NAMES, call.node.args, strict=False)), **call.node.kwargs}
     shape = call.observed.shapes.get(given["query"], ())
     mask = _mask(call, given.get("attn_mask"))
-    if len(shape) != 4 or given.get("dropout_p") or given.get("enable_gqa") or mask is NotImplemented:
+    if len(shape) < 3 or given.get("dropout_p") or given.get("enable_gqa") or mask is NotImplemented:
         return None
     if given.get("is_causal"):
         steps = [whole(call.observed.shapes[given[part]][-2]) for part in ("query", "key")]

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import fx
 
-from mpq_torch.node_arguments import source_of
+from mpq_torch.calling.node_arguments import source_of
 from mpq_torch.reader.aten import aten_name, cut_of, named_arguments
 
 _PARTS = ("slice", "select", "unsqueeze")

@@ -14,8 +14,8 @@ from mpq_plugins.graph.moving import Part, size_of
 from mpq_plugins.graph.node import Batch, Node
 from mpq_plugins.graph.pooling import Pooling, Window, adaptive, clipped
 from mpq_plugins.graph.reducing import Reducing
-from mpq_torch.arithmetic import average_pool_is_exact
 from mpq_torch.reader.call import Call, Made, Rule, numbers, whole
+from mpq_torch.runner.arithmetic import average_pool_is_exact
 
 _MAX_OPTIONS = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
 _AVERAGE_OPTIONS = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")

@@ -13,9 +13,9 @@ from torch import fx
 from mpq_plugins.graph.moving import Part
 from mpq_plugins.graph.node import Batch
 from mpq_plugins.graph.reducing import Reducing
-from mpq_torch.node_arguments import arguments_of
+from mpq_torch.calling.node_arguments import arguments_of
+from mpq_torch.modules.written import Mean
 from mpq_torch.reader.call import Call, Made, Rule
-from mpq_torch.written_modules import Mean
 
 _MIXES_SAMPLES = "mixing the samples of a batch has no integer kernel"
 
@@ -67,12 +67,20 @@ def _over(call: Call, reduce: Any, dims: Any) -> Made:
     if not dims or any(dim is None for dim in dims):
         return call.unknown(_MIXES_SAMPLES)
     axes = {int(dim) % rank for dim in dims}
-    if [axis for axis, size in enumerate(call.in_shape) if isinstance(size, Batch)] != [0] or 0 in axes:
+    samples = [axis for axis, size in enumerate(call.in_shape) if isinstance(size, Batch)]
+    if len(samples) != 1 or samples[0] in axes:
         return call.unknown(_MIXES_SAMPLES)
     if call.node.kwargs.get("dtype") is not None:
         return call.unknown("a mean or sum in a type of its own has no integer kernel")
     made, x = reducing(call)
-    return made.done(reduce(made, x, axes, bool(call.argument(2, "keepdim", False))))
+    keepdim = bool(call.argument(2, "keepdim", False))
+    if samples == [0]:
+        return made.done(reduce(made, x, axes, keepdim))
+    order = (*samples, *(axis for axis in range(rank) if axis not in samples))
+    found = reduce(made, made.transpose(x, order), {order.index(axis) for axis in axes}, keepdim)
+    left = [axis for axis in order if keepdim or axis not in axes]
+    back = sorted(range(len(left)), key=left.__getitem__)
+    return made.done(found if left == sorted(left) else made.transpose(found, back))
 
 
 def extreme(reduce: Any, pairwise: Any) -> Rule:

@@ -11,12 +11,12 @@ from torch import Tensor, fx
 
 from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.node import Batch, Shape
-from mpq_torch.calling import flat, rebuilt
-from mpq_torch.node_arguments import source_of
+from mpq_torch.calling.arguments import flat, rebuilt
+from mpq_torch.calling.node_arguments import source_of
+from mpq_torch.modules.written import Input
 from mpq_torch.reader.counting import counted
 from mpq_torch.reader.shape_values import computes_sizes
 from mpq_torch.reader.tracing import CALLS, name_nodes
-from mpq_torch.written_modules import Input
 
 SIZES = (2, 3)
 """The batch sizes; one would not tell a batch of two from an axis of two."""

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from mpq_plugins.grid import Grid
 from mpq_plugins.training.bank import Bank
-from mpq_plugins.training.grids import Grids, on_grids
-from mpq_plugins.training.method import TrainingMethod
-from mpq_torch.autograd import applied
-from mpq_torch.mixture import mixed
-from mpq_torch.ops import TORCH
-from mpq_torch.rounding_function import PLAIN, Rounding, on_grid, on_rows
+from mpq_plugins.training.grids import Grids
+from mpq_plugins.training.method import TrainingMethod, on_grids
+from mpq_torch.array_ops.autograd import applied
+from mpq_torch.array_ops.mixture import mixed
+from mpq_torch.array_ops.ops import TORCH
+from mpq_torch.array_ops.rounding_function import PLAIN, Rounding, on_grid, on_rows
 from mpq_torch.training.energies import Watched
 
 Shape = tuple[int, ...]

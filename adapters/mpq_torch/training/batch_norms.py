@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from mpq_plugins.bias_correction import INT32_LIMIT
-from mpq_torch.ops import TORCH
+from mpq_plugins.graph.accumulator import INT32_LIMIT
+from mpq_torch.array_ops.ops import TORCH
 from mpq_torch.training.float_layers import BatchNorm
 from mpq_torch.training.held_tensors import HeldTensors
 from mpq_torch.training.replay import repeats
-
-if TYPE_CHECKING:
-    from mpq_torch.training.trained_layer import TrainedLayer
 
 BatchNorms = Literal["fold", "freeze", "keep"]
 """fold: the weight is quantized with its batch norm folded in, by running statistics; batches are
@@ -46,6 +43,15 @@ class Statistics(NamedTuple):
     values: int
 
 
+class NormedLayer(Protocol):
+    """What is asked of a trained layer. layer: with its float weight and bias; norm: the batch norm behind it."""
+
+    layer: Any
+    norm: Any
+    mode: BatchNorms
+    bias_steps: Tensor | None
+
+
 class FoldedNorms(HeldTensors):
     """Folding and running statistics of layers with norms, over their concatenated channels.
 
@@ -53,7 +59,7 @@ class FoldedNorms(HeldTensors):
     layer is called in it, its calls fold by the same ones, and each call's own move them in their order.
     """
 
-    def __init__(self, layers: Sequence[TrainedLayer]) -> None:
+    def __init__(self, layers: Sequence[NormedLayer]) -> None:
         super().__init__()
         # in a tuple: they are modules of the graph, and of nobody else
         self._layers = (tuple(layer for layer in layers if layer.norm is not None and layer.mode != "keep"),)
@@ -64,7 +70,7 @@ class FoldedNorms(HeldTensors):
             self.hold("eps32", self.held["eps"].float())
 
     @property
-    def layers(self) -> tuple[TrainedLayer, ...]:
+    def layers(self) -> tuple[NormedLayer, ...]:
         """The layers that have a norm to fold."""
         return self._layers[0]
 
@@ -74,7 +80,7 @@ class FoldedNorms(HeldTensors):
             return []
         mean, variance = self._statistics()
         (gamma, beta), inner = self._affine(), self._biases()
-        # as mpq_plugins.folding has it, step by step
+        # as mpq_plugins.graph.folded_norms has it, step by step
         scale = gamma / torch.sqrt(variance.double() + self.held["eps"])
         by_channel = scale.detach().to(mean)
         self._scales = by_channel
@@ -92,7 +98,7 @@ class FoldedNorms(HeldTensors):
         return [Folded(*part) for part in zip(*parts, strict=True)]
 
     @torch.no_grad()
-    def move(self, seen: Sequence[tuple[TrainedLayer, Statistics]]) -> None:
+    def move(self, seen: Sequence[tuple[NormedLayer, Statistics]]) -> None:
         """Move running statistics by those of every call of a layer in this step, in the order of the calls."""
         if repeats() or self._scales is None:
             return

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from mpq_plugins.errors import NonFiniteValues
-from mpq_plugins.histogram import Histogram
+from mpq_plugins.thresholds.histogram import Histogram
 from mpq_plugins.training.slot import Observed
 from mpq_plugins.training.starting_grid import check_holds, saturating
-from mpq_torch.reader.own_copy import copied
+from mpq_torch.calling.own_copy import copied
 from mpq_torch.training.graph import TrainingGraph
 from mpq_torch.training.site_quantizer import SiteQuantizer
 

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from mpq_plugins.errors import ModelError, NonFiniteValues
-from mpq_plugins.histogram import Histogram
+from mpq_plugins.thresholds.histogram import Histogram
 from mpq_plugins.training.bank import banks_of
 from mpq_plugins.training.fixed_grid import trains
 from mpq_plugins.training.plan import TrainingPlan
-from mpq_torch.reader.own_copy import compute_weights, computes_weights, copied
+from mpq_torch.calling.own_copy import compute_weights, computes_weights, copied
 from mpq_torch.training.batch_norms import BatchNorms
 from mpq_torch.training.float_layers import TRANSPOSED, BatchNorm, WeightedLayer
 from mpq_torch.training.grid_bank import GridBank

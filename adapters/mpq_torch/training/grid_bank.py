@@ -20,7 +20,7 @@ from mpq_plugins.training.hardened_grid import hardened_grid
 from mpq_plugins.training.method import NOISE, Progress, TrainingMethod
 from mpq_plugins.training.settling import is_measured, mean_energies
 from mpq_plugins.training.slot import Observed
-from mpq_torch.ops import TORCH
+from mpq_torch.array_ops.ops import TORCH
 from mpq_torch.training.bank_rows import Row, put_on, rows_of
 from mpq_torch.training.held_tensors import HeldTensors
 from mpq_torch.training.replay import repeats

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mpq_plugins.errors import MPQError
-from mpq_torch.autograd import applied
+from mpq_torch.array_ops.autograd import applied
 from mpq_torch.training.bank_rows import Row
 from mpq_torch.training.batch_norms import Folded, FoldedNorms, Statistics
 from mpq_torch.training.grid_bank import GridBank

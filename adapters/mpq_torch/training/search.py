@@ -11,24 +11,24 @@ import torch
 from torch import Tensor, fx, nn
 
 from mpq_plugins import plugins
-from mpq_plugins.budget import Budget
+from mpq_plugins.costs.budget import Budget
+from mpq_plugins.costs.latency_table import LatencyTable
 from mpq_plugins.errors import MPQError, NonFiniteValues
 from mpq_plugins.grid import Grid
-from mpq_plugins.latency_table import LatencyTable
-from mpq_plugins.problem import Bits
-from mpq_plugins.recipe import Recipe
-from mpq_plugins.targets import Target
+from mpq_plugins.hardware.target import Target
+from mpq_plugins.recipe.recipe import Recipe
+from mpq_plugins.search_input import Bits
 from mpq_plugins.training.history import History, Record
 from mpq_plugins.training.method import Progress, TrainingMethod
 from mpq_plugins.training.plan import TrainingPlan, own_choices
 from mpq_plugins.training.predicting import predicted_losses
 from mpq_plugins.training.reach import notice_at_start, notice_on_the_way, warn
 from mpq_plugins.training.settling import settling_step
-from mpq_torch.batches import as_batch, as_batches
-from mpq_torch.calling import takes_of
-from mpq_torch.ops import TORCH
+from mpq_torch.array_ops.ops import TORCH
+from mpq_torch.calling.arguments import takes_of
+from mpq_torch.calling.batches import as_batch, as_batches
+from mpq_torch.calling.own_copy import copied
 from mpq_torch.reader.check import check_reading
-from mpq_torch.reader.own_copy import copied
 from mpq_torch.training.batch_norms import BatchNorms
 from mpq_torch.training.calibration import start
 from mpq_torch.training.expected_bits import ExpectedBits

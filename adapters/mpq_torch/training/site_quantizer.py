@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mpq_plugins.grid import Grid
 from mpq_plugins.training.slot import Slot
-from mpq_torch.torch_ao import FakeQuantizeBase
+from mpq_torch.torch_ao.framework import FakeQuantizeBase
 from mpq_torch.training.bank_rows import Row
 from mpq_torch.training.grid_bank import GridBank
 

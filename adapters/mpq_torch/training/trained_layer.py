@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mpq_plugins.bias_correction import INT32_LIMIT
-from mpq_torch.ops import TORCH
-from mpq_torch.reader.own_copy import compute_weights
+from mpq_plugins.graph.accumulator import INT32_LIMIT
+from mpq_torch.array_ops.ops import TORCH
+from mpq_torch.calling.own_copy import compute_weights
 from mpq_torch.training.batch_norms import BatchNorms, Folded, FoldedNorms, Statistics
 from mpq_torch.training.float_layers import TRANSPOSED, BatchNorm, WeightedLayer
 from mpq_torch.training.folding import scaled

@@ -12,9 +12,9 @@ from torch import fx, nn
 from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.node import CONSTANT, FLOAT, Node
 from mpq_plugins.graph.sites import GraphSites, take_sites
+from mpq_plugins.hardware.target import Target
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.search.signs import signed_inputs
-from mpq_plugins.targets import Target
 from mpq_torch.reader.layers import BATCH_NORMS
 from mpq_torch.reader.reading import Reading, read_model
 from mpq_torch.reader.writing import write_located

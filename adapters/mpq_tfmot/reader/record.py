@@ -1,0 +1,53 @@
+"""Keras' record of a call, with other operands than the model has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mpq_tfmot.keras import keras, tf
+
+FUNCTION_LAYERS = ("TFOpLambda", "SlicingOpLambda")
+"""The layers that Keras makes of TensorFlow's functions."""
+
+
+def is_symbol(operand: Any) -> bool:
+    """Whether an operand is a tensor of Keras that has no value yet."""
+    return isinstance(operand, keras.src.engine.keras_tensor.KerasTensor)
+
+
+def is_function_layer(layer: Any) -> bool:
+    """Whether a layer is a function of TensorFlow's."""
+    return type(layer).__name__ in FUNCTION_LAYERS
+
+
+@dataclass(frozen=True)
+class Record:
+    """keras_inputs: the symbols among the arguments, in order."""
+
+    layer: Any
+    keras_inputs: tuple[Any, ...]
+    call_args: Any
+    call_kwargs: Any
+    outputs: Any
+
+    @classmethod
+    def of(cls, node: Any) -> Record:
+        """What Keras holds."""
+        return cls(node.layer, tuple(node.keras_inputs), node.call_args, node.call_kwargs, node.outputs)
+
+    def with_operands(self, other: Mapping[int, Any]) -> Record:
+        """With others in the place of operands, by their id; those may be symbols too."""
+        if not other:
+            return self
+        args, kwargs = tf.nest.map_structure(lambda a: other.get(id(a), a), (self.call_args, self.call_kwargs))
+        symbols = tuple(a for a in tf.nest.flatten((args, kwargs)) if is_symbol(a))
+        return Record(self.layer, symbols, args, kwargs, self.outputs)
+
+
+def recall(node: Any, tensors: Sequence[Any]) -> Any:
+    """Call a layer again with other tensors in the place of the symbols that it was called with."""
+    by_id = {id(old): new for old, new in zip(node.keras_inputs, tensors, strict=True)}
+    args, kwargs = tf.nest.map_structure(lambda a: by_id.get(id(a), a), (node.call_args, node.call_kwargs))
+    return node.layer(*args, **kwargs)
