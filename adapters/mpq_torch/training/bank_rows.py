@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -89,7 +89,7 @@ def _put_on(method: TrainingMethod, index: int, x: Tensor, row: Row, bank: Calla
     return on_rows(x, row.parts[0], row.shapes, row.rounding, row.probe, row.codes)
 
 
-def _fixed(bank: Bank, index: int, grid: Grid, held: Mapping[str, Any]) -> Row:
+def _fixed(bank: Bank, index: int, grid: Grid, held: Mapping[str, Tensor]) -> Row:
     codes = float(grid.low), float(grid.high)
     if len(grid.steps) == 1:
         return Row(numbers=(float(np.float32(grid.step)), *codes))
