@@ -76,14 +76,6 @@ def _unit_norm(layer: Any) -> tuple[str, dict[str, Any]]:
     return "normalize", {"axis": int(axes[0]) % len(layer.input_shape), "epsilon": 1e-6}
 
 
-def _attention(layer: Any) -> tuple[str, dict[str, Any]]:
-    """By products, of one head."""
-    if layer.score_mode != "dot":
-        return "", {}
-    scale = 1.0 if layer.scale is None else float(np.asarray(layer.scale))
-    return "heads_attention", {"key": Operand(1), "value": Operand(1), "heads": 1, "batch_first": True, "scale": scale}
-
-
 def _both_ways(layer: Any) -> tuple[str, dict[str, Any]]:
     """A Bidirectional that joins what both ways give."""
     found = _recurrent(layer.forward_layer), _recurrent(layer.backward_layer, turned=True)
@@ -118,7 +110,6 @@ def _recurrent(layer: Any, turned: bool = False) -> tuple[str, dict[str, Any]]:
 SPECIAL: Mapping[type, Callable[[Any], tuple[str, dict[str, Any]]]] = {
     keras.layers.LayerNormalization: _layer_norm,
     keras.layers.Embedding: _embedding,
-    keras.layers.Attention: _attention,
     keras.layers.Bidirectional: _both_ways,
     keras.layers.GroupNormalization: _group_norm,
     keras.layers.UnitNormalization: _unit_norm,
@@ -149,16 +140,7 @@ def _dot(layer: Any, count: int, rank: int) -> dict[str, Any]:
     return {"function": "matmul", "arguments": {"input": Operand(0), "other": Operand(1), **turned}}
 
 
-def _attention(layer: Any, count: int, rank: int) -> dict[str, Any]:
-    """keras.layers.Attention by dot products, on [query, value] or [query, value, key]."""
-    if count not in (2, 3) or layer.score_mode != "dot":
-        return {}
-    scale = float(np.asarray(layer.scale)) if layer.use_scale else 1.0
-    tensors = {"input": Operand(0), "key": Operand(count - 1), "value": Operand(1)}
-    return {"function": "attention", "arguments": {**tensors, "scale": scale}}
-
-
-OF_SEVERAL = {keras.layers.Dot: _dot, keras.layers.Attention: _attention}
+OF_SEVERAL = {keras.layers.Dot: _dot}
 """Layers of several tensors that are matrix products."""
 
 
@@ -170,12 +152,7 @@ def of_layer(layer: Any, count: int, rank: int) -> dict[str, Any]:
     special = SPECIAL.get(kind)
     if special is not None:
         word, arguments = special(layer)
-        read = {index.index for index in arguments.values() if isinstance(index, Operand)} | {0}
-        if word == "heads_attention" and count == 3:
-            arguments, read = {**arguments, "key": Operand(2)}, {0, 1, 2}
-        return (
-            {"function": word, "arguments": {"input": Operand(0), **arguments}} if word and count == len(read) else {}
-        )
+        return {"function": word, "arguments": {"input": Operand(0), **arguments}} if word and count == 1 else {}
     if kind.__name__ not in LAYERS or getattr(keras.layers, kind.__name__, None) is not kind:
         return {}
     word, names = LAYERS[kind.__name__]

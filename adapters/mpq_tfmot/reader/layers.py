@@ -17,7 +17,7 @@ from mpq_tfmot.attention import HeadsAttention
 from mpq_tfmot.keras import keras
 from mpq_tfmot.reader import arithmetic, moving
 from mpq_tfmot.reader.arithmetic import layer_scale, normalization, of_function, of_layers, rescaling
-from mpq_tfmot.reader.attention import of_attention, of_products
+from mpq_tfmot.reader.attention import of_attention, of_dot_attention, of_products
 from mpq_tfmot.reader.call import Call, Sample, array_of
 from mpq_tfmot.reader.called import called
 from mpq_tfmot.reader.dilated import dilated_transposed
@@ -26,9 +26,10 @@ from mpq_tfmot.reader.float_functions import of_activation, of_call, of_layer
 from mpq_tfmot.reader.float_macs import macs
 from mpq_tfmot.reader.functional_layers import functional_layer
 from mpq_tfmot.reader.functions import CLAMPS, attributes, function_node, is_function, name_of, unknown
+from mpq_tfmot.reader.more_given import objection
 from mpq_tfmot.reader.norms import along_another_axis, statistics
 from mpq_tfmot.reader.own_tensors import constant_node
-from mpq_tfmot.reader.record import is_function_layer, recall
+from mpq_tfmot.reader.record import Record, is_function_layer, recall
 from mpq_tfmot.reader.written_layers import OfRecord, OwnTensor
 
 NOTHING = (
@@ -57,6 +58,9 @@ def nodes_of(call: Call) -> list[Node]:
     kind, layer = call.kind, call.layer
     if kind in NOTHING or (kind == "Activation" and name_of(layer.activation) == "linear"):
         return []
+    refused = "" if is_function_layer(layer) else objection(call)
+    if refused:
+        return [unknown(call.name, call.inputs, call.whole(), kind, refused)]
     if isinstance(layer, OwnTensor):
         return [constant_node(call.name, layer.value.numpy())]
     if isinstance(layer, OfRecord):
@@ -101,21 +105,22 @@ def nodes_of(call: Call) -> list[Node]:
     if node is not None:
         return [node]
     described = of_layer(layer, len(call.inputs), len(call.in_shapes[0]) + 1)
+    described = of_dot_attention(call) if kind == "Attention" else described
     several = spelled("keras").get(kind)
     if several is not None and several.steps and len(call.inputs) == several.arity and not layer.weights:
         return [Node(call.name, several.word, call.inputs, call.whole())]
     if len(call.inputs) == 1 and is_function(layer):
         return [function_node(call.name, call.inputs, call.whole(), kind, evaluator(layer), None, described)]
     if isinstance(layer, HeadsAttention):
-        described = of_products(layer, [shape[0] for shape in call.in_shapes])
+        described = of_products(layer)
     held = sum(int(np.prod(weight.shape)) for weight in layer.weights if len(weight.shape) > 1)
     return [unknown(call.name, call.inputs, call.whole(), kind, described={**described, "weights": held, **macs(call)})]
 
 
-def call_again(layer: Any, name: str, tensors: Sequence[Any], **changed: Any) -> Any:
-    """Call a new layer of the same configuration, under a name, with some options changed."""
+def call_again(layer: Any, name: str, record: Record, tensors: Sequence[Any], **changed: Any) -> Any:
+    """Call a new layer of the same configuration, under a name, with some options changed, as it was called."""
     fresh = type(layer).from_config({**layer.get_config(), "name": name, **changed})
-    return fresh(tensors[0] if len(tensors) == 1 else list(tensors))
+    return recall(replace(record, layer=fresh), tensors)
 
 
 def evaluator(layer: Any) -> Callable[..., Any]:

@@ -221,7 +221,8 @@ class _Reader:
                 continue
             if one.op == UNKNOWN:
                 alone = one.name == name
-                self.floats[one.name] = _recaller(node) if function else evaluator(layer) if alone else layer.activation
+                whole = function or (alone and (node.call_kwargs or len(node.call_args) > 1))
+                self.floats[one.name] = _recaller(node) if whole else evaluator(layer) if alone else layer.activation
             if one.op == UNKNOWN and one.name == name and layer.weights:
                 self.own_weights[name] = layer.get_weights()
             if (
@@ -232,12 +233,14 @@ class _Reader:
             ):
                 continue
             if one.name == name and type(layer).__name__ != "Activation":
-                self.again[name] = partial(recall, node) if function else partial(call_again, layer, name)
+                self.again[name] = partial(recall, node) if function else partial(call_again, layer, name, node)
             elif hasattr(layer, "activation"):
                 self.again[one.name] = partial(_activate, layer.activation, one.name)
         if len(shapes) == 1:
             return [made[-1].name if made else call.inputs[0]]
-        return [self._part(made[-1], index, shape) for index, shape in enumerate(shapes)]
+        parts = [self._part(made[-1], index, shape) for index, shape in enumerate(shapes)]
+        attends = call.kind == "MultiHeadAttention" and made[-1].op != UNKNOWN
+        return [made[-1].name, *parts[1:]] if attends else parts
 
     def _called(self, call: Call, node: Record, at: dict[int, str]) -> Call:
         """The call with these operands."""
