@@ -36,6 +36,7 @@ KINDS = {
     "softmax": (TOKENS, lambda: Called(lambda x: (x / 3 + 1).softmax(-1))),
     "softmax of channels": (IMAGES, lambda: nn.Softmax(1)),
     "attention": (TOKENS, lambda: Called(lambda x: attended(x, 3))),
+    "attention to what was before": (TOKENS, lambda: Called(lambda x: attended(x, 3, is_causal=True))),
     "attention of heads": (TOKENS, lambda: Attended(nn.MultiheadAttention(12, 2, batch_first=True))),
 }
 
@@ -63,9 +64,9 @@ def normed(layer):
     return layer
 
 
-def attended(x, heads):
+def attended(x, heads, **options):
     q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (x, x.flip(1), x * 0.5))
-    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    return F.scaled_dot_product_attention(q, k, v, **options).transpose(1, 2).flatten(2)
 
 
 class Attended(nn.Module):

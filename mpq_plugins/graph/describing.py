@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mpq_plugins.graph.constants import AFFINE
+from mpq_plugins.graph.integer_softmax import hidden_by
 from mpq_plugins.graph.moving import Part, size_of
 from mpq_plugins.graph.node import UNKNOWN, Array, Batch, Graph, Layout, Node, Operand, Shape
 from mpq_plugins.graph.reducing import Reducing
@@ -163,10 +164,11 @@ def _heads_attention(made: _Writing, parts: list[Part], given: Mapping[str, Any]
 
 
 def _attended(made: _Writing, parts: tuple[Part, Part, Part], scale: float, mask: Any) -> Part | None:
-    """softmax(scale * q k^T + mask) v; in integers without a mask."""
+    """softmax(scale * q k^T + mask) v; in integers with a mask that hides."""
     q, k, v = parts
+    mask = None if mask is None else _of_last_axes(np.asarray(mask, np.float64))
     if (
-        (mask is not None and made.integers)
+        (mask is not None and made.integers and not (mask.ndim < len(q.shape) and hides(mask)))
         or q.shape[:-2] != k.shape[:-2]
         or k.shape[:-1] != v.shape[:-1]
         or not _inner(q, k, v)
@@ -174,6 +176,18 @@ def _attended(made: _Writing, parts: tuple[Part, Part, Part], scale: float, mask
         return None
     products = made.product(q, made.turned(k))
     return made.product(made.softmax(products, len(products.shape) - 1, scale, mask), v)
+
+
+def _of_last_axes(mask: Array) -> Array:
+    """A mask without axes of one in front."""
+    while mask.ndim > 2 and len(mask) == 1:
+        mask = mask[0]
+    return mask
+
+
+def hides(mask: Array) -> bool:
+    """Whether a mask that is added along the last axis hides elements, and no more."""
+    return hidden_by(mask, -1) is not None
 
 
 def _softmax(made: _Writing, parts: list[Part], given: Mapping[str, Any]) -> list[Node] | None:

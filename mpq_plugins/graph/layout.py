@@ -241,6 +241,10 @@ class _Pass:
         made = self._reading(node, axes)
         return replace(made, attrs={**made.attrs, "axes": tuple(over)}), Order(axes)
 
+    def _softmax(self, node: Node) -> tuple[Node, Order]:
+        """A mask lies as the model has it."""
+        return self._reading_as_is(node) if "mask" in node.attrs else self._following(node)
+
     def _transpose(self, node: Node) -> tuple[Node, Order]:
         axes = self.orders[node.inputs[0]].axes
         orders = {out: tuple(axes.index(node.attrs["order"][axis]) for axis in out) for out in self._candidates(node)}
@@ -312,7 +316,7 @@ def _elementwise(node: Node) -> bool:
 
 def _follows(node: Node) -> bool:
     """Whether the op's output lies as its input does."""
-    return (is_op(node) and (node.op not in _RULES or node.op == "normalize")) or (
+    return (is_op(node) and (node.op not in _RULES or node.op in ("normalize", "softmax"))) or (
         node.op == "global_avg_pool" and bool(node.attrs["keepdims"])
     )
 
@@ -330,6 +334,7 @@ _RULES: Mapping[str, Callable[[_Pass, Node], tuple[Node, Order]]] = {
     "global_avg_pool": _Pass._mean,
     "matmul": _Pass._reading_as_is,
     "normalize": _Pass._along_neighbours,
+    "softmax": _Pass._softmax,
     "transpose": _Pass._transpose,
     "reshape": _Pass._reshape,
     BATCH_NORM: _Pass._following,

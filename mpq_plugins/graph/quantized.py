@@ -14,7 +14,7 @@ from mpq_plugins.capabilities import Rounding
 from mpq_plugins.errors import UnsupportedOp
 from mpq_plugins.graph import arithmetic
 from mpq_plugins.graph.integer_norm import IntegerNorm, norm_of
-from mpq_plugins.graph.integer_softmax import IntegerSoftmax, softmax_of
+from mpq_plugins.graph.integer_softmax import IntegerSoftmax, hidden_by, softmax_of
 from mpq_plugins.graph.node import INPUT, Batch, Graph, Node
 from mpq_plugins.graph.numpy_runner import NUMPY_RUNNER
 from mpq_plugins.graph.ops import op_of
@@ -179,7 +179,13 @@ class QuantizedGraph:
         count = node.shape[node.attrs["axis"]]
         assert isinstance(count, int), f"{node.name}: the samples of a batch have no sum"
         scale = float(node.attrs.get("scale", 1.0))
-        return softmax_of(node.site, count, scale, self.grid(node.inputs[0]), self.grid(node))
+        mask, hidden = node.attrs.get("mask"), None
+        if mask is not None:
+            first = len(node.shape) - np.ndim(mask)
+            found = hidden_by(mask, int(node.attrs["axis"]) - first)
+            assert found is not None, f"{node.name}: a mask that hides nothing or all"
+            hidden = np.broadcast_to(found, [int(size) for size in node.shape[first:] if not isinstance(size, Batch)])
+        return softmax_of(node.site, count, scale, self.grid(node.inputs[0]), self.grid(node), hidden)
 
     def largest_sum(self, node: Node) -> float:
         """The largest absolute sum of a layer that any codes of its input can give, the bias among it."""

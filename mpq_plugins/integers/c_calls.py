@@ -124,9 +124,10 @@ def _normalize(program: Program, step: Normalize, at: Any, symbol: Any) -> list[
 
 def _softmax(program: Program, step: Softmax, at: Any, symbol: Any) -> list[str]:
     sizes = _around(program.tensor(step.output).shape, (step.axis,))
+    bounds = f"{symbol(step.bounds)}, {len(program.arrays[step.bounds])}" if step.bounds else "0, 1"
     return [
         f"mpq_softmax({at(step.inputs[0])}, {at(step.output)}, {sizes}, {step.scale}, {symbol(step.table)}, "
-        f"{step.low}, {step.high});",
+        f"{step.low}, {step.high}, {bounds});",
     ]
 
 

@@ -196,7 +196,8 @@ class _Lowering:
         law, grid = self.quantized.softmax(node), self.quantized.grid(node)
         name, source = self._output(node), self._source(node)
         table = self.builder.table(f"{name}.powers", law.table)
-        self.builder.steps.append(steps.Softmax(name, source, axis - 1, law.steps, table, grid.low, grid.high))
+        bounds = "" if law.bounds is None else self.builder.table(f"{name}.bounds", law.bounds.ravel())
+        self.builder.steps.append(steps.Softmax(name, source, axis - 1, law.steps, table, grid.low, grid.high, bounds))
 
     def mean(self, node: Node, axes: Sizes) -> None:
         (source,) = self._source(node)

@@ -162,6 +162,8 @@ def arrays_of(step: Step) -> tuple[str, ...]:
     """Names of the arrays that a step reads."""
     if isinstance(step, Conv | Linear):
         return step.weight, step.bias
+    if isinstance(step, Softmax) and step.bounds:
+        return step.table, step.bounds
     if isinstance(step, Lookup | Normalize | Softmax):
         return (step.table,)
     return (step.array,) if isinstance(step, Constant) else ()

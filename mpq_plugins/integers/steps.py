@@ -171,7 +171,8 @@ class Normalize:
 @dataclass(frozen=True)
 class Softmax:
     """Along an axis: T, the table's entry for the distance from the largest code, times ``scale`` over the sum of T,
-    rounded half up and clamped to low .. high."""
+    rounded half up and clamped to low .. high. bounds: an array of what codes are at most, over the last axes, in
+    order; "" for none."""
 
     output: str
     inputs: tuple[str]
@@ -180,6 +181,7 @@ class Softmax:
     table: str
     low: int
     high: int
+    bounds: str = ""
     op: Literal["softmax"] = "softmax"
     __pydantic_config__: ClassVar[Any] = STRICT
 

@@ -20,6 +20,7 @@ from mpq_tfmot.reader.arithmetic import layer_scale, normalization, of_function,
 from mpq_tfmot.reader.attention import of_attention, of_dot_attention, of_products
 from mpq_tfmot.reader.call import Call, Sample, array_of
 from mpq_tfmot.reader.called import called
+from mpq_tfmot.reader.choosing import where
 from mpq_tfmot.reader.dilated import dilated_transposed
 from mpq_tfmot.reader.einsum import einsum_dense
 from mpq_tfmot.reader.float_functions import of_activation, of_call, of_layer
@@ -79,6 +80,10 @@ def nodes_of(call: Call) -> list[Node]:
     if is_function_layer(layer):
         if str(layer.symbol) in NOTHING_CALLED:
             return []
+        if str(layer.symbol).removeprefix("compat.v1.") in ("where", "where_v2"):
+            selected = where(call)
+            if selected:
+                return selected
         kernels = functional_layer(call)
         if kernels:
             return kernels

@@ -22,7 +22,8 @@ from mpq_tfmot.reader.constants import Constants
 from mpq_tfmot.reader.expanding import is_graph, of_layer, of_model
 from mpq_tfmot.reader.functions import is_function, unknown
 from mpq_tfmot.reader.layers import call_again, evaluator, nodes_of
-from mpq_tfmot.reader.record import Record, is_function_layer, recall
+from mpq_tfmot.reader.more_given import check_masks
+from mpq_tfmot.reader.record import Record, is_function_layer, recall, under
 from mpq_tfmot.reader.unread import OUTPUT, read_only
 from mpq_tfmot.reader.written_layers import WRITTEN
 from mpq_tfmot.runner import TensorflowRunner
@@ -161,6 +162,7 @@ class _Reader:
             node = self._constants.operands(node, values, scope)
             sources = [values[id(tensor)] for tensor in node.keras_inputs]
             inner = getattr(layer, "layer", layer) if _is_transparent(layer) else layer
+            check_masks(inner, node, f"{scope}{inner.name}")
             if type(layer).__name__ == "QuantizeLayer":
                 values[id(outputs[0])] = sources[0]
                 self.wrappers[sources[0]] = layer
@@ -233,7 +235,9 @@ class _Reader:
             ):
                 continue
             if one.name == name and type(layer).__name__ != "Activation":
-                self.again[name] = partial(recall, node) if function else partial(call_again, layer, name, node)
+                self.again[name] = (
+                    partial(recall, under(node, name)) if function else partial(call_again, layer, name, node)
+                )
             elif hasattr(layer, "activation"):
                 self.again[one.name] = partial(_activate, layer.activation, one.name)
         if len(shapes) == 1:

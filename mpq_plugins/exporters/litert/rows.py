@@ -61,6 +61,7 @@ def softmaxed(emission: Emission, node: Node, inputs: list[int], grid: Grid, nam
     law = emission.quantized.softmax(node)
     rows = _Rows(emission, name, node.shape, (node.attrs["axis"],))
     x = rows.entered(inputs[0], 0)
+    x = x if law.bounds is None else rows.bounded(x, law.bounds)
     powers = rows.looked_up(law.table, rows.of_two("SUB", rows.reduced("REDUCE_MAX", x), x))
     total = rows.reduced("SUM", powers)
     scaled = rows.of_two("ADD", rows.with_number("MUL", powers, 2 * law.steps), total)
@@ -122,6 +123,16 @@ class _Rows:
         shape = tuple(1 if index == axis else size for index, size in enumerate(self.shapes[x]))
         axes = self.emission.numbers(self._fresh("axes"), [axis])
         return self.emission.writer.op(code, [x, axes], self._made(code.lower(), shape), keepDims=True)
+
+    def bounded(self, x: int, bounds: NDArray[Any]) -> int:
+        """At most as large as the bounds of the last axes."""
+        flat = (_size(self.shape[: len(self.shape) - bounds.ndim]), bounds.size)
+        constant = self.emission.writer.constant(self._fresh("bounds"), bounds.reshape(1, -1), "int32")
+        x = self._reshaped(x, self._made("listed", flat))
+        return self._reshaped(
+            self.emission.writer.op("MINIMUM", [x, constant], self._made("minimum", flat)),
+            self._made("bounded", self.wide),
+        )
 
     def listed(self, x: int) -> int:
         """What there is one of for each row of numbers, as a list [rows, 1]."""
