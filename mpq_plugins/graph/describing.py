@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mpq_plugins.graph.constants import AFFINE
+from mpq_plugins.graph.einsum import einsum
 from mpq_plugins.graph.integer_softmax import hidden_by
 from mpq_plugins.graph.moving import Part, size_of
 from mpq_plugins.graph.node import UNKNOWN, Array, Batch, Graph, Layout, Node, Operand, Shape
@@ -135,6 +136,12 @@ def _matmul(made: _Writing, parts: list[Part], given: Mapping[str, Any]) -> list
     return made.done(made.product(a, b))
 
 
+def _einsum(made: _Writing, parts: list[Part], given: Mapping[str, Any]) -> list[Node] | None:
+    if not {"equation", "input", "other"} <= given.keys():
+        return None
+    return einsum(made, given["equation"], *(parts[given[key].index] for key in ("input", "other")))
+
+
 def _inner(*parts: Part) -> bool:
     """Whether the last two axes have nothing of the batch."""
     return not any(_batches(part.shape[-2:]) for part in parts)
@@ -240,7 +247,12 @@ def _batches(shape: Shape) -> bool:
     return any(isinstance(size, Batch) for size in shape)
 
 
-PRODUCTS: Mapping[str, Write] = {MATMUL: _matmul, "attention": _attention, "heads_attention": _heads_attention}
+PRODUCTS: Mapping[str, Write] = {
+    MATMUL: _matmul,
+    "einsum": _einsum,
+    "attention": _attention,
+    "heads_attention": _heads_attention,
+}
 NORMS: Mapping[str, Write] = {
     "layer_norm": _layer_norm,
     "rms_norm": _rms_norm,

@@ -164,6 +164,8 @@ def of_layer(layer: Any, count: int, rank: int) -> dict[str, Any]:
 
 def of_call(symbol: str, tensors: Sequence[Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The same of a call of one of TensorFlow's functions on Keras tensors."""
+    if symbol == "einsum" and len(args) == 3 and len(tensors) == 2:
+        return {"function": "einsum", "arguments": {"equation": args[0], "input": Operand(0), "other": Operand(1)}}
     if symbol not in FUNCTIONS:
         return {}
     word, names = FUNCTIONS[symbol]
