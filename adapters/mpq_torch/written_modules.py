@@ -7,6 +7,7 @@ by name. torch.ao's tracer traces through them (they are not torch.nn classes); 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -76,9 +77,15 @@ class AlongAxes(nn.Module):
     def __init__(self, word: str, attrs: Mapping[str, Any]) -> None:
         super().__init__()
         self.record = Node(word, word, ("x",), attrs=attrs)
+        mask = attrs.get("mask")
+        self.register_buffer("mask", None if mask is None else torch.tensor(mask, dtype=torch.float32), False)
+        self.masked = replace(self.record, attrs={k: v for k, v in attrs.items() if k not in ("mask", "scale")})
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = op_of(self.record).value(TorchRunner(device=x.device), self.record, x)
+        record = self.record
+        if self.mask is not None:  # which a tracer may not look at
+            x, record = x * self.record.attrs.get("scale", 1.0) + self.mask, self.masked
+        found: Tensor = op_of(record).value(TorchRunner(device=x.device), record, x)
         return found
 
     def extra_repr(self) -> str:

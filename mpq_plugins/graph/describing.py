@@ -223,15 +223,25 @@ def _rms_norm(made: _Writing, parts: list[Part], given: Mapping[str, Any]) -> li
 
 
 def _group_norm(made: _Writing, parts: list[Part], given: Mapping[str, Any]) -> list[Node] | None:
-    """Of channels second, where the channels of a group and what lies behind them are one axis."""
+    """The channels of a group and their places are brought to one axis; channels_last: where they are."""
     x = parts[given["input"].index]
-    if made.layout != "NCHW" or len(x.shape) < 2 or _batches(x.shape[1:]):
+    rank = len(x.shape)
+    axis = rank - 1 if "channels_last" in given else 1
+    if (made.layout == "NCHW") != (axis == 1) or rank < 2 or _batches(x.shape[1:]):
         return None
-    groups = int(given.get("groups", size_of(x, 1)))
-    each = math.prod(size_of(x, axis) for axis in range(1, len(x.shape))) // groups
-    y = made.normalized(made.reshape(x, (x.shape[0], groups, each)), (2,), given["epsilon"])
+    groups = int(given.get("groups", size_of(x, axis)))
+    samples, channels = x.shape[0], size_of(x, axis)
+    places = math.prod(size_of(x, axis) for axis in range(1, rank)) // channels
+    if axis == 1 or places == 1:
+        y = made.normalized(made.reshape(x, (samples, groups, channels // groups * places)), (2,), given["epsilon"])
+    else:
+        apart = made.reshape(x, (samples, places, groups, channels // groups))
+        together = made.transpose(apart, (0, 2, 1, 3))
+        flat = made.reshape(together, (samples, groups, channels // groups * places))
+        y = made.reshape(made.normalized(flat, (2,), given["epsilon"]), together.shape)
+        y = made.transpose(y, (0, 2, 1, 3))
     y = made.reshape(y, x.shape)
-    return made.done(made.affine(y, given["weight"], given["bias"], 1))
+    return made.done(made.affine(y, given["weight"], given["bias"], axis))
 
 
 def _factor(value: Any) -> float | Array:
