@@ -226,8 +226,9 @@ def _group_norm(made: _Writing, parts: list[Part], given: Mapping[str, Any]) -> 
     """The channels of a group and their places are brought to one axis; channels_last: where they are."""
     x = parts[given["input"].index]
     rank = len(x.shape)
-    axis = rank - 1 if "channels_last" in given else 1
-    if (made.layout == "NCHW") != (axis == 1) or rank < 2 or _batches(x.shape[1:]):
+    last = "channels_last" in given
+    axis = rank - 1 if last else 1
+    if last == (made.layout == "NCHW") or rank < 2 or _batches(x.shape[1:]):
         return None
     groups = int(given.get("groups", size_of(x, axis)))
     samples, channels = x.shape[0], size_of(x, axis)
@@ -242,6 +243,20 @@ def _group_norm(made: _Writing, parts: list[Part], given: Mapping[str, Any]) -> 
         y = made.transpose(y, (0, 2, 1, 3))
     y = made.reshape(y, x.shape)
     return made.done(made.affine(y, given["weight"], given["bias"], axis))
+
+
+def _unit_norm(made: _Writing, parts: list[Part], given: Mapping[str, Any]) -> list[Node] | None:
+    """By the root of the sum of the squares along an axis, which is that of their mean but for a factor.
+
+    epsilon: the least root.
+    """
+    x, axis = parts[given["input"].index], given["axis"]
+    if int(given.get("power", 2)) != 2 or not isinstance(axis, int) or isinstance(x.shape[axis], Batch):
+        return None
+    count = size_of(x, axis)
+    least = float(given.get("epsilon", 1e-12)) ** 2 / count
+    y = made.normalized(x, (axis % len(x.shape),), least, centered=False)
+    return made.done(made.affine(y, 1 / math.sqrt(count), 0.0, axis))
 
 
 def _factor(value: Any) -> float | Array:
@@ -268,4 +283,5 @@ NORMS: Mapping[str, Write] = {
     "rms_norm": _rms_norm,
     "group_norm": _group_norm,
     "instance_norm": _group_norm,
+    "normalize": _unit_norm,
 }

@@ -20,6 +20,9 @@ FUNCTIONS: dict[str, tuple[str, Mapping[str, str]]] = {
     "nn.softmax": ("softmax", _SOFTMAX),
     "nn.log_softmax": ("log_softmax", _SOFTMAX),
     "linalg.matmul": ("matmul", _MATMUL),
+    **dict.fromkeys(
+        ("math.l2_normalize", "nn.l2_normalize"), ("normalize", {"x": "input", "axis": "axis", "epsilon": "epsilon"})
+    ),
     "clip_by_value": ("clip", {"t": "input", "clip_value_min": "low", "clip_value_max": "high"}),
     **{f"math.{name}": (word, {"x": "input", "y": "other"}) for name, word in _BINARY.items()},
     **{f"__operators__.{name}": (word, {"x": "input", "y": "other"}) for name, word in _OPERATORS.items()},
@@ -166,6 +169,8 @@ def of_call(symbol: str, tensors: Sequence[Any], args: Sequence[Any], kwargs: Ma
     """The same of a call of one of TensorFlow's functions on Keras tensors."""
     if symbol == "einsum" and len(args) == 3 and len(tensors) == 2:
         return {"function": "einsum", "arguments": {"equation": args[0], "input": Operand(0), "other": Operand(1)}}
+    if symbol.removeprefix("compat.v1.") in ("gather", "nn.embedding_lookup") and len(tensors) == 1:
+        return _gathered(tensors[0], args, kwargs)
     if symbol not in FUNCTIONS:
         return {}
     word, names = FUNCTIONS[symbol]
@@ -175,6 +180,12 @@ def of_call(symbol: str, tensors: Sequence[Any], args: Sequence[Any], kwargs: Ma
     if "softmax" in word:
         given.setdefault("axis", -1)
     arguments: dict[str, Any] = {}
+    if word == "normalize":
+        axes = np.ravel(given["axis"])
+        if given.get("axis") is None or len(axes) != 1:
+            return {}
+        # TensorFlow bounds the sum of the squares, and not its root
+        given |= {"axis": int(axes[0]), "epsilon": float(np.sqrt(given.get("epsilon", 1e-12)))}
     if word == "matmul":
         rank = len(tensors[0].shape)
         turned = [*range(rank - 2), rank - 1, rank - 2]
@@ -187,6 +198,21 @@ def of_call(symbol: str, tensors: Sequence[Any], args: Sequence[Any], kwargs: Ma
         if found is None and (tf.is_tensor(value) or isinstance(value, tf.Variable)):
             arguments[names.get(name, name)] = np.asarray(value)
     return _described(word, arguments, len(tensors[0].shape))
+
+
+def _gathered(indices: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Rows of a table of the model's own."""
+    given = [*args, *(kwargs[key] for key in ("params", "indices", "ids") if key in kwargs)]
+    others = [value for key, value in kwargs.items() if key not in ("params", "indices", "ids", "name")]
+    if len(given) < 2 or given[1] is not indices or any(value not in (None, 0) for value in (*given[2:], *others)):
+        return {}
+    table = np.asarray(given[0])
+    return {} if table.ndim != 2 else {"function": "embedding", "arguments": {"input": Operand(0), "weight": table}}
+
+
+def row(table: Any, indices: Any) -> Any:
+    """Rows by whole numbers, which the tensors of a graph hold as floats."""
+    return tf.gather(table, tf.cast(indices, tf.int32))
 
 
 def _described(word: str, arguments: Mapping[str, Any], rank: int) -> dict[str, Any]:

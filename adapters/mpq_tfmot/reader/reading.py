@@ -10,6 +10,7 @@ from typing import Any
 from mpq_plugins.errors import ModelError
 from mpq_plugins.exporters.refusals import refused_by
 from mpq_plugins.graph.constants import AFFINE
+from mpq_plugins.graph.lookups import EMBEDDING
 from mpq_plugins.graph.node import ARGUMENT, FLOAT, UNKNOWN, Batch, Graph, Node
 from mpq_plugins.graph.ops import is_op, op_of
 from mpq_plugins.graph.reading import WHOLE, settled
@@ -20,6 +21,7 @@ from mpq_tfmot.reader.attention import PRODUCTS, layer_of
 from mpq_tfmot.reader.call import Call
 from mpq_tfmot.reader.constants import Constants
 from mpq_tfmot.reader.expanding import is_graph, of_layer, of_model
+from mpq_tfmot.reader.float_functions import row
 from mpq_tfmot.reader.functions import is_function, unknown
 from mpq_tfmot.reader.layers import call_again, evaluator, nodes_of
 from mpq_tfmot.reader.more_given import check_masks
@@ -225,6 +227,8 @@ class _Reader:
                 alone = one.name == name
                 whole = function or (alone and (node.call_kwargs or len(node.call_args) > 1))
                 self.floats[one.name] = _recaller(node) if whole else evaluator(layer) if alone else layer.activation
+                if function and one.attrs.get("function") == EMBEDDING:
+                    self.floats[one.name] = partial(row, tf.constant(one.attrs["arguments"]["weight"]))
             if one.op == UNKNOWN and one.name == name and layer.weights:
                 self.own_weights[name] = layer.get_weights()
             if (
