@@ -11,11 +11,11 @@ import time
 
 import numpy as np
 
-from mpq_plugins.allocation import allocate
-from mpq_plugins.budget import Budget
-from mpq_plugins.costs import COST_MODELS, cost_of
+from mpq_plugins.allocation.allocator import allocate
+from mpq_plugins.costs.budget import Budget
+from mpq_plugins.costs.cost_models import COST_MODELS, cost_of
+from mpq_plugins.costs.latency_table import LatencyTable
 from mpq_plugins.inventory import Inventory, Site
-from mpq_plugins.latency_table import LatencyTable
 
 BITS = tuple(range(2, 9))
 

@@ -28,7 +28,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 import mpq_plugins as mpq
-from mpq_plugins.demo import digits
+from mpq_plugins.commands.digits import digits
 from mpq_plugins.training.plan import trainable
 from mpq_plugins.training.settling import settling_step
 

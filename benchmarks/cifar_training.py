@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.cifar import MEAN, STD, load_model
-from mpq_plugins.regularizers import mixed_distillation
+from mpq_plugins.training.regularizers import mixed_distillation
 from mpq_torch import fx
-from mpq_torch.ops import TORCH
+from mpq_torch.array_ops.ops import TORCH
 
 BATCH = 128
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]

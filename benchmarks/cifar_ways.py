@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mpq_plugins import Recipe
-from mpq_plugins.verification import Verification
+from mpq_plugins.recipe.verification import Verification
 from mpq_torch import fx
 
 BATCH = 500

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mpq_plugins.capabilities import Candidate
-from mpq_plugins.ops import NUMPY
+from mpq_plugins.array_ops.reference import NUMPY
+from mpq_plugins.hardware.op_support import Candidate
 from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.exponents import Weights, least_squares, within_deviations
 from mpq_plugins.training.slot import Slot

@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.arrival import BATCH, trained_on_digits
-from mpq_plugins.demo import digits
-from mpq_plugins.methods.msqe_training import MsqeTraining
+from mpq_plugins.commands.digits import digits
+from mpq_plugins.papers.msqe_training import MsqeTraining
 from mpq_torch import fx
 
 STEPS = 160

@@ -26,7 +26,7 @@ import mpq_plugins as mpq
 import mpq_tfmot
 from benchmarks.keras_models import TASKS, Task
 from mpq_plugins.exporters.litert.running import run_litert
-from mpq_plugins.silence import silenced
+from mpq_plugins.terminal.silence import silenced
 
 WEIGHTS = {
     "channel": "per channel",

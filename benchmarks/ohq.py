@@ -25,16 +25,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 import mpq_plugins as mpq
-from mpq_plugins.allocation import smallest_cost
-from mpq_plugins.costs import COST_MODELS, cost_of
-from mpq_plugins.hardware.bit_array import NAME as ANALYTIC
+from mpq_plugins.allocation.allocator import smallest_cost
+from mpq_plugins.allocation.choices import arrange
+from mpq_plugins.builtin.bit_array import NAME as ANALYTIC
+from mpq_plugins.costs.cost_models import COST_MODELS, cost_of
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.latency.clock import Timing
-from mpq_plugins.methods.ohq import Ohq
-from mpq_plugins.problem import Problem
-from mpq_plugins.sensitivities.masking import MaskGuided
-from mpq_plugins.sensitivities.rating import Rates
-from mpq_plugins.solving.choices import arrange
+from mpq_plugins.papers.ohq import Ohq
+from mpq_plugins.search_input import Problem
+from mpq_plugins.sensitivity.masking import MaskGuided
+from mpq_plugins.sensitivity.rating import Rates
 
 WEIGHTS, ACTIVATIONS = (4, 6, 8), (4, 8)
 AVERAGE_BITS = 5.0
@@ -101,7 +101,7 @@ def torch_case(data: Path, images: int | None) -> Case:
 
     from benchmarks.cifar import accuracy, load_images, load_model
     from mpq_torch import fx
-    from mpq_torch.engine import quantized_engine
+    from mpq_torch.torch_ao.engine import quantized_engine
 
     torch.set_num_threads(1)
     model = load_model("resnet20", data)

@@ -31,8 +31,8 @@ from mpq_plugins.graph.node import Graph
 from mpq_plugins.graph.runner import Runner
 from mpq_plugins.graph.sites import GraphSites
 from mpq_plugins.graph.weights import as_framework
+from mpq_plugins.hardware.target import Target
 from mpq_plugins.inventory import Site
-from mpq_plugins.targets import Target
 
 LOWERED = "torch-pt2e-x86"
 """A target whose converted graph is lowered to inductor's kernels, for one number of samples."""
@@ -120,7 +120,7 @@ def torch_outcomes(seed: int, runtimes: Sequence[str]) -> Iterator[Outcome]:
 
     from mpq_plugins.graph.sites import take_sites
     from mpq_plugins.search.signs import signed_inputs
-    from mpq_torch import commands
+    from mpq_torch.plugin import commands
     from mpq_torch.reader.reading import read_model
     from mpq_torch.tests.random_networks import RandomNetwork
 
@@ -146,8 +146,8 @@ def torch_outcomes(seed: int, runtimes: Sequence[str]) -> Iterator[Outcome]:
 def keras_outcomes(seed: int, runtimes: Sequence[str]) -> Iterator[Outcome]:
     """A random Keras network on each runtime."""
     from mpq_plugins.graph.sites import take_sites
-    from mpq_tfmot import commands
     from mpq_tfmot.keras import keras, tf
+    from mpq_tfmot.plugin import commands
     from mpq_tfmot.reader.reading import read_model
     from mpq_tfmot.tests.random_networks import random_network
 

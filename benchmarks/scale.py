@@ -27,8 +27,8 @@ def search(model: Any, images: Any) -> list[float]:
     """CPU seconds of each of STAGES."""
     import mpq_plugins as mpq
     from mpq_plugins.graph.sites import take_sites
-    from mpq_plugins.request import Request
     from mpq_plugins.search.measurement import Measurements
+    from mpq_plugins.search.request import Request
     from mpq_plugins.search.signs import signed_inputs
     from mpq_torch import fx
     from mpq_torch.reader.data import chunks_of, read_with_data

@@ -24,11 +24,11 @@ import torch
 import mpq_plugins as mpq
 from benchmarks.cifar import accuracy, load_images, load_model
 from benchmarks.cifar_training import BATCH, load_teacher, loss_of, train
-from mpq_plugins.capabilities import ActivationGrids, OpSupport, WeightGrids
-from mpq_plugins.methods.sdq import Sdq
-from mpq_plugins.targets import Target
+from mpq_plugins.hardware.op_support import ActivationGrids, OpSupport, WeightGrids
+from mpq_plugins.hardware.target import Target
+from mpq_plugins.papers.sdq import Sdq
 from mpq_torch import fx
-from mpq_torch.fake_quantize import PO2FakeQuantize
+from mpq_torch.training.fake_quantize import PO2FakeQuantize
 
 CALIBRATION = 512
 ENDS = {"conv1.weight": 8, "linear.weight": 8}

@@ -34,11 +34,11 @@ import mpq_plugins as mpq
 from benchmarks.arrival import trained_on_digits
 from benchmarks.cifar import accuracy, load_images, load_model
 from mpq_plugins import plugins
-from mpq_plugins.methods.ohq import Ohq
-from mpq_plugins.sensitivities.masking import MaskGuided
-from mpq_plugins.thresholds import search_threshold
+from mpq_plugins.papers.ohq import Ohq
+from mpq_plugins.sensitivity.masking import MaskGuided
+from mpq_plugins.thresholds.search import search_threshold
 from mpq_torch import fx
-from mpq_torch.sensitivities import sensitivity as fx_sensitivities
+from mpq_torch.calibration.sensitivities import sensitivity as fx_sensitivities
 
 CALIBRATION, BATCH = 256, 64
 MEASURES = {

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from mpq_plugins.grid import Grid
-from mpq_plugins.histogram import Histogram
-from mpq_plugins.thresholds import error_table, search_threshold
+from mpq_plugins.thresholds.histogram import Histogram
+from mpq_plugins.thresholds.search import error_table, search_threshold
 
 BITS = range(2, 9)
 EXPONENTS = range(-7, 1)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mpq_plugins.inventory import Inventory
-from mpq_plugins.recipe import Recipe
+from mpq_plugins.recipe.recipe import Recipe
 from mpq_tfmot.keras import keras
 
 SIDE, CHANNELS, CLASSES = 12, 3, 5

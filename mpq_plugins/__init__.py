@@ -8,10 +8,15 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from mpq_plugins import registry
+from mpq_plugins.versions import modules
+from mpq_plugins.versions.version import __version__ as __version__
+
 if TYPE_CHECKING:
-    from mpq_plugins.budget import Budget
-    from mpq_plugins.capabilities import ActivationGrids, Candidate, OpSupport, WeightGrids
-    from mpq_plugins.costs import CostModel, CostRow, CostTerm
+    from mpq_plugins.costs.budget import Budget
+    from mpq_plugins.costs.cost_models import CostModel, CostRow, CostTerm
+    from mpq_plugins.costs.latency_table import LatencyTable
+    from mpq_plugins.costs.op_table import EnergyTable
     from mpq_plugins.errors import (
         AllocationError,
         BudgetError,
@@ -38,18 +43,16 @@ if TYPE_CHECKING:
         VerificationError,
     )
     from mpq_plugins.grid import Grid
-    from mpq_plugins.hookspecs import hookimpl
+    from mpq_plugins.hardware.device import Device
+    from mpq_plugins.hardware.op_support import ActivationGrids, Candidate, OpSupport, WeightGrids
+    from mpq_plugins.hardware.saturation import PairSaturation
+    from mpq_plugins.hardware.target import Runtime, Target
+    from mpq_plugins.hardware.workload import Workload
     from mpq_plugins.inventory import Inventory, Site
-    from mpq_plugins.latency.device import Device
-    from mpq_plugins.latency.workload import Workload
-    from mpq_plugins.latency_table import EnergyTable, LatencyTable
     from mpq_plugins.plugins import PluginHost, cost_models, frameworks, method, methods, target, targets
-    from mpq_plugins.recipe import Recipe
-    from mpq_plugins.saturation import PairSaturation
-    from mpq_plugins.targets import Runtime, Target
-    from mpq_plugins.thresholds import ErrorTable, error_table, search_threshold
-
-__version__ = "0.1.0"
+    from mpq_plugins.plugins.hookspecs import hookimpl
+    from mpq_plugins.recipe.recipe import Recipe
+    from mpq_plugins.thresholds.search import ErrorTable, error_table, search_threshold
 
 __all__ = [
     "ActivationGrids",
@@ -108,34 +111,42 @@ __all__ = [
 ]
 
 _HOMES = {
-    "budget": ("Budget",),
-    "capabilities": ("ActivationGrids", "Candidate", "OpSupport", "WeightGrids"),
-    "costs": ("CostModel", "CostRow", "CostTerm"),
+    "costs.budget": ("Budget",),
+    "costs.cost_models": ("CostModel", "CostRow", "CostTerm"),
+    "costs.latency_table": ("LatencyTable",),
+    "costs.op_table": ("EnergyTable",),
     "grid": ("Grid",),
-    "hookspecs": ("hookimpl",),
+    "hardware.device": ("Device",),
+    "hardware.known_targets": ("target", "targets"),
+    "hardware.op_support": ("ActivationGrids", "Candidate", "OpSupport", "WeightGrids"),
+    "hardware.saturation": ("PairSaturation",),
+    "hardware.target": ("Runtime", "Target"),
+    "hardware.workload": ("Workload",),
     "inventory": ("Inventory", "Site"),
-    "latency.device": ("Device",),
-    "latency.workload": ("Workload",),
-    "latency_table": ("EnergyTable", "LatencyTable"),
-    "plugins": ("PluginHost", "cost_models", "frameworks", "method", "target"),
-    "recipe": ("Recipe",),
-    "saturation": ("PairSaturation",),
-    "targets": ("Runtime", "Target"),
-    "thresholds": ("ErrorTable", "error_table", "search_threshold"),
+    "plugins": ("PluginHost", "cost_models", "frameworks", "method", "methods"),
+    "plugins.hookspecs": ("hookimpl",),
+    "recipe.recipe": ("Recipe",),
+    "thresholds.search": ("ErrorTable", "error_table", "search_threshold"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_CALLABLE_MODULES = ("methods", "targets")
 
 
 def __getattr__(name: str) -> Any:
-    if name in _CALLABLE_MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = _HOME_OF.get(name, "errors")
     value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
     globals()[name] = value
     return value
+
+
+def _host() -> Any:
+    """The host of plug-ins, imported when one is first asked for."""
+    return importlib.import_module("mpq_plugins.plugins").PluginHost()
+
+
+registry.made_by(_host)
+modules.watch()
 
 
 def __dir__() -> list[str]:

@@ -1,19 +1,22 @@
-"""What bad input gets: subclasses of MPQError whose message names the site, the numbers and the way out."""
+"""What bad input gets: subclasses of MPQError whose message names the site, the numbers and the way out.
+
+Those about a value that a caller gave are ValueErrors too, for code that knows Python's errors alone.
+"""
 
 
 class MPQError(Exception):
     """Base of every error that mpq-plugins raises on purpose."""
 
 
-class GridError(MPQError):
+class GridError(MPQError, ValueError):
     """Grid fields that contradict each other, or values that a grid cannot take."""
 
 
-class NonFiniteValues(MPQError):
+class NonFiniteValues(MPQError, ValueError):
     """A weight or an activation holds NaN or infinity."""
 
 
-class EmptyCalibration(MPQError):
+class EmptyCalibration(MPQError, ValueError):
     """A search was given no calibration data."""
 
 
@@ -21,11 +24,11 @@ class CalibrationTooLarge(MPQError):
     """The calibration set is larger than the machine can hold, or has no end."""
 
 
-class TooLittleMemory(MPQError):
+class TooLittleMemory(MPQError, MemoryError):
     """The machine has less memory, or room for temporary files, than the work takes; the message holds both numbers."""
 
 
-class InfeasibleBudget(MPQError):
+class InfeasibleBudget(MPQError, ValueError):
     """No choice of candidates meets the budget; the message holds the smallest reachable values.
 
     ``reachable`` maps every limited resource to the smallest value that any choice reaches.
@@ -40,11 +43,11 @@ class BudgetWarning(UserWarning):
     """A budget that a search will not have learned to keep by the time its choices become final."""
 
 
-class BudgetError(MPQError):
+class BudgetError(MPQError, ValueError):
     """A budget that is no budget: no field set, or a limit that is not a positive number."""
 
 
-class TargetError(MPQError):
+class TargetError(MPQError, ValueError):
     """A target is malformed or unknown."""
 
 
@@ -66,11 +69,11 @@ class ModelError(MPQError):
     """The model cannot be read: not traceable, no quantizable op, or of the wrong kind."""
 
 
-class UnmatchedName(ModelError):
+class UnmatchedName(ModelError, ValueError):
     """A name or pattern that was given matches nothing in the model."""
 
 
-class RecipeError(MPQError):
+class RecipeError(MPQError, ValueError):
     """A recipe file is damaged or newer than this version reads."""
 
 
@@ -90,15 +93,15 @@ class PluginError(MPQError):
     """A plug-in failed to import, or registered something that is none of ours."""
 
 
-class CostError(MPQError):
+class CostError(MPQError, ValueError):
     """A cost model or a latency table that has no answer, or one that is no cost."""
 
 
-class AllocationError(MPQError):
+class AllocationError(MPQError, ValueError):
     """Candidates, losses and sites that do not fit together."""
 
 
-class ThresholdError(MPQError):
+class ThresholdError(MPQError, ValueError):
     """A threshold search was asked for something that it cannot compute."""
 
 
@@ -112,3 +115,13 @@ class ProgramError(MPQError):
 
 class OutputError(MPQError):
     """A result cannot be written where it should go."""
+
+
+def sentence(error: BaseException) -> str:
+    """An exception in one line: its type and its message.
+
+    >>> sentence(ValueError("too\\n  long"))
+    'ValueError: too long'
+    """
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

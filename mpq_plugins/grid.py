@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -48,15 +47,16 @@ class Grid:
             raise GridError("a narrow grid is symmetric about zero; an unsigned grid cannot be narrow")
         if self.narrow and self.bits == 1:
             raise GridError("a narrow grid of 1 bit holds nothing but zero; use 2 bits or more")
-        steps = tuple(float(step) for step in np.ravel(self.steps))
+        steps = tuple(np.ravel(np.asarray(self.steps, dtype=np.float64)).tolist())
         if not steps:
             raise GridError("a grid needs at least one step")
         if self.axis is None and len(steps) != 1:
             raise GridError(f"{len(steps)} steps need an axis; a per-tensor grid has one step")
-        for channel, step in enumerate(steps):
-            if not (math.isfinite(step) and step > 0):
-                where = "" if self.axis is None else f" of channel {channel}"
-                raise GridError(f"the step{where} must be positive and finite, got {step}")
+        found = np.asarray(steps)
+        wrong = np.flatnonzero(~(np.isfinite(found) & (found > 0)))
+        if len(wrong):
+            where = "" if self.axis is None else f" of channel {wrong[0]}"
+            raise GridError(f"the step{where} must be positive and finite, got {steps[wrong[0]]}")
         object.__setattr__(self, "bits", int(self.bits))
         object.__setattr__(self, "signed", bool(self.signed))
         object.__setattr__(self, "narrow", bool(self.narrow))
@@ -72,9 +72,10 @@ class Grid:
         axis: int | None = None,
     ) -> Grid:
         """The grid with threshold ``2**exponent`` (one exponent, or one per channel along axis)."""
-        exponents = np.ravel(np.asarray(exponent))
-        steps = tuple(math.ldexp(1.0, int(e) - (int(bits) - int(bool(signed)))) for e in exponents)
-        return cls(bits, steps, signed, narrow, axis)
+        exponents = np.ravel(np.asarray(exponent)).astype(np.int64)
+        with np.errstate(over="ignore"):  # an infinite step is refused by name
+            steps = np.ldexp(1.0, exponents - (int(bits) - int(bool(signed))))
+        return cls(bits, tuple(steps.tolist()), signed, narrow, axis)
 
     @property
     def low(self) -> int:
@@ -101,7 +102,7 @@ class Grid:
     @property
     def is_power_of_two(self) -> bool:
         """Whether every step, and so every threshold, is an integer power of two."""
-        return all(math.frexp(step)[0] == 0.5 for step in self.steps)
+        return bool(np.all(np.frexp(self.steps)[0] == 0.5))
 
     @property
     def exponents(self) -> tuple[int, ...]:
@@ -109,7 +110,7 @@ class Grid:
         if not self.is_power_of_two:
             raise GridError("only a power-of-two grid has exponents")
         shift = self.bits - int(self.signed)
-        return tuple(math.frexp(step)[1] - 1 + shift for step in self.steps)
+        return tuple((np.frexp(self.steps)[1] - 1 + shift).tolist())
 
     @property
     def exponent(self) -> int:

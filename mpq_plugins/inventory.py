@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 from mpq_plugins.errors import ModelError
 
@@ -163,3 +163,29 @@ class Inventory:
         for site in self.sites:
             members.setdefault(site.group or site.name, []).append(site)
         return {name: tuple(sites) for name, sites in members.items()}
+
+
+def inventory_to_dict(inventory: Inventory) -> dict[str, Any]:
+    """Plain values for JSON; ``inventory_from_dict`` takes them back.
+
+    >>> import json
+    >>> inventory = Inventory([Site("x", "activation", "input", (3,))], live=[["x"]])
+    >>> inventory_from_dict(json.loads(json.dumps(inventory_to_dict(inventory)))) == inventory
+    True
+    """
+    return {
+        "sites": [asdict(site) for site in inventory],
+        "live": [list(names) for names in inventory.live],
+        "float_weights": dict(inventory.float_weights),
+        "float_macs": dict(inventory.float_macs),
+        "float_reasons": dict(inventory.float_reasons),
+        "inputs": [asdict(taken) for taken in inventory.inputs],
+    }
+
+
+def inventory_from_dict(data: Mapping[str, Any]) -> Inventory:
+    """The inventory that ``inventory_to_dict`` described; raises KeyError, TypeError or ModelError on others."""
+    sites = [Site(**{**site, "shape": tuple(site["shape"]), "inputs": tuple(site["inputs"])}) for site in data["sites"]]
+    floats = data["float_weights"], data["float_macs"], data["float_reasons"]
+    inputs = [ModelInput(**{**taken, "shape": tuple(taken["shape"])}) for taken in data["inputs"]]
+    return Inventory(sites, data["live"], *floats, inputs)

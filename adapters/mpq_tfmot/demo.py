@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.budget import Budget
-from mpq_plugins.demo import AVERAGE_BITS, CALIBRATION_IMAGES, DemoRow, digits
+from mpq_plugins.commands.digits import AVERAGE_BITS, CALIBRATION_IMAGES, DemoRow, digits
+from mpq_plugins.costs.budget import Budget
 from mpq_plugins.exporters.litert.running import run_litert
-from mpq_plugins.recipe import Recipe
+from mpq_plugins.recipe.recipe import Recipe
 from mpq_tfmot import litert
 from mpq_tfmot.api import constrain, search, simulate
 from mpq_tfmot.keras import keras

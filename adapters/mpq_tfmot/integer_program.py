@@ -9,9 +9,9 @@ from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.integers.from_graph import program_of
 from mpq_plugins.integers.program import Program
 from mpq_plugins.integers.verification import compare
-from mpq_plugins.recipe import Recipe
-from mpq_plugins.verification import Verification
-from mpq_tfmot.batches import as_batches, in_chunks
+from mpq_plugins.recipe.recipe import Recipe
+from mpq_plugins.recipe.verification import Verification
+from mpq_tfmot.calibration.batches import as_batches, in_chunks
 from mpq_tfmot.keras import tf
 from mpq_tfmot.reader.fitting import read_quantized
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mpq_plugins.silence import silenced
+from mpq_plugins.terminal.silence import silenced
 
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -5,16 +5,14 @@ from __future__ import annotations
 from os import PathLike
 from typing import Any
 
-import numpy as np
-
 from mpq_plugins.exporters.litert import exporting
 from mpq_plugins.exporters.litert.sizes import LitertSizes, sizes
 from mpq_plugins.exporters.litert.verification import compare
-from mpq_plugins.recipe import Recipe
-from mpq_plugins.renamed import renamed
-from mpq_plugins.verification import Verification
+from mpq_plugins.recipe.recipe import Recipe
+from mpq_plugins.recipe.verification import Verification
+from mpq_plugins.versions.arguments import renamed
 from mpq_tfmot.reader.fitting import read_quantized
-from mpq_tfmot.simulated import simulation_of
+from mpq_tfmot.verifying import simulation_of
 
 __all__ = ["LitertSizes", "Verification", "export", "sizes", "verify"]
 
@@ -68,4 +66,4 @@ def verify(
     Raises ModelError when the file and the model are not of one another, and PluginError without ai-edge-litert.
     """
     simulation, batches = simulation_of(simulated, recipe, inputs)
-    return compare(exported, simulation, [np.concatenate(parts) for parts in zip(*batches, strict=True)], kernels)
+    return compare(exported, simulation, batches, kernels)

@@ -18,12 +18,13 @@ from mpq_plugins.exporters.onnx.comparing import simulated as of_batch
 from mpq_plugins.exporters.onnx.opsets import OLDEST_OPSET, check_opset
 from mpq_plugins.exporters.onnx.sizes import NEEDS_EXAMPLE
 from mpq_plugins.graph.simulation import Simulation
-from mpq_plugins.recipe import Recipe
-from mpq_plugins.renamed import renamed
-from mpq_plugins.verification import Verification
-from mpq_tfmot.batches import as_batches, in_chunks
+from mpq_plugins.recipe.recipe import Recipe
+from mpq_plugins.recipe.verification import Verification
+from mpq_plugins.versions.arguments import renamed
+from mpq_tfmot.calibration.batches import as_batches, in_chunks
 from mpq_tfmot.reader.fitting import read_quantized
-from mpq_tfmot.simulated import BATCH, as_tensors, simulation_of
+from mpq_tfmot.simulation.simulated_model import BATCH, as_tensors
+from mpq_tfmot.verifying import simulation_of
 
 __all__ = ["export", "verify"]
 

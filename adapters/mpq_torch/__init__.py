@@ -9,19 +9,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mpq_torch.fake_quantize import PO2FakeQuantize
-    from mpq_torch.grid_observers import GridObserver, GridPerChannelObserver, GridWeightObserver
     from mpq_torch.integer_program import integers, verify_integers
-    from mpq_torch.observers import PO2Observer, PO2PerChannelWeightObserver, PO2WeightObserver
+    from mpq_torch.torch_ao.grid_observers import GridObserver, GridPerChannelObserver, GridWeightObserver
+    from mpq_torch.torch_ao.observers import PO2Observer, PO2PerChannelWeightObserver, PO2WeightObserver
+    from mpq_torch.training.fake_quantize import PO2FakeQuantize
 
 _HOMES = {
-    "GridObserver": "grid_observers",
-    "GridPerChannelObserver": "grid_observers",
-    "GridWeightObserver": "grid_observers",
-    "PO2FakeQuantize": "fake_quantize",
-    "PO2Observer": "observers",
-    "PO2PerChannelWeightObserver": "observers",
-    "PO2WeightObserver": "observers",
+    "GridObserver": "torch_ao.grid_observers",
+    "GridPerChannelObserver": "torch_ao.grid_observers",
+    "GridWeightObserver": "torch_ao.grid_observers",
+    "PO2FakeQuantize": "training.fake_quantize",
+    "PO2Observer": "torch_ao.observers",
+    "PO2PerChannelWeightObserver": "torch_ao.observers",
+    "PO2WeightObserver": "torch_ao.observers",
     "integers": "integer_program",
     "verify_integers": "integer_program",
 }

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from mpq_plugins.budget import Budget
-from mpq_plugins.demo import AVERAGE_BITS, CALIBRATION_IMAGES, DemoRow, digits
-from mpq_plugins.recipe import Recipe
+from mpq_plugins.commands.digits import AVERAGE_BITS, CALIBRATION_IMAGES, DemoRow, digits
+from mpq_plugins.costs.budget import Budget
+from mpq_plugins.recipe.recipe import Recipe
 from mpq_torch import fx
-from mpq_torch.engine import quantized_engine
+from mpq_torch.torch_ao.engine import quantized_engine
 
 RUNTIME = "torch's x86 engine"
 TARGET = "torch-x86"

@@ -2,50 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import nn
 
-from mpq_plugins import plugins
-from mpq_plugins.budget import Budget
-from mpq_plugins.calibration.holding import memory_limit
-from mpq_plugins.errors import MPQError, TargetError
+from mpq_plugins.costs.budget import Budget
+from mpq_plugins.costs.latency_table import LatencyTable
+from mpq_plugins.errors import MPQError
 from mpq_plugins.graph.limits import check_limits
 from mpq_plugins.graph.quantized import QuantizedGraph
-from mpq_plugins.graph.runtimes import all_runtimes, check_rounds_as
 from mpq_plugins.graph.sites import take_sites
-from mpq_plugins.inventory import Inventory
-from mpq_plugins.latency_table import LatencyTable
-from mpq_plugins.problem import Bits
-from mpq_plugins.progress import stage
-from mpq_plugins.recipe import Recipe
-from mpq_plugins.request import Request
-from mpq_plugins.search.estimate import samples_to_round
+from mpq_plugins.hardware.target import Target
+from mpq_plugins.recipe.recipe import Recipe
+from mpq_plugins.recipe.verification import Verification
 from mpq_plugins.search.measurement import Measurements
+from mpq_plugins.search.request import Request
 from mpq_plugins.search.signs import signed_inputs
-from mpq_plugins.search.sweep import compensate
-from mpq_plugins.targets import Target
-from mpq_torch.batches import Batch, as_batch, as_batches
-from mpq_torch.calling import takes_of
-from mpq_torch.conversion import convert
-from mpq_torch.engine import DEFAULT_ENGINE
-from mpq_torch.kernel_forms import check_products, clamps_on_grids, grid_clamps, kernel_layers
-from mpq_torch.latency import measure_latency, time_models, time_recipe
-from mpq_torch.qconfig import get_qconfig_mapping
+from mpq_plugins.search_input import Bits
+from mpq_plugins.terminal.progress import stage
+from mpq_torch.calibration.sensitivities import sensitivity
+from mpq_torch.calibration.synthetic import synthetic_inputs
+from mpq_torch.calling.surroundings import undisturbed
+from mpq_torch.convert import constrain, quantize, simulate
+from mpq_torch.latency.measure import measure_latency, time_models, time_recipe
 from mpq_torch.reader.data import chunks_of, read_with_data
-from mpq_torch.reader.fitting import inputs_of, read_fitting, read_quantized
-from mpq_torch.reader.reading import Reading, example_of, read_model
-from mpq_torch.reader.writing import write_module
-from mpq_torch.sensitivities import sensitivity
-from mpq_torch.simulated_model import SimulatedModel, simulation_of
-from mpq_torch.surroundings import undisturbed
-from mpq_torch.synthetic import synthetic_inputs
+from mpq_torch.reader.inventory import inventory
+from mpq_torch.simulation.simulated_model import simulation_of
+from mpq_torch.simulation.verification import compare, first_difference
+from mpq_torch.torch_ao.qconfig import get_qconfig_mapping
 from mpq_torch.training.best import KeepBest
 from mpq_torch.training.search import Search
-from mpq_torch.verification import Verification, compare, first_difference
 
 __all__ = [
     "KeepBest",
@@ -65,19 +53,6 @@ __all__ = [
     "time_recipe",
     "verify",
 ]
-
-
-def inventory(
-    model: nn.Module, example_inputs: Any, keep_float: Iterable[str] = (), target: str | Target | None = None
-) -> Inventory:
-    """All sites of a model: what a recipe for it must give grids to.
-
-    example_inputs: a tensor, or a tuple of the model's arguments, with a batch axis. target: as of ``search``, since
-    one may compute an op in several steps (torch's engines SiLU); None for a site per op.
-    """
-    example = as_batch(example_inputs, takes_of(model))
-    reading = read_model(model, example, keep_float, target=None if target is None else plugins.target(target))
-    return take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, reading.given(example))).inventory
 
 
 @undisturbed
@@ -127,123 +102,6 @@ def search(
     return recipe
 
 
-@undisturbed
-def constrain(
-    model: nn.Module,
-    recipe: Recipe,
-    calibration: Iterable[Any] | torch.Tensor | None = None,
-    *,
-    example_inputs: Any = None,
-    nearest: bool = False,
-    progress: bool | None = None,
-    memory_gb: float | None = None,
-) -> fx.GraphModule:
-    """The float model on its grids: batch norms folded, weights and biases on theirs, ranges clamped.
-
-    calibration: as for ``search``. With it, weights are rounded with compensation and biases
-    corrected, layer by layer; without it, both go to the nearest value.
-    example_inputs: a tensor, or a tuple of the model's arguments; needed where neither calibration nor the recipe
-    tells the shapes of all arguments, or the model takes one batch size only.
-    nearest: round weights to nearest all the same, and let calibration correct the biases alone.
-    progress, memory_gb: as of ``search``; what does not fit of the values between layers waits in temporary files.
-    The model itself is left untouched; weights that lie on their grids stay where they are.
-    Raises RecipeMismatch, with names, where the recipe is of another model.
-    """
-    reading, quantized = rounded(model, recipe, calibration, example_inputs, nearest, progress, memory_gb)
-    target = quantized.target
-    own_kernels = target.runtime is None or target.runtime.framework == "torch"
-    engine = DEFAULT_ENGINE if target.runtime is None else target.runtime.engine
-    written = write_module(
-        replace(reading, graph=clamps_on_grids(quantized)),
-        kernel_layers(quantized, engine) if own_kernels else {},
-        lambda node: grid_clamps(quantized, node),
-        channels_last=True,
-    )
-    return written.to(reading.runner.device)
-
-
-def rounded(
-    model: nn.Module,
-    recipe: Recipe,
-    calibration: Iterable[Any] | torch.Tensor | None,
-    example_inputs: Any,
-    nearest: bool,
-    progress: bool | None,
-    memory_gb: float | None,
-) -> tuple[Reading, QuantizedGraph]:
-    """What every runtime's constrained model starts from: weights and biases on their grids.
-
-    Arguments and errors as of ``constrain``.
-    """
-    batches = None if calibration is None else as_batches(calibration, takes_of(model))
-    example = _example(model, example_inputs) if batches is None else batches[0]
-    with stage("reading the model", progress):
-        reading, sites = read_fitting(model, recipe, example)
-    target = plugins.target_of(recipe)
-    quantized = QuantizedGraph.of(reading.graph, sites, recipe, target)
-    check_products(quantized)
-    check_limits(quantized)
-    if batches is not None:
-        memory = memory_limit(memory_gb)
-        chunks, grid_of = chunks_of(reading, batches, samples_to_round, memory), sites.grid_of
-        with torch.no_grad():  # the parameters of float parts would keep all that was computed with them
-            graph = compensate(
-                reading.graph, grid_of, recipe, target, reading.runner, chunks, progress, nearest, memory
-            )
-        quantized = QuantizedGraph(graph, recipe, sites.grid_of, target)
-    return reading, quantized
-
-
-def _example(model: nn.Module, example_inputs: Any) -> Batch | None:
-    return None if example_inputs is None else as_batch(example_inputs, takes_of(model))
-
-
-@undisturbed
-def simulate(model: nn.Module, recipe: Recipe, *, example_inputs: Any = None) -> SimulatedModel:
-    """A float model that computes exactly what the recipe's target computes in integers.
-
-    model: what ``constrain`` returned, or any model that the recipe fits, whose weights and biases
-    are then rounded to nearest. example_inputs: as of ``constrain``. Outputs are float tensors of grid values.
-    """
-    return SimulatedModel(*read_quantized(model, recipe, _example(model, example_inputs)))
-
-
-@undisturbed
-def quantize(
-    model: nn.Module,
-    recipe: Recipe,
-    example_inputs: Any = None,
-    calibration: Iterable[Any] | torch.Tensor | None = None,
-) -> fx.GraphModule:
-    """The model on torch's int8 kernels: constrain, prepare_fx, convert_fx in one call.
-
-    example_inputs, calibration: as of ``constrain``.
-    Set ``torch.backends.quantized.engine`` to the engine of the recipe's target to run it.
-    Raises NothingQuantized when a part that the recipe quantizes came out float.
-    """
-    engine = _engine(plugins.target_of(recipe))
-    on_grid, example = constrained(constrain, model, recipe, example_inputs, calibration)
-    return convert(on_grid, recipe, example, engine)
-
-
-def constrained(
-    verb: Callable[..., fx.GraphModule],
-    model: nn.Module,
-    recipe: Recipe,
-    example_inputs: Any,
-    calibration: Iterable[Any] | torch.Tensor | None,
-) -> tuple[fx.GraphModule, Batch]:
-    """The model on its grids, and an example of its arguments: the one given, of the calibration, or of the recipe.
-
-    verb: the ``constrain`` of an adapter; other arguments as of ``quantize``.
-    """
-    batches = None if calibration is None else as_batches(calibration, takes_of(model))
-    on_grid = verb(model, recipe, batches, example_inputs=example_inputs)
-    if example_inputs is not None:
-        return on_grid, as_batch(example_inputs, takes_of(on_grid))
-    return on_grid, Batch(example_of(on_grid, inputs_of(recipe))) if batches is None else batches[0]
-
-
 def verify(converted: nn.Module, simulated: nn.Module, inputs: Any, recipe: Recipe | None = None) -> Verification:
     """Compare what a converted int8 model returns with its simulation, element by element.
 
@@ -263,19 +121,3 @@ def harden(trained: Search) -> Recipe:
     if not isinstance(trained, Search):
         raise MPQError(f"harden needs the fx.Search whose model was trained, got {type(trained).__name__}")
     return trained.harden()
-
-
-def _engine(target: Target) -> str:
-    """The quantized engine that a target runs on; a target without a runtime is simulated by the default's."""
-    if target.runtime is None:
-        check_rounds_as(
-            target,
-            all_runtimes()["torch", DEFAULT_ENGINE],
-            "torch's kernels round half to even; simulate the recipe, or run it in integers (mpq_torch.integers)",
-        )
-        return DEFAULT_ENGINE
-    if target.runtime.framework != "torch":
-        raise TargetError(
-            f"target {target.name!r} runs on {target.runtime.framework}, not on torch; search for a torch target"
-        )
-    return target.runtime.engine

@@ -12,10 +12,10 @@ from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.integers.from_graph import program_of
 from mpq_plugins.integers.program import Program
 from mpq_plugins.integers.verification import compare
-from mpq_plugins.recipe import Recipe
-from mpq_plugins.verification import Verification
-from mpq_torch.batches import as_batch, as_batches
-from mpq_torch.calling import takes_of
+from mpq_plugins.recipe.recipe import Recipe
+from mpq_plugins.recipe.verification import Verification
+from mpq_torch.calling.arguments import takes_of
+from mpq_torch.calling.batches import as_batch, as_batches
 from mpq_torch.reader.fitting import read_quantized
 
 

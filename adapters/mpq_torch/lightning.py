@@ -13,7 +13,7 @@ try:
     from lightning.pytorch import Callback
 except ImportError:
     try:
-        from pytorch_lightning import Callback
+        from pytorch_lightning import Callback  # type: ignore[assignment]  # the same class of another package
     except ImportError:
         raise PluginError("mpq_torch.lightning needs Lightning; install it with: pip install lightning") from None
 

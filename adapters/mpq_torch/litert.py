@@ -10,19 +10,18 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
-import torch
 from torch import nn
 
 from mpq_plugins.exporters.litert import exporting
 from mpq_plugins.exporters.litert.verification import compare
-from mpq_plugins.recipe import Recipe
-from mpq_plugins.renamed import renamed
-from mpq_plugins.verification import Verification
-from mpq_torch.batches import as_batch
-from mpq_torch.calling import takes_of
+from mpq_plugins.recipe.recipe import Recipe
+from mpq_plugins.recipe.verification import Verification
+from mpq_plugins.versions.arguments import renamed
+from mpq_torch.calling.arguments import takes_of
+from mpq_torch.calling.batches import as_batch
 from mpq_torch.reader.fitting import read_quantized
 from mpq_torch.reader.reading import Reading
-from mpq_torch.simulated_model import simulation_of
+from mpq_torch.simulation.simulated_model import simulation_of
 
 __all__ = ["export", "verify"]
 
@@ -79,9 +78,8 @@ def verify(
     Raises ModelError when the file and the model are not of one another, and PluginError without ai-edge-litert.
     """
     model, batches = simulation_of(simulated, recipe, inputs)
-    given = [model.arguments(*batch) for batch in batches]
-    arrays = [torch.cat(parts).detach().cpu().numpy() for parts in zip(*given, strict=True)]
-    return compare(exported, model.simulation, arrays, kernels)
+    given = [[x.detach().cpu().numpy() for x in model.arguments(*batch)] for batch in batches]
+    return compare(exported, model.simulation, given, kernels)
 
 
 def _output_names(reading: Reading) -> list[str]:

@@ -6,7 +6,7 @@ and ``simulate`` as for any target).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from typing import Any
 
@@ -21,13 +21,13 @@ from mpq_plugins.exporters.onnx.comparing import Simulated, compare
 from mpq_plugins.exporters.onnx.comparing import simulated as of_batch
 from mpq_plugins.exporters.onnx.opsets import OLDEST_OPSET, check_opset
 from mpq_plugins.exporters.onnx.sizes import FIXED, NEEDS_EXAMPLE
-from mpq_plugins.recipe import Recipe
-from mpq_plugins.renamed import renamed
-from mpq_plugins.verification import Verification
-from mpq_torch.batches import as_batch
-from mpq_torch.calling import flat, takes_of
+from mpq_plugins.recipe.recipe import Recipe
+from mpq_plugins.recipe.verification import Verification
+from mpq_plugins.versions.arguments import renamed
+from mpq_torch.calling.arguments import flat, takes_of
+from mpq_torch.calling.batches import as_batch
 from mpq_torch.reader.fitting import read_quantized
-from mpq_torch.simulated_model import SimulatedModel, simulation_of
+from mpq_torch.simulation.simulated_model import SimulatedModel, simulation_of
 
 __all__ = ["export", "verify"]
 
@@ -101,7 +101,7 @@ def verify(
 
 
 @torch.no_grad()
-def _of_batches(simulated: SimulatedModel, batches: list[tuple[Any, ...]]) -> Iterator[Simulated]:
+def _of_batches(simulated: SimulatedModel, batches: Sequence[tuple[Any, ...]]) -> Iterator[Simulated]:
     for batch in batches:
         given = simulated.arguments(*batch)
         feeds = [np.asarray(argument.detach(), np.float32) for argument in given if isinstance(argument, Tensor)]

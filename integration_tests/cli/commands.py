@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from mpq_plugins.cli import app, main
+from mpq_plugins.commands.cli import app, main
 
 FOLDER = Path(__file__).parent
 TARGETS = {"torch": "torch-x86", "tfmot": "litert-po2"}

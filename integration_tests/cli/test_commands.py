@@ -11,8 +11,8 @@ import pytest
 
 from integration_tests.cli.commands import Case, failure, invoke, invoke_json
 from mpq_plugins import Budget, Recipe
-from mpq_plugins.cache_directory import cache_directory
-from mpq_plugins.loading import load_calibration, load_model
+from mpq_plugins.latency.cache_directory import cache_directory
+from mpq_plugins.workspace.loading import load_calibration, load_model
 
 
 def test_the_command_finds_the_recipe_that_the_library_finds(case: Case, found: Path) -> None:
@@ -67,7 +67,7 @@ def test_an_exported_torch_model_gives_the_simulated_numbers(found: Path, case: 
     import torch
 
     from mpq_torch import fx
-    from mpq_torch.engine import quantized_engine
+    from mpq_torch.torch_ao.engine import quantized_engine
 
     said = invoke_json("export", found / "recipe.json", *case.options, "--to", "torch", "-o", tmp_path / "m.pt")
     model, data = load_model(case.reference("model")).model, load_calibration(case.reference("calibration"))

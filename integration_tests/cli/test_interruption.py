@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from integration_tests.cli.commands import Case, invoke
 from mpq_plugins import Recipe, hookimpl, plugins
-from mpq_plugins.cli import app
-from mpq_plugins.methods.msqe import Msqe
+from mpq_plugins.commands.cli import app
+from mpq_plugins.papers.msqe import Msqe
 
 CASE = Case("torch")
 BUDGET = ["--average-weight-bits", "4", "--activation-bits", "8"]

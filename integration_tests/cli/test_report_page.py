@@ -78,7 +78,7 @@ def _noise_of_fc(case: Case, recipe: Recipe) -> float:
     """Signal to noise of the last layer, from the models' outputs themselves."""
     import numpy as np
 
-    from mpq_plugins.loading import load_calibration, load_model
+    from mpq_plugins.workspace.loading import load_calibration, load_model
 
     model, data = load_model(case.reference("model")).model, load_calibration(case.reference("calibration"))
     if case.framework == "torch":

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from mpq_plugins.cli import main
+from mpq_plugins.commands.cli import main
 from mpq_plugins.integers import input_codes, load, run
 from mpq_plugins.integers.tests.c_programs import compiled
 

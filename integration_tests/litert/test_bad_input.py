@@ -89,6 +89,10 @@ def test_verify_needs_the_recipe_of_a_model_and_a_file_of_ours():
         litert.verify(flat, model, IMAGES)
     with pytest.raises(ModelError, match="no LiteRT file that mpq-plugins wrote"):
         litert.verify(b"nothing", model, IMAGES, recipe)
+    with pytest.raises(ModelError, match=r"argument x has the shape \(3, .*, and the model was read with 4 axes"):
+        litert.verify(flat, model, [IMAGES, IMAGES[0]], recipe)
+    with pytest.raises(ModelError, match=r"argument x of a batch has the shape .*, and the model takes \(samples, 3, "):
+        litert.verify(flat, model, [IMAGES, IMAGES[..., 1:]], recipe)
 
 
 def test_a_file_of_another_model_is_refused_by_the_tensor_that_it_lacks():

@@ -15,7 +15,7 @@ from mpq_plugins.exporters.litert.running import run_litert
 from mpq_plugins.graph.layout import quantized_in_layout, to_layout
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.graph.sites import take_sites
-from mpq_plugins.recipe import Recipe
+from mpq_plugins.recipe.recipe import Recipe
 from mpq_tfmot import litert as keras_litert
 from mpq_tfmot.keras import tf
 from mpq_tfmot.reader.fitting import read_quantized as read_keras

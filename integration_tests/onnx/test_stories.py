@@ -12,7 +12,7 @@ from torch import nn
 
 import mpq_plugins as mpq
 from integration_tests.torch_fx.recipes import clipping_recipe
-from mpq_plugins.demo import digits
+from mpq_plugins.commands.digits import digits
 from mpq_plugins.exporters.onnx.running import run, session
 from mpq_torch import demo, fx, onnx
 from mpq_torch.tests.alterations import shifted

@@ -9,7 +9,7 @@ from integration_tests.oracle import digests
 from integration_tests.oracle.recipes import drawn_recipe, exponent_of, fine_recipe, in_order
 from integration_tests.oracle.runtimes import judged, run_litert, run_onnx
 from mpq_plugins import MPQError, integers
-from mpq_tfmot import commands
+from mpq_tfmot.plugin import commands
 
 KERNELS = {"litert-po2": "xnnpack", "litert-po2-reference": "builtin", "litert-int8": "xnnpack"}
 SEEDS = {

@@ -11,7 +11,8 @@ from integration_tests.oracle import digests
 from integration_tests.oracle.recipes import bias_of, drawn_grids, exponent_of, fine_recipe, in_order
 from integration_tests.oracle.runtimes import judged, run_onnx
 from mpq_plugins import MPQError, Recipe, integers
-from mpq_torch import commands, fx, onnx, pt2e
+from mpq_torch import fx, onnx, pt2e
+from mpq_torch.plugin import commands
 
 ENGINES = {"torch-x86": "x86", "torch-onednn": "onednn", "torch-qnnpack": "qnnpack"}
 SEEDS = {

@@ -10,8 +10,8 @@ from torch.fx import GraphModule
 from mpq_plugins import Recipe
 from mpq_plugins.errors import ModelError
 from mpq_torch import fx, pt2e
-from mpq_torch.batches import as_batch
-from mpq_torch.calling import takes_of
+from mpq_torch.calling.arguments import takes_of
+from mpq_torch.calling.batches import as_batch
 from mpq_torch.reader import tracers
 from mpq_torch.reader.reading import read_model
 from mpq_torch.reader.tracing import trace

@@ -8,7 +8,7 @@ from torch import nn
 import mpq_plugins as mpq
 from integration_tests.reading.converting import converted, converted_by_export, error_of
 from mpq_torch import fx, litert
-from mpq_torch.simulated_model import SimulatedModel
+from mpq_torch.simulation.simulated_model import SimulatedModel
 
 X = torch.randn(16, 3, 9, 9, generator=torch.Generator().manual_seed(1))
 

@@ -14,7 +14,7 @@ from torch import nn
 import mpq_plugins as mpq
 from mpq_plugins import plugins
 from mpq_plugins.inventory import ModelInput
-from mpq_plugins.recipe import Recipe
+from mpq_plugins.recipe.recipe import Recipe
 from mpq_torch import fx, onnx
 
 FIRST = Path(mpq.__file__).parent / "recipe_file" / "tests" / "schema_1.json"
@@ -171,7 +171,7 @@ def test_a_target_of_a_file_works_through_keras(tmp_path, target_file):
 
 
 def test_a_target_of_a_file_works_through_the_command_line(images, tmp_path, target_file, monkeypatch, capsys):
-    from mpq_plugins.cli import main
+    from mpq_plugins.commands.cli import main
 
     monkeypatch.setenv("MPQ_CACHE_DIR", str(tmp_path / "cache"))
     np.save(tmp_path / "images.npy", images.numpy())

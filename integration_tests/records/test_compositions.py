@@ -28,6 +28,7 @@ KINDS = {
         x.flatten(2).transpose(1, 2).mean(1),
         x.sum((2, 3)),
         x.sum(1),
+        torch.stack([x, F.relu(x)]).mean(0),
     ),
     "averages of windows whose reciprocals round": lambda x: (
         F.avg_pool2d(x.repeat(1, 1, 1, 7), (3, 14)),
@@ -56,8 +57,17 @@ KINDS = {
         F.pad(F.relu(x), (1, 1), value=-0.7),
         x[:, [2, 0, 3, 3]],
         x.index_select(3, torch.tensor([7, 6, 0])),
+        x.repeat_interleave(2, 1),
+        F.unfold(x, (3, 2), padding=1, stride=2),
     ),
     "spreads and gates": lambda x: (x.var((2, 3)), F.glu(x, 1), x.clamp_min(0.1), torch.zeros_like(x) + x),
+    "products of matrices": lambda x: (
+        torch.einsum("b c i j, b d i j -> b d c", x, F.relu(x)),
+        torch.einsum("...ij,...kj->...ik", x, x * 0.5),
+        x @ x[:, :1].transpose(2, 3),
+        torch.linspace(-1, 1, 12).reshape(2, 6) @ x,
+        x * F.relu(x).mean((2, 3), keepdim=True).expand_as(x),
+    ),
     "sums with alpha": lambda x: (
         torch.add(x, F.relu(x), alpha=-0.5),
         torch.rsub(x, F.relu(x), alpha=2),

@@ -13,7 +13,7 @@ from mpq_plugins import Grid, Recipe, plugins
 from mpq_plugins.graph.ops import all_ops
 from mpq_plugins.graph.runtimes import runtime_of
 from mpq_torch import fx
-from mpq_torch.spelled import spelled
+from mpq_torch.reader.spelled import spelled
 
 BITS = range(2, 9)
 

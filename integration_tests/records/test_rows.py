@@ -12,7 +12,8 @@ from integration_tests.torch_fx.recipes import clipping_recipe
 from mpq_plugins import plugins
 from mpq_plugins.integers import run
 from mpq_plugins.integers.tests.c_programs import c_outputs, joined
-from mpq_torch import commands, fx
+from mpq_torch import fx
+from mpq_torch.plugin import commands
 from mpq_torch.reader.reading import read_model
 
 IMAGES, TOKENS = (6, 4, 3), (5, 12)
@@ -33,10 +34,12 @@ KINDS = {
     "root mean square": (TOKENS, lambda: normed(nn.RMSNorm(12, 0.2))),
     "group norm": (IMAGES, lambda: normed(nn.GroupNorm(3, 6, 0.1))),
     "instance norm": (IMAGES, lambda: nn.InstanceNorm2d(6)),
+    "unit vectors and quotients": (TOKENS, lambda: Called(lambda x: F.normalize(x, dim=-1) / (F.relu(x) + 1))),
     "softmax": (TOKENS, lambda: Called(lambda x: (x / 3 + 1).softmax(-1))),
     "softmax of channels": (IMAGES, lambda: nn.Softmax(1)),
+    "windows": (TOKENS, lambda: Called(in_windows)),
     "attention": (TOKENS, lambda: Called(lambda x: attended(x, 3))),
-    "attention to what was before": (TOKENS, lambda: Called(lambda x: attended(x, 3, is_causal=True))),
+    "attention under masks": (TOKENS, lambda: Masked()),
     "attention of heads": (TOKENS, lambda: Attended(nn.MultiheadAttention(12, 2, batch_first=True))),
 }
 
@@ -57,6 +60,25 @@ class WithConstants(nn.Module):
         return (shares @ heads).transpose(1, 2).flatten(2)
 
 
+class Masked(nn.Module):
+    """Attention to what comes before, with a bias of places, and every other token as it was."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("before", torch.ones(1, 1, 5, 5).tril())
+        self.register_buffer("windows", torch.full((5, 5), -100.0).triu(3))
+        self.places = nn.Parameter(torch.randn(2, 5, 5))
+
+    def forward(self, x):
+        heads = x.unflatten(-1, (2, 6)).transpose(1, 2)
+        scores = heads @ heads.transpose(2, 3) / 6**0.5 + self.windows + self.places
+        shares = scores.masked_fill(self.before[:, :, : x.shape[1]] == 0, -torch.inf).softmax(-1)
+        y = (shares @ heads).transpose(1, 2).flatten(2)
+        return torch.where(self.before[0, 0, 2, :, None] > 0, y, F.relu(x)).masked_fill(
+            self.windows[0, :, None] < 0, 0.3
+        )
+
+
 def normed(layer):
     nn.init.uniform_(layer.weight, 0.5, 1.5)
     if getattr(layer, "bias", None) is not None:
@@ -64,9 +86,16 @@ def normed(layer):
     return layer
 
 
-def attended(x, heads, **options):
+def attended(x, heads):
     q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (x, x.flip(1), x * 0.5))
-    return F.scaled_dot_product_attention(q, k, v, **options).transpose(1, 2).flatten(2)
+    return F.scaled_dot_product_attention(q, k, v, torch.linspace(-1, 1, 25).reshape(5, 5)).transpose(1, 2).flatten(2)
+
+
+def in_windows(x):
+    """Samples joined with windows, behind an axis of others, and behind steps."""
+    first, second = x.reshape(-1, 3, 2, 2).permute(2, 0, 1, 3).unbind(0)
+    y = torch.cat([(first @ second.transpose(1, 2)).softmax(-1) @ second, first], -1)
+    return F.layer_norm(y.reshape(x.shape).transpose(0, 1), (12,)).transpose(0, 1)
 
 
 class Attended(nn.Module):
@@ -100,7 +129,7 @@ def test_rows_are_exact_in_integers(kind, target):
 
 
 @pytest.mark.parametrize("target", ["torch-x86", "torch-qnnpack", "torch-pt2e", "onnxruntime"])
-@pytest.mark.parametrize("kind", ["matmul of images", "softmax", "attention of heads"])
+@pytest.mark.parametrize("kind", ["matmul of images", "attention under masks", "attention of heads"])
 def test_products_are_exact_between_float_parts(kind, target):
     model, x = model_of(kind)
     recipe = clipping_recipe(model, x, target, 7, 8)
@@ -115,7 +144,7 @@ def test_products_are_quantized_where_norms_and_softmaxes_stay_float():
 
 
 @pytest.mark.parametrize(
-    "kind", ["attention of heads", "layer norm of channels", "root mean square", "softmax of channels"]
+    "kind", ["attention under masks", "windows", "layer norm of channels", "root mean square", "softmax of channels"]
 )
 def test_rows_in_c_give_the_codes_of_the_program(kind, tmp_path):
     model, x = model_of(kind)

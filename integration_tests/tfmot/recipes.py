@@ -11,7 +11,7 @@ from mpq_plugins.graph.evaluation import FloatModel, run_nodes
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.graph.weights import as_framework
 from mpq_tfmot.reader.reading import read_model
-from mpq_tfmot.simulated import as_tensors
+from mpq_tfmot.simulation.simulated_model import as_tensors
 
 
 def float_values(reading, x):

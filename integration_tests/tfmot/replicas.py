@@ -30,7 +30,7 @@ def train(strategy, method, bits):
 
 def copies_of(model, replica):
     """One replica's copy of every variable of every quantizer."""
-    from mpq_tfmot.hosted import hosted_model
+    from mpq_tfmot.training.hosted import hosted_model
 
     return {
         f"{one.site} {key}": np.ravel(variable.values[replica].numpy()).tolist()

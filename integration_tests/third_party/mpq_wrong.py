@@ -8,7 +8,7 @@ import numpy as np
 
 from mpq_plugins import CostRow, CostTerm, Target, hookimpl
 from mpq_plugins.errors import NonFiniteValues
-from mpq_plugins.methods.msqe import Msqe
+from mpq_plugins.papers.msqe import Msqe
 from mpq_plugins.training.grids import Grids
 from mpq_plugins.training.method import Start, TrainingMethod
 

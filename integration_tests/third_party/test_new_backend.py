@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mpq_plugins.cli import main
+from mpq_plugins.commands.cli import main
 
 PIP = [sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check", "install", "--quiet"]
 OFFLINE = ["--no-index", "--no-build-isolation", "--no-deps", "--no-cache-dir"]

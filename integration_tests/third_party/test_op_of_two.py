@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from mpq_plugins import plugins
-from mpq_plugins.graph.known import known, using
 from mpq_plugins.graph.registered import check_op
 from mpq_plugins.plugins import PluginHost
+from mpq_plugins.registry import known, using
 
 SOURCE = Path(__file__).parent / "mpq_acme" / "src"
 STEPS = {"gate_op__sigmoid": "sigmoid", "gate_op": "mul", "gate__sigmoid": "sigmoid", "gate": "mul"}

@@ -110,8 +110,9 @@ def test_the_target_the_cost_model_and_the_measurement_are_used_like_built_in_on
 MEASURE = """
 import json
 import mpq_plugins as mpq
-from mpq_plugins.allocation import allocate
-from mpq_plugins.latency.model_latency import ModelWork, measure_model
+from mpq_plugins.allocation.allocator import allocate
+from mpq_plugins.latency.model_latency import measure_model
+from mpq_plugins.latency.workload import ModelWork
 from mpq_plugins.problem import candidates_for
 
 shapes = {"a": (8, 16), "b": (4, 8)}

@@ -8,7 +8,8 @@ from torch import nn
 
 from mpq_plugins import UnsupportedOp
 from mpq_plugins.graph.node import Batch
-from mpq_torch import commands, fx, litert
+from mpq_torch import fx, litert
+from mpq_torch.plugin import commands
 from mpq_torch.reader.reading import read_model
 
 

@@ -8,10 +8,10 @@ from torch import nn
 
 import mpq_plugins as mpq
 from mpq_torch import fx
-from mpq_torch.conversion import convert
 from mpq_torch.reader.reading import read_model
 from mpq_torch.tests.alterations import shifted
 from mpq_torch.tests.networks import Mobile, Residual, Shared, network
+from mpq_torch.torch_ao.conversion import convert
 
 X86 = "torch-x86"
 

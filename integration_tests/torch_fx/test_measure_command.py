@@ -7,7 +7,7 @@ import json
 import pytest
 
 import mpq_plugins as mpq
-from mpq_plugins.cli import main
+from mpq_plugins.commands.cli import main
 
 FACTORY = """
 import torch

@@ -12,9 +12,9 @@ from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
 import mpq_plugins as mpq
 import mpq_torch
-from mpq_plugins.demo import digits
+from mpq_plugins.commands.digits import digits
 from mpq_torch import demo, fx
-from mpq_torch.engine import quantized_engine
+from mpq_torch.torch_ao.engine import quantized_engine
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 

@@ -8,8 +8,8 @@ import torch
 import mpq_plugins as mpq
 import mpq_tfmot
 from integration_tests.twins.test_twins import NAMES, Twin, keras_twin
-from mpq_plugins.costs import cost_of
-from mpq_plugins.hardware.bit_array import NAME as ANALYTIC
+from mpq_plugins.builtin.bit_array import NAME as ANALYTIC
+from mpq_plugins.costs.cost_models import cost_of
 from mpq_torch import fx
 
 

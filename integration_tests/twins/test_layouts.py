@@ -10,11 +10,11 @@ from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.graph.sites import take_sites
 from mpq_tfmot.reader.reading import read_model as read_keras
-from mpq_tfmot.runner import TensorflowRunner
+from mpq_tfmot.runner.tensorflow_runner import TensorflowRunner
 from mpq_tfmot.tests.networks import NETWORKS as KERAS_NETWORKS
 from mpq_tfmot.tests.networks import samples
 from mpq_torch.reader.reading import read_model as read_torch
-from mpq_torch.runner import TorchRunner
+from mpq_torch.runner.torch_runner import TorchRunner
 from mpq_torch.tests.networks import NETWORKS as TORCH_NETWORKS
 from mpq_torch.tests.networks import network
 

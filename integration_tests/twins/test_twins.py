@@ -9,7 +9,7 @@ from torch import nn
 import mpq_plugins as mpq
 import mpq_tfmot
 from mpq_plugins.errors import RecipeMismatch
-from mpq_plugins.translation import translate
+from mpq_plugins.recipe.translation import translate
 from mpq_tfmot.keras import keras
 from mpq_torch import fx
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from mpq_plugins.graph import ops
 from mpq_plugins.graph.op import Op
-from mpq_plugins.hookspecs import hookimpl
+from mpq_plugins.plugins.hookspecs import hookimpl
 
 
 @hookimpl

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from mpq_plugins.graph.runtimes import litert, onnxruntime, torch_kernels
 from mpq_plugins.graph.runtimes.runtime import Runtime
-from mpq_plugins.hookspecs import hookimpl
+from mpq_plugins.plugins.hookspecs import hookimpl
 
 
 @hookimpl

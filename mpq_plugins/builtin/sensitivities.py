@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mpq_plugins.hookspecs import hookimpl
-from mpq_plugins.sensitivities.divergence import Divergence
-from mpq_plugins.sensitivities.masking import BEST_MASK
-from mpq_plugins.sensitivities.noise import Noise
-from mpq_plugins.sensitivities.rating import Sensitivity
-from mpq_plugins.sensitivities.second_order import SecondOrder
+from mpq_plugins.builtin.second_order import SecondOrder
+from mpq_plugins.plugins.hookspecs import hookimpl
+from mpq_plugins.sensitivity.divergence import Divergence
+from mpq_plugins.sensitivity.masking import BEST_MASK
+from mpq_plugins.sensitivity.noise import Noise
+from mpq_plugins.sensitivity.rating import Sensitivity
 
 
 @hookimpl

@@ -14,7 +14,7 @@ def plugins() -> None:
 
     Example: mpq plugins
     """
-    from mpq_plugins.listing import print_list
+    from mpq_plugins.commands.listing import print_list
     from mpq_plugins.plugins import PluginWarning, host
 
     with warnings.catch_warnings():
@@ -58,8 +58,8 @@ def ops(
 
     Example: mpq ops silu
     """
+    from mpq_plugins.commands.listing import print_list
     from mpq_plugins.graph import kernels
-    from mpq_plugins.listing import print_list
     from mpq_plugins.plugins import host
 
     runtimes = _runtimes()
@@ -89,9 +89,9 @@ def runtimes(
 
     Example: mpq runtimes torch.qnnpack
     """
+    from mpq_plugins.commands.listing import print_list
     from mpq_plugins.graph import kernels
     from mpq_plugins.graph.runtimes.runtime import name_of_law
-    from mpq_plugins.listing import print_list
     from mpq_plugins.plugins import host
 
     known = _runtimes()
@@ -128,7 +128,7 @@ def _runtimes() -> dict[str, tuple[Any, list[Any]]]:
 
 def _list(section: str, headings: Sequence[str], cells: Any) -> None:
     """List what plug-ins registered: name, further cells, and the distribution that it came from."""
-    from mpq_plugins.listing import print_list
+    from mpq_plugins.commands.listing import print_list
     from mpq_plugins.plugins import host
 
     lines = []

@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from mpq_plugins.progress import Advance, stage
+from mpq_plugins.terminal.progress import Advance, stage
 
 INTERRUPTED = 130
 
@@ -54,15 +54,16 @@ def resumable(voice: Voice) -> Iterator[None]:
     """Let Ctrl-C end the command with exit code 130 and a word on what is kept."""
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         if not voice.quiet:
-            print("mpq: interrupted; what was measured is kept, the same command goes on from there", file=sys.stderr)
+            kept = str(interrupt) or "what was measured is kept"
+            print(f"mpq: interrupted; {kept}, the same command goes on from there", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
 
 
 def kept_measurements() -> Path | None:
     """Where measurements of models are kept between runs; None where nothing can be written."""
-    from mpq_plugins.cache_directory import cache_directory
+    from mpq_plugins.latency.cache_directory import cache_directory
 
     try:
         return cache_directory("models")

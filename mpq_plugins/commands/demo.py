@@ -20,10 +20,15 @@ def demo(
     """
     from rich.console import Console
 
-    from mpq_plugins.demo import table
+    from mpq_plugins.commands.digits import table
+    from mpq_plugins.errors import PluginError
     from mpq_plugins.plugins import host
+    from mpq_plugins.registry.adapter import HasDemo
 
-    shown = host().framework(framework).demo()
+    adapter = host().framework(framework)
+    if not isinstance(adapter, HasDemo):
+        raise PluginError(f"the adapter {framework!r} has no demo; those of torch and tfmot have one")
+    shown = adapter.demo()
     rows = []
     with Console(stderr=True).status("training a small network on digits, then quantizing it"):
         for row, recipe in shown.run():

@@ -31,9 +31,9 @@ def export(
     The calibration data are those of the search: weights are rounded with compensation for them, biases
     corrected, and the converted model is compared with its simulation on them. It is not written if they differ.
     """
-    from mpq_plugins.loading import load_calibration, load_model
-    from mpq_plugins.recipe import Recipe
-    from mpq_plugins.study.exporting import export_format
+    from mpq_plugins.recipe.recipe import Recipe
+    from mpq_plugins.workspace.exporting import export_format
+    from mpq_plugins.workspace.loading import load_calibration, load_model
 
     voice = Voice(quiet, as_json)
     loaded_recipe = Recipe.load(recipe)

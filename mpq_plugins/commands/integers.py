@@ -32,8 +32,8 @@ def integers(
     """
     from mpq_plugins.errors import LoadingError
     from mpq_plugins.integers import save, write_c
-    from mpq_plugins.loading import load_calibration, load_model
-    from mpq_plugins.recipe import Recipe
+    from mpq_plugins.recipe.recipe import Recipe
+    from mpq_plugins.workspace.loading import load_calibration, load_model
 
     voice = Voice(quiet, as_json)
     loaded_recipe = Recipe.load(recipe)

@@ -41,7 +41,7 @@ def measure(
     Search with it: mpq search ... --latency latency.json --latency-ms 3.5. What was measured is kept
     ($MPQ_CACHE_DIR, else the user's cache directory): after Ctrl-C the same command goes on from there.
     """
-    from mpq_plugins.loading import load_model
+    from mpq_plugins.workspace.loading import load_model
 
     voice = Voice(quiet, as_json)
     options.check_writable(out)
@@ -70,7 +70,7 @@ def _example(loaded: Any, shape: str | None, calibration: str | None) -> Any:
     """One batch for the adapter; None where nothing is said, which an adapter that knows shapes takes."""
     import numpy as np
 
-    from mpq_plugins.loading import load_calibration
+    from mpq_plugins.workspace.loading import load_calibration
 
     if calibration is not None:
         return loaded.commands.batches(loaded.model, load_calibration(calibration))[0]

@@ -21,8 +21,8 @@ def new_backend(
 
     Example: mpq new-backend mpq-acme
     """
-    from mpq_plugins.backend_package import BackendNames, check_directory, render, write_package
-    from mpq_plugins.targets import Target
+    from mpq_plugins.hardware.target import Target
+    from mpq_plugins.plugins.backend_package import BackendNames, check_directory, render, write_package
 
     check_directory(directory)
     names = BackendNames.of(name or directory.absolute().name, target)

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from mpq_plugins.budget import Budget
+from mpq_plugins.costs.budget import Budget
 from mpq_plugins.errors import BudgetError, MPQError, OutputError
-from mpq_plugins.problem import Bits
+from mpq_plugins.search_input import Bits
 
 MODEL_HELP = "The float model: package.module:factory, file.py:factory, or a .keras, .h5 or .pt2 file."
 CALIBRATION_HELP = "Example inputs, some hundred: package.module:factory, or a .npy or .npz file."
@@ -149,8 +149,8 @@ def read_request(
     memory_gb: float | None = None,
 ) -> Any:
     """The Request of the options; raises what Request and LatencyTable.load raise."""
-    from mpq_plugins.latency_table import LatencyTable as Table
-    from mpq_plugins.request import Request
+    from mpq_plugins.costs.latency_table import LatencyTable as Table
+    from mpq_plugins.search.request import Request
 
     table = None if latency is None else Table.load(latency)
     return Request(

@@ -47,7 +47,7 @@ def pareto(
     The sweep goes from the least that can be reached to the lowest loss. Other budgets hold at every point.
     Show the curve with: mpq report recipe.json --pareto pareto/pareto.json
     """
-    from mpq_plugins.listing import print_list
+    from mpq_plugins.commands.listing import print_list
     from mpq_plugins.reporting.front import Front
 
     voice = Voice(quiet, as_json)

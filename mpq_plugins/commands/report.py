@@ -36,7 +36,7 @@ def report(
     Without --details, a model and its calibration data give the same; without either, the page says what it
     leaves out.
     """
-    from mpq_plugins.recipe import Recipe
+    from mpq_plugins.recipe.recipe import Recipe
     from mpq_plugins.reporting.details import Details
     from mpq_plugins.reporting.front import Front
     from mpq_plugins.reporting.page import page

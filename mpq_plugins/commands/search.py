@@ -79,8 +79,8 @@ def open_study(
     model: str, calibration: str, framework: str | None, keep_float: list[str] | None, fresh: bool, voice: Voice
 ) -> Any:
     """The Study of a model and data given by reference; raises LoadingError."""
-    from mpq_plugins.loading import load_calibration, load_model
-    from mpq_plugins.study.study import Study
+    from mpq_plugins.workspace.loading import load_calibration, load_model
+    from mpq_plugins.workspace.study import Study
 
     loaded = load_model(model, framework)
     data = load_calibration(calibration)

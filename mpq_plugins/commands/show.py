@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from mpq_plugins.recipe import Recipe
+    from mpq_plugins.recipe.recipe import Recipe
 
 WIDE = 150
 """Columns of a terminal that has room for everything; a narrower one gets what matters most."""
@@ -23,7 +23,7 @@ def show(
 
     Example: mpq show recipe.json
     """
-    from mpq_plugins.recipe import Recipe
+    from mpq_plugins.recipe.recipe import Recipe
 
     print_recipe(Recipe.load(recipe))
 
@@ -37,7 +37,7 @@ def print_recipe(recipe: Recipe) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from mpq_plugins.recipe_file import recipe_table
+    from mpq_plugins.recipe import recipe_table
 
     console = Console()
     shown = [h for h in recipe_table.HEADINGS if console.width >= WIDE or h in MATTERS]

@@ -13,11 +13,11 @@ from mpq_plugins.exporters.onnx import exporting as onnx
 from mpq_plugins.graph.node import Graph, Node
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.refusals import Refuses, without_grid
+from mpq_plugins.graph.runtimes.onnxruntime import FRAMEWORK as ONNXRUNTIME
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.grid import Grid
-from mpq_plugins.hardware.onnxruntime import ONNXRUNTIME
+from mpq_plugins.hardware.target import Target
 from mpq_plugins.inventory import Inventory
-from mpq_plugins.targets import Target
 
 
 def refused_by(target: Target) -> Refuses:

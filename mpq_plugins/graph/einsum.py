@@ -1,8 +1,8 @@
-"""Einsums of two tensors as matrix products, layers and products of elements, with the axes brought there by moves.
+"""Einsums of an activation and a constant as layers and products of elements, with the axes brought there by moves.
 
-A letter that both tensors and the result have is one of the batch of a matrix product, one that only the tensors have
-is summed over, and the others are rows and columns. With a constant the product is a layer: one of all rows, or in
-groups where a batch of matrices is multiplied, each with its own.
+A letter that both tensors and the result have is one of a batch of matrices, one that only the tensors have is summed
+over, and the others are rows and columns. The product is a layer: one of all rows, or in groups where each of a batch
+is multiplied with a matrix of its own.
 """
 
 from __future__ import annotations
@@ -14,61 +14,37 @@ from typing import Any
 import numpy as np
 
 from mpq_plugins.graph.constants import AFFINE, MUL
+from mpq_plugins.graph.equations import parsed
 from mpq_plugins.graph.moving import Moving, Part
 from mpq_plugins.graph.node import CONSTANT, Array, Batch, Node, Shape
 from mpq_plugins.graph.reducing import Reducing
 
 Factor = Part | Array
 """An activation, or a constant of the model."""
-SPARE = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def einsum(made: Reducing, equation: str, a: Factor, b: Factor, bias: Array | None = None) -> list[Node] | None:
-    """The nodes of a call; None for an equation that has no such form. Of an activation and a constant in either order,
-    or of two activations. bias: what is added to the product of an activation and a constant, with its last axes.
+    """The nodes of a call of an activation and a constant, in either order; None for an equation without such a form.
+
+    bias: what is added, with its last axes.
 
     >>> x = Part("x", (Batch(), 6, 8))
-    >>> [node.op for node in einsum(Reducing("y", "NHWC"), "bnd,bmd->bnm", x, x)]
-    ['transpose', 'matmul', 'reshape']
+    >>> [node.op for node in einsum(Reducing("y", "NHWC"), "bnd,nm->bmd", x, np.ones((6, 4)))]
+    ['transpose', 'linear', 'transpose']
     """
-    letters = _letters(equation, a, b)
+    letters = parsed(equation, len(a.shape), len(b.shape))
     if letters is None:
         return None
     first, second, out = letters
-    if isinstance(a, Part) and isinstance(b, Part):
-        found = _of_two(made, (first, second, out), a, b)
-    elif isinstance(a, Part):
+    if isinstance(a, Part):
+        assert not isinstance(b, Part), f"{made.name}: two activations"
         found = _of_constant(made, (first, second, out), a, np.asarray(b, np.float64), bias)
-    elif isinstance(b, Part):
-        found = _of_constant(made, (second, first, out), b, np.asarray(a, np.float64), bias)
     else:
-        return None
+        assert isinstance(b, Part), f"{made.name}: two constants"
+        found = _of_constant(made, (second, first, out), b, np.asarray(a, np.float64), bias)
     if found is None:
         return None
     return made.done(found) if made.layout == "NCHW" else Moving.done(made, found)
-
-
-def _letters(equation: str, a: Factor, b: Factor) -> tuple[str, str, str] | None:
-    """One letter for each axis of the tensors and the result; None where some are summed over in one tensor alone, or
-    stand for two axes of one."""
-    left, arrow, out = equation.replace(" ", "").partition("->")
-    terms = left.split(",")
-    if len(terms) != 2:
-        return None
-    ranks = [len(factor.shape) for factor in (a, b)]
-    missing = [rank - len(term.replace("...", "")) for rank, term in zip(ranks, terms, strict=True)]
-    spare = SPARE[: max(missing)] if "..." in left else ""
-    if not arrow:
-        plain = left.replace("...", "").replace(",", "")
-        out = ("..." if spare else "") + "".join(sorted(letter for letter in set(plain) if plain.count(letter) == 1))
-    first, second = (
-        term.replace("...", spare[len(spare) - n :] if n else "") for term, n in zip(terms, missing, strict=True)
-    )
-    out = out.replace("...", spare)
-    lone = (set(first) ^ set(second)) - set(out)
-    twice = any(len(set(term)) < len(term) for term in (first, second, out))
-    fits = [len(first), len(second)] == ranks and set(out) <= set(first) | set(second)
-    return None if lone or twice or not fits else (first, second, out)
 
 
 def _kinds(first: str, second: str, out: str) -> tuple[str, str, str, str]:
@@ -78,23 +54,6 @@ def _kinds(first: str, second: str, out: str) -> tuple[str, str, str, str]:
     columns = [letter for letter in out if letter not in first]
     summed = [letter for letter in first if letter not in out]
     return "".join(both), "".join(rows), "".join(columns), "".join(summed)
-
-
-def _of_two(made: Reducing, letters: tuple[str, str, str], a: Part, b: Part) -> Part | None:
-    first, second, out = letters
-    sizes = dict(zip(first, a.shape, strict=True)) | dict(zip(second, b.shape, strict=True))
-    both, rows, columns, summed = _kinds(first, second, out)
-    samples = isinstance(a.shape[0], Batch) and first[0] == second[0] == out[0]
-    if not samples or any(isinstance(sizes[letter], Batch) for letter in out[1:] + summed):
-        return None
-    if not summed:
-        apart = [_ordered(made, x, own, out) for x, own in ((a, first), (b, second))]
-        return made._add(MUL, apart, tuple(sizes[letter] for letter in out), {})
-    batch = _joined_sizes(sizes, both)
-    left = _as(made, a, first, both + rows + summed, (*batch, _size(sizes, rows), _size(sizes, summed)))
-    right = _as(made, b, second, both + summed + columns, (*batch, _size(sizes, summed), _size(sizes, columns)))
-    product = made._add("matmul", (left, right), (*left.shape[:-1], right.shape[-1]), {})
-    return _back(made, product, both + rows + columns, out, sizes)
 
 
 def _of_constant(
@@ -191,11 +150,6 @@ def _back(made: Reducing, y: Part, own: str, out: str, sizes: dict[str, Any]) ->
     shape = tuple(sizes[letter] for letter in own)
     y = y if y.shape == shape else made.reshape(y, shape)
     return y if own == out else made.transpose(y, [own.index(letter) for letter in out])
-
-
-def _joined_sizes(sizes: dict[str, Any], both: str) -> tuple[Any, ...]:
-    """The samples, and all other axes of the batch as one, since runtimes have four."""
-    return (sizes[both[0]], _size(sizes, both[1:])) if len(both) > 1 else (sizes[both[0]],)
 
 
 def _size(sizes: dict[str, Any], letters: Sequence[str]) -> int:

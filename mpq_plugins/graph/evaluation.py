@@ -22,22 +22,32 @@ def run_nodes(
 ) -> dict[str, Any]:
     """The outputs of the wanted nodes (of all, if None), each computed by ``step``; others are dropped once read.
 
-    arguments: of the model, in order.
+    Nothing is computed that no wanted node stands on. arguments: of the model, in order.
     """
     given = dict(zip((node.name for node in graph.arguments), arguments, strict=True))
     kept = None if wanted is None else set(wanted)
-    left = Counter(name for node in graph.nodes for name in node.inputs)
+    nodes = graph.nodes if kept is None else _standing_under(graph, kept)
+    left = Counter(name for node in nodes for name in node.inputs)
     values: dict[str, Any] = {}
-    for node in graph.nodes:
+    for node in nodes:
         if node.op == ARGUMENT:
             values[node.name] = given[node.name]
-        elif kept is None or left[node.name] or node.name in kept:
+        else:
             values[node.name] = step(node, [values[name] for name in node.inputs])
         for name in node.inputs:
             left[name] -= 1
             if kept is not None and not left[name] and name not in kept:
                 values.pop(name, None)
     return values if kept is None else {name: values[name] for name in kept}
+
+
+def _standing_under(graph: Graph, wanted: Collection[str]) -> list[Node]:
+    """The wanted nodes, and all that they read, in the order of the graph."""
+    needed = set(wanted)
+    for node in reversed(graph.nodes):
+        if node.name in needed:
+            needed.update(node.inputs)
+    return [node for node in graph.nodes if node.name in needed]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from mpq_plugins.graph.ops import all_ops, is_op, op_of
 from mpq_plugins.graph.runtimes import runtime_of
 from mpq_plugins.graph.runtimes.runtime import Composition, inputs_of
 from mpq_plugins.graph.scaling import numbers_as_layers
-from mpq_plugins.targets import Target
+from mpq_plugins.hardware.target import Target
 
 
 def without_kernels(graph: Graph, target: Target) -> Graph:

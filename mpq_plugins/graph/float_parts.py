@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -11,6 +12,8 @@ from mpq_plugins.errors import ModelError, UnmatchedName
 from mpq_plugins.graph.node import CONSTANT, FLOAT, INPUT, INPUT_SUFFIX, RAW, UNKNOWN, Graph, Node
 from mpq_plugins.graph.refusals import refusal
 from mpq_plugins.graph.shares import BEHIND, BETWEEN, KEPT
+
+logger = logging.getLogger(__name__)
 
 
 def settle_float_parts(graph: Graph, keep_float: Iterable[str] = (), *, anywhere: bool = True) -> Graph:
@@ -40,6 +43,9 @@ def settle_float_parts(graph: Graph, keep_float: Iterable[str] = (), *, anywhere
     if anywhere:
         floats = dict.fromkeys(_between(graph, floats), BETWEEN) | floats
     graph = graph.mapped(lambda node: _as_float(node, floats[node.name]) if node.name in floats else node)
+    for node in graph.nodes:
+        if node.name in floats:
+            logger.info("%s stays float: %s", node.name, node.attrs["reason"])
     return _with_inputs(graph)
 
 

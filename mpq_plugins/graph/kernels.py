@@ -9,7 +9,7 @@ from mpq_plugins.graph.op import Op
 from mpq_plugins.graph.ops import all_ops
 from mpq_plugins.graph.runtimes import integers, rule, runtime_of
 from mpq_plugins.graph.runtimes.runtime import Runtime, name_of_law
-from mpq_plugins.targets import Target
+from mpq_plugins.hardware.target import Target
 
 Way = Literal["kernel", "table", "steps", "moves", ""]
 PLAIN = "integers"

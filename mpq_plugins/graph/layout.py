@@ -242,8 +242,8 @@ class _Pass:
         return replace(made, attrs={**made.attrs, "axes": tuple(over)}), Order(axes)
 
     def _softmax(self, node: Node) -> tuple[Node, Order]:
-        """A mask lies as the model has it."""
-        return self._reading_as_is(node) if "mask" in node.attrs else self._following(node)
+        """A mask lies as the tensor that it is put on does."""
+        return self._following(node) if node.attrs.get("mask") is None else self._reading_as_is(node)
 
     def _transpose(self, node: Node) -> tuple[Node, Order]:
         axes = self.orders[node.inputs[0]].axes

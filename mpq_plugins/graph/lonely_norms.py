@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mpq_plugins.folding import fold_batch_norm
+from mpq_plugins.graph.folded_norms import fold_batch_norm
 from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, Array, Graph, Node, Shape
 
 

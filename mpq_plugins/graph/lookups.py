@@ -12,7 +12,7 @@ import numpy as np
 
 from mpq_plugins.graph.node import ARGUMENT, FLOAT, INPUT, UNKNOWN, Array, Graph, Node, Operand
 from mpq_plugins.graph.runtimes import runtime_of
-from mpq_plugins.targets import Target
+from mpq_plugins.hardware.target import Target
 
 EMBEDDING = "embedding"
 REASON = "rows of its table are looked up, as codes"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.special import erf
 
-from mpq_plugins.ops import NumpyOps
+from mpq_plugins.array_ops.reference import NumpyOps
 
 
 class NumpyRunner(NumpyOps):

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from mpq_plugins.capabilities import Rounding
 from mpq_plugins.graph import arithmetic
 from mpq_plugins.graph.node import INPUT, RAW, Graph, Node
 from mpq_plugins.graph.ops import op_of
@@ -23,7 +22,8 @@ from mpq_plugins.graph.quantized import QuantizedGraph, clamp_codes
 from mpq_plugins.graph.runtimes.runtime import Accumulation, Mean
 from mpq_plugins.graph.weights import accumulator_steps
 from mpq_plugins.grid import Grid
-from mpq_plugins.targets import Target
+from mpq_plugins.hardware.op_support import Rounding
+from mpq_plugins.hardware.target import Target
 
 _SUMS: Mapping[str, Rounding] = {"shared_shift": "half_up", "fixed_point": "half_away"}
 """What sums of runtimes come to where all steps are powers of two, and so all multipliers exact."""

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from mpq_plugins.array_ops.protocol import Array
 from mpq_plugins.graph.arithmetic import rounded
 from mpq_plugins.graph.numpy_runner import NUMPY_RUNNER
 from mpq_plugins.graph.runner import Runner
 from mpq_plugins.graph.runtimes.runtime import Law, Runtime, name_of_law
 from mpq_plugins.grid import Grid
-from mpq_plugins.ops import Array
 
 PROBES: Array = np.concatenate(
     [np.arange(-1040, 1041) / 8, np.array([-70000.5, 2.0**20 + 0.5, 0.49999997, -0.49999997])]

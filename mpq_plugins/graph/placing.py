@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.bias_correction import snap_bias
 from mpq_plugins.errors import NonFiniteValues, RecipeMismatch
+from mpq_plugins.graph.accumulator import snap_bias
 from mpq_plugins.graph.node import Graph, Node
 from mpq_plugins.graph.weights import by_rows
 from mpq_plugins.grid import Grid

@@ -10,11 +10,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.capabilities import Rounding
 from mpq_plugins.errors import UnsupportedOp
 from mpq_plugins.graph import arithmetic
 from mpq_plugins.graph.integer_norm import IntegerNorm, norm_of
-from mpq_plugins.graph.integer_softmax import IntegerSoftmax, hidden_by, softmax_of
+from mpq_plugins.graph.integer_softmax import IntegerSoftmax, softmax_of
+from mpq_plugins.graph.masks import hidden_by
 from mpq_plugins.graph.node import INPUT, Batch, Graph, Node
 from mpq_plugins.graph.numpy_runner import NUMPY_RUNNER
 from mpq_plugins.graph.ops import op_of
@@ -24,7 +24,8 @@ from mpq_plugins.graph.runtimes.runtime import GROUPED, Accumulation, Law, Rule,
 from mpq_plugins.graph.sites import GraphSites
 from mpq_plugins.graph.weights import accumulator_steps, by_rows
 from mpq_plugins.grid import Grid
-from mpq_plugins.targets import Target
+from mpq_plugins.hardware.op_support import Rounding
+from mpq_plugins.hardware.target import Target
 
 
 def clamp_codes(node: Node, grid: Grid) -> tuple[int, int]:
@@ -178,13 +179,8 @@ class QuantizedGraph:
         """The constants of a softmax."""
         count = node.shape[node.attrs["axis"]]
         assert isinstance(count, int), f"{node.name}: the samples of a batch have no sum"
-        scale = float(node.attrs.get("scale", 1.0))
-        mask, hidden = node.attrs.get("mask"), None
-        if mask is not None:
-            first = len(node.shape) - np.ndim(mask)
-            found = hidden_by(mask, int(node.attrs["axis"]) - first)
-            assert found is not None, f"{node.name}: a mask that hides nothing or all"
-            hidden = np.broadcast_to(found, [int(size) for size in node.shape[first:] if not isinstance(size, Batch)])
+        scale, mask = float(node.attrs.get("scale", 1.0)), node.attrs.get("mask")
+        hidden = None if mask is None else hidden_by(mask)
         return softmax_of(node.site, count, scale, self.grid(node.inputs[0]), self.grid(node), hidden)
 
     def largest_sum(self, node: Node) -> float:

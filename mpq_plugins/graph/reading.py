@@ -16,12 +16,11 @@ from mpq_plugins.graph.folding import fold_batch_norms
 from mpq_plugins.graph.fusing import fuse_clamps
 from mpq_plugins.graph.joining import joined_by_sums
 from mpq_plugins.graph.lookups import with_lookups
-from mpq_plugins.graph.masking import masks_settled
 from mpq_plugins.graph.node import INPUT, RAW, Graph
 from mpq_plugins.graph.recognizing import recognized
 from mpq_plugins.graph.refusals import Refuses, refusal, refuses_nothing
 from mpq_plugins.graph.scaling import channels_as_layers, fold_into_layers_before, fold_into_layers_behind
-from mpq_plugins.targets import Target
+from mpq_plugins.hardware.target import Target
 
 WHOLE = "it gives whole numbers or truth values (indices, a mask), which lie on no grid"
 """Why moves and arithmetic of such tensors stay float."""
@@ -44,9 +43,7 @@ def settled(
     target without float arithmetic, or that the target has nothing for at all, and NonFiniteValues for a weight or bias
     that holds NaN or infinity.
     """
-    graph = fold_into_layers_before(
-        recognized(masks_settled(as_records(written_out(joined_by_sums(graph)), target)), target)
-    )
+    graph = fold_into_layers_before(recognized(as_records(written_out(joined_by_sums(graph)), target), target))
     graph = fold_batch_norms(graph, into_layers=fold)
     graph = fold_into_layers_behind(graph)
     graph = with_lookups(graph if target is None else without_kernels(graph, target), target)

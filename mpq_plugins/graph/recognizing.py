@@ -15,12 +15,12 @@ import numpy as np
 
 from mpq_plugins.graph.constants import AFFINE
 from mpq_plugins.graph.folding import reader_counts
-from mpq_plugins.graph.known import once_known
 from mpq_plugins.graph.node import Array, Graph, Node
 from mpq_plugins.graph.numpy_runner import NUMPY_RUNNER
 from mpq_plugins.graph.ops import all_ops, is_op, op_of
 from mpq_plugins.graph.runtimes import runtime_of
-from mpq_plugins.targets import Target
+from mpq_plugins.hardware.target import Target
+from mpq_plugins.registry import once_known
 
 PROBES: Array = np.concatenate([np.linspace(-12.0, 12.0, 385), 2.0 ** np.arange(4, 21), -(2.0 ** np.arange(4, 21))])
 """Where functions are compared: closely where they bend, and far out, where a clamp may end one of them."""

@@ -9,7 +9,7 @@ from mpq_plugins.graph.node import RAW, Graph
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.shares import macs_of
 from mpq_plugins.graph.sites import take_sites
-from mpq_plugins.targets import Target
+from mpq_plugins.hardware.target import Target
 
 Refuses = Callable[[Graph], Mapping[str, str]]
 """What a target has against a graph whose float parts are settled: by node, why. Of a float node: it is no way out."""

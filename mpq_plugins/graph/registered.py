@@ -7,8 +7,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from mpq_plugins.capabilities import Rounding
-from mpq_plugins.graph.known import known
+from mpq_plugins.array_ops.protocol import Array
 from mpq_plugins.graph.node import BATCH_NORM, RAW, UNKNOWN, Node
 from mpq_plugins.graph.numpy_runner import NUMPY_RUNNER
 from mpq_plugins.graph.op import Op
@@ -25,7 +24,8 @@ from mpq_plugins.graph.runtimes.runtime import (
     inputs_of,
     name_of_law,
 )
-from mpq_plugins.ops import Array
+from mpq_plugins.hardware.op_support import Rounding
+from mpq_plugins.registry import known
 
 GRIDS = ("own", "input", "all", "alias")
 RESERVED = (*RAW, UNKNOWN, BATCH_NORM, LOOKUP, "*")

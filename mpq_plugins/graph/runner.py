@@ -9,8 +9,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mpq_plugins.array_ops.protocol import Ops
 from mpq_plugins.graph.node import Layout
-from mpq_plugins.ops import Ops
 
 Sides = tuple[tuple[int, int], ...]
 """Before and after, for each axis of an image or signal; negative ones cut off."""

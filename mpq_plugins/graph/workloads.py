@@ -11,8 +11,7 @@ from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.sites import GraphSites
 from mpq_plugins.graph.weights import as_framework
 from mpq_plugins.graph.windows import inside, same_padding
-from mpq_plugins.latency.model_latency import ModelWork
-from mpq_plugins.latency.workload import Option, Workload
+from mpq_plugins.hardware.workload import ModelWork, Option, Workload
 
 Shape = tuple[int, ...]
 GEOMETRY = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Any
 
 from mpq_plugins.errors import ProgramError
@@ -29,6 +30,7 @@ from mpq_plugins.integers.steps import (
     Significant,
     Softmax,
     Stage,
+    Staged,
     Step,
 )
 
@@ -41,18 +43,15 @@ def calls(program: Program, step: Step, at: Callable[[str], str], symbol: Callab
     """The statements that compute a step; none for one that computes nothing (a constant, a reshape).
 
     at: the C expression of a tensor's first code. symbol: the C name of an array or of a step's stages.
-    Raises ProgramError for tensors of more than four axes.
+    Raises ProgramError for steps that more than four axes take part in, neighbours that stay together being one.
     """
-    for name in (step.output, *step.inputs):
-        if len(program.tensor(name).shape) > AXES:
-            raise ProgramError(f"tensor {name!r} has {len(program.tensor(name).shape)} axes; the C kernels take {AXES}")
     make: Callable[..., list[str]] | None = _CALLS.get(type(step))
     return [] if make is None else make(program, step, at, symbol)
 
 
 def stage_row(stage: Stage) -> tuple[str, ...]:
     """Kind, rounding and two numbers of a stage, as the rows of mpq_stage have them."""
-    rounding = ROUNDINGS[getattr(stage, "rounding", "half_even")]
+    rounding = ROUNDINGS[stage.rounding if isinstance(stage, Shift | Divide) else "half_even"]
     if isinstance(stage, Shift):
         return "MPQ_SHIFT", rounding, str(stage.amounts[0] if len(stage.amounts) == 1 else 0), "0"
     if isinstance(stage, Significant):
@@ -85,8 +84,8 @@ def _linear(program: Program, step: Linear, at: Any, symbol: Any) -> list[str]:
 
 
 def _add(program: Program, step: Add, at: Any, symbol: Any) -> list[str]:
-    size = _four(program.tensor(step.output).shape)
-    operands = [f"{_repeated(program, name, at)}, {left}" for name, left in zip(step.inputs, step.left, strict=True)]
+    size, repeated = _repeated(program, step, at)
+    operands = [f"{operand}, {left}" for operand, left in zip(repeated, step.left, strict=True)]
     return [
         f"mpq_add({', '.join(operands)},",
         f"        {at(step.output)}, {_list(size)}, {_stages(step, symbol)});",
@@ -94,8 +93,7 @@ def _add(program: Program, step: Add, at: Any, symbol: Any) -> list[str]:
 
 
 def _product(program: Program, step: Product, at: Any, symbol: Any) -> list[str]:
-    size = _four(program.tensor(step.output).shape)
-    operands = [_repeated(program, name, at) for name in step.inputs]
+    size, operands = _repeated(program, step, at)
     return [
         f"mpq_multiply({', '.join(operands)},",
         f"             {at(step.output)}, {_list(size)}, {_stages(step, symbol)});",
@@ -124,10 +122,9 @@ def _normalize(program: Program, step: Normalize, at: Any, symbol: Any) -> list[
 
 def _softmax(program: Program, step: Softmax, at: Any, symbol: Any) -> list[str]:
     sizes = _around(program.tensor(step.output).shape, (step.axis,))
-    bounds = f"{symbol(step.bounds)}, {len(program.arrays[step.bounds])}" if step.bounds else "0, 1"
     return [
         f"mpq_softmax({at(step.inputs[0])}, {at(step.output)}, {sizes}, {step.scale}, {symbol(step.table)}, "
-        f"{step.low}, {step.high}, {bounds});",
+        f"{step.low}, {step.high});",
     ]
 
 
@@ -137,20 +134,43 @@ def _around(shape: Sequence[int], axes: Sequence[int]) -> str:
     return ", ".join(str(math.prod(part)) for part in (shape[:first], shape[first:last], shape[last:]))
 
 
-def _repeated(program: Program, name: str, at: Any) -> str:
-    """An operand whose sizes of one are repeated: where it begins, and how far apart its neighbours lie."""
-    shape = _four(program.tensor(name).shape)
-    steps = [0 if n == 1 else s for n, s in zip(shape, _strides(shape), strict=True)]
-    return f"{at(name)}, {_list(steps)}"
+def _repeated(program: Program, step: Add | Product, at: Any) -> tuple[tuple[int, ...], list[str]]:
+    """The size of the output, and the operands, whose sizes of one are repeated.
+
+    Of an operand: where it begins, and how far apart its neighbours lie.
+    """
+    out = program.tensor(step.output).shape
+    shapes = [(1,) * (len(out) - len(shape)) + shape for shape in (program.tensor(n).shape for n in step.inputs)]
+    runs = _together(out, lambda axis: tuple(shape[axis] == 1 for shape in shapes))
+    operands = []
+    for name, shape in zip(step.inputs, shapes, strict=True):
+        sizes = _four(_merged(shape, runs), step.output)
+        steps = [0 if n == 1 else s for n, s in zip(sizes, _strides(sizes), strict=True)]
+        operands.append(f"{at(name)}, {_list(steps)}")
+    return _four(_merged(out, runs), step.output), operands
+
+
+def _together(shape: Sequence[int], of: Callable[[int], Any]) -> list[tuple[int, ...]]:
+    """The axes; of more than the kernels take, neighbours of which something is alike as one, and none of size one."""
+    if len(shape) <= AXES:
+        return [(axis,) for axis in range(len(shape))]
+    long = [axis for axis, size in enumerate(shape) if size > 1]
+    return [tuple(axes) for _, axes in groupby(long, of)]
+
+
+def _merged(shape: Sequence[int], runs: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    return tuple(math.prod(shape[axis] for axis in run) for run in runs)
 
 
 def _mean(program: Program, step: Mean, at: Any, symbol: Any) -> list[str]:
-    shape = program.tensor(step.inputs[0]).shape
-    kept = _four([1 if axis in step.axes else n for axis, n in enumerate(shape)])
-    summed = _four([n if axis in step.axes else 1 for axis, n in enumerate(shape)])
+    whole = program.tensor(step.inputs[0]).shape
+    runs = _together(whole, lambda axis: axis in step.axes)
+    shape = _four(_merged(whole, runs), step.output)
+    over = _four([run[0] in step.axes for run in runs], step.output)
+    kept, summed = ([n if bool(one) == wanted else 1 for n, one in zip(shape, over, strict=True)] for wanted in (0, 1))
     return [
         f"mpq_mean({at(step.inputs[0])}, {at(step.output)}, {_list(kept)}, {_list(summed)},",
-        f"         {_list(_strides(_four(shape)))}, {_stages(step, symbol)});",
+        f"         {_list(_strides(shape))}, {_stages(step, symbol)});",
     ]
 
 
@@ -195,14 +215,24 @@ def _concat(program: Program, step: Concat, at: Any, symbol: Any) -> list[str]:
 def _move(program: Program, step: Move, at: Any, symbol: Any) -> list[str]:
     source, target = program.tensor(step.inputs[0]).shape, program.tensor(step.output).shape
     strides = _strides(source)
-    axes = ["{1, 1, 0, 0, 1, 1, 1}"] * (AXES - len(target))
+    axes: list[tuple[int, ...]] = []
     for axis, size in enumerate(target):
         of = step.order[axis]
         numbers = (step.before[axis], step.step[axis], step.repeat[axis], step.insert[axis])
-        axes.append(f"{{{size}, {source[of]}, {strides[of]}, {', '.join(map(str, numbers))}}}")
+        whole = numbers == (0, 1, 1, 1) and size == source[of]
+        many = len(target) > AXES
+        if many and whole and size == 1:
+            continue
+        before = axes[-1] if axes else ()
+        if many and whole and before[3:] == (0, 1, 1, 1) and before[0] == before[1] and before[2] == strides[of] * size:
+            axes[-1] = (before[0] * size, before[1] * size, strides[of], *numbers)
+        else:
+            axes.append((size, source[of], strides[of], *numbers))
+    rows = ["{1, 1, 0, 0, 1, 1, 1}"] * (AXES - _checked(len(axes), step.output))
+    rows += [f"{{{', '.join(map(str, axis))}}}" for axis in axes]
     return [
         f"mpq_move({at(step.inputs[0])}, {at(step.output)},",
-        f"         (const mpq_axis[]){{{', '.join(axes)}}});",
+        f"         (const mpq_axis[]){{{', '.join(rows)}}});",
     ]
 
 
@@ -220,12 +250,19 @@ def _window(kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int
     return f"&(mpq_window){{{', '.join(map(str, (*kernel, *stride, *dilation, *padding)))}}}"
 
 
-def _stages(step: Step, symbol: Any) -> str:
-    return f"{symbol(f'{step.output}.stages')}, {len(getattr(step, 'stages', ()))}"
+def _stages(step: Staged, symbol: Any) -> str:
+    return f"{symbol(f'{step.output}.stages')}, {len(step.stages)}"
 
 
-def _four(shape: Sequence[int]) -> tuple[int, ...]:
-    return (1,) * (AXES - len(shape)) + tuple(shape)
+def _four(shape: Sequence[int], name: str) -> tuple[int, ...]:
+    return (1,) * (AXES - _checked(len(shape), name)) + tuple(shape)
+
+
+def _checked(axes: int, name: str) -> int:
+    """So many axes. Raises ProgramError, naming the tensor, for more than the kernels take."""
+    if axes > AXES:
+        raise ProgramError(f"tensor {name!r} is computed along {axes} axes; the C kernels take {AXES}")
+    return axes
 
 
 def _strides(shape: Sequence[int]) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from mpq_plugins.integers.c_calls import calls, stage_row
 from mpq_plugins.integers.c_memory import MemoryPlan, plan_memory
 from mpq_plugins.integers.c_text import array, by_channel, comment, describe
 from mpq_plugins.integers.program import Program, arrays_of
-from mpq_plugins.integers.steps import Conv, Normalize, Shift, Softmax, Stage, Step
+from mpq_plugins.integers.steps import STAGED, Conv, Move, Normalize, Shift, Softmax, Stage, Step
 from mpq_plugins.stored import whole_file
 
 RUNTIME = "mpq_integers.h"
@@ -186,10 +186,9 @@ class _Header:
                 wide = name in biases or isinstance(step, Normalize | Softmax)
                 kind = "mpq_weight" if name in weights else "int32_t" if wide else "mpq_code"
                 constants += array(f"static const {kind} {self._symbol(name)}", program.arrays[name].ravel().tolist())
-        stages = getattr(step, "stages", ())
-        if stages:
-            facts.append("then " + ", ".join(describe(stage) for stage in stages))
-            constants += self._stages(step.output, stages)
+        if isinstance(step, STAGED) and step.stages:
+            facts.append("then " + ", ".join(describe(stage) for stage in step.stages))
+            constants += self._stages(step.output, step.stages)
         return [f"/* {title}", *(f" *   {fact}" for fact in facts), " */", *constants, ""]
 
     def _kind(self, step: Step) -> str:
@@ -199,7 +198,7 @@ class _Header:
             form = "depthwise convolution" if step.groups > 1 and kernel[3] == 1 else "convolution"
             groups = f", {step.groups} groups" if step.groups > 1 else ""
             return f"{form} {kernel[1]} x {kernel[2]}, stride {step.stride[0]} x {step.stride[1]}{groups}"
-        return str(getattr(step, "kind", step.op)).replace("_", " ")
+        return (step.kind if isinstance(step, Move) else step.op).replace("_", " ")
 
     def _stages(self, name: str, stages: tuple[Stage, ...]) -> list[str]:
         lines, rows = [], []

@@ -12,10 +12,10 @@ import numpy as np
 from mpq_plugins.errors import MPQError, ProgramError
 from mpq_plugins.integers.program import Bias, Entrance, Layout, Program, Tensor, Weight
 from mpq_plugins.integers.steps import Step
-from mpq_plugins.schema import Schema
 from mpq_plugins.stored import json_text, whole_file
 from mpq_plugins.stored.arrays import read_arrays
 from mpq_plugins.stored.heading import Heading
+from mpq_plugins.stored.schema import Schema
 
 HEADING = Heading("mpq-integers", 1, "integer program", ProgramError)
 PROGRAM_FILE = "program.json"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mpq_plugins.graph import arithmetic
 from mpq_plugins.graph.integer_steps import Movement
@@ -21,6 +22,7 @@ from mpq_plugins.integers import laws, steps
 from mpq_plugins.integers.lowerable import check_lowerable
 from mpq_plugins.integers.lowering import ProgramBuilder, check_steps
 from mpq_plugins.integers.program import Layout, Program
+from mpq_plugins.integers.samples import by_samples
 
 LAYOUTS: dict[str, Layout] = {"NCHW": "channels_first", "NHWC": "channels_last"}
 
@@ -35,6 +37,7 @@ def program_of(quantized: QuantizedGraph, name: str, framework: str) -> Program:
     """
     check_steps(quantized.grids)
     check_batches(quantized.graph)
+    quantized = by_samples(quantized)
     check_lowerable(quantized.graph)
     quantized.check_words("a program of integers knows")
     return _Lowering.of(quantized, name, framework).run()
@@ -195,9 +198,28 @@ class _Lowering:
     def softmax(self, node: Node, axis: int) -> None:
         law, grid = self.quantized.softmax(node), self.quantized.grid(node)
         name, source = self._output(node), self._source(node)
+        if law.hidden is not None:
+            source = (self._hidden(source[0], name, law.hidden[0], law.below),)
         table = self.builder.table(f"{name}.powers", law.table)
-        bounds = "" if law.bounds is None else self.builder.table(f"{name}.bounds", law.bounds.ravel())
-        self.builder.steps.append(steps.Softmax(name, source, axis - 1, law.steps, table, grid.low, grid.high, bounds))
+        self.builder.steps.append(steps.Softmax(name, source, axis - 1, law.steps, table, grid.low, grid.high))
+
+    def _hidden(self, source: str, name: str, hidden: NDArray[np.bool_], below: int) -> str:
+        """A tensor with a number below its codes where they are hidden: times zeros and ones, and a sum."""
+        tensors, made = self.builder.tensors, self.builder
+        high = tensors[source].high
+        kept = made.like(source, f"{name}.kept", tensors[source].shape)
+        masked = made.like(source, f"{name}.masked", tensors[source].shape)
+        tensors[masked] = replace(tensors[masked], bits=(-below - 1).bit_length() + 1, signed=True)
+        constants = []
+        for what, values, bits in (("shown", ~hidden, 1), ("hidden", below * hidden, tensors[masked].bits)):
+            constant = made.like(source, f"{name}.{what}", hidden.shape)
+            tensors[constant] = replace(tensors[constant], bits=bits, signed=bits > 1)
+            made.arrays[f"{constant}.codes"] = np.asarray(values, np.int32)
+            made.steps.append(steps.Constant(constant, f"{constant}.codes"))
+            constants.append(constant)
+        made.steps.append(steps.Product(kept, (source, constants[0]), 32, (steps.Clamp(tensors[source].low, high),)))
+        made.steps.append(steps.Add(masked, (kept, constants[1]), (0, 0), 32, (steps.Clamp(below, high),)))
+        return masked
 
     def mean(self, node: Node, axes: Sizes) -> None:
         (source,) = self._source(node)

@@ -121,9 +121,6 @@ def _normalize(step: Normalize, inputs: Sequence[Integers], output: Tensor, arra
 
 def _softmax(step: Softmax, inputs: Sequence[Integers], output: Tensor, arrays: Arrays, layout: Layout) -> Integers:
     x, axis = inputs[0].astype(np.int64), step.axis + 1
-    if step.bounds:
-        bounds = arrays[step.bounds].ravel()
-        x = np.minimum(x.reshape(-1, len(bounds)), bounds).reshape(x.shape)
     powers = arrays[step.table].astype(np.int64)[x.max(axis, keepdims=True) - x]
     total = powers.sum(axis, keepdims=True)
     codes = (powers * (2 * step.scale) + total) // (2 * total)

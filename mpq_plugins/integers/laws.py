@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mpq_plugins.capabilities import Rounding
 from mpq_plugins.graph.arithmetic import int8_zero_point, shifted_upward
 from mpq_plugins.graph.runtimes.runtime import Accumulation, Average, Entry, Mean, Product, Sum
 from mpq_plugins.grid import Grid
+from mpq_plugins.hardware.op_support import Rounding
 from mpq_plugins.integers.program import Entrance
 from mpq_plugins.integers.stages import MOST_LEFT, MOST_RIGHT
 from mpq_plugins.integers.steps import Divide, Multiply, Shift, Significant, Stage

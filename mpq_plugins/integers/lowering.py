@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.bias_correction import INT32_LIMIT
-from mpq_plugins.capabilities import Rounding
 from mpq_plugins.errors import GridError
+from mpq_plugins.graph.accumulator import INT32_LIMIT
 from mpq_plugins.graph.runtimes.runtime import Accumulation, Sum
 from mpq_plugins.graph.runtimes.runtime import Product as ProductLaw
 from mpq_plugins.grid import Grid
+from mpq_plugins.hardware.op_support import Rounding
 from mpq_plugins.integers import laws
 from mpq_plugins.integers.program import Bias, Entrance, Layout, Program, Tensor, Weight
 from mpq_plugins.integers.simplify import simplify

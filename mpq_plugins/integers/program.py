@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.capabilities import Rounding
 from mpq_plugins.errors import ProgramError
-from mpq_plugins.integers.steps import STRICT, Constant, Conv, Linear, Lookup, Normalize, Softmax, Step
+from mpq_plugins.hardware.op_support import Rounding
+from mpq_plugins.integers.steps import STAGED, STRICT, Constant, Conv, Linear, Lookup, Normalize, Softmax, Step
 
 Codes = NDArray[np.integer[Any]]
 Layout = Literal["channels_first", "channels_last"]
@@ -155,15 +155,13 @@ class Program:
     @property
     def accumulator_bits(self) -> int:
         """Bits of the widest accumulator: 32 or 64."""
-        return max((getattr(step, "accumulator_bits", 32) for step in self.steps), default=32)
+        return max((step.accumulator_bits for step in self.steps if isinstance(step, STAGED)), default=32)
 
 
 def arrays_of(step: Step) -> tuple[str, ...]:
     """Names of the arrays that a step reads."""
     if isinstance(step, Conv | Linear):
         return step.weight, step.bias
-    if isinstance(step, Softmax) and step.bounds:
-        return step.table, step.bounds
     if isinstance(step, Lookup | Normalize | Softmax):
         return (step.table,)
     return (step.array,) if isinstance(step, Constant) else ()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mpq_plugins.capabilities import Rounding
+from mpq_plugins.hardware.op_support import Rounding
 from mpq_plugins.integers.steps import Clamp, Divide, Multiply, Shift, Significant, Stage
 
 Integers = NDArray[Any]

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from mpq_plugins.capabilities import Rounding
+from mpq_plugins.hardware.op_support import Rounding
 
 Pair = tuple[int, int]
 Sides = tuple[int, int, int, int]
@@ -171,8 +171,7 @@ class Normalize:
 @dataclass(frozen=True)
 class Softmax:
     """Along an axis: T, the table's entry for the distance from the largest code, times ``scale`` over the sum of T,
-    rounded half up and clamped to low .. high. bounds: an array of what codes are at most, over the last axes, in
-    order; "" for none."""
+    rounded half up and clamped to low .. high."""
 
     output: str
     inputs: tuple[str]
@@ -181,7 +180,6 @@ class Softmax:
     table: str
     low: int
     high: int
-    bounds: str = ""
     op: Literal["softmax"] = "softmax"
     __pydantic_config__: ClassVar[Any] = STRICT
 
@@ -328,5 +326,7 @@ Step = Annotated[
     | Constant,
     Field(discriminator="op"),
 ]
+Staged = Conv | Linear | Add | Product | Matmul | Mean
+"""A step with an accumulator, which stages bring onto the grid of the output."""
 STAGED = (Conv, Linear, Add, Product, Matmul, Mean)
-"""Steps with an accumulator, which stages bring onto the grid of the output."""
+"""The classes of Staged."""

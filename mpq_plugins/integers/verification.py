@@ -11,7 +11,7 @@ from mpq_plugins.errors import ProgramError
 from mpq_plugins.integers.entrance import input_codes, output_values
 from mpq_plugins.integers.executor import run
 from mpq_plugins.integers.program import Program
-from mpq_plugins.verification import Verification
+from mpq_plugins.recipe.verification import Verification
 
 
 def compare(program: Program, runs: Iterable[tuple[Mapping[str, ArrayLike], Sequence[ArrayLike]]]) -> Verification:

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from mpq_plugins import plugins
+from mpq_plugins import registry
 from mpq_plugins.errors import CostError, PluginError
+from mpq_plugins.hardware.device import Device
+from mpq_plugins.hardware.target import Target
+from mpq_plugins.hardware.workload import Workload
 from mpq_plugins.latency.clock import Timing
-from mpq_plugins.latency.device import Device
 from mpq_plugins.latency.timing_store import TimingStore
-from mpq_plugins.latency.workload import Workload
-from mpq_plugins.progress import track
-from mpq_plugins.targets import Target
+from mpq_plugins.terminal.progress import track
 
 ROUNDS = 15
 WARMUP = 2
@@ -71,7 +71,7 @@ def measure_workloads(
 def sample(target: Target, workload: Workload) -> float:
     """Seconds of one call, by the hook. Raises CostError where no plug-in answers, PluginError for no time."""
     try:
-        seconds = plugins.host().measure_latency(target, workload)
+        seconds = registry.host().measure_latency(target, workload)
     except PluginError as error:
         raise PluginError(f"{workload} on target {target.name!r}: {error}") from error
     if seconds is None:

@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
-from mpq_plugins import plugins
-from mpq_plugins.capabilities import Candidate
+from mpq_plugins import registry
+from mpq_plugins.costs.latency_table import LatencyTable
+from mpq_plugins.costs.op_table import Bits, EnergyTable
 from mpq_plugins.errors import CostError
+from mpq_plugins.hardware.device import Device
+from mpq_plugins.hardware.op_support import Candidate
+from mpq_plugins.hardware.target import Target
+from mpq_plugins.hardware.workload import ModelWork, Workload
 from mpq_plugins.inventory import FLOAT_BITS, Inventory, Site
 from mpq_plugins.latency.clock import Timing
-from mpq_plugins.latency.device import Device
 from mpq_plugins.latency.measuring import ROUNDS, measure_workloads
 from mpq_plugins.latency.timing_store import TimingStore
-from mpq_plugins.latency.workload import Workload
-from mpq_plugins.latency_table import Bits, EnergyTable, LatencyTable
-from mpq_plugins.targets import Target
-
-
-@dataclass(frozen=True)
-class ModelWork:
-    """What one sample of a model makes a device do, bits still open.
-
-    weights: site -> the workload of each call of its layer. activations: site -> the workloads that
-    compute it or work on its grid, beside that of a layer. others: what no site's bits change.
-    """
-
-    weights: Mapping[str, tuple[Workload, ...]]
-    activations: Mapping[str, tuple[Workload, ...]] = field(default_factory=dict)
-    others: tuple[Workload, ...] = ()
 
 
 def measure_model(
@@ -58,7 +45,8 @@ def measure_model(
 
 def describe(target: Target) -> Device:
     """The device of a target, as a plug-in describes it; else this machine."""
-    return plugins.host().describe_device(target)
+    found: Device = registry.host().describe_device(target)
+    return found
 
 
 def _by_bits(

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mpq_plugins import __version__
-from mpq_plugins.cache_directory import cache_directory
+from mpq_plugins.costs import json_file
 from mpq_plugins.errors import CostError
-from mpq_plugins.latency import json_file
+from mpq_plugins.hardware.device import Device
+from mpq_plugins.hardware.workload import Workload
+from mpq_plugins.latency.cache_directory import cache_directory
 from mpq_plugins.latency.clock import Timing
-from mpq_plugins.latency.device import Device
-from mpq_plugins.latency.workload import Workload
 from mpq_plugins.stored import json_text, whole_file
 from mpq_plugins.stored.heading import Heading
+from mpq_plugins.versions.version import __version__
 
 HEADING = Heading("mpq-timings", 1, "file of measurements", CostError, "delete it to measure again")
 CACHE_PART = "latency"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from mpq_plugins.costs import CostModel
+from mpq_plugins.costs.cost_models import CostModel
 from mpq_plugins.inventory import Inventory
 
 OVERHEAD = ""
@@ -17,7 +17,7 @@ def shares(model: CostModel, inventory: Inventory, bits: Mapping[str, int]) -> d
 
     They add up to ``cost_of``.
 
-    >>> from mpq_plugins.costs import BitOperations
+    >>> from mpq_plugins.costs.cost_models import BitOperations
     >>> from mpq_plugins.inventory import Site
     >>> x = Site("x", "activation", "input", (3,))
     >>> fc = Site("fc.weight", "weight", "linear", (2, 3), macs=6, inputs=("x",))

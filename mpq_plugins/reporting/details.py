@@ -8,11 +8,10 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, FiniteFloat
 
 from mpq_plugins.errors import MPQError, RecipeError
-from mpq_plugins.inventory import Inventory
-from mpq_plugins.schema import Schema
+from mpq_plugins.inventory import Inventory, inventory_from_dict
 from mpq_plugins.stored import whole_file
 from mpq_plugins.stored.heading import Heading
-from mpq_plugins.study.snapshot import inventory_from_dict
+from mpq_plugins.stored.schema import Schema
 
 HEADING = Heading("mpq-details", 1, "details file", RecipeError)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mpq_plugins.recipe_file.recipe_table import threshold
+from mpq_plugins.recipe.recipe_table import threshold
 from mpq_plugins.reporting import charts
 from mpq_plugins.reporting.charts import Column, Line, log_place
 from mpq_plugins.reporting.markup import Cell, Html, dotted, join, table, tag, tag_open

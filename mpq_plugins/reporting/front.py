@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, FiniteFloat
 
 from mpq_plugins.errors import MPQError, RecipeError
-from mpq_plugins.recipe import Recipe
-from mpq_plugins.schema import Schema
+from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.stored import whole_file
 from mpq_plugins.stored.heading import Heading
+from mpq_plugins.stored.schema import Schema
 
 HEADING = Heading("mpq-pareto", 1, "Pareto front", RecipeError)
 

@@ -8,26 +8,26 @@ from pathlib import Path
 
 import numpy as np
 
-from mpq_plugins import plugins
-from mpq_plugins.budget import Budget
-from mpq_plugins.capabilities import Candidate
-from mpq_plugins.costs import CostModel
+from mpq_plugins import registry
+from mpq_plugins.costs.budget import Budget
+from mpq_plugins.costs.cost_models import CostModel
+from mpq_plugins.costs.latency_table import LatencyTable
 from mpq_plugins.errors import MPQError
 from mpq_plugins.grid import Grid
-from mpq_plugins.inventory import Inventory, Site
-from mpq_plugins.latency_table import LatencyTable
-from mpq_plugins.problem import MeasuredModel
-from mpq_plugins.progress import stage
-from mpq_plugins.ratings import losses
-from mpq_plugins.recipe import Recipe
+from mpq_plugins.hardware.known_targets import target_of
+from mpq_plugins.hardware.op_support import Candidate
+from mpq_plugins.inventory import Inventory, Site, inventory_to_dict
+from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.reporting.cost_shares import shares
 from mpq_plugins.reporting.details import Details, ErrorCurve, Verified
 from mpq_plugins.reporting.signal_noise import SignalToNoise
-from mpq_plugins.request import Request
 from mpq_plugins.search.method import RatingMethod
-from mpq_plugins.study.snapshot import inventory_to_dict
-from mpq_plugins.study.study import Study
-from mpq_plugins.thresholds import error_table
+from mpq_plugins.search.request import Request
+from mpq_plugins.search_input import MeasuredModel
+from mpq_plugins.sensitivity.ratings import losses
+from mpq_plugins.terminal.progress import stage
+from mpq_plugins.thresholds.search import error_table
+from mpq_plugins.workspace.study import Study
 
 OFFSETS = tuple(range(-4, 5))
 RATING_METHOD = "msqe"
@@ -43,10 +43,10 @@ def request_of(recipe: Recipe, latency: Path | None = None, progress: bool | Non
     own = {name: limit for name, limit in recipe.budget.items() if name in Budget.__dataclass_fields__}
     other = {name: limit for name, limit in recipe.budget.items() if name not in own}
     budget = Budget(**own, other=other) if recipe.budget else None
-    known = plugins.methods()
+    known = registry.host().methods()
     method = recipe.method if isinstance(known.get(recipe.method), RatingMethod) else RATING_METHOD
     table = None if latency is None else LatencyTable.load(latency)
-    return Request(plugins.target_of(recipe), method, budget, per_channel=per_channel, latency=table, progress=progress)
+    return Request(target_of(recipe), method, budget, per_channel=per_channel, latency=table, progress=progress)
 
 
 def gather(study: Study, recipe: Recipe, request: Request) -> Details:
@@ -55,9 +55,9 @@ def gather(study: Study, recipe: Recipe, request: Request) -> Details:
     Raises RecipeMismatch where the recipe is of another model.
     """
     commands, loaded = study.loaded.commands, study.loaded
-    inventory: Inventory = commands.inventory(loaded.model, study.batches, study.keep_float, plugins.target_of(recipe))
+    inventory: Inventory = commands.inventory(loaded.model, study.batches, study.keep_float, target_of(recipe))
     recipe.check_fits(inventory)
-    if not isinstance(plugins.method(request.method), RatingMethod):
+    if not isinstance(registry.host().method(request.method), RatingMethod):
         request = replace(request, method=RATING_METHOD)
     if request.budget is None:
         request = replace(request, budget=Budget(average_weight_bits=8))  # what rating is not influenced by

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mpq_plugins.errors import RecipeMismatch
-from mpq_plugins.recipe import Recipe
+from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.reporting.charts import Tick, group_ticks
 from mpq_plugins.reporting.details import Details
 from mpq_plugins.reporting.front import Front

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from typing import Any
 
-from mpq_plugins.calibration.chunks import CHUNK
 from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.node import FLOAT, Graph
+from mpq_plugins.rounding.moments.chunks import CHUNK
+
+logger = logging.getLogger(__name__)
 
 Chunk = tuple[Any, ...]
 MEMORY = 2**30
@@ -74,4 +77,5 @@ def _halved(for_one: int, memory: int) -> int:
     samples = CHUNK
     while samples > 1 and samples * for_one > memory:
         samples //= 2
+    logger.info("chunks of %d samples, of %.1f MB each, keep within %.1f MB", samples, for_one / 1e6, memory / 1e6)
     return samples

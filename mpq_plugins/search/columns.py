@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.calibration.chunks import GRAIN, grains
-from mpq_plugins.calibration.thinning import COLUMNS, EVERYWHERE, Thinning
 from mpq_plugins.graph.node import Layout, Node
+from mpq_plugins.rounding.moments.chunks import GRAIN, grains
+from mpq_plugins.rounding.moments.thinning import COLUMNS, EVERYWHERE, Thinning
 
 Array = NDArray[Any]
 Pair = tuple[int, int]
@@ -51,9 +51,15 @@ def output_columns(node: Node, y: Array, layout: Layout, thinning: Thinning = EV
 
 
 def thinned(
-    node: Node, output: tuple[int, ...], layout: Layout, first: int, samples: int, total: int
+    node: Node,
+    output: tuple[int, ...],
+    layout: Layout,
+    first: int,
+    samples: int,
+    total: int,
+    most: int = COLUMNS,
 ) -> Iterator[tuple[slice, Thinning]]:
-    """Parts of a chunk's rows, each with the positions to look at, so that all samples give about COLUMNS of them.
+    """Parts of a chunk's rows, each with the positions to look at, so that all samples give about ``most`` of them.
 
     output: the whole shape of the layer's output on the chunk. first: number of the chunk's first sample in the
     calibration set, of ``total``. Transposed convolutions and dense layers are looked at everywhere.
@@ -65,11 +71,11 @@ def thinned(
     height, width = _two(sizes, 1)
     rows = output[0] // samples if output[0] % samples == 0 else 0
     if not rows:  # rows that belong to no sample in particular
-        yield slice(None), Thinning.to_at_most(COLUMNS, height, width, total, first // GRAIN)
+        yield slice(None), Thinning.to_at_most(most, height, width, total, first // GRAIN)
         return
     for run in grains(first, samples):
         part = slice(run.start * rows, run.stop * rows)
-        yield part, Thinning.to_at_most(COLUMNS, height, width, total * rows, run.grain)
+        yield part, Thinning.to_at_most(most, height, width, total * rows, run.grain)
 
 
 def channels_lead(x: Array, layout: Layout) -> Array:

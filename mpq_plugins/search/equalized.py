@@ -1,4 +1,4 @@
-"""Cross-layer equalization of a graph; mpq_plugins.equalization says by how much."""
+"""Cross-layer equalization of a graph; mpq_plugins.search.equalization says by how much."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins import equalization
-from mpq_plugins.equalization import Link
 from mpq_plugins.graph.evaluation import FloatModel, run_nodes
 from mpq_plugins.graph.node import Graph, Node
 from mpq_plugins.graph.ops import is_op, op_of
 from mpq_plugins.graph.runner import Runner
+from mpq_plugins.search import equalization
 from mpq_plugins.search.chunk import Chunk
 from mpq_plugins.search.columns import output_columns
+from mpq_plugins.search.equalization import Link
 
 Array = NDArray[np.float64]
 

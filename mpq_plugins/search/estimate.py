@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from mpq_plugins.calibration.chunks import CHUNK, GRAIN
-from mpq_plugins.calibration.holding import machine_memory
-from mpq_plugins.calibration.thinning import COLUMNS
-from mpq_plugins.compensation.search import ELEMENTS
-from mpq_plugins.compensation.thin import few
 from mpq_plugins.errors import TooLittleMemory
 from mpq_plugins.graph.node import Graph, Node
 from mpq_plugins.graph.weights import matrix
+from mpq_plugins.rounding.moments.chunks import CHUNK, GRAIN
+from mpq_plugins.rounding.moments.machine import machine_memory
+from mpq_plugins.rounding.moments.thinning import COLUMNS
+from mpq_plugins.rounding.search import ELEMENTS
+from mpq_plugins.rounding.thin import few
 from mpq_plugins.search.chunk import MEMORY, memory_in_sweep, memory_of, samples_at_once, samples_in_sweep
 from mpq_plugins.search.kept import IN_MEMORY
 

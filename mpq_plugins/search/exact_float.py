@@ -1,6 +1,6 @@
 """The float side of the rounding sweep: every sum exact, so that no number depends on order, batches or threads.
 
-What a layer or an average reads is snapped (calibration.snapping) and multiplied in float64; results are kept as
+What a layer or an average reads is snapped (rounding.moments.snapping) and multiplied in float64; results are kept as
 float32. Functions of one element are NumPy's, in float64; ops that only move or select elements are what they are.
 """
 
@@ -12,20 +12,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.calibration.snapping import ACTIVATION_BITS, largest_magnitude, snap, snap_weight
 from mpq_plugins.graph.evaluation import FloatModel
 from mpq_plugins.graph.node import CONSTANT, FLOAT, INPUT, Node
 from mpq_plugins.graph.numpy_runner import NUMPY_RUNNER
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.runner import Runner
 from mpq_plugins.graph.weights import matrix
+from mpq_plugins.rounding.moments.snapping import ACTIVATION_BITS, snap, snap_weight
 from mpq_plugins.search.exact_products import multiplied
 
 
-def exact_outputs(model: FloatModel, node: Node, inputs: Iterable[Sequence[Any]]) -> Iterator[Any]:
+def adds_or_rounds(node: Node) -> bool:
+    """Whether a node adds products, or rounds, so that what it reads is snapped."""
+    if node.op in (FLOAT, CONSTANT):
+        return False
+    op = op_of(node)
+    return not op.table and (op.weighted or op.rounds or node.op == INPUT)
+
+
+def exact_outputs(model: FloatModel, node: Node, inputs: Iterable[Sequence[Any]], largest: float) -> Iterator[Any]:
     """The output of a node before its own clamp, chunk after chunk.
 
-    inputs: of each chunk; gone through twice where the largest magnitude of all has to be known first.
+    inputs: of each chunk. largest: the largest magnitude of them all, where the node adds products, or rounds.
     """
     run = model.runner
     if node.op in (FLOAT, CONSTANT):
@@ -33,9 +41,9 @@ def exact_outputs(model: FloatModel, node: Node, inputs: Iterable[Sequence[Any]]
     op = op_of(node)
     if op.table:
         return (_looked_up(run, node, x) for (x,) in inputs)
-    if not (op.weighted or op.rounds or node.op == INPUT):
+    if not adds_or_rounds(node):
         return (op.value(run, node, *xs) for xs in inputs)
-    return _summed(model, node, inputs)
+    return _summed(model, node, inputs, largest)
 
 
 def _looked_up(run: Runner, node: Node, x: Any) -> Any:
@@ -43,10 +51,9 @@ def _looked_up(run: Runner, node: Node, x: Any) -> Any:
     return run.tensor(op_of(node).value(NUMPY_RUNNER, node, run.numpy(x).astype(np.float64)), "float32")
 
 
-def _summed(model: FloatModel, node: Node, inputs: Iterable[Sequence[Any]]) -> Iterator[Any]:
+def _summed(model: FloatModel, node: Node, inputs: Iterable[Sequence[Any]], largest: float) -> Iterator[Any]:
     """What adds products, or rounds."""
     run, op = model.runner, op_of(node)
-    largest = max((largest_magnitude(run.numpy(x)) for (x,) in inputs), default=0.0)
     rows = snap_weight(matrix(node)) if op.weighted else None
     for (x,) in inputs:
         snapped = snap(run.numpy(x), largest, ACTIVATION_BITS)

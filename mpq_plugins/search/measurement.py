@@ -2,42 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.calibration.input_moments import InputMoments
 from mpq_plugins.errors import ModelError, NonFiniteValues
-from mpq_plugins.fisher import DRAWS, FisherDirections, check_reached
 from mpq_plugins.graph.evaluation import FloatModel, run_nodes
 from mpq_plugins.graph.node import INPUT, RAW, Graph, Node
 from mpq_plugins.graph.ops import is_op, op_of
 from mpq_plugins.graph.runner import Runner
 from mpq_plugins.graph.sites import GraphSites, take_sites
 from mpq_plugins.graph.weights import matrix
-from mpq_plugins.histogram import Histogram
 from mpq_plugins.inventory import Inventory
-from mpq_plugins.moments import FewColumns
-from mpq_plugins.problem import Change
-from mpq_plugins.progress import Advance, stage
+from mpq_plugins.rounding.moments.input_moments import InputMoments
+from mpq_plugins.rounding.moments.layer_moments import FewColumns
 from mpq_plugins.search.chunk import Chunk, samples_of
 from mpq_plugins.search.columns import columns, output_columns, thinned
 from mpq_plugins.search.ends import loss_ends
 from mpq_plugins.search.estimate import check_memory
 from mpq_plugins.search.trial import Trial
+from mpq_plugins.search.unfinished import Interrupted, Unfinished, forget, waiting
+from mpq_plugins.search_input import Change
+from mpq_plugins.sensitivity.fisher import DRAWS, FisherDirections, check_reached
+from mpq_plugins.terminal.progress import Advance, stage
+from mpq_plugins.thresholds.histogram import Histogram
 
 Array = NDArray[np.float64]
+POSITIONS = 2**18
+"""Of all samples, on which the products of a layer's gradients are summed, in each draw, or a few more."""
+_SUMMED = 2**12
+"""Squares of gradients that are summed in their own precision, before float64 sums these."""
 
 
 class Measurements:
-    """A graph as numbers: see mpq_plugins.problem.MeasuredModel, which this is.
+    """A graph as numbers: see mpq_plugins.search_input.MeasuredModel, which this is.
 
-    chunks: the calibration data, as ``calibration.chunks`` cuts it, tensors of the runner's framework.
+    chunks: the calibration data, as ``rounding.moments.chunks`` cuts it, tensors of the runner's framework.
     The gradients are those of random directions whose second moment is the Fisher matrix of the model's own softmax,
     so no labels are needed; a model whose output is no row of class scores is taken to have Gaussian errors.
     memory: bytes that the search may take, by default the machine's; raises TooLittleMemory before the first pass.
+    kept: a file that Ctrl-C leaves what was measured in, as Interrupted then says, and that is gone on from.
     """
 
     def __init__(
@@ -50,6 +58,7 @@ class Measurements:
         seed: int = 0,
         draws: int = DRAWS,
         memory: int | None = None,
+        kept: Path | None = None,
     ) -> None:
         self._graph = graph
         self._model = FloatModel(graph, runner)
@@ -66,12 +75,13 @@ class Measurements:
         self._reached: dict[str, bool] = {}
         self._directions = FisherDirections(seed)
         self._draws, self._gradients = draws, 0
-        total, first = sum(map(samples_of, chunks)), 0
+        total = sum(map(samples_of, chunks))
         check_memory(graph, max(map(samples_of, chunks), default=0), total, memory)
         with stage("measuring the float model", progress, total * (1 + draws)) as advance:
-            for chunk in chunks:
-                self._measure(chunk, first, total, advance)
-                first += samples_of(chunk)
+            if kept is None:
+                self._measure_all(chunks, total, advance)
+            else:
+                self._measure_kept(chunks, total, advance, kept)
         self.inventory: Inventory = take_sites(graph, self.signed_inputs()).inventory
 
     def check_gradients(self) -> None:
@@ -91,7 +101,7 @@ class Measurements:
         return self._inputs[site].covariance()
 
     def few_columns(self, site: str) -> FewColumns | None:
-        """The covariance as what it comes of, where positions are few: mpq_plugins.problem.KeepsColumns."""
+        """The covariance as what it comes of, where positions are few: mpq_plugins.search_input.KeepsColumns."""
         return self._inputs[site].few_columns()
 
     def output_fisher(self, site: str) -> Array:
@@ -107,12 +117,75 @@ class Measurements:
         return self._energies[site] / self._gradients
 
     def outputs(self, changes: Mapping[str, Change]) -> tuple[Array, ...]:
-        """The model's float outputs with some weights or activations changed: mpq_plugins.problem.RunnableModel."""
+        """The model's float outputs with some weights or activations changed: search_input.RunnableModel."""
         return self._trial.outputs(changes)
 
     def signed_inputs(self) -> dict[str, bool]:
         """Input site -> whether the calibration data goes below zero."""
         return {node.site: self._histograms[node.site].min < 0 for node in self._graph.nodes if node.op == INPUT}
+
+    def _measure_all(
+        self,
+        chunks: Sequence[Chunk],
+        total: int,
+        advance: Advance,
+        known: int = 0,
+        done: Callable[[int], None] = lambda samples: None,
+    ) -> None:
+        """All chunks behind the first ``known`` samples; ``done`` is told how many there are after each."""
+        first = 0
+        for chunk in chunks:
+            samples = samples_of(chunk)
+            if first < known:
+                advance(samples * (1 + self._draws))
+            else:
+                self._measure(chunk, first, total, advance)
+                done(first + samples)
+            first += samples
+
+    def _measure_kept(self, chunks: Sequence[Chunk], total: int, advance: Advance, path: Path) -> None:
+        """The same, from where a file says that an earlier pass was left, into which Ctrl-C leaves this one."""
+        found, sizes = Unfinished.load(path), itertools.accumulate(map(samples_of, chunks))
+        known = self._go_on(found) if found is not None and found.samples in sizes else 0
+        with waiting() as asked:
+
+            def done(samples: int) -> None:
+                if not asked():
+                    return
+                try:
+                    self._left(samples).save(path)
+                except OSError as error:
+                    raise Interrupted(f"what was measured cannot be kept in {path.parent}: {error.strerror}") from error
+                raise Interrupted(f"{samples} of {total} samples are measured and kept")
+
+            self._measure_all(chunks, total, advance, known, done)
+        forget(path)
+
+    def _left(self, samples: int) -> Unfinished:
+        """All sums so far."""
+        arrays = {f"fisher/{site}": sums for site, sums in self._fishers.items()}
+        for site, moments in self._inputs.items():
+            arrays |= {f"{name}/{site}": array for name, array in moments.state().items()}
+        histograms = {site: histogram.to_dict() for site, histogram in self._histograms.items()}
+        rest = {"histograms": histograms, "energies": self._energies, "reached": self._reached}
+        return Unfinished(
+            samples, arrays, {**rest, "directions": self._directions.state(), "gradients": self._gradients}
+        )
+
+    def _go_on(self, left: Unfinished) -> int:
+        """Take over the sums of an earlier pass; returns how many samples they are of."""
+        self._fishers = dict(left.of("fisher"))
+        names = {name.partition("/")[0] for name in left.arrays} - {"fisher"}
+        by_site: dict[str, dict[str, NDArray[Any]]] = {site: {} for site in left.of("count")}
+        for name in names:
+            for site, array in left.of(name).items():
+                by_site[site][name] = array
+        self._inputs = {site: InputMoments.of_state(state) for site, state in by_site.items()}
+        self._histograms = {site: Histogram.from_dict(state) for site, state in left.rest["histograms"].items()}
+        self._energies, self._reached = dict(left.rest["energies"]), dict(left.rest["reached"])
+        self._directions.restore(left.rest["directions"])
+        self._gradients = int(left.rest["gradients"])
+        return left.samples
 
     def _measure(self, chunk: Chunk, first: int, total: int, advance: Advance) -> None:
         samples, run = samples_of(chunk), self._model.runner
@@ -134,7 +207,7 @@ class Measurements:
             values = run_nodes(self._graph, chunk, step)
             self._collect_values(values)
             advance(samples)
-            self._collect_gradients(values, unclamped, first, samples, advance)
+            self._collect_gradients(values, unclamped, first, samples, total, advance)
 
     def _collect_inputs(self, node: Node, x: Any, y: Any, first: int, samples: int, total: int) -> None:
         array, layout = self._model.runner.numpy(x), self._graph.layout
@@ -150,7 +223,13 @@ class Measurements:
                 raise NonFiniteValues(f"site {site!r}: {error}") from None
 
     def _collect_gradients(
-        self, values: Mapping[str, Any], unclamped: Mapping[str, Any], first: int, samples: int, advance: Advance
+        self,
+        values: Mapping[str, Any],
+        unclamped: Mapping[str, Any],
+        first: int,
+        samples: int,
+        total: int,
+        advance: Advance,
     ) -> None:
         run = self._model.runner
         names = [*(self._graph[name].weight_site for name in unclamped), *self._owners]
@@ -171,9 +250,9 @@ class Measurements:
         def use(index: int, gradient: NDArray[Any]) -> None:
             self._reached[names[index]] = True
             if index < len(nodes):
-                self._add_fisher(nodes[index], gradient)
+                self._add_fisher(nodes[index], gradient, first, samples, total)
             else:
-                self._energies[names[index]] += float(np.sum(np.square(gradient, dtype=np.float64)))
+                self._energies[names[index]] += _energy(gradient)
 
         for turn in range(self._draws):
             directions = [
@@ -193,6 +272,37 @@ class Measurements:
             return np.moveaxis(drawn, 1, -1)
         return self._directions.draw(value, index, turn, first, samples)
 
-    def _add_fisher(self, node: Node, gradient: NDArray[Any]) -> None:
-        by_output = output_columns(node, gradient, self._graph.layout)
-        self._fishers[node.weight_site] += by_output @ by_output.T
+    def _add_fisher(self, node: Node, gradient: NDArray[Any], first: int, samples: int, total: int) -> None:
+        layout, sums = self._graph.layout, self._fishers[node.weight_site]
+        for rows, thinning in thinned(node, gradient.shape, layout, first, samples, total, POSITIONS):
+            part = gradient[rows]
+            by_output = output_columns(node, part, layout, thinning)
+            weight = part.size / by_output.size  # positions that each of those looked at stands for
+            _add_products(sums, by_output, 1 if node.op == "linear" else int(node.attrs["groups"]), weight)
+
+
+def _add_products(total: Array, by_output: NDArray[Any], groups: int, weight: float) -> None:
+    """Add products of outputs [out, positions] within each group; those between groups are never asked for."""
+    if groups == 1:
+        products = by_output @ by_output.T
+        total += products if weight == 1 else weight * products
+        return
+    by_group = by_output.reshape(groups, -1, by_output.shape[1])
+    count = by_group.shape[1]
+    blocks = np.einsum("gigj->gij", total.reshape(groups, count, groups, count))  # a view
+    own = _squares(by_output)[:, None, None] if count == 1 else by_group @ by_group.transpose(0, 2, 1)
+    blocks += weight * own
+
+
+def _energy(gradient: NDArray[Any]) -> float:
+    """The sum of squares."""
+    return float(_squares(gradient.reshape(1, -1))[0])
+
+
+def _squares(rows: NDArray[Any]) -> Array:
+    """The sum of squares of each row [rows, n]."""
+    count, size = rows.shape
+    whole = size // _SUMMED * _SUMMED
+    parts = rows[:, :whole].reshape(count, -1, _SUMMED)
+    sums = np.einsum("rpn,rpn->rp", parts, parts).sum(axis=1, dtype=np.float64)
+    return np.asarray(sums + np.einsum("rn,rn->r", rows[:, whole:], rows[:, whole:]))

@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar
 
-from mpq_plugins.allocation import Allocation, allocate
-from mpq_plugins.costs import known_costs
+from mpq_plugins.allocation.allocator import Allocation, allocate
+from mpq_plugins.costs.cost_models import known_costs
 from mpq_plugins.errors import MPQError, NonFiniteValues
 from mpq_plugins.inventory import Site
-from mpq_plugins.problem import Problem
-from mpq_plugins.progress import stage, track
-from mpq_plugins.ratings import Rated, Ratings, losses
-from mpq_plugins.recipe import Recipe
+from mpq_plugins.recipe.recipe import Recipe
+from mpq_plugins.search_input import Problem
+from mpq_plugins.sensitivity.ratings import Rated, Ratings, losses
+from mpq_plugins.terminal.progress import stage, track
 from mpq_plugins.training.method import TrainingMethod
 
 
@@ -131,11 +131,6 @@ class RatingMethod(PostTrainingMethod):
             wrong = {b: loss for b, (_, loss) in new[site.name].items() if not (math.isfinite(loss) and loss >= 0)}
             if wrong:
                 raise MPQError(f"method {self.name!r} gives site {site.name!r} the losses {wrong}, by bits")
-
-
-def training_of(method: PostTrainingMethod | TrainingMethod) -> TrainingMethod | None:
-    """What trains of a method: itself, or the same paper's method while training; None where nothing does."""
-    return method.training if isinstance(method, PostTrainingMethod) else method
 
 
 def check_contract(method: PostTrainingMethod) -> str | None:

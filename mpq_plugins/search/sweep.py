@@ -9,19 +9,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.bias_correction import corrected_bias, quantize_layer, snap_bias
-from mpq_plugins.calibration.few_moments import FewMoments
-from mpq_plugins.calibration.layer_sums import LayerSums
-from mpq_plugins.calibration.order import sweep_order
 from mpq_plugins.errors import NonFiniteValues
-from mpq_plugins.graph import arithmetic
+from mpq_plugins.graph.accumulator import snap_bias
 from mpq_plugins.graph.evaluation import FloatModel
 from mpq_plugins.graph.node import ARGUMENT, INPUT, RAW, Graph, Node
 from mpq_plugins.graph.placing import grid_at, input_step
@@ -30,14 +26,19 @@ from mpq_plugins.graph.runner import Runner
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.graph.weights import by_rows, from_matrix, matrix
 from mpq_plugins.grid import Grid
-from mpq_plugins.moments import LayerMoments
-from mpq_plugins.progress import track
+from mpq_plugins.hardware.target import Target
+from mpq_plugins.rounding.bias_correction import corrected_bias, quantize_layer
+from mpq_plugins.rounding.moments.few_moments import FewMoments
+from mpq_plugins.rounding.moments.layer_moments import LayerMoments
+from mpq_plugins.rounding.moments.layer_sums import LayerSums
+from mpq_plugins.rounding.moments.order import sweep_order
+from mpq_plugins.rounding.moments.snapping import ends_of, largest_magnitude
 from mpq_plugins.search.chunk import Chunk, samples_of
 from mpq_plugins.search.columns import columns, output_columns, thinned
 from mpq_plugins.search.estimate import check_sweep_memory, kept_in_memory
-from mpq_plugins.search.exact_float import exact_outputs
+from mpq_plugins.search.exact_float import adds_or_rounds, exact_outputs
 from mpq_plugins.search.kept import Kept
-from mpq_plugins.targets import Target
+from mpq_plugins.terminal.progress import track
 
 
 def compensate(
@@ -83,6 +84,8 @@ class _Sweep:
         self.counts = [samples_of(chunk) for chunk in chunks]
         self.exact, self.codes = Kept(runner, kept), Kept(runner, kept)
         """Of each node the float outputs before its own clamp, and the codes after it."""
+        self.ends: dict[str, tuple[float, float]] = {}
+        """Of each node the least and the largest of what ``exact`` keeps."""
         self.solved: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
 
     def run(self, progress: bool | None) -> Graph:
@@ -105,7 +108,8 @@ class _Sweep:
         return self.graph.mapped(self._placed)
 
     def _visit(self, node: Node) -> None:
-        self.exact.add(node.name, exact_outputs(self.model, node, _FloatsRead(self, node)))
+        outputs = exact_outputs(self.model, node, self._floats_read(node), self._largest_read(node))
+        self.exact.add(node.name, self._watched(node.name, outputs))
         on_grid = node
         if node.weighted:
             if node.weight_site not in self.solved:
@@ -114,7 +118,7 @@ class _Sweep:
         # every node is computed once, on all chunks, so nothing that the simulation keeps of a layer grows stale
         self.codes.add(node.name, (self.simulation.step(on_grid, xs) for xs in self._codes_read(node)))
 
-    def floats_read(self, node: Node) -> Iterator[list[Any]]:
+    def _floats_read(self, node: Node) -> Iterator[list[Any]]:
         """What a node reads in the float model, chunk after chunk."""
         for index in range(len(self.chunks)):
             yield [self._float(name, index) for name in node.inputs]
@@ -126,6 +130,29 @@ class _Sweep:
             return
         for index in range(len(self.chunks)):
             yield [self.codes.of(name, index) for name in node.inputs]
+
+    def _largest_read(self, node: Node) -> float:
+        """The largest magnitude that a node which adds products, or rounds, reads in the float model; NaN of NaN."""
+        if not adds_or_rounds(node):
+            return 0.0
+        (source,) = node.inputs
+        return largest_magnitude([_clamped(self.graph[source], end) for end in self._ends(source)])
+
+    def _ends(self, name: str) -> tuple[float, float]:
+        """The least and the largest of a node's float outputs before its clamp; both NaN where one is."""
+        if name not in self.ends:
+            for _ in self._watched(name, self.exact.every(name)):
+                pass
+        return self.ends[name]
+
+    def _watched(self, name: str, values: Iterable[Any]) -> Iterator[Any]:
+        """The values, of which the ends are noted on the way."""
+        low, high = math.inf, -math.inf
+        for value in values:
+            least, largest = ends_of(self.runner.numpy(value))
+            low, high = float(np.minimum(low, least)), float(np.maximum(high, largest))
+            yield value
+        self.ends[name] = low, high
 
     def _float(self, name: str, index: int) -> Any:
         return self.model.clamped(self.graph[name], self.exact.of(name, index))
@@ -157,39 +184,43 @@ class _Sweep:
         source = node.inputs[0]
         grid = grid_at(self.grids, self.grid_of[source])
         outputs, total = len(node.biases), sum(self.counts)
-        sums = LayerSums(grid, self._wished(node), self.exact.elements(node.name) // outputs)
+        sums = LayerSums(grid, self._largest_wished(node), self.exact.elements(node.name) // outputs)
         first = 0
-        for codes, y, samples in zip(self.codes.every(source), self._wished(node), self.counts, strict=True):
-            x = run.numpy(arithmetic.values_of(run, codes, grid))
-            for rows, thinning in thinned(node, y.shape, layout, first, samples, total):
-                sums.update(columns(node, x[rows], layout, thinning), output_columns(node, y[rows], layout, thinning))
+        for index, (x, samples) in enumerate(zip(self.codes.every(source), self.counts, strict=True)):
+            codes, wished = run.numpy(x), self._wished(node, index)
+            for rows, thinning in thinned(node, wished[0].shape, layout, first, samples, total):
+                y = _sum([output_columns(node, part[rows], layout, thinning) for part in wished])
+                sums.update(columns(node, codes[rows], layout, thinning), y)
             first += samples
         return sums.moments()
 
-    def _wished(self, node: Node) -> Iterator[NDArray[np.float64]]:
-        """The output that a layer should give, chunk after chunk: the float model's, and the error it can make up for.
-
-        Raises NonFiniteValues.
+    def _wished(self, node: Node, index: int) -> list[NDArray[Any]]:
+        """The output that a layer should give on a chunk, as _sum takes it: the float model's, and where there is an
+        error that it can make up for, the float model's value there and the simulation's.
         """
-        partner = self._residual_partner(node)
-        for index, exact in enumerate(self.exact.every(node.name)):
-            value = self.runner.numpy(exact).astype(np.float64)
-            if partner is not None:
-                error = self._error(partner, index)
-                if np.broadcast_shapes(value.shape, error.shape) == value.shape:  # the layer can make up for it
-                    value += error
-            if not np.all(np.isfinite(value)):
-                raise NonFiniteValues(
-                    f"site {node.name!r} is NaN or infinite on the calibration data; look for it in the weights "
-                    "before it"
-                )
-            yield value
+        partner, run = self._residual_partner(node), self.runner
+        value = run.numpy(self.exact.of(node.name, index))
+        if partner is None:
+            return [value]
+        more = run.numpy(self._float(partner, index))
+        if np.broadcast_shapes(value.shape, more.shape) != value.shape:  # the layer cannot make up for it
+            return [value]
+        less = run.numpy(self.simulation.value(partner, self.codes.of(partner, index)))
+        return [value, *(np.broadcast_to(part, value.shape) for part in (more, less))]
 
-    def _error(self, name: str, index: int) -> NDArray[np.float64]:
-        """What the float model has at a node less what the simulation has."""
-        run = self.runner
-        value = run.numpy(self.simulation.value(name, self.codes.of(name, index))).astype(np.float64)
-        return np.asarray(run.numpy(self._float(name, index)).astype(np.float64) - value)
+    def _largest_wished(self, node: Node) -> float:
+        """The largest magnitude of that on all chunks. Raises NonFiniteValues."""
+        if self._residual_partner(node) is None:
+            largest = largest_magnitude(self._ends(node.name))
+        else:
+            largest = 0.0
+            for index in range(len(self.chunks)):
+                largest = float(np.maximum(largest, largest_magnitude(_sum(self._wished(node, index)))))
+        if not math.isfinite(largest):
+            raise NonFiniteValues(
+                f"site {node.name!r} is NaN or infinite on the calibration data; look for it in the weights before it"
+            )
+        return largest
 
     def _order(self) -> list[str]:
         """The nodes in the order in which layers are rounded."""
@@ -212,14 +243,18 @@ class _Sweep:
         return other if other is not None and other in self.codes and self.graph[other].op not in RAW else None
 
 
-class _FloatsRead:
-    """What a node reads in the float model, chunk after chunk; it can be gone through again."""
+def _clamped(node: Node, value: float) -> float:
+    """A value through the node's own clamp, as float32 holds its bounds; NaN as it is."""
+    if node.low is not None:
+        value = float(np.maximum(value, np.float64(np.float32(node.low))))
+    return value if node.high is None else float(np.minimum(value, np.float64(np.float32(node.high))))
 
-    def __init__(self, sweep: _Sweep, node: Node) -> None:
-        self.sweep, self.node = sweep, node
 
-    def __iter__(self) -> Iterator[list[Any]]:
-        return self.sweep.floats_read(self.node)
+def _sum(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """The first part, and in float64 what the second is more than the third."""
+    if len(parts) == 1:
+        return parts[0]
+    return np.asarray(parts[0] + (parts[1].astype(np.float64) - parts[2]))
 
 
 def _before_layers(graph: Graph) -> set[str]:

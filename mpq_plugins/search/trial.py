@@ -14,10 +14,10 @@ from mpq_plugins.graph.node import Graph, Node
 from mpq_plugins.graph.runner import Runner
 from mpq_plugins.graph.sites import GraphSites
 from mpq_plugins.graph.weights import from_matrix, matrix
-from mpq_plugins.moments import Array
-from mpq_plugins.problem import PROBES, Change
+from mpq_plugins.rounding.moments.layer_moments import Array
 from mpq_plugins.search.chunk import Chunk, samples_of
 from mpq_plugins.search.ends import loss_ends
+from mpq_plugins.search_input import PROBES, Change
 
 
 class Trial:

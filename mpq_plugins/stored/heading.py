@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from mpq_plugins.errors import MPQError
-from mpq_plugins.schema import Schema, problems
 from mpq_plugins.stored import whole_file
+from mpq_plugins.stored.schema import Schema, problems
 
 Kind = TypeVar("Kind", bound=Schema)
 

@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 
 from mpq_plugins import plugins
-from mpq_plugins.budget import Budget
+from mpq_plugins.array_ops.reference import NUMPY
+from mpq_plugins.costs.budget import Budget
 from mpq_plugins.inventory import Inventory
-from mpq_plugins.ops import NUMPY
-from mpq_plugins.recipe import Recipe
-from mpq_plugins.request import Request
+from mpq_plugins.recipe.recipe import Recipe
+from mpq_plugins.search.request import Request
 from mpq_plugins.testing.framework_arrays import Arrays, arrays_of
 from mpq_plugins.testing.gradient_cases import gradient_cases
 from mpq_plugins.testing.nonconforming import require, require_close, require_equal
 from mpq_plugins.testing.search_checks import check_recipe
+from mpq_plugins.workspace.loading import commands_of
 
 SEED = 3
 BUDGET = Budget(average_weight_bits=4.5)
@@ -33,7 +34,7 @@ FUNCTIONS = {
 
 @dataclass(frozen=True)
 class Story:
-    """A model from float to integers. commands: of the adapter (mpq_plugins.command_protocol)."""
+    """A model from float to integers. commands: of the adapter (mpq_plugins.workspace.command_protocol)."""
 
     commands: Any
     model: Any
@@ -76,7 +77,7 @@ def check_functions(name: str) -> None:
 def tell(name: str) -> Story:
     """The adapter's own small network, searched under a budget and put on its grids."""
     arrays = arrays_of(name)
-    commands = plugins.frameworks()[name].commands()
+    commands = commands_of(name)
     model, data = arrays.network(SEED)
     batches = commands.batches(model, data)
     request = Request(arrays.TARGET, "msqe", BUDGET, activation_bits=ACTIVATION_BITS, progress=False)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.ops import NUMPY, Array, Ops
+from mpq_plugins.array_ops.protocol import Array, Ops
+from mpq_plugins.array_ops.reference import NUMPY
 from mpq_plugins.testing.framework_arrays import Arrays, Numbers
 from mpq_plugins.testing.method_checks import FLOAT_COST, LIMIT, spent
 from mpq_plugins.testing.nonconforming import Nonconforming, require, require_close, require_equal

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from mpq_plugins.ops import NUMPY
+from mpq_plugins.array_ops.reference import NUMPY
 from mpq_plugins.testing.nonconforming import require_equal
 from mpq_plugins.testing.one_group import OneGroup
 from mpq_plugins.testing.sample_slots import Case, Moment, train
 from mpq_plugins.training.alone import joined, parted
 from mpq_plugins.training.bank import Bank
-from mpq_plugins.training.grids import on_grids
-from mpq_plugins.training.method import NOISE, TrainingMethod
+from mpq_plugins.training.method import NOISE, TrainingMethod, on_grids
 
 ORDERS = ((0, 1, 2), (2, 0, 1))
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mpq_plugins import plugins
-from mpq_plugins.allocation import allocate
-from mpq_plugins.budget import Budget
-from mpq_plugins.costs import CostModel, cost_of
+from mpq_plugins.allocation.allocator import allocate
+from mpq_plugins.costs.budget import Budget
+from mpq_plugins.costs.cost_models import CostModel, cost_of
 from mpq_plugins.errors import InfeasibleBudget, MPQError
+from mpq_plugins.hardware.target import Target
 from mpq_plugins.inventory import Inventory
-from mpq_plugins.problem import candidates_for
-from mpq_plugins.targets import Target
+from mpq_plugins.search_input import candidates_for
 from mpq_plugins.testing.nonconforming import Nonconforming, require
 from mpq_plugins.testing.sample_inventory import sample_inventory
 

@@ -8,10 +8,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mpq_plugins.array_ops.protocol import Array, Ops
 from mpq_plugins.errors import MPQError
 from mpq_plugins.graph.runner import Runner
-from mpq_plugins.ops import Array, Ops
 from mpq_plugins.plugins import frameworks
+from mpq_plugins.registry.adapter import Conforms
 
 Arrays = Mapping[str, Array]
 Numbers = dict[str, NDArray[Any]]
@@ -50,7 +51,7 @@ class FrameworkArrays(Protocol):
 def arrays_of(name: str) -> Any:
     """What the adapter of this name gives the kit. Raises MPQError where it gives nothing, or is not installed."""
     adapter = frameworks()[name]
-    if not callable(getattr(adapter, "conformance", None)):
+    if not isinstance(adapter, Conforms):
         raise MPQError(
             f"the adapter of {name!r} has no conformance(); let it return a module with the functions of "
             "mpq_plugins.testing.framework_arrays.FrameworkArrays"
@@ -60,8 +61,4 @@ def arrays_of(name: str) -> Any:
 
 def installed() -> list[str]:
     """The adapters that can be used here and that give the kit something."""
-    return [
-        name
-        for name, adapter in frameworks().items()
-        if adapter.available() and callable(getattr(adapter, "conformance", None))
-    ]
+    return [n for n, adapter in frameworks().items() if adapter.available() and isinstance(adapter, Conforms)]

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.ops import NUMPY, Gradients, fake_quantize_gradients
-from mpq_plugins.surrogates import DELTA, ROUNDINGS, STRAIGHT_THROUGH
+from mpq_plugins.array_ops.protocol import DELTA, STRAIGHT_THROUGH
+from mpq_plugins.array_ops.reference import NUMPY, Gradients, fake_quantize_gradients
+from mpq_plugins.array_ops.surrogates import ROUNDINGS
 
 NOISY = ("gaussian_noise", "uniform_noise")
 """The surrogates that draw at random: their gradients are equal to nobody's."""

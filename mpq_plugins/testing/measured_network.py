@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mpq_plugins.capabilities import WEIGHTED_OPS
-from mpq_plugins.histogram import Histogram
+from mpq_plugins.hardware.op_support import WEIGHTED_OPS
+from mpq_plugins.hardware.target import Target
 from mpq_plugins.inventory import Inventory, Site
-from mpq_plugins.moments import Array
-from mpq_plugins.problem import Change
-from mpq_plugins.targets import Target
+from mpq_plugins.rounding.moments.layer_moments import Array
+from mpq_plugins.search_input import Change
 from mpq_plugins.testing.sample_inventory import has_weight, ops_of, weight_shape
+from mpq_plugins.thresholds.histogram import Histogram
 
 FRAMEWORK = "plain arrays"
 SAMPLES, INPUTS, HIDDEN, OUTPUTS = 48, 6, 5, 3

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from mpq_plugins.array_ops.reference import NUMPY
 from mpq_plugins.errors import MPQError
-from mpq_plugins.ops import NUMPY
 from mpq_plugins.testing.nonconforming import Nonconforming, require, require_equal
 from mpq_plugins.testing.one_group import OneGroup
 from mpq_plugins.testing.sample_slots import EPOCH, STEPS, Case, Moment, at, begin, train

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from mpq_plugins.ops import NUMPY, Array, Ops
+from mpq_plugins.array_ops.protocol import Array, Ops
+from mpq_plugins.array_ops.reference import NUMPY
 from mpq_plugins.training.bank import Bank
-from mpq_plugins.training.grids import on_grids
-from mpq_plugins.training.method import NOISE, TrainingMethod
+from mpq_plugins.training.method import NOISE, TrainingMethod, on_grids
 from mpq_plugins.training.slot import Slot
 
 Named = Mapping[str, Array]

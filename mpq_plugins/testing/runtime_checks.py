@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins import plugins
-from mpq_plugins.capabilities import ActivationGrids, OpSupport, WeightGrids
 from mpq_plugins.graph.layout import to_layout
 from mpq_plugins.graph.node import Batch, Graph, Node
 from mpq_plugins.graph.numpy_runner import NUMPY_RUNNER
@@ -22,8 +21,9 @@ from mpq_plugins.graph.runtimes.runtime import Runtime, name_of_law
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.grid import Grid
-from mpq_plugins.targets import Runtime as Named
-from mpq_plugins.targets import Target
+from mpq_plugins.hardware.op_support import ActivationGrids, OpSupport, WeightGrids
+from mpq_plugins.hardware.target import Runtime as Named
+from mpq_plugins.hardware.target import Target
 from mpq_plugins.testing.nonconforming import Nonconforming, require, require_equal
 
 EXACT = 1.0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from mpq_plugins.capabilities import OPS, WEIGHTED_OPS
 from mpq_plugins.errors import UnsupportedOp
+from mpq_plugins.hardware.op_support import OPS, WEIGHTED_OPS
+from mpq_plugins.hardware.target import ANY_OP, Target
 from mpq_plugins.inventory import Inventory, Site
-from mpq_plugins.targets import ANY_OP, Target
 
 POSITIONS = 16
 WEIGHTED, OTHERS = 3, 2

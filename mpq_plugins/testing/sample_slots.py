@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.capabilities import Candidate
-from mpq_plugins.histogram import Histogram
+from mpq_plugins.hardware.op_support import Candidate
 from mpq_plugins.testing.nonconforming import Nonconforming, require
 from mpq_plugins.testing.one_group import OneGroup
+from mpq_plugins.thresholds.histogram import Histogram
 from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.method import NOISE, Progress, TrainingMethod
 from mpq_plugins.training.slot import Observed, Slot

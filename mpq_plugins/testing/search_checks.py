@@ -6,14 +6,14 @@ import math
 from typing import Any
 
 from mpq_plugins import plugins
-from mpq_plugins.budget import Budget
-from mpq_plugins.costs import cost_of
+from mpq_plugins.costs.budget import Budget
+from mpq_plugins.costs.cost_models import cost_of
 from mpq_plugins.errors import InfeasibleBudget, MPQError, NonFiniteValues
+from mpq_plugins.hardware.target import Target
 from mpq_plugins.inventory import Inventory
-from mpq_plugins.problem import candidates_for
-from mpq_plugins.recipe import Recipe
-from mpq_plugins.request import Request
-from mpq_plugins.targets import Target
+from mpq_plugins.recipe.recipe import Recipe
+from mpq_plugins.search.request import Request
+from mpq_plugins.search_input import candidates_for
 from mpq_plugins.testing.measured_network import FRAMEWORK, MeasuredNetwork, network_for
 from mpq_plugins.testing.nonconforming import Nonconforming, require
 

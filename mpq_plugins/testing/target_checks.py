@@ -8,11 +8,11 @@ from functools import partial
 
 import numpy as np
 
-from mpq_plugins.capabilities import Candidate
 from mpq_plugins.errors import MPQError, UnsupportedOp
 from mpq_plugins.grid import Grid
+from mpq_plugins.hardware.op_support import Candidate
+from mpq_plugins.hardware.target import Target
 from mpq_plugins.inventory import Site
-from mpq_plugins.targets import Target
 from mpq_plugins.testing.nonconforming import Nonconforming, require
 from mpq_plugins.testing.sample_inventory import has_weight, ops_of, weight_shape
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mpq_plugins.search.method import PostTrainingMethod, training_of
+from mpq_plugins.search.method import PostTrainingMethod
 from mpq_plugins.testing import (
     agreement_checks,
     bank_checks,
@@ -17,7 +17,7 @@ from mpq_plugins.testing import (
 )
 from mpq_plugins.testing.sample_slots import Case, cases
 from mpq_plugins.testing.selection import chosen, find
-from mpq_plugins.training.method import TrainingMethod
+from mpq_plugins.training.method import TrainingMethod, training_of
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

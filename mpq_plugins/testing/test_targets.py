@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mpq_plugins.targets import Target
+from mpq_plugins.hardware.target import Target
 from mpq_plugins.testing import cost_checks, search_checks, target_checks
 from mpq_plugins.testing.selection import chosen, find
 

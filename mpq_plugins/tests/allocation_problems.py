@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 from hypothesis import strategies as st
 
-from mpq_plugins.budget import Budget
-from mpq_plugins.costs import COST_MODELS, CostRow, CostTerm, cost_of
+from mpq_plugins.costs.budget import Budget
+from mpq_plugins.costs.cost_models import COST_MODELS, CostRow, CostTerm, cost_of
 from mpq_plugins.inventory import Inventory, Site
 
 BITS = (2, 3, 4, 6, 8)

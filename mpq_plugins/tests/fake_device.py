@@ -8,11 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from mpq_plugins import plugins
-from mpq_plugins.capabilities import ActivationGrids, OpSupport, WeightGrids
-from mpq_plugins.hookspecs import hookimpl
-from mpq_plugins.latency.device import Device
-from mpq_plugins.latency.workload import Workload
-from mpq_plugins.targets import Target
+from mpq_plugins.hardware.device import Device
+from mpq_plugins.hardware.op_support import ActivationGrids, OpSupport, WeightGrids
+from mpq_plugins.hardware.target import Target
+from mpq_plugins.hardware.workload import Workload
+from mpq_plugins.plugins.hookspecs import hookimpl
+from mpq_plugins.registry import process
 
 TARGET = Target(
     name="fake-npu",
@@ -53,5 +54,5 @@ class FakeDevice:
         """Let this process have the built-in plug-ins and this device, until the test ends."""
         host = plugins.PluginHost(entry_points=())
         host.register(self.plug_in(), "fake")
-        monkeypatch.setattr(plugins, "_default", host)
+        monkeypatch.setattr(process, "_host", [host])
         return self

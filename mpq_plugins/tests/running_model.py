@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from mpq_plugins import plugins
-from mpq_plugins.histogram import Histogram
 from mpq_plugins.inventory import Inventory, Site
-from mpq_plugins.problem import Problem, candidates_for
+from mpq_plugins.search_input import Problem, candidates_for
+from mpq_plugins.thresholds.histogram import Histogram
 
 RNG = np.random.default_rng(11)
 X = RNG.normal(size=(40, 6))

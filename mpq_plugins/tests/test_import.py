@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
-from types import ModuleType
+from pathlib import Path
 
 import pytest
 
 import mpq_plugins
+from mpq_plugins.versions.modules import MOVED
 
+ROOT = Path(mpq_plugins.__file__).parent.parent
 HEAVY = ("torch", "tensorflow", "tf_keras", "scipy", "numba", "pydantic", "rich", "typer", "sklearn")
 
 
@@ -53,17 +56,29 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         _ = mpq_plugins.targetz
 
 
-@pytest.mark.parametrize("first", ["import mpq_plugins.targets", "from mpq_plugins.targets import Target", "pass"])
-def test_targets_is_a_module_and_a_call_in_whichever_order_they_are_imported(first: str) -> None:
+def test_targets_and_methods_are_calls_beside_the_rooms() -> None:
     code = (
-        f"import warnings; warnings.simplefilter('ignore'); {first}\nimport mpq_plugins as mpq\n"
-        "print('generic-po2' in mpq.targets(), mpq.targets.Target is mpq.Target, type(mpq.methods()).__name__)"
+        "import mpq_plugins.hardware.target, mpq_plugins.papers\nimport mpq_plugins as mpq\n"
+        "print('generic-po2' in mpq.targets(), 'hmq' in mpq.methods())"
     )
-    assert in_fresh_python(code).split() == ["True", "True", "dict"]
+    assert in_fresh_python(code).split() == ["True", "True"]
 
 
-def test_a_callable_module_is_still_a_module() -> None:
-    import mpq_plugins.targets as module
+@pytest.mark.parametrize(
+    ("old", "new"), [("mpq_plugins.budget", "costs.budget"), ("mpq_torch.qconfig", "torch_ao.qconfig")]
+)
+def test_an_old_import_path_says_the_new_one(old: str, new: str) -> None:
+    with pytest.raises(ModuleNotFoundError, match=f"has moved: import it from .*{new}"):
+        importlib.import_module(old)
 
-    assert isinstance(module, ModuleType)
-    assert module is sys.modules["mpq_plugins.targets"]
+
+def test_a_room_that_was_a_module_says_where_its_names_are() -> None:
+    with pytest.raises(ImportError, match=r"has moved: import it from mpq_plugins.costs.cost_models"):
+        from mpq_plugins.costs import cost_of  # noqa: F401
+    with pytest.raises(ImportError, match="cannot import name 'cost_off'"):
+        from mpq_plugins.costs import cost_off  # noqa: F401
+
+
+def test_what_moved_is_where_its_message_says() -> None:
+    paths = [f"{new.replace('.', '/')}.py" for new in MOVED.values()]
+    assert [path for path in paths if not ((ROOT / path).is_file() or (ROOT / "adapters" / path).is_file())] == []

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from mpq_plugins.capabilities import Candidate
-from mpq_plugins.histogram import Histogram
+from mpq_plugins.hardware.op_support import Candidate
 from mpq_plugins.testing.one_group import OneGroup
+from mpq_plugins.thresholds.histogram import Histogram
 from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.method import NOISE, Progress, TrainingMethod
 from mpq_plugins.training.slot import Slot

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mpq_plugins.ops import Array, Ops
+from mpq_plugins.array_ops.protocol import Array, Ops
 from mpq_plugins.training.layout import Extent, Layout
 from mpq_plugins.training.slot import Slot
 
@@ -108,7 +108,7 @@ def constants_of(layout: Layout) -> dict[str, Any]:
 def banks_of(slots: Sequence[Slot], largest: int = LARGEST) -> list[Bank]:
     """The groups by structure, in as few banks as the number of elements allows; in each, in the order given.
 
-    >>> from mpq_plugins.capabilities import Candidate
+    >>> from mpq_plugins.hardware.op_support import Candidate
     >>> slots = [Slot(n, "weight", (9,), (Candidate(b, True, False),)) for n, b in (("a", 4), ("b", 8), ("c", 4))]
     >>> [[slot.name for slot in bank.slots] for bank in banks_of(slots)]
     [['a', 'c'], ['b']]

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.costs import CostModel
+from mpq_plugins.array_ops.protocol import Array, Ops
+from mpq_plugins.costs.cost_models import CostModel
 from mpq_plugins.errors import MPQError
 from mpq_plugins.inventory import FLOAT_BITS, Inventory
-from mpq_plugins.ops import Array, Ops
 from mpq_plugins.training.method import Spent
 from mpq_plugins.training.slot import Slot
 

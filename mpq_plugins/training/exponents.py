@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.ops import Array, Ops
+from mpq_plugins.array_ops.protocol import Array, Ops
 from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.slot import Slot
 

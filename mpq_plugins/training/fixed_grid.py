@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from mpq_plugins.array_ops.protocol import Array, Ops
 from mpq_plugins.grid import Grid
-from mpq_plugins.ops import Array, Ops
 from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.grids import Grids
 from mpq_plugins.training.layout import Extent
@@ -46,7 +46,7 @@ class FixedGrid(TrainingMethod):
 def fixed_grid(slot: Slot) -> Grid:
     """The grid of a slot whose one candidate says its threshold.
 
-    >>> from mpq_plugins.capabilities import Candidate
+    >>> from mpq_plugins.hardware.op_support import Candidate
     >>> fixed_grid(Slot("gate", "activation", (8,), (Candidate(8, False, False, exponent=0),))).step
     0.00390625
     """

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
-from mpq_plugins.ops import Array, Ops
-from mpq_plugins.surrogates import DELTA, STRAIGHT_THROUGH
+from mpq_plugins.array_ops.protocol import DELTA, STRAIGHT_THROUGH, Array, Ops
 from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.layout import Extent
-
-if TYPE_CHECKING:
-    from mpq_plugins.training.method import TrainingMethod
 
 
 @dataclass(frozen=True)
@@ -51,19 +46,3 @@ class Grids:
             share=None if self.share is None else part(self.share, "channel"),
             more={name: part(values, self.code_extent) for name, values in self.more.items()},
         )
-
-
-def on_grids(ops: Ops, method: TrainingMethod, bank: Bank, index: int, grids: Sequence[Grids], tensor: Array) -> Array:
-    """The tensor of one group of a bank, on what ``grids`` gives it."""
-    total: Array = 0.0
-    for grid in grids:
-        own = grid.of(ops, bank, index)
-        if method.has_own_quantizer(bank):
-            outcome = method.quantize_tensor(ops, tensor, own)
-        else:
-            options = own.rounding, own.delta, own.strict, own.clip_first
-            outcome = ops.fake_quantize(tensor, own.step, own.low, own.high, *options)
-        if own.share is None:
-            return outcome
-        total = total + own.share * outcome
-    return total

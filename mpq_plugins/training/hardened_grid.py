@@ -5,7 +5,7 @@ from __future__ import annotations
 from numpy.typing import ArrayLike
 
 from mpq_plugins.grid import Grid
-from mpq_plugins.thresholds import search_threshold
+from mpq_plugins.thresholds.search import search_threshold
 from mpq_plugins.training.method import Numbers, TrainingMethod
 from mpq_plugins.training.plan import own_bits
 from mpq_plugins.training.slot import Slot

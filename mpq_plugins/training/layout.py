@@ -27,7 +27,7 @@ class Layout:
 
     Elements lie channel by channel, so that the elements of a group, and those of a channel, are successive.
 
-    >>> from mpq_plugins.capabilities import Candidate
+    >>> from mpq_plugins.hardware.op_support import Candidate
     >>> conv = Slot("conv", "weight", (8, 4, 3, 3), (Candidate(4, True, True),), 0, 1)
     >>> fc = Slot("fc", "weight", (10, 6), (Candidate(4, True, True),), 0, 1)
     >>> Layout((conv, fc)).counts("channel"), Layout((conv, fc)).counts("element")

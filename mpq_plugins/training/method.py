@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from numpy.typing import NDArray
 
+from mpq_plugins.array_ops.protocol import Array, Ops
 from mpq_plugins.grid import Grid
-from mpq_plugins.ops import Array, Ops
 from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.grids import Grids
 from mpq_plugins.training.layout import Extent
@@ -245,6 +245,18 @@ class TrainingMethod:
         return {}, {}
 
 
+class HasTraining(Protocol):
+    """A method of another kind, whose paper may have one while training."""
+
+    @property
+    def training(self) -> TrainingMethod | None: ...
+
+
+def training_of(method: TrainingMethod | HasTraining) -> TrainingMethod | None:
+    """What trains of a method: itself, or the same paper's method while training; None where nothing does."""
+    return method if isinstance(method, TrainingMethod) else method.training
+
+
 def check_contract(method: TrainingMethod) -> str | None:
     """What in a method is of a contract that no longer is, in words; None where nothing is.
 
@@ -261,3 +273,19 @@ def check_contract(method: TrainingMethod) -> str | None:
         if callable(getattr(type(method), name, None)):
             return f"its {name}() is no longer called: {instead} (docs/writing-a-method.md)"
     return None
+
+
+def on_grids(ops: Ops, method: TrainingMethod, bank: Bank, index: int, grids: Sequence[Grids], tensor: Array) -> Array:
+    """The tensor of one group of a bank, on what ``grids`` gives it."""
+    total: Array = 0.0
+    for grid in grids:
+        own = grid.of(ops, bank, index)
+        if method.has_own_quantizer(bank):
+            outcome = method.quantize_tensor(ops, tensor, own)
+        else:
+            options = own.rounding, own.delta, own.strict, own.clip_first
+            outcome = ops.fake_quantize(tensor, own.step, own.low, own.high, *options)
+        if own.share is None:
+            return outcome
+        total = total + own.share * outcome
+    return total

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.ops import NUMPY, Array, Ops
+from mpq_plugins.array_ops.protocol import Array, Ops
+from mpq_plugins.array_ops.reference import NUMPY
 from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.layout import Extent
 from mpq_plugins.training.slot import Slot

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mpq_plugins.ops import Array, Ops
+from mpq_plugins.array_ops.protocol import Array, Ops
 
 DECAY = 0.99
 AUDIBLE = 1000.0
@@ -21,7 +21,7 @@ def paced(
     parameters by Adam, RAdam or RMSProp at a rate of their own; with this, they move at that rate under any
     optimizer of the network, plain SGD too, and under any scaling of the loss.
 
-    >>> from mpq_plugins.ops import NUMPY
+    >>> from mpq_plugins.array_ops.reference import NUMPY
     >>> value, moment = paced(NUMPY, 1.0 - 1e-6, 1.0, 0.0, rate=0.1)
     >>> round(float(value), 6)
     0.9

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from mpq_plugins import plugins
-from mpq_plugins.allocation import allocate, models_of
-from mpq_plugins.budget import Budget
-from mpq_plugins.costs import CostModel, cost_of, known_costs
+from mpq_plugins import registry
+from mpq_plugins.allocation.allocator import allocate, models_of
+from mpq_plugins.costs.budget import Budget
+from mpq_plugins.costs.cost_models import CostModel, cost_of, known_costs
+from mpq_plugins.costs.latency_table import LatencyTable
 from mpq_plugins.errors import MPQError
 from mpq_plugins.grid import Grid
+from mpq_plugins.hardware import known_targets
+from mpq_plugins.hardware.target import Target
 from mpq_plugins.inventory import Inventory, Site
-from mpq_plugins.latency_table import LatencyTable
-from mpq_plugins.problem import Bits, candidates_for
-from mpq_plugins.recipe import Recipe
-from mpq_plugins.search.method import training_of
-from mpq_plugins.targets import Target
+from mpq_plugins.recipe.recipe import Recipe
+from mpq_plugins.search_input import Bits, candidates_for
 from mpq_plugins.training.best import share_of_budget
 from mpq_plugins.training.expected_costs import ExpectedCosts
 from mpq_plugins.training.fixed_grid import trains
-from mpq_plugins.training.method import Numbers, TrainingMethod, check_contract
+from mpq_plugins.training.method import Numbers, TrainingMethod, check_contract, training_of
 from mpq_plugins.training.predicting import Losses
 from mpq_plugins.training.slot import Slot
 
@@ -64,9 +64,9 @@ class TrainingPlan:
         The arguments are those of a post-training search. Raises MPQError for a method that does not
         train or cannot choose bits, InfeasibleBudget, and what candidates_for raises.
         """
-        target = plugins.target(target)
+        target = known_targets.target(target)
         trained = trainable(method)
-        models = dict(plugins.cost_models()) | ({} if latency is None else {"latency_ms": latency})
+        models = dict(registry.host().cost_models()) | ({} if latency is None else {"latency_ms": latency})
         limits = {} if budget is None else budget.limits()
         candidates = candidates_for(inventory, target, weight_bits, activation_bits, per_channel)
         slots: dict[str, Slot] = {}
@@ -150,7 +150,7 @@ class TrainingPlan:
         return Recipe.from_inventory(
             self.inventory,
             {site: grids[slot] for site, slot in self.slot_of.items()},
-            plugins.for_recipe(self.target),
+            known_targets.for_recipe(self.target),
             self.method.name,
             reasons={site: reasons[slot] for site, slot in self.slot_of.items()},
             budget=limits,
@@ -161,9 +161,9 @@ class TrainingPlan:
 
 def trainable(method: str | TrainingMethod) -> TrainingMethod:
     """The training method of this name, or the value itself; raises MPQError where it does not train."""
-    found = training_of(plugins.method(method))
+    found = training_of(registry.host().method(method))
     if not isinstance(found, TrainingMethod):
-        known = [name for name, m in plugins.methods().items() if training_of(m) is not None]
+        known = [name for name, m in registry.host().methods().items() if training_of(m) is not None]
         raise MPQError(
             f"method {getattr(method, 'name', method)!r} does not train; those that do are {', '.join(known)}"
         )

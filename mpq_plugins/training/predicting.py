@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mpq_plugins.binning.weighted_points import Points
-from mpq_plugins.histogram import Histogram
-from mpq_plugins.sensitivity import non_increasing
-from mpq_plugins.thresholds import search_threshold
+from mpq_plugins.allocation.by_bits import non_increasing
+from mpq_plugins.thresholds.histogram import Histogram
+from mpq_plugins.thresholds.search import search_threshold
+from mpq_plugins.thresholds.weighted_points import Points
 from mpq_plugins.training.slot import Observed, Slot
 
 MEASURED_STEPS = 16
@@ -56,7 +56,7 @@ def predicted_losses(
 def least_error(slot: Slot, observed: Observed, bits: int) -> float:
     """The mean squared error of the grid of these bits that fits a tensor best.
 
-    >>> from mpq_plugins.capabilities import Candidate
+    >>> from mpq_plugins.hardware.op_support import Candidate
     >>> slot = Slot("w", "weight", (3,), (Candidate(2, True, False), Candidate(3, True, False)))
     >>> least_error(slot, np.array([-1.0, 0.5, 0.25]), 3)
     0.0

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from mpq_plugins.array_ops.reference import NUMPY
 from mpq_plugins.errors import BudgetWarning
-from mpq_plugins.ops import NUMPY
 from mpq_plugins.training.best import share_of_budget
 from mpq_plugins.training.history import Record
 from mpq_plugins.training.method import TrainingMethod

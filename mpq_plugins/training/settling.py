@@ -11,7 +11,7 @@ from mpq_plugins.training.predicting import MEASURED_STEPS
 def settling_step(method: TrainingMethod, steps: int) -> int | None:
     """After how many steps of a search choices become final; None where nothing is chosen.
 
-    >>> from mpq_plugins.methods.hmq import Hmq
+    >>> from mpq_plugins.papers.hmq import Hmq
     >>> settling_step(Hmq(search_share=0.6), 1000)
     600
     """

@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.capabilities import Candidate
 from mpq_plugins.errors import MPQError
 from mpq_plugins.grid import Grid
-from mpq_plugins.histogram import Histogram
+from mpq_plugins.hardware.op_support import Candidate
+from mpq_plugins.thresholds.histogram import Histogram
 
 Observed = NDArray[Any] | Histogram
 """What a method may look at before it starts: a weight, in the framework's layout, or an activation's values."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mpq_plugins.binning.weighted_points import Points
 from mpq_plugins.errors import MPQError
 from mpq_plugins.grid import Grid
-from mpq_plugins.histogram import Histogram
+from mpq_plugins.thresholds.histogram import Histogram
+from mpq_plugins.thresholds.weighted_points import Points
 
 MOST = 0.5
 """Share of an activation's values, zeros aside, that may lie beyond its grid when training begins."""

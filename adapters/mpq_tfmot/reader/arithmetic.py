@@ -79,9 +79,10 @@ def of_function(
     swapped = read[0] is None
     constant = _number(operands[0] if swapped else operands[1])
     if constant is not None and word == "div" and swapped:
-        return quotient(name, *inputs.values(), shapes[0], out, constant, "NHWC")
-    attrs = None if constant is None else with_constant(word, constant, shapes[0], out, "NHWC", swapped)
-    return [] if attrs is None else [Node(name, AFFINE, tuple(inputs.values()), out, attrs=attrs)]
+        (source,) = inputs.values()
+        return quotient(name, source, shapes[0], out, constant, "NHWC")
+    affine = None if constant is None else with_constant(word, constant, shapes[0], out, "NHWC", swapped)
+    return [] if affine is None else [Node(name, AFFINE, tuple(inputs.values()), out, attrs=affine)]
 
 
 def _number(operand: Any) -> Any:

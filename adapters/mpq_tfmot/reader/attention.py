@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from mpq_plugins.graph.moving import Part
+from mpq_plugins.graph.moving import Part, size_of
 from mpq_plugins.graph.node import Node, Operand, Shape
-from mpq_tfmot.attention import HeadsAttention
+from mpq_tfmot.reader.attention_layer import HeadsAttention
 from mpq_tfmot.reader.call import Call, array_of
 from mpq_tfmot.reader.functions import unknown
 from mpq_tfmot.reader.record import is_symbol
@@ -62,7 +62,7 @@ def _sequences(made: list[Node], name: str, x: Part) -> Part:
     """A tensor as [samples, steps, features]."""
     if len(x.shape) == 3:
         return x
-    steps = math.prod(int(size) for size in x.shape[1:-1])  # type: ignore[arg-type]
+    steps = math.prod(size_of(x, axis) for axis in range(1, len(x.shape) - 1))
     made.append(Node(name, "reshape", (x.name,), (x.shape[0], steps, x.shape[-1])))
     return Part(name, made[-1].shape)
 

@@ -65,7 +65,10 @@ def _bound(which: str) -> Callable[[Call, Given], Node | None]:
 
     def rule(call: Call, given: Given) -> Node | None:
         numbers = [value for value in given.values() if isinstance(value, (int, float))]
-        return _made(call, "clamp", **{which: float(numbers[0])}) if len(numbers) == 1 == len(call.inputs) else None
+        if not len(numbers) == 1 == len(call.inputs):
+            return None
+        bound: dict[str, Any] = {which: float(numbers[0])}
+        return _made(call, "clamp", **bound)
 
     return rule
 

@@ -9,7 +9,7 @@ from mpq_plugins.errors import RecipeMismatch, UnmatchedName, UnsupportedOp
 from mpq_plugins.graph.limits import check_sums
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.sites import GraphSites, take_sites
-from mpq_plugins.recipe import Recipe
+from mpq_plugins.recipe.recipe import Recipe
 from mpq_tfmot.reader.reading import Reading, read_model
 
 

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mpq_plugins.graph.node import Operand
 from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.reader.record import is_symbol
 
 _BINARY = {"add": "add", "subtract": "sub", "multiply": "mul", "divide": "div", "truediv": "div"}
 _OPERATORS = {"add": "add", "sub": "sub", "mul": "mul", "truediv": "div"}
@@ -81,12 +83,11 @@ def _unit_norm(layer: Any) -> tuple[str, dict[str, Any]]:
 
 def _both_ways(layer: Any) -> tuple[str, dict[str, Any]]:
     """A Bidirectional that joins what both ways give."""
-    found = _recurrent(layer.forward_layer), _recurrent(layer.backward_layer, turned=True)
-    words, ways = zip(*found, strict=True)
-    if layer.merge_mode != "concat" or "" in words:
+    (word, first), (other, second) = _recurrent(layer.forward_layer), _recurrent(layer.backward_layer, turned=True)
+    if layer.merge_mode != "concat" or not word or not other:
         return "", {}
-    layers = [tuple(np.concatenate(parts) for parts in zip(*(way["layers"][0] for way in ways), strict=True))]
-    return words[0], {**ways[0], "layers": layers}
+    layers = [tuple(map(np.concatenate, zip(first["layers"][0], second["layers"][0], strict=True)))]
+    return word, {**first, "layers": layers}
 
 
 def _recurrent(layer: Any, turned: bool = False) -> tuple[str, dict[str, Any]]:
@@ -99,7 +100,11 @@ def _recurrent(layer: Any, turned: bool = False) -> tuple[str, dict[str, Any]]:
     if not plain or layer.return_state or layer.stateful or layer.time_major:
         return "", {}
     gates = (0, 3, 1, 2) if word == "lstm" else (0, 1, 2)
-    order = lambda array: np.concatenate([np.split(array, len(gates))[gate] for gate in gates])  # noqa: E731
+
+    def order(array: NDArray[Any]) -> NDArray[Any]:
+        parts = np.split(array, len(gates))
+        return np.concatenate([parts[gate] for gate in gates])
+
     kernel, recurrence, *bias = (np.asarray(weight) for weight in layer.get_weights())
     rows = kernel.shape[1]
     both = np.zeros((2, rows))
@@ -143,7 +148,7 @@ def _dot(layer: Any, count: int, rank: int) -> dict[str, Any]:
     return {"function": "matmul", "arguments": {"input": Operand(0), "other": Operand(1), **turned}}
 
 
-OF_SEVERAL = {keras.layers.Dot: _dot}
+OF_SEVERAL: Mapping[type, Callable[[Any, int, int], dict[str, Any]]] = {keras.layers.Dot: _dot}
 """Layers of several tensors that are matrix products."""
 
 
@@ -171,6 +176,8 @@ def of_call(symbol: str, tensors: Sequence[Any], args: Sequence[Any], kwargs: Ma
         return {"function": "einsum", "arguments": {"equation": args[0], "input": Operand(0), "other": Operand(1)}}
     if symbol.removeprefix("compat.v1.") in ("gather", "nn.embedding_lookup") and len(tensors) == 1:
         return _gathered(tensors[0], args, kwargs)
+    if symbol.removeprefix("compat.v1.") in ("where", "where_v2"):
+        return _chosen(args, kwargs)
     if symbol not in FUNCTIONS:
         return {}
     word, names = FUNCTIONS[symbol]
@@ -198,6 +205,18 @@ def of_call(symbol: str, tensors: Sequence[Any], args: Sequence[Any], kwargs: Ma
         if found is None and (tf.is_tensor(value) or isinstance(value, tf.Variable)):
             arguments[names.get(name, name)] = np.asarray(value)
     return _described(word, arguments, len(tensors[0].shape))
+
+
+def _chosen(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """tf.where by a constant condition."""
+    given = [*args, *(kwargs[key] for key in ("x", "y") if key in kwargs)]
+    if len(given) != 3 or is_symbol(given[0]) or not any(map(is_symbol, given)):
+        return {}
+    keep, first, second = np.asarray(given[0]).astype(bool), *given[1:]
+    if not is_symbol(first):
+        keep, first, second = ~keep, second, first
+    elsewhere = {"other": Operand(1)} if is_symbol(second) else {"fill": np.asarray(second, np.float64)}
+    return {"function": "where", "arguments": {"input": Operand(0), "condition": keep, **elsewhere}}
 
 
 def _gathered(indices: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from mpq_tfmot.attention import HeadsAttention
 from mpq_tfmot.keras import keras
+from mpq_tfmot.reader.attention_layer import HeadsAttention
 from mpq_tfmot.reader.call import Call
 
 
@@ -26,11 +26,11 @@ def macs(call: Call) -> dict[str, int]:
         weights = sum(_held(one) * steps for one, steps in zip(dense, (queries, queries, keys, keys), strict=True))
         return {"macs": weights + queries * keys * units}
     if isinstance(layer, HeadsAttention):
-        queries, keys, values = call.in_shapes
-        return {"macs": queries[0] * keys[0] * (keys[1] + values[1])}
+        (steps, _), (others, inside), (_, outside) = call.in_shapes
+        return {"macs": steps * others * (inside + outside)}
     if type(layer) is keras.layers.Attention and all(len(shape) == 2 for shape in call.in_shapes):
-        queries, values = call.in_shapes[0], call.in_shapes[1]
-        return {"macs": queries[0] * values[0] * (queries[1] + values[1])}
+        (steps, inside), (others, outside) = call.in_shapes[:2]
+        return {"macs": steps * others * (inside + outside)}
     return {}
 
 

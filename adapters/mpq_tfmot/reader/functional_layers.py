@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mpq_plugins.graph.node import Node
+from mpq_plugins.graph.runner import Sides
 from mpq_plugins.graph.weights import from_framework
 from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.keras import tf
@@ -61,7 +62,7 @@ def _convolution(op: str, kernel: str, transposed: bool = False) -> Callable[[Ca
             if kinds.upper() == "SAME" and any(t > 2 * (k // 2) for t, k in zip(totals, sizes, strict=True)):
                 return []  # Keras has no layer whose output is smaller
             before = [max(total, 0) // 2 if kinds.upper() == "SAME" else 0 for total in totals]
-            padding = tuple((first, total - first) for first, total in zip(before, totals, strict=True))
+            padding: Sides | None = tuple((first, total - first) for first, total in zip(before, totals, strict=True))
         else:
             padding = _padding(kinds, inside, sizes, stride, dilation)
         if padding is None:

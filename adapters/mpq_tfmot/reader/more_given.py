@@ -6,6 +6,7 @@ from typing import Any
 
 from mpq_plugins.errors import UnsupportedOp
 from mpq_tfmot.reader.call import Call
+from mpq_tfmot.reader.expanding import given_more
 from mpq_tfmot.reader.record import Record
 
 HEEDED = ("MultiHeadAttention", "Attention", "AdditiveAttention")
@@ -28,12 +29,6 @@ def objection(call: Call) -> str:
     """Why a layer is not what its class says; "" where it is."""
     if call.kind in HEEDED:
         return ""
-    more = [key for key, value in call.node.call_kwargs.items() if key != "training" and not _is_nothing(value)]
-    more += [
-        f"argument {index + 1}" for index, value in enumerate(call.node.call_args[1:], 1) if not _is_nothing(value)
-    ]
+    more = list(given_more(call.node))
+    more += [f"argument {index + 1}" for index, value in enumerate(call.node.call_args[1:], 1) if value is not None]
     return f"what {call.kind} computes with {', '.join(more)} has no integer form" if more else ""
-
-
-def _is_nothing(value: object) -> bool:
-    return value is None or value is False

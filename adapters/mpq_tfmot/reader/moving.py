@@ -22,7 +22,7 @@ def called(name: str, parts: list[Part], symbol: str, node: Any, shape: Shape, i
     move = FUNCTIONS.get(symbol.removeprefix("compat.v1."))
     if move is None:
         return None
-    function = getattr(node.layer, "function", None)
+    function: Callable[..., Any] = node.layer.function
     bound = inspect.signature(function).bind(*node.call_args, **node.call_kwargs)
     bound.apply_defaults()
     return moved(name, parts, move, {**bound.arguments, "index": index}, shape)

@@ -15,10 +15,11 @@ from mpq_plugins.graph.node import ARGUMENT, FLOAT, UNKNOWN, Batch, Graph, Node
 from mpq_plugins.graph.ops import is_op, op_of
 from mpq_plugins.graph.reading import WHOLE, settled
 from mpq_plugins.graph.refusals import refuses_nothing
-from mpq_plugins.targets import Target
+from mpq_plugins.hardware.target import Target
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.attention import PRODUCTS, layer_of
 from mpq_tfmot.reader.call import Call
+from mpq_tfmot.reader.checking import check_model
 from mpq_tfmot.reader.constants import Constants
 from mpq_tfmot.reader.expanding import is_graph, of_layer, of_model
 from mpq_tfmot.reader.float_functions import row
@@ -28,7 +29,7 @@ from mpq_tfmot.reader.more_given import check_masks
 from mpq_tfmot.reader.record import Record, is_function_layer, recall, under
 from mpq_tfmot.reader.unread import OUTPUT, read_only
 from mpq_tfmot.reader.written_layers import WRITTEN
-from mpq_tfmot.runner import TensorflowRunner
+from mpq_tfmot.runner.tensorflow_runner import TensorflowRunner
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def read_model(
     returned = tf.nest.pack_sequence_as(model._nested_outputs, list(range(len(graph.outputs))))
     return Reading(
         graph,
-        TensorflowRunner(reader.floats),
+        TensorflowRunner({name: part for name, part in reader.floats.items() if reader.is_call(graph, name)}),
         again,
         reader.own_weights,
         reader.wrappers,
@@ -91,28 +92,6 @@ def read_model(
         tuple(model.output_names),
         next((int(tensor.shape[0]) for tensor in model.inputs if tensor.shape[0] is not None), 0),
     )
-
-
-def check_model(model: Any) -> None:
-    """Raise ModelError, in one clear sentence, unless ``model`` is a tf_keras model whose shapes are known."""
-    if isinstance(model, (keras.Sequential, keras.Model)):
-        if isinstance(model, keras.Sequential) and not model.built:
-            raise ModelError(
-                f"the Sequential model {model.name!r} is not built, so its shapes are unknown; "
-                "give it an Input layer or call model.build(input_shape)"
-            )
-        if isinstance(model, keras.Sequential) and not is_graph(model):
-            raise ModelError(f"the model {model.name!r} has no static graph; give it an Input layer")
-        return
-    if type(model).__module__.split(".")[0] == "keras" or any(
-        base.__module__.split(".")[0] == "keras" for base in type(model).__mro__
-    ):
-        raise ModelError(
-            f"{type(model).__name__} {getattr(model, 'name', '')!r} is a Keras 3 model, and TF-MOT works on tf_keras "
-            "(Keras 2) alone: build or load it with tf_keras (pip install tf_keras, and set TF_USE_LEGACY_KERAS=1 "
-            "before TensorFlow is imported to have tf.keras mean it)"
-        )
-    raise ModelError(f"a tf_keras Sequential or Functional model is needed, got {type(model).__name__}")
 
 
 class _Reader:
@@ -145,9 +124,14 @@ class _Reader:
         outputs = self._walk(model, names, "")
         return Graph(tuple(read_only(self.nodes.values(), outputs)), tuple(outputs), "NHWC")
 
+    def is_call(self, graph: Graph, name: str) -> bool:
+        """Whether a float part computes what the call of its name does: a softmax may have taken a mask."""
+        was = graph[name].attrs.get("was") if name in graph else None
+        return was is None or self.nodes[name].attrs.get("was") is not None
+
     def made_alone(self, node: Node) -> bool:
         """Whether one call of the model, and no other, makes the node of the graph what it is."""
-        now = node.attrs.get("was", node)
+        now: Node = node.attrs.get("was", node)
         return now.op == FLOAT or (now.op == self.nodes[node.name].op and now.op != AFFINE)
 
     def _walk(self, model: Any, inputs: Iterable[str], scope: str) -> list[str]:
@@ -293,7 +277,7 @@ class _Reader:
 
 def _is_whole(tensor: Any) -> bool:
     """Whether a tensor holds indices or truth values; those of 8 bits, as images have, may lie on grids."""
-    return tensor.dtype.is_bool or (tensor.dtype.is_integer and tensor.dtype.size > 1)
+    return bool(tensor.dtype.is_bool or (tensor.dtype.is_integer and tensor.dtype.size > 1))
 
 
 def _is_transparent(layer: Any) -> bool:
@@ -306,8 +290,8 @@ def _is_transparent(layer: Any) -> bool:
 def _model_of(layer: Any, node: Any, unrolled: bool) -> Any | None:
     """The graph of layers that a layer is; None for one that is a layer alone."""
     if isinstance(layer, keras.Model):
-        return layer if is_graph(layer) else of_model(layer)
-    return of_layer(layer, node.call_args[0], unrolled) if len(node.call_args) == 1 else None
+        return layer if is_graph(layer) else of_layer(layer, node, unrolled) or of_model(layer)
+    return of_layer(layer, node, unrolled)
 
 
 def _recaller(node: Any) -> Any:

@@ -22,8 +22,9 @@ def _resized(made: Composing, x: Part, out: Shape, compute: Callable[[Any], Any]
 
     compute: the resizing itself, of images of any number of rows and columns.
     """
-    weights = {axis: _weights(x, axis, size, compute) for axis, size in ((1, out[1]), (2, out[2]))}
-    if any(matrix is None for matrix in weights.values()):
+    found = {axis: _weights(x, axis, out[axis], compute) for axis in (1, 2)}
+    weights = {axis: matrix for axis, matrix in found.items() if matrix is not None}
+    if len(weights) < len(found):
         return None
     sources = {axis: np.argmax(matrix, 1) for axis, matrix in weights.items()}
     chosen = all(np.array_equal(m, np.eye(size_of(x, axis))[sources[axis]]) for axis, m in weights.items())
@@ -41,7 +42,8 @@ def _weights(x: Part, axis: int, out: Any, compute: Callable[[Any], Any]) -> Arr
     stripes = np.broadcast_to(np.eye(size, dtype=np.float32)[:, :, None], (size, size, other))
     images = stripes if axis == 1 else stripes.transpose(0, 2, 1)
     found = np.asarray(compute(tf.constant(images[..., None].copy())), np.float64)
-    return None if found.shape[axis] != out else found.take(0, 3 - axis)[..., 0].T
+    line = found[:, :, 0] if axis == 1 else found[:, 0]
+    return None if found.shape[axis] != out else line[..., 0].T
 
 
 def _layer(made: Composing, parts: list[Part], layer: Any, shape: Shape) -> Part | None:

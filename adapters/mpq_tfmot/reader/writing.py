@@ -104,8 +104,8 @@ def _layer(node: Node, graph: Graph) -> Any:
     if node.op.startswith("conv_transpose"):
         transposed = layers.Conv1DTranspose if node.op == "conv_transpose1d" else layers.Conv2DTranspose
         extra = _output_padding(node, graph[node.inputs[0]].sample_shape, padding)
-        extra = extra if extra is None or len(extra) > 1 else extra[0]
-        return transposed(weight.shape[-2], kernel, output_padding=extra, **options)
+        options["output_padding"] = extra if extra is None or len(extra) > 1 else extra[0]
+        return transposed(weight.shape[-2], kernel, **options)
     if node.op == "depthwise_conv2d":
         return layers.DepthwiseConv2D(kernel, depth_multiplier=weight.shape[-1], **options)
     if node.op == "depthwise_conv1d":

@@ -10,19 +10,19 @@ from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.written_layers import OfRecord
 
 
-@keras.utils.register_keras_serializable("mpq_plugins")
+@keras.utils.register_keras_serializable("mpq_plugins")  # type: ignore[untyped-decorator]
 def hardsigmoid(x: Any) -> Any:
     """clamp(x + 3, 0, 6) / 6; Keras 2's own is another function."""
     return tf.nn.relu6(x + 3.0) / 6.0
 
 
-@keras.utils.register_keras_serializable("mpq_plugins")
+@keras.utils.register_keras_serializable("mpq_plugins")  # type: ignore[untyped-decorator]
 def hardswish(x: Any) -> Any:
     """x * clamp(x + 3, 0, 6) / 6."""
     return x * tf.nn.relu6(x + 3.0) / 6.0
 
 
-@keras.utils.register_keras_serializable("mpq_plugins")
+@keras.utils.register_keras_serializable("mpq_plugins")  # type: ignore[untyped-decorator]
 def gelu_tanh(x: Any) -> Any:
     """GELU by its approximation with tanh."""
     return tf.nn.gelu(x, approximate=True)

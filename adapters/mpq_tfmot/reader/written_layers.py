@@ -8,7 +8,7 @@ from typing import Any
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.ops import op_of
 from mpq_tfmot.keras import keras, tf
-from mpq_tfmot.runner import TensorflowRunner
+from mpq_tfmot.runner.tensorflow_runner import TensorflowRunner
 
 WRITTEN = ("slice", "reshape", "transpose", "concat", "pad", "max_pool", "global_avg_pool", "upsample", "clamp")
 """Records that are written as they are, where no layer of the model's stands for one alone."""
@@ -79,22 +79,23 @@ def clamp_layer(low: float | None, high: float | None, name: str) -> Any:
 def written(node: Node) -> Callable[[Any], Any] | None:
     """The layer of a record, by the node's name; None for one that is written otherwise."""
     a, layers = node.attrs, keras.layers
+    made: Callable[[Any], Any] | None = None
     if node.op == "reshape":
-        return layers.Reshape(node.sample_shape, name=node.name)
-    if node.op == "transpose":
-        return layers.Permute(a["order"][1:], name=node.name)
-    if node.op == "concat":
-        return layers.Concatenate(a["axis"], name=node.name)
-    if node.op in ("pad", "slice", "global_avg_pool", "matmul", "normalize", "softmax"):
-        return OfRecord(node.op, dict(a), name=node.name)
-    if node.op == "leaky_relu":
-        return layers.LeakyReLU(a["slope"], name=node.name)
-    if node.op == "upsample":
+        made = layers.Reshape(node.sample_shape, name=node.name)
+    elif node.op == "transpose":
+        made = layers.Permute(a["order"][1:], name=node.name)
+    elif node.op == "concat":
+        made = layers.Concatenate(a["axis"], name=node.name)
+    elif node.op in ("pad", "slice", "global_avg_pool", "matmul", "normalize", "softmax"):
+        made = OfRecord(node.op, dict(a), name=node.name)
+    elif node.op == "leaky_relu":
+        made = layers.LeakyReLU(a["slope"], name=node.name)
+    elif node.op == "upsample":
         size = a["times"][1:-1]
         up = layers.UpSampling2D(size, name=node.name)
-        return up if len(size) == 2 else layers.UpSampling1D(*size, name=node.name)
-    if node.op == "max_pool":
+        made = up if len(size) == 2 else layers.UpSampling1D(*size, name=node.name)
+    elif node.op == "max_pool":
         pool = (layers.MaxPooling1D, layers.MaxPooling2D)[len(a["kernel"]) - 1]
         assert not any(side for sides in a["padding"] for side in sides), f"{node.name}: pads"
-        return pool(a["kernel"], a["stride"], name=node.name)
-    return None
+        made = pool(a["kernel"], a["stride"], name=node.name)
+    return made

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from mpq_plugins.hookspecs import hookimpl
-from mpq_plugins.thresholds import search_threshold
+from mpq_plugins.plugins.hookspecs import hookimpl
+from mpq_plugins.thresholds.search import search_threshold
 from mpq_plugins.training.grids import Grids
 from mpq_plugins.training.method import NOISE, Start, TrainingMethod
 

@@ -24,7 +24,7 @@ def test_a_search_settles_on_bits_that_use_the_budget_and_hardening_moves_none(m
     assert method != "sdq" or "after 4 of the 8 steps" in said[1]
     spent = callback.history.last.resources["average_weight_bits"]
     assert 0.98 * 4 <= spent <= 4
-    assert all(h.energy > 0 for h in mpq_tfmot.hosted.hosted_model(model).hosted if h.weight is not None)
+    assert all(h.energy > 0 for h in mpq_tfmot.training.hosted.hosted_model(model).hosted if h.weight is not None)
     images = data(20)[0]
     before = model.predict(images, verbose=0)
     recipe = mpq_tfmot.harden(model)

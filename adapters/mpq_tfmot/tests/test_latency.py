@@ -6,14 +6,14 @@ import pytest
 import mpq_plugins as mpq
 import mpq_tfmot
 from mpq_plugins import plugins
-from mpq_plugins.costs import cost_of
+from mpq_plugins.costs.cost_models import cost_of
 from mpq_plugins.exporters.litert.running import interpreter
+from mpq_plugins.hardware.workload import Workload
 from mpq_plugins.latency.model_latency import describe
 from mpq_plugins.latency.timing_store import TimingStore
-from mpq_plugins.latency.workload import Workload
-from mpq_plugins.problem import candidates_for
-from mpq_tfmot import litert_device
+from mpq_plugins.search_input import candidates_for
 from mpq_tfmot.keras import keras
+from mpq_tfmot.latency import litert_device
 from mpq_tfmot.tests.networks import NETWORKS, branches, mobile, residual, samples
 
 BITS = {"weight_bits": (4, 8), "activation_bits": (4, 8)}

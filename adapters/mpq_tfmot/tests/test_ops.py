@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from mpq_plugins.array_ops.reference import NUMPY, fake_quantize_gradients
 from mpq_plugins.errors import MPQError
-from mpq_plugins.ops import NUMPY, fake_quantize_gradients
 from mpq_plugins.testing.gradient_cases import NOISY, gradient_cases
+from mpq_tfmot.array_ops.ops import OPS
 from mpq_tfmot.keras import tf
-from mpq_tfmot.ops import OPS
 
 CASES = gradient_cases()
 MODES = {"eager": lambda f: f, "function": tf.function, "xla": lambda f: tf.function(f, jit_compile=True)}

@@ -8,7 +8,7 @@ from mpq_plugins.graph.ops import op_of
 from mpq_plugins.tests.row_nodes import NODES
 from mpq_tfmot import QuantizeScheme, SearchCallback, harden, litert, quantize_scope, search, simulate
 from mpq_tfmot.keras import keras, tf
-from mpq_tfmot.runner import TensorflowRunner
+from mpq_tfmot.runner.tensorflow_runner import TensorflowRunner
 
 layers = keras.layers
 

@@ -7,8 +7,8 @@ from mpq_plugins import Budget
 from mpq_plugins.errors import MPQError
 from mpq_plugins.training.starting_grid import saturating
 from mpq_tfmot import SearchCallback
-from mpq_tfmot.hosted import hosted_model
 from mpq_tfmot.tests.training import FOLLOWS, SEARCHES, fit, network, quantized
+from mpq_tfmot.training.hosted import hosted_model
 
 BITS = (2, 4, 8)
 

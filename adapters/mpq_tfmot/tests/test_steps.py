@@ -8,9 +8,9 @@ from mpq_plugins import Budget
 from mpq_plugins.errors import NonFiniteValues
 from mpq_tfmot import QuantizeScheme, SearchCallback, quantize_scope
 from mpq_tfmot.keras import keras, tf
-from mpq_tfmot.quantizers import GridQuantizer
-from mpq_tfmot.tensor_bank import MOVE
 from mpq_tfmot.tests.training import FOLLOWS, SEARCHES, compiled
+from mpq_tfmot.training.quantizers import GridQuantizer
+from mpq_tfmot.training.tensor_bank import MOVE
 
 BITS, BATCH = (2, 4, 8), 8
 

@@ -5,8 +5,8 @@ import pytest
 import tensorflow_model_optimization as tfmot
 
 from mpq_plugins import Budget
+from mpq_plugins.array_ops.reference import NUMPY
 from mpq_plugins.errors import InfeasibleBudget, ModelError, MPQError, NonFiniteValues, PluginError
-from mpq_plugins.ops import NUMPY
 from mpq_plugins.training import noise
 from mpq_tfmot import (
     QuantizeConfig,
@@ -18,11 +18,11 @@ from mpq_tfmot import (
     simulate,
     verify,
 )
-from mpq_tfmot.hosted import hosted_model
 from mpq_tfmot.keras import keras, tf
-from mpq_tfmot.quantizers import GridQuantizer
-from mpq_tfmot.tensor_bank import TensorBank
 from mpq_tfmot.tests.training import BATCH, FOLLOWS, SEARCHES, compiled, data, fit, network, quantized
+from mpq_tfmot.training.hosted import hosted_model
+from mpq_tfmot.training.quantizers import GridQuantizer
+from mpq_tfmot.training.tensor_bank import TensorBank
 
 BITS = (2, 4, 8)
 
@@ -253,7 +253,7 @@ def test_a_model_of_mixed_precision_is_searched_and_converts_exactly(halving):
 
 
 def test_bits_may_be_left_to_the_target_and_rules_of_the_method_settle_some():
-    from mpq_plugins.methods.hmq import Hmq
+    from mpq_plugins.papers.hmq import Hmq
 
     budget = Budget(activation_bytes=100, average_weight_bits=4)
     model = quantized(Hmq(activation_rate=8.0), None, activation_bits=(4, 6, 8), budget=budget)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow_model_optimization as tfmot
 
-from mpq_plugins.demo import digits
+from mpq_plugins.commands.digits import digits
 from mpq_tfmot import QuantizeScheme, quantize_scope
 from mpq_tfmot.keras import keras
 

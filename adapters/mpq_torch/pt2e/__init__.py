@@ -16,13 +16,14 @@ from torch import Tensor, fx, nn
 
 from mpq_plugins import plugins
 from mpq_plugins.errors import PluginError
-from mpq_plugins.recipe import Recipe
-from mpq_torch.calling import takes_of
-from mpq_torch.fx import Search, Verification, constrained, inventory, rounded, search, simulate
+from mpq_plugins.recipe.recipe import Recipe
+from mpq_torch.calling.arguments import takes_of
+from mpq_torch.calling.surroundings import undisturbed
+from mpq_torch.convert import constrained, rounded, simulate
+from mpq_torch.fx import Search, Verification, inventory, search
 from mpq_torch.reader.writing import write_module
-from mpq_torch.simulated_model import simulation_of
-from mpq_torch.surroundings import undisturbed
-from mpq_torch.verification import compare
+from mpq_torch.simulation.simulated_model import simulation_of
+from mpq_torch.simulation.verification import compare
 
 try:
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
@@ -104,7 +105,7 @@ def convert(exported: fx.GraphModule, recipe: Recipe) -> fx.GraphModule:
     """prepare_pt2e and convert_pt2e of an exported graph, with what makes sums and kernels of the target exact."""
     target = plugins.target_of(recipe)
     check_rounding(target)
-    converted = convert_pt2e(prepare_pt2e(exported, RecipeQuantizer(recipe)))
+    converted: fx.GraphModule = convert_pt2e(prepare_pt2e(exported, RecipeQuantizer(recipe)))
     drop_float_weights(converted)
     if accumulates_in_integers(target):
         return prepare_for_x86(converted)

@@ -13,13 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from mpq_torch.arithmetic import accumulates_exactly
+from mpq_torch.calling.node_arguments import source_of
 from mpq_torch.pt2e.exported_ops import WEIGHTED, argument, op_of
-
-_DEQUANTIZE = (
-    torch.ops.quantized_decomposed.dequantize_per_tensor.default,
-    torch.ops.quantized_decomposed.dequantize_per_channel.default,
-)
+from mpq_torch.pt2e.integer_calls import PerChannel, PerTensor, dequantized
+from mpq_torch.runner.arithmetic import accumulates_exactly
 
 
 def widen(converted: fx.GraphModule) -> list[str]:
@@ -35,31 +32,34 @@ def widen(converted: fx.GraphModule) -> list[str]:
 
 
 def _exact(graph: fx.GraphModule, node: fx.Node) -> bool:
-    source, weight, bias = node.args[0], argument(node, "weight"), argument(node, "bias")
-    if source.target not in _DEQUANTIZE or weight.target not in _DEQUANTIZE:
+    source, weight = dequantized(source_of(node)), dequantized(argument(node, "weight"))
+    if not isinstance(source, PerTensor) or weight is None:
         return True
-    codes = _constant(graph, weight.args[0])
-    per_channel = len(weight.args) == 7
-    steps = _constant(graph, weight.args[1]).double() if per_channel else torch.tensor([weight.args[1]]).double()
-    axis = weight.args[3] if per_channel else (1 if "transpose" in op_of(node) else 0)
-    largest = max(source.args[4] - source.args[2], source.args[2] - source.args[3])
+    codes, bias = _constant(graph, weight.source), argument(node, "bias")
+    if isinstance(weight, PerChannel):
+        steps, axis = _constant(graph, weight.scales).double(), weight.axis
+    else:
+        steps, axis = torch.tensor([weight.scale]).double(), 1 if "transpose" in op_of(node) else 0
+    largest = max(source.high - source.zero_point, source.zero_point - source.low)
     bias_codes = None
     if isinstance(bias, fx.Node):
-        bias_codes = _bias_values(graph, bias) / (steps * source.args[1])
+        bias_codes = _bias_values(graph, bias) / (steps * source.scale)
         if argument(node, "groups", 1) != 1 and axis == 1:
             axis, bias_codes = 0, bias_codes.abs().max()
     return accumulates_exactly(codes, largest, bias_codes, axis)
 
 
 def _bias_values(graph: fx.GraphModule, bias: fx.Node) -> Tensor:
-    if bias.target not in _DEQUANTIZE:
+    held = dequantized(bias)
+    if held is None:
         return _constant(graph, bias).double()
-    scale = _constant(graph, bias.args[1]).double() if isinstance(bias.args[1], fx.Node) else bias.args[1]
-    return _constant(graph, bias.args[0]).double() * scale
+    scale = _constant(graph, held.scales).double() if isinstance(held, PerChannel) else held.scale
+    return _constant(graph, held.source).double() * scale
 
 
 def _constant(graph: fx.GraphModule, node: fx.Node) -> Tensor:
-    return operator.attrgetter(str(node.target))(graph).detach()
+    held: Tensor = operator.attrgetter(str(node.target))(graph)
+    return held.detach()
 
 
 def _widen(graph: fx.Graph, node: fx.Node) -> None:

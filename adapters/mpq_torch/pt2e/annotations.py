@@ -9,9 +9,9 @@ from torchao.quantization.pt2e.quantizer import QuantizationAnnotation, Quantiza
 
 from mpq_plugins.errors import RecipeMismatch, UnsupportedOp
 from mpq_plugins.grid import Grid
-from mpq_plugins.recipe import Recipe
+from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.training.method import TrainingMethod
-from mpq_torch.aten_names import functions, of_two
+from mpq_torch.calling.node_arguments import source_of
 from mpq_torch.pt2e.exported_names import ExportedNames
 from mpq_torch.pt2e.exported_ops import (
     BATCH_NORMS,
@@ -26,13 +26,14 @@ from mpq_torch.pt2e.exported_ops import (
     tensors_of,
 )
 from mpq_torch.pt2e.specs import FixedGrid, TrainedGrid, activation_spec, bias_spec, weight_spec
+from mpq_torch.reader.aten_names import functions, of_two
 
 Place = fx.Node | tuple[fx.Node, fx.Node]
 """Where a tensor is quantized: at a node's output, or on the edge from a node to a reader."""
 
 
 @dataclass
-class SiteAnnotation(QuantizationAnnotation):
+class SiteAnnotation(QuantizationAnnotation):  # type: ignore[misc]  # torchao has no types
     """An annotation that other quantizers of torchao can read: X86InductorQuantizer asks for this field."""
 
     _is_output_of_quantized_pattern: bool = False
@@ -107,7 +108,7 @@ class RecipeAnnotations:
 
     def _alias(self, node: fx.Node) -> None:
         """A ReLU or clamp: part of the op before it where that has no other reader, else on its grid."""
-        source = self._value(node.args[0], node)
+        source = self._value(source_of(node), node)
         annotation = self._annotate_inputs(node)
         codes = source.codes
         # while a grid is learned, how many codes a clamp leaves is not known: the clamp itself stays in the graph
@@ -134,8 +135,8 @@ class RecipeAnnotations:
 
     def _batch_norm(self, node: fx.Node) -> None:
         """The batch norm of a layer, which torchao folds; one that stands alone is a layer of the recipe."""
-        source = self._values.get(node.args[0])
-        if source is not None and source.place is None and op_of(node.args[0]) in WEIGHTED:
+        source = self._values.get(source_of(node))
+        if source is not None and source.place is None and op_of(source_of(node)) in WEIGHTED:
             self._put(node, SiteAnnotation(), Value(source.site, source.codes, None))
             return
         if f"{self._names[node]}.weight" in self.recipe:
@@ -220,7 +221,7 @@ class RecipeAnnotations:
         annotation.input_qspec_map[weight] = (
             weight_spec(maker) if place == (weight, node) else SharedQuantizationSpec(place)
         )
-        source = self._values[node.args[0]]
+        source = self._values[source_of(node)]
         self._input_steps.setdefault(path, []).append(self.recipe[source.site].steps[0])
         if isinstance(bias, fx.Node):
             self._biases.append((annotation, bias, source, (weight, node)))
@@ -231,6 +232,7 @@ class RecipeAnnotations:
             path = self._names.layer(weight[1])
             per_channel = self.recipe[f"{path}.weight"].axis is not None
             coarsest = max(self._input_steps[path]) if self.method is None else 0.0
+            assert source.place is not None, f"{path} reads what is nowhere quantized"
             annotation.input_qspec_map[bias] = bias_spec(source.place, weight, per_channel, coarsest)
 
     def _grid(self, site: str, node: fx.Node) -> Grid:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import fx
 
-from mpq_torch.calling import Takes
+from mpq_torch.calling.arguments import Takes
 
 
 def keep_defaults(converted: fx.GraphModule, takes: Takes) -> fx.GraphModule:

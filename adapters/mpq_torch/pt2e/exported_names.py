@@ -8,15 +8,15 @@ from collections import Counter
 from torch import fx
 
 from mpq_plugins.graph.ops import all_ops
-from mpq_plugins.recipe import Recipe
-from mpq_torch.aten_names import aten_names
+from mpq_plugins.recipe.recipe import Recipe
+from mpq_torch.modules.written import CLAMP_SUFFIX, INPUT_SUFFIX, RELU_SUFFIX, SAME_GRID_SUFFIX
 from mpq_torch.pt2e.exported_ops import op_of
-from mpq_torch.written_modules import CLAMP_SUFFIX, INPUT_SUFFIX, RELU_SUFFIX, SAME_GRID_SUFFIX
+from mpq_torch.reader.aten_names import aten_names
 
 _SUFFIXES = re.compile(rf"({INPUT_SUFFIX}|{RELU_SUFFIX}|{CLAMP_SUFFIX}|{SAME_GRID_SUFFIX})\d*$")
 _STRICT_ROOT = re.compile(r"^L\['self'\]\.?")
 _INDEXED = re.compile(r"\._modules\['([^']+)'\]")
-_LEAVES = ("torch.nn.", "mpq_torch.written_modules.")
+_LEAVES = ("torch.nn.", "mpq_torch.modules.written.")
 
 
 class ExportedNames:

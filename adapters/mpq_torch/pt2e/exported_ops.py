@@ -8,12 +8,13 @@ from typing import Any
 from torch import fx
 from torch._ops import OpOverload
 
-from mpq_plugins.graph.known import once_known
 from mpq_plugins.graph.ops import spelled
 from mpq_plugins.grid import Grid
-from mpq_torch.aten_names import functions, of_two
-from mpq_torch.function_op import NAMESPACE
-from mpq_torch.spelled import OPS
+from mpq_plugins.registry import once_known
+from mpq_torch.calling.node_arguments import arguments_of
+from mpq_torch.modules.function_op import NAMESPACE
+from mpq_torch.reader.aten_names import functions, of_two
+from mpq_torch.reader.spelled import OPS
 
 WEIGHTED = frozenset({"conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "linear"})
 RECTIFIERS = frozenset({"relu", "relu_"})
@@ -63,6 +64,7 @@ def argument(node: fx.Node, name: str, default: Any = None) -> Any:
     """An argument of a call by its name in the schema."""
     if name in node.kwargs:
         return node.kwargs[name]
+    assert isinstance(node.target, OpOverload), f"{node} calls no operator of torch"
     for position, described in enumerate(node.target._schema.arguments):
         if described.name == name:
             return node.args[position] if position < len(node.args) else default
@@ -71,9 +73,9 @@ def argument(node: fx.Node, name: str, default: Any = None) -> Any:
 
 def tensors_of(node: fx.Node) -> list[fx.Node]:
     """The activations that a quantizable op reads, each once: neither its weight nor sizes."""
-    first = node.args[0]
+    first, *others = arguments_of(node)
     if op_of(node) in of_two():
-        read = [first, node.args[1]]
+        read = [first, others[0]]
     elif op_of(node) in CONCATS:
         read = list(first)
     else:

@@ -13,8 +13,8 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from mpq_plugins.errors import ModelError
-from mpq_torch.batches import as_batch
-from mpq_torch.calling import flat, open_batch, rebuilt, takes_of
+from mpq_torch.calling.arguments import flat, open_batch, rebuilt, takes_of
+from mpq_torch.calling.batches import as_batch
 
 
 def export(model: nn.Module, example_inputs: Sequence[Any], dynamic_batch: bool = True) -> fx.GraphModule:

@@ -8,8 +8,8 @@ from torch import fx
 
 from mpq_plugins.errors import MPQError
 from mpq_plugins.grid import Grid
-from mpq_plugins.recipe import Recipe
-from mpq_plugins.renamed import renamed
+from mpq_plugins.recipe.recipe import Recipe
+from mpq_plugins.versions.arguments import renamed
 from mpq_torch.training.learned_grid import LearnedGrid
 from mpq_torch.training.search import Search
 
@@ -35,7 +35,7 @@ def harden(trained: fx.GraphModule | Search) -> Recipe:
     """
     if isinstance(trained, Search):
         return trained.harden()
-    recipe = trained.meta.get(TRAINED_RECIPE)
+    recipe: Recipe | None = trained.meta.get(TRAINED_RECIPE)
     grids = [module for module in trained.modules() if isinstance(module, LearnedGrid)]
     if recipe is None or not grids:
         raise MPQError(

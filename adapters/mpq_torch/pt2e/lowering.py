@@ -11,17 +11,16 @@ from typing import Any
 import torch
 import torchao.quantization.pt2e.quantizer.x86_inductor_quantizer  # noqa: F401  # registers inductor's patterns
 from torch import fx
+from torch.fx.node import Argument
 from torchao.quantization.pt2e.lowering import lower_pt2e_quantized_to_x86
 
 from mpq_plugins.errors import NothingQuantized
-from mpq_torch.batches import as_batch
-from mpq_torch.calling import takes_of
+from mpq_torch.calling.arguments import takes_of
+from mpq_torch.calling.batches import as_batch
 from mpq_torch.pt2e.exported_ops import argument, op_of
+from mpq_torch.pt2e.integer_calls import DEQUANTIZE_CHANNELS, PerTensor, dequantized, quantized
 
-_QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
 _CLAMP = torch.ops.aten.clamp.default
-_DEQUANTIZE = torch.ops.quantized_decomposed.dequantize_per_tensor.default
-_DEQUANTIZE_CHANNELS = torch.ops.quantized_decomposed.dequantize_per_channel.default
 _KERNELS = ("onednn.qconv", "onednn.qlinear")
 
 
@@ -32,13 +31,13 @@ def clamp_explicitly(converted: fx.GraphModule) -> None:
     come out past 15. A clamp in front of q is fused too, and kept.
     """
     for node in list(converted.graph.nodes):
-        if node.target is not _QUANTIZE:
+        call = quantized(node)
+        if call is None:
             continue
-        source, scale, zero_point, low, high, dtype = node.args
-        container = torch.iinfo(dtype)
-        if (low, high) == (container.min, container.max):
+        container, source = torch.iinfo(call.dtype), call.source
+        if (call.low, call.high) == (container.min, container.max):
             continue
-        bounds = (low - zero_point) * scale, (high - zero_point) * scale
+        bounds = (call.low - call.zero_point) * call.scale, (call.high - call.zero_point) * call.scale
         if source.target is _CLAMP and source.args[1:] == bounds:
             continue
         with converted.graph.inserting_before(node):
@@ -53,18 +52,21 @@ def spread_weight_steps(converted: fx.GraphModule) -> None:
     """Write the one step of a per-tensor weight once for each output channel, in place; the kernels want it so."""
     for node in list(converted.graph.nodes):
         weight = argument(node, "weight") if op_of(node) in ("conv1d", "conv2d", "linear") else None
-        if not isinstance(weight, fx.Node) or weight.target is not _DEQUANTIZE:
+        if not isinstance(weight, fx.Node):
             continue
-        codes, scale, zero_point, *limits = weight.args
-        channels = len(operator.attrgetter(str(codes.target))(converted))
-        steps = {"scale": torch.full((channels,), scale), "zero_point": torch.full((channels,), zero_point)}
+        call = dequantized(weight)
+        if not isinstance(call, PerTensor):
+            continue
+        channels = len(operator.attrgetter(str(call.source.target))(converted))
+        steps = {"scale": torch.full((channels,), call.scale), "zero_point": torch.full((channels,), call.zero_point)}
         with converted.graph.inserting_before(node):
             parameters = []
             for name, value in steps.items():
                 path = f"_{node.name}_weight_{name}"
                 converted.register_buffer(path, value)
                 parameters.append(converted.graph.get_attr(path))
-            spread = converted.graph.call_function(_DEQUANTIZE_CHANNELS, (codes, *parameters, 0, *limits))
+            given: tuple[Argument, ...] = (call.source, *parameters, 0, call.low, call.high, call.dtype)
+            spread = converted.graph.call_function(DEQUANTIZE_CHANNELS, given)
         spread.meta = dict(weight.meta)
         node.replace_input_with(weight, spread)
     converted.graph.eliminate_dead_code()
@@ -90,7 +92,8 @@ def lower_to_x86(converted: fx.GraphModule, example_inputs: Sequence[Any]) -> fx
     converted = prepare_for_x86(converted)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        lowered = lower_pt2e_quantized_to_x86(converted, tuple(as_batch(example_inputs, takes_of(converted))))
+        example = tuple(as_batch(example_inputs, takes_of(converted)))
+        lowered: fx.GraphModule = lower_pt2e_quantized_to_x86(converted, example)
     for node in lowered.graph.nodes:
         if node.target is torch.ops.aten.view.default:  # the kernels' outputs are channels-last
             node.target = torch.ops.aten.reshape.default

@@ -10,11 +10,11 @@ from torch import Tensor, fx, nn
 from torchao.quantization.pt2e.quantizer import Quantizer
 
 from mpq_plugins import plugins
-from mpq_plugins.budget import Budget
+from mpq_plugins.costs.budget import Budget
 from mpq_plugins.errors import ModelError, NothingQuantized
 from mpq_plugins.graph.runtimes import runtime_of
-from mpq_plugins.recipe import Recipe
-from mpq_plugins.targets import Target
+from mpq_plugins.hardware.target import Target
+from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.training.method import TrainingMethod
 from mpq_plugins.training.plan import trainable
 from mpq_torch.fx import search
@@ -28,7 +28,7 @@ SITE = "mpq_site"
 """Entry of a node's meta: the site whose grid its output is put on."""
 
 
-class RecipeQuantizer(Quantizer):
+class RecipeQuantizer(Quantizer):  # type: ignore[misc]  # torchao has no types
     """Annotates an exported graph with the grids of a recipe.
 
     For torchao's own verbs: ``prepare_pt2e`` and ``prepare_qat_pt2e``, then ``convert_pt2e``. The graph may

@@ -11,14 +11,21 @@ from torch import Tensor, fx
 from torchao.quantization.pt2e import DerivedObserverOrFakeQuantize, FakeQuantizeBase, ObserverBase
 from torchao.quantization.pt2e.quantizer import DerivedQuantizationSpec, QuantizationSpec
 
-from mpq_plugins.capabilities import Candidate
 from mpq_plugins.grid import Grid
-from mpq_plugins.site_grid import SiteGrid
+from mpq_plugins.hardware.op_support import Candidate
+from mpq_plugins.recipe.site_grid import SiteGrid
 from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.method import TrainingMethod
 from mpq_plugins.training.slot import Slot
-from mpq_torch.fake_quantize import PO2FakeQuantize
-from mpq_torch.grid_observers import GridObserver, GridPerChannelObserver, GridWeightObserver, OnGrid, zero_point_of
+from mpq_torch.calling.node_arguments import source_of
+from mpq_torch.torch_ao.grid_observers import (
+    GridObserver,
+    GridPerChannelObserver,
+    GridWeightObserver,
+    OnGrid,
+    zero_point_of,
+)
+from mpq_torch.training.fake_quantize import PO2FakeQuantize
 from mpq_torch.training.grid_bank import GridBank
 from mpq_torch.training.learned_grid import LearnedGrid
 
@@ -43,12 +50,12 @@ class ShiftedInput(PO2FakeQuantize):
         limits = observer.quant_min, observer.quant_max, torch.uint8
         ops = torch.ops.quantized_decomposed
         with model.graph.inserting_before(node):
-            shifted = model.graph.call_function(torch.ops.aten.add.Scalar, (node.args[0], zero_point * scale))
+            shifted = model.graph.call_function(torch.ops.aten.add.Scalar, (source_of(node), zero_point * scale))
             codes = model.graph.call_function(ops.quantize_per_tensor.default, (shifted, scale, 0, *limits))
             values = model.graph.call_function(
                 ops.dequantize_per_tensor.default, (codes, scale, int(zero_point), *limits)
             )
-        shifted.meta = dict(node.args[0].meta)
+        shifted.meta = dict(source_of(node).meta)
         node.replace_all_uses_with(values)
         model.graph.erase_node(node)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mpq_plugins.graph.runtimes import all_runtimes, check_rounds_as
-from mpq_plugins.targets import Target
+from mpq_plugins.hardware.target import Target
 
 ENGINE = "pt2e"
 """The engine of targets whose runtime is torchao's flow: q/dq ops in float, or inductor's int8 kernels."""

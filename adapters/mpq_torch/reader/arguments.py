@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import fx
 
-from mpq_torch.calling import is_container, leaves_of
-from mpq_torch.written_modules import INPUT_SUFFIX
+from mpq_torch.calling.arguments import is_container, leaves_of
+from mpq_torch.modules.written import INPUT_SUFFIX
 
 Keys = tuple[str | int, ...]
 SUFFIX = "_argument"
@@ -54,7 +54,7 @@ def containers(graph: fx.GraphModule, example: Sequence[Any]) -> set[fx.Node]:
     """The nodes that give dicts, lists and tuples of an argument, which are no tensors."""
     found: set[fx.Node] = set()
     for node, given in zip(placeholders_of(graph), example, strict=False):
-        left = [(given, keys) for keys in [()]] if is_container(given) else []
+        left: list[tuple[Any, Keys]] = [(given, ())] if is_container(given) else []
         inside = _inside(node)
         while left:
             value, keys = left.pop()

@@ -9,13 +9,13 @@ import torch
 from torch import fx
 
 from mpq_plugins.graph.constants import ADD, AFFINE, SUB, chained, power, quotient, with_constant
-from mpq_plugins.graph.known import once_known
 from mpq_plugins.graph.node import Node, Shape
 from mpq_plugins.graph.ops import all_ops
+from mpq_plugins.registry import once_known
+from mpq_torch.modules.written import Affine, OfTwo
 from mpq_torch.reader.call import Call, Made, Rule, array_of
 from mpq_torch.reader.shape_values import is_shape_value
-from mpq_torch.spelled import called_as
-from mpq_torch.written_modules import Affine, OfTwo
+from mpq_torch.reader.spelled import called_as
 
 
 def of_two(word: str, reflected: bool = False) -> Rule:
@@ -110,9 +110,9 @@ def negated(call: Call) -> Node:
     return call.made(AFFINE, attrs={"scale": -1.0, "offset": 0.0})
 
 
-def written_of_two(call: Call) -> Node | fx.Node:
+def written_of_two(call: Call) -> Made:
     """A module that this package has written."""
-    return of_records()[getattr(torch, call.module.function)](call)  # type: ignore[union-attr]
+    return of_records()[getattr(torch, call.setting("function"))](call)
 
 
 def written_affine(call: Call) -> Node:

@@ -58,7 +58,7 @@ def spelled(target: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     if name in _SPECIAL:
         return _SPECIAL[name](named_arguments(target, args, kwargs))
     for function in (getattr(torch, name, None), getattr(F, name, None)):
-        if function is not None and (function in functions() or function in float_functions.FUNCTIONS):
+        if function is not None and _is_known(function):
             return Spelled("call_function", function, args, kwargs)
     if name in functions():
         return Spelled("call_method", name, args, kwargs)
@@ -66,6 +66,10 @@ def spelled(target: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]
         found = getattr(getattr(torch.ops.aten, name, None), target._overloadname, None)
         return Spelled("call_function", target if found is None else found, args, kwargs)
     return Spelled("call_function", target, args, kwargs)
+
+
+def _is_known(function: Any) -> bool:
+    return function in functions() or function in float_functions.FUNCTIONS or function in float_functions.SPECIAL
 
 
 def cut_of(given: Mapping[str, Any]) -> slice:

@@ -50,6 +50,10 @@ class Call:
         assert isinstance(found, fx.Node), f"{self.name}: argument {name} is no tensor"
         return found
 
+    def setting(self, name: str) -> Any:
+        """What the module that is called has by this name."""
+        return getattr(self.module, name)
+
     @property
     def owner(self) -> str | None:
         """The name of the first call of the module, where this is another one."""

@@ -10,9 +10,9 @@ from torch import Tensor, fx, nn
 
 from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.evaluation import FloatModel
-from mpq_torch.batches import Batch
-from mpq_torch.calling import called, rebuilt
-from mpq_torch.reader.own_copy import copied
+from mpq_torch.calling.arguments import called, rebuilt
+from mpq_torch.calling.batches import Batch
+from mpq_torch.calling.own_copy import copied
 from mpq_torch.reader.reading import Reading
 from mpq_torch.reader.repeating import changes_at
 from mpq_torch.reader.returned import differ, tensors_of

@@ -13,22 +13,22 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.proxy import Attribute
 
 from mpq_plugins.errors import ModelError
-from mpq_torch.calling import Takes, is_container, parts_of, rebuilt_row
-from mpq_torch.depthwise import SlicedDepthwise
-from mpq_torch.padded import PaddedConvolution
+from mpq_torch.calling.arguments import Takes, is_container, parts_of, rebuilt_row
+from mpq_torch.modules.depthwise import SlicedDepthwise
+from mpq_torch.modules.padded import PaddedConvolution
+from mpq_torch.modules.subpixel import SubpixelConvTranspose
+from mpq_torch.modules.written import LEAVES
 from mpq_torch.reader.hooks import is_hooked, take_off
 from mpq_torch.reader.shape_values import asks
+from mpq_torch.reader.spelled import packages_functions, packages_modules
 from mpq_torch.reader.user_code import NOT_THE_USERS, line_of
-from mpq_torch.spelled import packages_functions, packages_modules
-from mpq_torch.subpixel import SubpixelConvTranspose
-from mpq_torch.written_modules import LEAVES
 
 FORMS = (*LEAVES, SlicedDepthwise, PaddedConvolution, SubpixelConvTranspose)
 """Modules that this package writes."""
@@ -42,6 +42,17 @@ def is_leaf(module: nn.Module) -> bool:
         return True
     own = module.__module__.startswith(("torch.nn", "torch.ao.nn"))
     return own and not isinstance(module, nn.Sequential)
+
+
+def _is_wrapped(target: Any) -> bool:
+    """Whether a function is one that the user's code, or a zoo's, has fx.wrap keep whole."""
+    own = inspect.isfunction(target) and target.__module__.partition(".")[0] not in ("torch", "mpq_torch")
+    return own and target not in packages_functions()
+
+
+def _item(proxy: fx.Proxy, key: Any) -> Any:
+    """``proxy[key]``: torch gives proxies their operators at run time."""
+    return cast(Any, proxy)[key]
 
 
 class ConcreteTracer(fx.Tracer):
@@ -85,7 +96,7 @@ class ConcreteTracer(fx.Tracer):
         if not is_container(value):
             return value if value is None or isinstance(value, (bool, str)) else proxy
         keys = [key for key, _ in parts_of(value)]
-        parts = iter([self._parts(proxy[key], part) for key, part in parts_of(value)])
+        parts = iter([self._parts(_item(proxy, key), part) for key, part in parts_of(value)])
         return {key: next(parts) for key in keys} if isinstance(value, dict) else rebuilt_row(value, parts)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
@@ -99,30 +110,25 @@ class ConcreteTracer(fx.Tracer):
 
         (Not in a model that torch.fx wrote: there no code asks, and modules take such results as they are.)
         """
-        if kind == "call_function" and self._multiplies(target, args, kwargs):
+        if kind == "call_function" and _is_wrapped(target):
             opened = self._opened(target, args, kwargs)
             if opened is not NotImplemented:
                 return opened
         proxy = super().create_proxy(kind, target, args, kwargs, *rest, **named)
         self._run(proxy.node)
-        value = self.values.get(proxy.node)
+        value: Any = self.values.get(proxy.node)
         if self._opening and kind == "call_method" and target in _MADE and isinstance(value, Tensor):
             self.graph.erase_node(proxy.node)
             return self.values.pop(proxy.node)
         split = kind != "placeholder" and not isinstance(self.root, fx.GraphModule)
         if split and type(value) in (tuple, list):
-            return type(value)(proxy[index] for index in range(len(value)))
+            return type(value)(_item(proxy, index) for index in range(len(value)))
         return proxy
 
-    def _multiplies(self, target: Any, args: Any, kwargs: Any) -> bool:
-        """Whether a function that fx.wrap keeps whole is given a weight of the model's."""
-        if not inspect.isfunction(target) or target.__module__.partition(".")[0] == "torch":
-            return False
-        proxies = [a for a in (*args, *kwargs.values()) if isinstance(a, fx.Proxy) and a.node.op == "get_attr"]
-        return any(self.values[proxy.node].dim() > 1 for proxy in proxies if proxy.node in self.values)
-
     def _opened(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """What such a function gives, traced into, so that its layers are seen; NotImplemented where it cannot be.
+        """What a function that fx.wrap keeps whole gives, traced into, so that its layers and moves are seen.
+
+        NotImplemented where it cannot be.
 
         Tensors that it makes of sizes alone, and fills element by element, are constants.
         """
@@ -161,7 +167,7 @@ class ConcreteTracer(fx.Tracer):
         """
         if self._running:
             return forward(*args, **kwargs)
-        if m not in self.submodule_paths:  # made in forward(): part of the code
+        if m not in (self.submodule_paths or {}):  # made in forward(): part of the code
             if any(True for _ in m.parameters()):
                 raise ModelError(f"{self.where()} makes a layer whose weights are others at every call")
             return forward(*args, **kwargs)
@@ -170,11 +176,11 @@ class ConcreteTracer(fx.Tracer):
             return super().call_module(m, forward, args, kwargs)
         own = self._forwards.setdefault(m, m.forward)
         self.module_stack[f"{path}@hooks"] = (path + HOOKS_SUFFIX, type(m))
-        m.forward = lambda *a, **k: super(ConcreteTracer, self).call_module(m, forward, a, k)  # type: ignore[method-assign]
+        m.forward = lambda *a, **k: super(ConcreteTracer, self).call_module(m, forward, a, k)
         try:
             return m._call_impl(*args, **kwargs)
         finally:
-            m.forward = own  # type: ignore[method-assign]
+            m.forward = own
             self.module_stack.popitem(last=True)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
@@ -187,7 +193,7 @@ class ConcreteTracer(fx.Tracer):
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
         known = self.values.get(obj.node)
         if isinstance(known, (tuple, list)):
-            return iter([obj[index] for index in range(len(known))])
+            return iter([_item(obj, index) for index in range(len(known))])
         raise ModelError(f"{self.where()} loops over the data of a tensor, which tracing cannot follow")
 
     def plain(self, obj: fx.Proxy, verb: str) -> Any:
@@ -205,6 +211,14 @@ class ConcreteTracer(fx.Tracer):
             if node not in self.decided:
                 self.decided.add(node)
                 left += node.all_input_nodes
+
+    def trace(self, *args: Any, **named: Any) -> fx.Graph:
+        """As torch.fx does it, which marks what an opened function gave as a call of that function."""
+        graph = super().trace(*args, **named)
+        for node in graph.nodes:
+            if node.meta.get("is_wrapped") and not (inspect.isfunction(node.target) and node.op == "call_function"):
+                del node.meta["is_wrapped"]
+        return graph
 
     def take_hooks_off(self) -> None:
         """Take off the hooks of leaves, which are nodes of the graph now."""

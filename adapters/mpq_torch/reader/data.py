@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.evaluation import FloatModel
+from mpq_plugins.hardware.target import Target
 from mpq_plugins.search.chunk import check_whole, only_size
 from mpq_plugins.search.estimate import AtOnce, samples_to_measure
-from mpq_plugins.targets import Target
-from mpq_torch.batches import Batch, as_batches, in_chunks, samples_of
-from mpq_torch.calling import takes_of
+from mpq_torch.calling.arguments import takes_of
+from mpq_torch.calling.batches import Batch, as_batches, in_chunks, samples_of
 from mpq_torch.reader.check import check_reading
 from mpq_torch.reader.reading import Reading, read_model
 
@@ -58,14 +58,17 @@ def _check_sizes(reading: Reading, batches: Sequence[Batch]) -> None:
 
 
 def chunks_of(
-    reading: Reading, batches: Sequence[Batch], at_once: AtOnce = samples_to_measure, memory: int | None = None
-) -> list[Batch]:
+    reading: Reading,
+    batches: Sequence[tuple[Any, ...]],
+    at_once: AtOnce = samples_to_measure,
+    memory: int | None = None,
+) -> list[tuple[Any, ...]]:
     """The calibration set in chunks that fit into ``memory``; of whole batches where the model takes one size only.
 
     batches: the first is what the model was read with. at_once: how many samples a chunk may hold. memory: bytes, by
     default the machine's. Raises ModelError where the last batch of a model of one size is smaller.
     """
-    given = [tuple(reading.given(batch)) for batch in batches]
+    given = [reading.given(batch) for batch in batches]
     size = only_size(reading.graph, samples_of(given[0]) if reading.one_batch_size else 0)
     chunks = in_chunks(given, size or at_once(reading.graph, sum(map(samples_of, given)), memory))
     if size:

@@ -9,14 +9,14 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from mpq_plugins.graph.composing import Composing
-from mpq_plugins.graph.known import once_known
 from mpq_plugins.graph.moving import Part
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.op import Op
 from mpq_plugins.graph.ops import all_ops
+from mpq_plugins.registry import once_known
+from mpq_torch.modules.written import Clamp, Input, OfOne, OfRecord
 from mpq_torch.reader.call import Call, Made, Rule, array_of, function_name
-from mpq_torch.spelled import called_as
-from mpq_torch.written_modules import Clamp, Input, OfOne, OfRecord
+from mpq_torch.reader.spelled import called_as
 
 
 def clamp_to(low: float | None, high: float | None) -> Rule:
@@ -27,7 +27,7 @@ def clamp_to(low: float | None, high: float | None) -> Rule:
 def hardtanh(call: Call) -> Node:
     """nn.Hardtanh and F.hardtanh."""
     if call.module is not None:
-        low, high = call.module.min_val, call.module.max_val
+        low, high = call.setting("min_val"), call.setting("max_val")
     else:
         low, high = call.argument(1, "min_val", -1.0), call.argument(2, "max_val", 1.0)
     return call.made("clamp", low=float(low), high=float(high))
@@ -60,7 +60,8 @@ def one_bound(which: str) -> Rule:
         bound = call.argument(1, "min" if which == "low" else "max")
         if not isinstance(bound, (int, float)):
             return call.unknown("the bounds of a clamp must be constants")
-        return call.made("clamp", **{which: float(bound)})
+        clamped: dict[str, Any] = {which: float(bound)}
+        return call.made("clamp", **clamped)
 
     return rule
 
@@ -137,9 +138,9 @@ def prelu(call: Call) -> Made:
     return made.done(made.prelu(Part(call.inputs[0], call.in_shape), slopes))
 
 
-def written_of_one(call: Call) -> Node | fx.Node:
+def written_of_one(call: Call) -> Made:
     """A module that this package has written."""
-    return of_records()[getattr(torch, call.module.function)](call)  # type: ignore[union-attr]
+    return of_records()[getattr(torch, call.setting("function"))](call)
 
 
 def written_of_record(call: Call) -> Node:

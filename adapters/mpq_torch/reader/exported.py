@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -15,6 +15,7 @@ from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
 from mpq_plugins.errors import ModelError
+from mpq_torch.calling.node_arguments import arguments_of, source_of
 from mpq_torch.reader.aten import Spelled, aten_name, makes_view, spelled, writes
 from mpq_torch.reader.indexing import indexings
 from mpq_torch.reader.leaf_calls import LEAF, LeafCall
@@ -161,12 +162,12 @@ class _Builder:
         return node
 
     def _call(self, node: fx.Node) -> None:
-        target, name = node.target, aten_name(node.target)
+        target, name, given = node.target, aten_name(node.target), arguments_of(node)
         word = getattr(target, "__name__", "")
         if target is LEAF:
             self.at[node] = self._leaf(node)
-        elif target is operator.getitem and isinstance(self.at.get(node.args[0]), (list, tuple)):
-            self.at[node] = self.at[node.args[0]][node.args[1]]
+        elif target is operator.getitem and isinstance(self.at.get(given[0]), (list, tuple)):
+            self.at[node] = self.at[given[0]][given[1]]
         elif word in _INLINED:
             self.at[node] = self._inlined(node, _INLINED[word])
         elif isinstance(target, torch._ops.HigherOrderOperator):
@@ -192,25 +193,28 @@ class _Builder:
 
     def _leaf(self, node: fx.Node) -> list[Any]:
         """The tensors that a layer returns: its call itself, or the parts of what it gives."""
-        call = self.calls[node.args[1]]
-        args, kwargs = call.arguments(self._new(node.args[0]))
+        read, which = arguments_of(node)[:2]
+        call = self.calls[which]
+        args, kwargs = call.arguments(self._new(read))
         args, kwargs = pytree.tree_map(self._as_node, (args, kwargs))
         made = self.graph.create_node("call_module", call.path, args, kwargs)
         made.meta = dict(self.meta)
         self.meta = {"nn_module_stack": {call.path: (call.path, nn.Module)}}
         if getattr(self.root.get_submodule(call.path), "inplace", False):
-            self._overwrite(node.args[0][0], made)
+            self._overwrite(read[0], made)
         found = []
         for path, leaf in pytree.tree_flatten_with_path(call.returned(["tensor"] * len(call.out)))[0]:
             part = made
             for key in path:
-                part = self._add(Spelled("call_function", operator.getitem, (part, key.idx), {}))
+                place = cast(pytree.SequenceKey[Any], key).idx  # an output is put together of tuples and lists
+                part = self._add(Spelled("call_function", operator.getitem, (part, place), {}))
             if leaf == "tensor":
                 found.append(part)
         return found
 
     def _inlined(self, node: fx.Node, position: int) -> list[Any]:
-        body, given = self.at[node.args[position]], node.args[position + 1 :]
+        which, *given = arguments_of(node)[position:]
+        body = self.at[which]
         inputs = [n for n in body.graph.nodes if n.op == "placeholder"]
         for own, value in zip(inputs, given, strict=True):
             self.at[own] = self._new(value)
@@ -232,10 +236,10 @@ def _reads(value: Any) -> bool:
 
 def _between(source: fx.Node, last: fx.Node) -> list[fx.Node]:
     """The ops of an index without the last."""
-    found, node = [], last.args[0]
+    found, node = [], source_of(last)
     while node is not source:
         found.append(node)
-        node = node.args[0]
+        node = source_of(node)
     return found
 
 

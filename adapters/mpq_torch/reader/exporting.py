@@ -19,7 +19,7 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from mpq_plugins.errors import ModelError
-from mpq_torch.calling import Takes, open_batch, takes_of
+from mpq_torch.calling.arguments import Takes, open_batch, takes_of
 from mpq_torch.reader.concrete import HOOKS_SUFFIX, is_leaf
 from mpq_torch.reader.exported import as_traced, without_writes
 from mpq_torch.reader.hooks import take_off
@@ -118,7 +118,7 @@ def _leaves(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 @contextmanager
 def _returning_tensors(model: nn.Module, takes: Takes) -> Iterator[list[Any]]:
     """Let the model take its arguments in a row, and return its tensors so: what holds them is put into a list."""
-    forward, structure = model.forward, []
+    forward, structure = model.forward, list[Any]()
 
     def in_a_row(*args: Any) -> tuple[Any, ...]:
         tensors: list[Any] = []

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from mpq_plugins.errors import ModelError
-from mpq_torch.calling import called
+from mpq_torch.calling.arguments import called
 
 Table = dict[int, Callable[..., Any]]
 

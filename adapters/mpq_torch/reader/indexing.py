@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import fx
 
+from mpq_torch.calling.node_arguments import source_of
 from mpq_torch.reader.aten import aten_name, cut_of, named_arguments
 
 _PARTS = ("slice", "select", "unsqueeze")
@@ -27,7 +28,7 @@ def indexings(graph: fx.Graph) -> dict[fx.Node, tuple[fx.Node, tuple[Any, ...]]]
     for nodes in calls.values():
         index = _index(nodes)
         if index is not None:
-            found[nodes[-1]] = (nodes[0].args[0], index)
+            found[nodes[-1]] = (source_of(nodes[0]), index)
     return found
 
 

@@ -9,19 +9,17 @@ import torch
 from torch import nn
 
 from mpq_plugins.graph.constants import AFFINE
-from mpq_plugins.graph.known import once_known
 from mpq_plugins.graph.node import INPUT, Batch, Node
 from mpq_plugins.graph.ops import all_ops, op_of
 from mpq_plugins.graph.ops.affine import factors
 from mpq_plugins.graph.ops.slice import slices
 from mpq_plugins.graph.weights import as_framework
-from mpq_torch.reader.elementwise import ARGUMENTS
-from mpq_torch.slicing import Slice
-from mpq_torch.spelled import of_package
-from mpq_torch.written_modules import (
+from mpq_plugins.registry import once_known
+from mpq_torch.modules.written import (
     SAME_GRID_SUFFIX,
     Affine,
     AlongAxes,
+    Average,
     Concat,
     Input,
     Interpolate,
@@ -32,6 +30,9 @@ from mpq_torch.written_modules import (
     Pad,
     SameGrid,
 )
+from mpq_torch.reader.elementwise import ARGUMENTS
+from mpq_torch.reader.spelled import of_package
+from mpq_torch.runner.slicing import Slice
 
 _LAYERS: dict[str, type[nn.Module]] = {
     "conv1d": nn.Conv1d,
@@ -125,8 +126,7 @@ def _same_grid(node: Node) -> tuple[Any, ...]:
         kind = (nn.MaxPool1d, nn.MaxPool2d)[len(a["kernel"]) - 1]
         return (kind(a["kernel"], a["stride"], _even(node), a["dilation"], ceil_mode=any(a["overhang"])),)
     if node.op == "avg_pool":
-        average = (nn.AvgPool1d, nn.AvgPool2d)[len(a["kernel"]) - 1]
-        return (average(a["kernel"], a["stride"], _even(node), any(a["overhang"])),)
+        return Average(len(a["kernel"])), a["kernel"], a["stride"], _even(node), any(a["overhang"])
     if node.op == "global_avg_pool":
         # axes counted from the front would take QNNPACK to another kernel, which rounds some ties differently
         axes = [axis - (len(node.shape) + (0 if a["keepdims"] else len(a["axes"]))) for axis in a["axes"]]

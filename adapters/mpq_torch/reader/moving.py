@@ -13,9 +13,9 @@ from torch import nn
 from mpq_plugins.graph.moving import Moving, Part
 from mpq_plugins.graph.node import Batch, Node
 from mpq_plugins.graph.runner import Sides
+from mpq_torch.modules.written import Concat, Pad
 from mpq_torch.reader.call import Call, Made, Rule, whole
-from mpq_torch.slicing import Slice
-from mpq_torch.written_modules import Concat, Pad, SameGrid
+from mpq_torch.runner.slicing import Slice
 
 
 def concat(call: Call) -> Node:
@@ -86,7 +86,7 @@ def pad(call: Call) -> Made:
     if call.module is not None:
         named = type(call.module).__name__.partition("Pad")[0]
         mode, value = _MODES.get(named, "constant"), getattr(call.module, "value", 0.0)
-        pads = tuple(call.module.padding)
+        pads = tuple(call.setting("padding"))
     else:
         pads = tuple(call.argument(1, "pad"))
         mode, value = call.argument(2, "mode", "constant"), call.argument(3, "value")
@@ -153,17 +153,6 @@ def slice_module(call: Call) -> Node:
     return call.made("slice", attrs=found)
 
 
-def same_grid(call: Call) -> Made:
-    """An op of a model that was constrained, by the function that it holds."""
-    module: Any = call.module
-    rooms = {"functional": F, "torch": torch}
-    room, name = module.function.split(".")
-    target = name if room == "Tensor" else getattr(rooms[room], name)
-    from mpq_torch.reader.rules import functions  # the table that this rule is part of
-
-    return functions()[target](Call(call.node, call.name, None, call.names, call.observed, call.attribute))
-
-
 MODULES: dict[Any, Rule] = {
     (nn.Flatten, nn.Unflatten): reshape,
     (nn.ZeroPad1d, nn.ZeroPad2d, nn.ConstantPad1d, nn.ConstantPad2d): pad,
@@ -172,7 +161,6 @@ MODULES: dict[Any, Rule] = {
     Concat: concat_module,
     Pad: pad_module,
     Slice: slice_module,
-    SameGrid: same_grid,
 }
 FUNCTIONS: dict[Any, Rule] = {
     **dict.fromkeys([torch.cat, torch.concat, torch.concatenate], concat),

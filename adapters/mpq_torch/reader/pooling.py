@@ -14,8 +14,8 @@ from mpq_plugins.graph.moving import Part, size_of
 from mpq_plugins.graph.node import Batch, Node
 from mpq_plugins.graph.pooling import Pooling, Window, adaptive, clipped
 from mpq_plugins.graph.reducing import Reducing
-from mpq_torch.arithmetic import average_pool_is_exact
 from mpq_torch.reader.call import Call, Made, Rule, numbers, whole
+from mpq_torch.runner.arithmetic import average_pool_is_exact
 
 _MAX_OPTIONS = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
 _AVERAGE_OPTIONS = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
@@ -119,7 +119,7 @@ def adaptive_pool(dims: int) -> Rule:
     """Adaptive average pooling to one element, or to windows of one size."""
 
     def rule(call: Call) -> Made:
-        size = call.module.output_size if call.module is not None else call.argument(1, "output_size")
+        size = call.argument(1, "output_size") if call.module is None else call.setting("output_size")
         inside = tuple(whole(n) for n in call.in_shape[-dims:])
         asked = tuple(size) if isinstance(size, (list, tuple)) else (size,) * dims
         sizes = tuple(n if s is None else int(s) for s, n in zip(asked, inside, strict=True))

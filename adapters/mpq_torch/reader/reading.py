@@ -18,15 +18,18 @@ from mpq_plugins.graph.joining import with_samples
 from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, RAW, UNKNOWN, Batch, Graph, Node, Shape
 from mpq_plugins.graph.reading import WHOLE, settled
 from mpq_plugins.graph.refusals import Refuses, refuses_nothing
+from mpq_plugins.hardware.target import Target
 from mpq_plugins.inventory import PLAIN, ModelInput
-from mpq_plugins.targets import Target
-from mpq_torch.calling import Takes, leaves_of, takes_of
+from mpq_torch.calling.arguments import Takes, leaves_of, takes_of
+from mpq_torch.calling.own_copy import unwrapped
+from mpq_torch.calling.surroundings import one_at_a_time
+from mpq_torch.reader import products
 from mpq_torch.reader.arguments import containers, leaves, placeholders_of
 from mpq_torch.reader.call import Call
 from mpq_torch.reader.float_calls import FloatCall, float_call
 from mpq_torch.reader.float_functions import described
 from mpq_torch.reader.folded import folds, missing_axes
-from mpq_torch.reader.own_copy import unwrapped
+from mpq_torch.reader.given import check_given
 from mpq_torch.reader.remembering import traced_once
 from mpq_torch.reader.returned import made, mapped, structure
 from mpq_torch.reader.rules import inner_call, made_of
@@ -34,8 +37,7 @@ from mpq_torch.reader.shape_values import computes_sizes
 from mpq_torch.reader.shapes import SIZES, Observed
 from mpq_torch.reader.tracers import Seen
 from mpq_torch.reader.tracing import CALLS, name_nodes
-from mpq_torch.runner import TorchRunner
-from mpq_torch.surroundings import one_at_a_time
+from mpq_torch.runner.torch_runner import TorchRunner
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Reading:
         plain = {plain.name: plain.value for plain in self.graph.plain if plain.place == (plain.name,)}
         return Takes(tuple(str(node.target) for node in nodes), (), {**defaults, **plain})
 
-    def given(self, batch: Sequence[Any]) -> list[Any]:
+    def given(self, batch: Sequence[Any]) -> tuple[Any, ...]:
         """The arguments of the graph from those of the model.
 
         Raises ModelError where one is missing, and where a plain one that decided what the graph is was another.
@@ -84,15 +86,9 @@ class Reading:
         missing = [node.name for node in self.graph.arguments if _place(node) not in found]
         if missing:
             raise ModelError(f"the model needs the arguments {', '.join(missing)} too")
-        given = [found[_place(node)] for node in self.graph.arguments]
+        given = tuple(found[_place(node)] for node in self.graph.arguments)
         for node, value in zip(self.graph.arguments, given, strict=True):
-            if "dtype" in node.attrs and not isinstance(value, Tensor):
-                raise ModelError(f"argument {node.name} has to be a tensor, and is {value!r:.80}")
-            if "dtype" in node.attrs and str(value.dtype) != f"torch.{node.attrs['dtype']}":
-                raise ModelError(
-                    f"argument {node.name} is {str(value.dtype).removeprefix('torch.')}, and the model was read with "
-                    f"{node.attrs['dtype']}; let all batches be of that type"
-                )
+            check_given(node, value)
         return given
 
     def structured(self, outputs: Sequence[Any]) -> Any:
@@ -267,7 +263,8 @@ class _Reader:
         name = self.own[node]
         self.names[node] = name
         shape = self.observed.shapes.get(node, ())
-        shape = (*[1] * (np.ndim(attrs.get("value")) - len(shape)), *shape)
+        axes = np.ndim(attrs["value"]) if "value" in attrs else 0
+        shape = (*[1] * (axes - len(shape)), *shape)
         if op == CONSTANT and shape and not isinstance(shape[0], Batch):
             shape = (Batch(shape[0]), *shape[1:])
         self.nodes.append(Node(name, op, (), shape, attrs=attrs))
@@ -322,10 +319,12 @@ class _Reader:
             return
         if isinstance(made, list):
             self.nodes += made
+            self.computed += [each.name for each in made if each.weighted and call.node.target in products.FUNCTIONS]
             if made:
                 self.names[node] = made[-1].name
             return
-        if call.computes_parameters and (made.weighted or made.op == BATCH_NORM):
+        product = call.node.target in products.FUNCTIONS
+        if (call.computes_parameters or product) and (made.weighted or made.op == BATCH_NORM):
             self.computed.append(made.name)
         if made.op == UNKNOWN:
             made_call = float_call(self.traced, node, lambda sources: range(len(sources)))

@@ -13,8 +13,9 @@ from torch import fx
 from mpq_plugins.graph.moving import Part
 from mpq_plugins.graph.node import Batch, Shape
 from mpq_plugins.graph.reducing import Reducing
+from mpq_torch.calling.node_arguments import arguments_of
+from mpq_torch.modules.written import Mean
 from mpq_torch.reader.call import Call, Made, Rule
-from mpq_torch.written_modules import Mean
 
 _MIXES_SAMPLES = "mixing the samples of a batch has no integer kernel"
 
@@ -42,7 +43,7 @@ def spread(reduce: Any) -> Rule:
         if isinstance(second, bool):
             return call.unknown(_MIXES_SAMPLES)
         unbiased = call.argument(2, "unbiased", True) if len(call.node.args) > 2 else call.node.kwargs.get("unbiased")
-        correction = call.node.kwargs.get("correction", 1 if unbiased in (None, True) else 0)
+        correction: Any = call.node.kwargs.get("correction", 1 if unbiased in (None, True) else 0)
         keepdim = bool(call.argument(3, "keepdim", False))
         dims = second if isinstance(second, (list, tuple)) else (second,)
         return _over(call, lambda made, x, axes, _: reduce(made, x, axes, keepdim, float(correction or 0)), dims)
@@ -66,12 +67,20 @@ def _over(call: Call, reduce: Any, dims: Any) -> Made:
     if not dims or any(dim is None for dim in dims):
         return call.unknown(_MIXES_SAMPLES)
     axes = {int(dim) % rank for dim in dims}
-    if [axis for axis, size in enumerate(call.in_shape) if isinstance(size, Batch)] != [0] or 0 in axes:
+    samples = [axis for axis, size in enumerate(call.in_shape) if isinstance(size, Batch)]
+    if len(samples) != 1 or samples[0] in axes:
         return call.unknown(_MIXES_SAMPLES)
     if call.node.kwargs.get("dtype") is not None:
         return call.unknown("a mean or sum in a type of its own has no integer kernel")
     made, x = reducing(call)
-    return made.done(reduce(made, x, axes, bool(call.argument(2, "keepdim", False))))
+    keepdim = bool(call.argument(2, "keepdim", False))
+    if samples == [0]:
+        return made.done(reduce(made, x, axes, keepdim))
+    order = (*samples, *(axis for axis in range(rank) if axis not in samples))
+    found = reduce(made, made.transpose(x, order), {order.index(axis) for axis in axes}, keepdim)
+    left = [axis for axis in order if keepdim or axis not in axes]
+    back = sorted(range(len(left)), key=left.__getitem__)
+    return made.done(found if left == sorted(left) else made.transpose(found, back))
 
 
 def extreme(reduce: Any, pairwise: Any) -> Rule:
@@ -145,7 +154,7 @@ def _of_one_sample(constant: Any, rank: int) -> Shape:
 
 def written_mean(call: Call) -> Made:
     """The mean of a model that was written: over the last axes, on its input's grid."""
-    axes, keepdims = call.node.args[1:]
+    _, axes, keepdims = arguments_of(call.node)
     rank = len(call.in_shape)
     attrs = {"axes": tuple(sorted(int(axis) % rank for axis in axes)), "keepdims": bool(keepdims)}
     return call.made("global_avg_pool", attrs=attrs)

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
+from mpq_torch.modules.recurrent import is_unrolled
 from mpq_torch.reader.tracers import Seen, traced_and_observed
-from mpq_torch.recurrent import is_unrolled
 
 _KNOWN: weakref.WeakKeyDictionary[nn.Module, _Entry] = weakref.WeakKeyDictionary()
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mpq_torch.calling import called
-from mpq_torch.reader.own_copy import copied
+from mpq_torch.calling.arguments import called
+from mpq_torch.calling.own_copy import copied
 from mpq_torch.reader.returned import differ, tensors_of
 from mpq_torch.reader.user_code import NOT_THE_USERS, line_of
 
@@ -60,7 +60,7 @@ class _Steps(TorchDispatchMode):
     found: list[_Step] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # as torch has it
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))

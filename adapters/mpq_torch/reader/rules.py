@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import fx
 
-from mpq_plugins.graph.known import once_known
+from mpq_plugins.registry import once_known
+from mpq_torch.modules.written import FloatPart, SameGrid
 from mpq_torch.reader import (
     arithmetic,
     elementwise,
@@ -21,7 +24,6 @@ from mpq_torch.reader import (
 )
 from mpq_torch.reader.call import Call, Made, Rule, function_name
 from mpq_torch.reader.shapes import Observed
-from mpq_torch.written_modules import FloatPart
 
 
 @once_known
@@ -40,6 +42,7 @@ def modules() -> dict[Any, Rule]:
         **resizing.MODULES,
         **shuffling.MODULES,
         **slicing.MODULES,
+        SameGrid: _same_grid,
     }
 
 
@@ -60,6 +63,15 @@ def functions() -> dict[Any, Rule]:
         **shuffling.FUNCTIONS,
         **slicing.FUNCTIONS,
     }
+
+
+def _same_grid(call: Call) -> Made:
+    """An op of a model that was constrained, by the function that it holds."""
+    module: Any = call.module
+    rooms = {"functional": F, "torch": torch}
+    room, name = module.function.split(".")
+    target = name if room == "Tensor" else getattr(rooms[room], name)
+    return functions()[target](Call(call.node, call.name, None, call.names, call.observed, call.attribute))
 
 
 def made_of(call: Call) -> Made:

@@ -11,11 +11,12 @@ from torch import Tensor, fx
 
 from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.node import Batch, Shape
-from mpq_torch.calling import flat, rebuilt
+from mpq_torch.calling.arguments import flat, rebuilt
+from mpq_torch.calling.node_arguments import source_of
+from mpq_torch.modules.written import Input
 from mpq_torch.reader.counting import counted
 from mpq_torch.reader.shape_values import computes_sizes
 from mpq_torch.reader.tracing import CALLS, name_nodes
-from mpq_torch.written_modules import Input
 
 SIZES = (2, 3)
 """The batch sizes; one would not tell a batch of two from an axis of two."""
@@ -191,7 +192,7 @@ def _whole(run: Mapping[fx.Node, Any]) -> frozenset[fx.Node]:
 
 def _same(run: Mapping[fx.Node, Any]) -> frozenset[fx.Node]:
     reading = [node for node in run if node.args and isinstance(node.args[0], fx.Node)]
-    return frozenset(n for n in reading if isinstance(run[n], Tensor) and run[n] is run.get(n.args[0]))  # type: ignore[arg-type]
+    return frozenset(n for n in reading if isinstance(run[n], Tensor) and run[n] is run.get(source_of(n)))
 
 
 def _returned(run: Mapping[fx.Node, Any]) -> Any:

@@ -6,13 +6,15 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import fx, nn
 
-from mpq_plugins.graph.moving import Moving, Part
+from mpq_plugins.graph.moving import Moving, Part, size_of
 from mpq_plugins.graph.node import Batch
-from mpq_torch.reader.call import Call, Made, Rule
+from mpq_torch.reader.call import Call, Made, Rule, numbers
+from mpq_torch.reader.folded import OF_TWO
 from mpq_torch.reader.moving import begun
 
+EXPANDS = (torch.broadcast_to, "expand", "expand_as", "broadcast_to")
 _REPEATS_SAMPLES = "repeating the samples of a batch has no integer kernel"
 
 
@@ -49,8 +51,53 @@ def repeat(call: Call) -> Made:
 
 
 def expand(call: Call) -> Made:
-    """Tensor.expand and broadcast_to: sizes of one as others."""
-    return _repeated(call, None)
+    """Tensor.expand and broadcast_to: sizes of one as others; nothing, where all that reads it does that itself."""
+    return call.tensor() if _spread_by_readers(call) else _repeated(call, None)
+
+
+def _spread_by_readers(call: Call) -> bool:
+    """Whether sums and products with tensors of the whole shape alone read the call."""
+
+    def spreads(user: fx.Node) -> bool:
+        others = [node for node in user.all_input_nodes if node is not call.node]
+        whole = [n for n in others if n.target not in EXPANDS and call.observed.shapes.get(n) == call.shape]
+        return user.target in OF_TWO and bool(whole) and call.held(whole[0]) is None
+
+    return len(call.in_shape) == len(call.shape) and bool(call.node.users) and all(map(spreads, call.node.users))
+
+
+def repeat_interleave(call: Call) -> Made:
+    """Each element of an axis so many times, a number: along an axis of its own, which is joined with it."""
+    count, dim = call.argument(1, "repeats"), call.argument(2, "dim")
+    if not isinstance(count, int) or not isinstance(dim, int):
+        return call.unknown("repeating elements has an integer kernel by a number, and along an axis")
+    moving, x = begun(call)
+    axis = dim % len(x.shape)
+    x = moving.reshape(x, (*x.shape[: axis + 1], 1, *x.shape[axis + 1 :]))
+    return moving.done(moving.reshape(moving.repeat(x, {axis + 1: count}), call.shape))
+
+
+def unfold(call: Call) -> Made:
+    """F.unfold and nn.Unfold: the elements of each window, channels first, as one axis, and the windows as another."""
+    names = ("kernel_size", "dilation", "padding", "stride")
+    given = [
+        getattr(call.module, name) if call.module is not None else call.argument(1 + index, name, default)
+        for index, (name, default) in enumerate(zip(names, (None, 1, 0, 1), strict=True))
+    ]
+    if len(call.in_shape) != 4 or not isinstance(call.in_shape[0], Batch):
+        return call.unknown("windows of anything but images of four axes have no integer kernel")
+    kernel, dilation, padding, stride = (numbers(value, 2) for value in given)
+    moving, x = begun(call)
+    if any(padding):
+        x = moving.pad(x, ((0, 0), (0, 0), *((side, side) for side in padding)))
+    counts = [(size_of(x, 2 + axis) - dilation[axis] * (kernel[axis] - 1) - 1) // stride[axis] + 1 for axis in (0, 1)]
+    taps = []
+    for row in range(kernel[0]):
+        for column in range(kernel[1]):
+            first = row * dilation[0], column * dilation[1]
+            last = [start + (n - 1) * step + 1 for start, n, step in zip(first, counts, stride, strict=True)]
+            taps.append(moving.slice(x, {2 + axis: range(first[axis], last[axis], stride[axis]) for axis in (0, 1)}))
+    return moving.done(moving.reshape(moving.stack(taps, 2), call.shape))
 
 
 def _repeated(call: Call, counts: list[int] | None) -> Made:
@@ -105,12 +152,15 @@ MODULES: dict[Any, Rule] = {
     nn.PixelShuffle: pixel_shuffle,
     nn.PixelUnshuffle: pixel_unshuffle,
     nn.ChannelShuffle: channel_shuffle,
+    nn.Unfold: unfold,
 }
 FUNCTIONS: dict[Any, Rule] = {
     torch.stack: stack,
     **dict.fromkeys([torch.roll, "roll"], roll),
     **dict.fromkeys([torch.tile, "repeat", "tile"], repeat),
-    **dict.fromkeys([torch.broadcast_to, "expand", "broadcast_to"], expand),
+    **dict.fromkeys(EXPANDS, expand),
+    **dict.fromkeys([torch.repeat_interleave, "repeat_interleave"], repeat_interleave),
+    F.unfold: unfold,
     **dict.fromkeys([F.pixel_shuffle, torch.pixel_shuffle], pixel_shuffle),
     **dict.fromkeys([F.pixel_unshuffle, torch.pixel_unshuffle], pixel_unshuffle),
     **dict.fromkeys([F.channel_shuffle, torch.channel_shuffle], channel_shuffle),

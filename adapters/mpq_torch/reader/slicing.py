@@ -32,13 +32,14 @@ def index(call: Call) -> Made:
     items = _spelled_out(wanted if isinstance(wanted, tuple) else (wanted,), len(call.in_shape))
     axes = [item for item in items if item is not None]
     picked = {axis: _positions(call, item) for axis, item in enumerate(axes) if not _is_plain(item)}
-    unknown = any(positions is None for positions in picked.values())
+    known = {axis: positions for axis, positions in picked.items() if positions is not None}
+    unknown = len(known) < len(picked)
     if len(picked) > 1 or unknown or (picked and len(items) > len(axes)):
         return call.unknown("indexing by a tensor has no integer kernel (by numbers, slices and one list it has)")
     plain = {axis: item for axis, item in enumerate(axes) if axis not in picked}
     if not picked:
         return _chosen(call, plain)
-    ((axis, positions),) = picked.items()
+    ((axis, positions),) = known.items()
     if any(isinstance(item, int) for item in plain.values()) or isinstance(call.in_shape[axis], Batch):
         return call.unknown("indexing by a list, and by numbers or along the samples, has no integer kernel")
     return _chosen(call, plain, (axis, positions))
@@ -175,7 +176,7 @@ _SEVERAL: dict[Any, Callable[[Call], int]] = {
 
 def gated(call: Call) -> Made:
     """F.glu and nn.GLU: the first half times the sigmoid of the second."""
-    dim = call.module.dim if call.module is not None else call.argument(1, "dim", -1)
+    dim = call.argument(1, "dim", -1) if call.module is None else call.setting("dim")
     moving, x = begun(call)
     axis = int(dim) % len(x.shape)
     if isinstance(x.shape[axis], Batch):

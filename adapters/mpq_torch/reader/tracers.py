@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,14 +11,16 @@ import torch
 from torch import fx, nn
 
 from mpq_plugins.errors import ModelError
-from mpq_torch.calling import called, takes_of
+from mpq_torch.calling.arguments import called, takes_of
+from mpq_torch.calling.own_copy import copied
 from mpq_torch.reader.concrete import FORMS
 from mpq_torch.reader.exporting import trace_exported
-from mpq_torch.reader.own_copy import copied
 from mpq_torch.reader.returned import differ, tensors_of
 from mpq_torch.reader.shapes import SIZES, Observed, at_size, observe
 from mpq_torch.reader.tracing import Traced, trace
 from mpq_torch.reader.user_code import NotTraced, neither
+
+logger = logging.getLogger(__name__)
 
 Seen = tuple[fx.GraphModule, Observed]
 """A traced model, and what it computes on the example."""
@@ -45,9 +48,13 @@ def traced_and_observed(model: nn.Module, example: Sequence[Any], unrolled: bool
     by_export = traced_by("torch.export", model, example, unrolled)
     if not isinstance(by_fx, NotTraced):
         right = not isinstance(by_export, NotTraced) and _agrees(model, by_export, example)
-        return by_export if right and not isinstance(by_export, NotTraced) else by_fx
+        if right and not isinstance(by_export, NotTraced):
+            logger.info("%s is read by torch.export: torch.fx gets it wrong", type(model).__name__)
+            return by_export
+        return by_fx
     if isinstance(by_export, NotTraced):
         raise neither(model, by_fx, by_export)
+    logger.info("%s is read by torch.export: %s", type(model).__name__, by_fx)
     return by_export
 
 

@@ -13,19 +13,19 @@ import torch
 from torch import Tensor, fx, nn
 
 from mpq_plugins.errors import ModelError
-from mpq_torch.attention import opened
-from mpq_torch.calling import flat, takes_of
-from mpq_torch.depthwise import SlicedDepthwise
-from mpq_torch.padded import PaddedConvolution
+from mpq_torch.calling.arguments import flat, takes_of
+from mpq_torch.calling.own_copy import copied, hold_weights
+from mpq_torch.modules.attention import opened
+from mpq_torch.modules.depthwise import SlicedDepthwise
+from mpq_torch.modules.padded import PaddedConvolution
+from mpq_torch.modules.subpixel import SubpixelConvTranspose
+from mpq_torch.modules.written import INPUT_SUFFIX, SAME_GRID_SUFFIX, GridClamp
 from mpq_torch.reader.arguments import paths_of, placeholders_of
 from mpq_torch.reader.concrete import ConcreteTracer
 from mpq_torch.reader.hooks import keep_changing_hooks
 from mpq_torch.reader.in_place import redirect_readers
-from mpq_torch.reader.own_copy import copied, hold_weights
 from mpq_torch.reader.shape_values import computes_sizes
 from mpq_torch.reader.user_code import not_traced
-from mpq_torch.subpixel import SubpixelConvTranspose
-from mpq_torch.written_modules import INPUT_SUFFIX, SAME_GRID_SUFFIX, GridClamp
 
 WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear)
 CALLS = ("call_module", "call_function", "call_method")

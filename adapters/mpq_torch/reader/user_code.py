@@ -31,6 +31,9 @@ class NotTraced(ModelError):
 def not_traced(model: nn.Module, tracer: str, error: BaseException) -> NotTraced:
     """What a tracer raised, as an error that says at which line of the user's it was."""
     where = "" if isinstance(error, ModelError) else _where(error)
+    if isinstance(error, KeyError):
+        reason = f"{f' at {where}' if where else ''}: there is no {error}"
+        return NotTraced(f"{type(model).__name__} does not run{reason}; let each batch hold what it asks for", reason)
     what = _said(error)
     reason = f" at {where}: {what}" if where else f": {what}"
     return NotTraced(f"{tracer} cannot trace {type(model).__name__}{reason}. {WAY_OUT}", reason)

@@ -13,11 +13,11 @@ from torch import Tensor, fx, nn
 
 from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, FLOAT, RAW, Batch, Graph, Node
 from mpq_plugins.graph.ops import op_of
+from mpq_torch.modules.written import RELU_SUFFIX, SAME_GRID_SUFFIX, Clamp, FloatPart, Input, OfTwo
 from mpq_torch.reader.arguments import placeholders_of
 from mpq_torch.reader.modules import layer_of, module_of
 from mpq_torch.reader.reading import Output, Reading
 from mpq_torch.reader.returned import Made, mapped
-from mpq_torch.written_modules import RELU_SUFFIX, SAME_GRID_SUFFIX, Clamp, FloatPart, Input, OfTwo
 
 Behind = Callable[[Node], Iterable[tuple[str, nn.Module]]]
 """Modules to put behind a node, in front of the clamp that no kernel has fused, each with its path."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mpq_torch.simulated_model import SimulatedModel
+from mpq_torch.simulation.simulated_model import SimulatedModel
 
 
 def shifted(simulated: SimulatedModel, layer: str, weight: float = 0.0, bias: float = 0.0) -> SimulatedModel:

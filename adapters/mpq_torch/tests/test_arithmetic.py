@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mpq_plugins.grid import Grid
-from mpq_plugins.saturation import PairSaturation
-from mpq_torch import arithmetic
-from mpq_torch.engine import quantized_engine
-from mpq_torch.observers import zero_point_of
+from mpq_plugins.hardware.saturation import PairSaturation
+from mpq_torch.runner import arithmetic
+from mpq_torch.torch_ao.engine import quantized_engine
+from mpq_torch.torch_ao.observers import zero_point_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*quantized tensor creation functions.*")
 nnq = torch.ao.nn.quantized

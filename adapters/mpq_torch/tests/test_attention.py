@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mpq_torch import fx, pt2e
-from mpq_torch.attention import Attention, opened
+from mpq_torch.modules.attention import Attention, opened
 
 SIZE, HEADS = 8, 2
 CAUSAL = torch.triu(torch.ones(5, 5, dtype=torch.bool), 1)

@@ -5,10 +5,10 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from mpq_plugins.errors import EmptyCalibration, ModelError, NonFiniteValues
-from mpq_torch.batches import as_batch, as_batches, in_chunks
-from mpq_torch.calling import Takes, takes_of
+from mpq_torch.calling.arguments import Takes, takes_of
+from mpq_torch.calling.batches import as_batch, as_batches, in_chunks
 from mpq_torch.reader.data import read_with_data
-from mpq_torch.runner import TorchRunner
+from mpq_torch.runner.torch_runner import TorchRunner
 
 ONE, TWO, THREE = Takes(("x",)), Takes(("x", "y")), Takes(("x", "y", "z"))
 X, Y = torch.arange(12.0).reshape(6, 2), torch.arange(6)
@@ -145,6 +145,7 @@ def test_a_dict_of_nothing_is_refused():
     [
         (X.double(), "argument input is float64, and the model was read with float32"),
         (X.int(), "argument input is int32, and the model was read with float32"),
+        (X[0], "argument input has the shape .2,., and the model was read with 2 axes"),
         (X[:, :1], "batch 1 holds inputs of the shape .6, 1., which do not go through the model"),
     ],
 )
@@ -161,3 +162,20 @@ def test_a_batch_whose_none_is_a_tensor_elsewhere_is_refused_either_way():
     ):
         with pytest.raises(ModelError, match=f"(?s){sentence}"):
             read_with_data(ByName().eval(), batches)
+
+
+class OfNested(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, 3)
+
+    def forward(self, x):
+        return self.layer(x["of"]["image"])
+
+
+@pytest.mark.parametrize(("nested", "name"), [({"of": {"imag": X}}, "image"), ({"off": {"image": X}}, "of")])
+def test_a_misspelt_name_inside_of_a_batch_is_said(nested, name):
+    with pytest.raises(ModelError, match=f"OfNested does not run at line .*: there is no '{name}'; let each batch"):
+        read_with_data(OfNested().eval(), [{"x": nested}])
+    with pytest.raises(ModelError, match="the model needs the arguments of_image too"):
+        read_with_data(OfNested().eval(), [{"x": {"of": {"image": X}}}, {"x": nested}])

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from mpq_plugins.calibration.chunks import GRAIN
-from mpq_plugins.calibration.thinning import COLUMNS
 from mpq_plugins.graph.weights import matrix
+from mpq_plugins.rounding.moments.chunks import GRAIN
+from mpq_plugins.rounding.moments.thinning import COLUMNS
 from mpq_plugins.search.columns import columns, output_columns, thinned
 from mpq_torch.tests.written import graph_of
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from mpq_plugins.methods.hmq import Hmq
-from mpq_plugins.methods.msqe_training import MsqeTraining
+from mpq_plugins.papers.hmq import Hmq
+from mpq_plugins.papers.msqe_training import MsqeTraining
 from mpq_plugins.testing import agreement_checks
 from mpq_plugins.testing.nonconforming import Nonconforming
 from mpq_plugins.testing.sample_slots import cases
-from mpq_torch import conformance
+from mpq_torch.plugin import conformance
 
 TORCH = {"torch": conformance}
 

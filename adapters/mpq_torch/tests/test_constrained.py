@@ -10,13 +10,13 @@ from torch import nn
 
 from mpq_plugins import Grid, Recipe
 from mpq_plugins.errors import NonFiniteValues, TargetError
-from mpq_plugins.saturation import PairSaturation
+from mpq_plugins.hardware.saturation import PairSaturation
 from mpq_plugins.search.kept import Kept
 from mpq_torch import fx
-from mpq_torch.depthwise import SlicedDepthwise
-from mpq_torch.subpixel import SubpixelConvTranspose
+from mpq_torch.modules.depthwise import SlicedDepthwise
+from mpq_torch.modules.subpixel import SubpixelConvTranspose
+from mpq_torch.modules.written import Clamp, GridClamp
 from mpq_torch.tests.networks import Shared, Upsampler, network
-from mpq_torch.written_modules import Clamp, GridClamp
 
 # without VNNI no target allows the 8 x 8 bits at which the sliced kernel matters
 SATURATES = PairSaturation().applies()

@@ -10,11 +10,11 @@ from torch import nn
 
 from mpq_plugins import Grid, Recipe
 from mpq_plugins.errors import NothingQuantized, TargetError
-from mpq_plugins.site_grid import SiteGrid
+from mpq_plugins.recipe.site_grid import SiteGrid
 from mpq_torch import fx
-from mpq_torch.conversion import check_converted, convert
-from mpq_torch.engine import engine_of, quantized_engine
 from mpq_torch.tests.networks import Mobile, Residual, network
+from mpq_torch.torch_ao.conversion import check_converted, convert
+from mpq_torch.torch_ao.engine import engine_of, quantized_engine
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ from torch.ao.quantization import QConfig, QConfigMapping
 from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
 from mpq_plugins.grid import Grid
-from mpq_plugins.saturation import PairSaturation
-from mpq_torch import arithmetic
-from mpq_torch.depthwise import SlicedDepthwise, saturates, sliced_grids
-from mpq_torch.engine import quantized_engine
-from mpq_torch.observers import GridObserver, GridPerChannelObserver, GridWeightObserver
+from mpq_plugins.hardware.saturation import PairSaturation
+from mpq_torch.modules.depthwise import SlicedDepthwise, saturates, sliced_grids
+from mpq_torch.runner import arithmetic
+from mpq_torch.torch_ao.engine import quantized_engine
+from mpq_torch.torch_ao.observers import GridObserver, GridPerChannelObserver, GridWeightObserver
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*quantized tensor creation functions.*"),

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from mpq_plugins.errors import TargetError
-from mpq_torch.engine import ENGINE_ATTRIBUTE, CheckEngine, engine_of, quantized_engine
+from mpq_torch.torch_ao.engine import ENGINE_ATTRIBUTE, CheckEngine, engine_of, quantized_engine
 
 
 @pytest.mark.parametrize("engine", ["x86", "onednn", "qnnpack"])

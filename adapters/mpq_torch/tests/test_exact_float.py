@@ -34,8 +34,9 @@ def outputs(model, batches):
             if node.op == ARGUMENT:
                 values[node.name] = list(batches)
                 continue
-            chunks = zip(*(values[name] for name in node.inputs), strict=True)
-            values[node.name] = [exact.clamped(node, y) for y in exact_outputs(exact, node, list(chunks))]
+            chunks = list(zip(*(values[name] for name in node.inputs), strict=True))
+            largest = max(float(x.abs().max()) for xs in chunks for x in xs)
+            values[node.name] = [exact.clamped(node, y) for y in exact_outputs(exact, node, chunks, largest)]
     return torch.cat(values[reading.graph.outputs[0]])
 
 

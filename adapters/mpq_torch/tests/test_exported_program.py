@@ -10,7 +10,7 @@ from torch import nn
 
 from mpq_plugins.errors import ModelError
 from mpq_torch import fx
-from mpq_torch.exported_program import load_program
+from mpq_torch.reader.exported_program import load_program
 from mpq_torch.reader.reading import read_model
 from mpq_torch.tests.networks import Mobile, Residual, Scaled, settled
 

@@ -10,11 +10,12 @@ import mpq_torch
 from integration_tests.torch_fx.recipes import clipping_recipe
 from mpq_plugins import Grid, GridError
 from mpq_plugins.graph.quantized import QuantizedGraph
-from mpq_torch import commands, fx
-from mpq_torch.kernel_forms import kernel_layers
-from mpq_torch.padded import PaddedConvolution
+from mpq_torch import fx
+from mpq_torch.modules.padded import PaddedConvolution
+from mpq_torch.modules.subpixel import SubpixelConvTranspose
+from mpq_torch.plugin import commands
 from mpq_torch.reader.fitting import read_quantized
-from mpq_torch.subpixel import SubpixelConvTranspose
+from mpq_torch.torch_ao.kernel_forms import kernel_layers
 
 ENGINES = ["x86", "onednn", "qnnpack"]
 LAYERS = {

@@ -8,12 +8,13 @@ from torch import nn
 
 import mpq_plugins as mpq
 from mpq_plugins import plugins
-from mpq_plugins.costs import cost_of
-from mpq_plugins.hardware.bit_array import NAME as ANALYTIC
+from mpq_plugins.builtin.bit_array import NAME as ANALYTIC
+from mpq_plugins.costs.cost_models import cost_of
 from mpq_plugins.latency.model_latency import describe
 from mpq_plugins.latency.timing_store import TimingStore
-from mpq_plugins.problem import candidates_for
-from mpq_torch import fx, torch_device
+from mpq_plugins.search_input import candidates_for
+from mpq_torch import fx
+from mpq_torch.latency import torch_device
 from mpq_torch.tests.networks import NETWORKS, Branches, Residual, Shared, network
 
 BITS = {"weight_bits": (4, 8), "activation_bits": (4, 8)}
@@ -111,7 +112,7 @@ def test_a_layer_that_is_called_twice_counts_twice():
 
 
 def test_an_op_without_an_integer_kernel_is_named():
-    from mpq_plugins.latency.workload import Workload
+    from mpq_plugins.hardware.workload import Workload
 
     with pytest.raises(mpq.PluginError, match="plug-in 'torch' cannot measure latency: torch has no integer kernel"):
         plugins.host().measure_latency(plugins.target("torch-x86"), Workload("fft", ((4,),), (4,)))

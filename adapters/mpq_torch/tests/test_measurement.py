@@ -13,7 +13,7 @@ from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.graph.weights import from_framework, matrix
 from mpq_plugins.search.measurement import Measurements
-from mpq_torch.batches import in_chunks
+from mpq_torch.calling.batches import in_chunks
 from mpq_torch.reader.reading import read_model
 from mpq_torch.tests.networks import Shared, network
 from mpq_torch.tests.written import graph_of

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from mpq_torch.mixture import mixed
-from mpq_torch.rounding_function import PLAIN, Rounding
+from mpq_torch.array_ops.mixture import mixed
+from mpq_torch.array_ops.rounding_function import PLAIN, Rounding
 
 
 @pytest.mark.parametrize("rounding", [PLAIN, Rounding("ewgs", 0.5)], ids=["plain", "surrogate"])

@@ -16,10 +16,9 @@ from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx, prepare_qa
 
 from mpq_plugins.errors import EmptyCalibration, GridError, NonFiniteValues, RecipeError
 from mpq_plugins.grid import Grid
-from mpq_plugins.thresholds import search_threshold
-from mpq_torch.engine import quantized_engine
-from mpq_torch.fake_quantize import PO2FakeQuantize
-from mpq_torch.observers import (
+from mpq_plugins.thresholds.search import search_threshold
+from mpq_torch.torch_ao.engine import quantized_engine
+from mpq_torch.torch_ao.observers import (
     GridObserver,
     GridPerChannelObserver,
     GridWeightObserver,
@@ -27,6 +26,7 @@ from mpq_torch.observers import (
     PO2PerChannelWeightObserver,
     PO2WeightObserver,
 )
+from mpq_torch.training.fake_quantize import PO2FakeQuantize
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*quantized tensor creation functions.*"),

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from mpq_plugins.array_ops.reference import NUMPY, fake_quantize_gradients
 from mpq_plugins.errors import MPQError
-from mpq_plugins.ops import NUMPY, fake_quantize_gradients
 from mpq_plugins.testing.gradient_cases import NOISY, gradient_cases
-from mpq_torch import rounding_passes
-from mpq_torch.ops import TORCH
+from mpq_torch.array_ops import rounding_passes
+from mpq_torch.array_ops.ops import TORCH
 
 CASES = gradient_cases()
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from mpq_plugins import Grid, Recipe
 from mpq_plugins.errors import ModelError
-from mpq_plugins.site_grid import SiteGrid
+from mpq_plugins.recipe.site_grid import SiteGrid
 from mpq_torch.pt2e.accumulation import widen
 from mpq_torch.pt2e.exported_names import ExportedNames
 from mpq_torch.pt2e.exported_ops import argument, clamped_codes, follow_in_place_ops, op_of, tensors_of

@@ -2,9 +2,9 @@ import torch
 from torch import nn
 
 from mpq_plugins import Grid, Recipe
-from mpq_plugins.site_grid import SiteGrid
-from mpq_torch.observers import GridObserver, GridPerChannelObserver, GridWeightObserver
-from mpq_torch.qconfig import get_qconfig_mapping
+from mpq_plugins.recipe.site_grid import SiteGrid
+from mpq_torch.torch_ao.observers import GridObserver, GridPerChannelObserver, GridWeightObserver
+from mpq_torch.torch_ao.qconfig import get_qconfig_mapping
 
 INPUT, OUT, AGAIN = (Grid.power_of_two(bits, 0) for bits in (8, 5, 6))
 GRIDS = {"x": INPUT, "fc": OUT, "fc__call1": AGAIN}

@@ -5,7 +5,7 @@ import torch
 
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.tests.row_nodes import NODES
-from mpq_torch.runner import TorchRunner
+from mpq_torch.runner.torch_runner import TorchRunner
 
 
 @pytest.mark.parametrize("kind", NODES)

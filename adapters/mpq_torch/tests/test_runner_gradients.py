@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mpq_torch.runner import TorchRunner
+from mpq_torch.runner.torch_runner import TorchRunner
 
 
 def test_gradients_come_in_the_order_in_which_they_are_computed_and_parameters_alone_last():

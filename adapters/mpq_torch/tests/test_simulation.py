@@ -14,7 +14,7 @@ from mpq_plugins import Grid, plugins
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.sites import take_sites
 from mpq_torch.reader.reading import read_model
-from mpq_torch.simulated_model import SimulatedModel
+from mpq_torch.simulation.simulated_model import SimulatedModel
 
 UNIT = Grid(8, (1.0,))
 QUARTERS = Grid(8, (0.25,))

@@ -9,10 +9,10 @@ from torch.ao.quantization import QConfig, QConfigMapping
 from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
 from mpq_plugins.grid import Grid
-from mpq_torch import arithmetic
-from mpq_torch.engine import quantized_engine
-from mpq_torch.observers import GridObserver, GridWeightObserver
-from mpq_torch.subpixel import SubpixelConvTranspose
+from mpq_torch.modules.subpixel import SubpixelConvTranspose
+from mpq_torch.runner import arithmetic
+from mpq_torch.torch_ao.engine import quantized_engine
+from mpq_torch.torch_ao.observers import GridObserver, GridWeightObserver
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*quantized tensor creation functions.*"),

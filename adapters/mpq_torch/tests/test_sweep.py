@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from mpq_plugins import Grid, plugins
-from mpq_plugins.bias_correction import quantize_layer
 from mpq_plugins.errors import NonFiniteValues
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.graph.sites import take_sites
-from mpq_plugins.moments import LayerMoments
+from mpq_plugins.rounding.bias_correction import quantize_layer
+from mpq_plugins.rounding.moments.layer_moments import LayerMoments
 from mpq_plugins.search import sweep
 from mpq_plugins.search.kept import Kept
 from mpq_plugins.search.sweep import compensate

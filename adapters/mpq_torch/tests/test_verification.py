@@ -9,9 +9,9 @@ from torch import nn
 from mpq_plugins.errors import EmptyCalibration, ModelError, VerificationError
 from mpq_torch import fx
 from mpq_torch.fx import verify
+from mpq_torch.simulation.verification import Verification, site_nodes
 from mpq_torch.tests.alterations import shifted
 from mpq_torch.tests.networks import NETWORKS, Branches, Embedded, Residual, network
-from mpq_torch.verification import Verification, site_nodes
 
 
 def simulation(kind=Residual):

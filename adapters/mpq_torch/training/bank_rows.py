@@ -10,11 +10,12 @@ from torch import Tensor
 
 from mpq_plugins.grid import Grid
 from mpq_plugins.training.bank import Bank
-from mpq_plugins.training.grids import Grids, on_grids
-from mpq_plugins.training.method import TrainingMethod
-from mpq_torch.mixture import mixed
-from mpq_torch.ops import TORCH
-from mpq_torch.rounding_function import PLAIN, Rounding, on_grid, on_rows
+from mpq_plugins.training.grids import Grids
+from mpq_plugins.training.method import TrainingMethod, on_grids
+from mpq_torch.array_ops.autograd import applied
+from mpq_torch.array_ops.mixture import mixed
+from mpq_torch.array_ops.ops import TORCH
+from mpq_torch.array_ops.rounding_function import PLAIN, Rounding, on_grid, on_rows
 from mpq_torch.training.energies import Watched
 
 Shape = tuple[int, ...]
@@ -75,14 +76,15 @@ def rows_of(
 def put_on(method: TrainingMethod, index: int, x: Tensor, row: Row, bank: Callable[[], Bank]) -> Tensor:
     """x on the grid of its row."""
     y = _put_on(method, index, x, row, bank)
-    return y if row.energy is None else Watched.apply(y, row.energy)
+    return y if row.energy is None else applied(Watched, y, row.energy)
 
 
 def _put_on(method: TrainingMethod, index: int, x: Tensor, row: Row, bank: Callable[[], Bank]) -> Tensor:
     if row.numbers is not None:
         return on_grid(x, row.numbers)
     if row.grids and method.has_own_quantizer(bank()):
-        return on_grids(TORCH, method, bank(), index, row.grids, x)
+        y: Tensor = on_grids(TORCH, method, bank(), index, row.grids, x)
+        return y
     if row.shares:
         return mixed(x, row.parts, row.shares, row.shapes, row.rounding)
     return on_rows(x, row.parts[0], row.shapes, row.rounding, row.probe, row.codes)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mpq_plugins.bias_correction import INT32_LIMIT
-from mpq_torch.ops import TORCH
+from mpq_plugins.graph.accumulator import INT32_LIMIT
+from mpq_torch.array_ops.ops import TORCH
+from mpq_torch.training.float_layers import BatchNorm
 from mpq_torch.training.held_tensors import HeldTensors
 from mpq_torch.training.replay import repeats
-
-if TYPE_CHECKING:
-    from mpq_torch.training.trained_layer import TrainedLayer
 
 BatchNorms = Literal["fold", "freeze", "keep"]
 """fold: the weight is quantized with its batch norm folded in, by running statistics; batches are
@@ -38,11 +36,20 @@ class Folded(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """Of one batch of what a folded layer computed, [channels]: mean, inverse deviation; count: values of each."""
+    """Of one batch of what a folded layer computed, [channels]: mean, inverse deviation; values: of each channel."""
 
     mean: Tensor
     inverse: Tensor
-    count: int
+    values: int
+
+
+class NormedLayer(Protocol):
+    """What is asked of a trained layer. layer: with its float weight and bias; norm: the batch norm behind it."""
+
+    layer: Any
+    norm: Any
+    mode: BatchNorms
+    bias_steps: Tensor | None
 
 
 class FoldedNorms(HeldTensors):
@@ -52,7 +59,7 @@ class FoldedNorms(HeldTensors):
     layer is called in it, its calls fold by the same ones, and each call's own move them in their order.
     """
 
-    def __init__(self, layers: Sequence[TrainedLayer]) -> None:
+    def __init__(self, layers: Sequence[NormedLayer]) -> None:
         super().__init__()
         # in a tuple: they are modules of the graph, and of nobody else
         self._layers = (tuple(layer for layer in layers if layer.norm is not None and layer.mode != "keep"),)
@@ -63,7 +70,7 @@ class FoldedNorms(HeldTensors):
             self.hold("eps32", self.held["eps"].float())
 
     @property
-    def layers(self) -> tuple[TrainedLayer, ...]:
+    def layers(self) -> tuple[NormedLayer, ...]:
         """The layers that have a norm to fold."""
         return self._layers[0]
 
@@ -72,8 +79,8 @@ class FoldedNorms(HeldTensors):
         if not self.layers:
             return []
         mean, variance = self._statistics()
-        gamma, beta, inner = (self._joined(which) for which in ("gamma", "beta", "bias"))
-        # as mpq_plugins.folding has it, step by step
+        (gamma, beta), inner = self._affine(), self._biases()
+        # as mpq_plugins.graph.folded_norms has it, step by step
         scale = gamma / torch.sqrt(variance.double() + self.held["eps"])
         by_channel = scale.detach().to(mean)
         self._scales = by_channel
@@ -91,7 +98,7 @@ class FoldedNorms(HeldTensors):
         return [Folded(*part) for part in zip(*parts, strict=True)]
 
     @torch.no_grad()
-    def move(self, seen: Sequence[tuple[TrainedLayer, Statistics]]) -> None:
+    def move(self, seen: Sequence[tuple[NormedLayer, Statistics]]) -> None:
         """Move running statistics by those of every call of a layer in this step, in the order of the calls."""
         if repeats() or self._scales is None:
             return
@@ -108,26 +115,28 @@ class FoldedNorms(HeldTensors):
 
     def _move(self, calls: dict[int, Statistics]) -> None:
         """Move the statistics of these layers by one call of each."""
-        places = [place for place in sorted(calls) if self.layers[place].norm.track_running_stats]
+        every = self._norms()
+        places = [place for place in sorted(calls) if every[place].track_running_stats]
         if not places:
             return
-        norms = [self.layers[place].norm for place in places]
+        norms = [every[place] for place in places]
         sizes = [norm.num_features for norm in norms]
         batches = [calls[place] for place in places]
         whole = len(places) == len(self.layers)
         scale, eps = self._scales, self.held["eps32"]
         assert scale is not None
         if not whole:
-            every = [norm.num_features for norm in self._norms()]
-            scale, eps = (torch.cat([v.split(every)[place] for place in places]) for v in (scale, eps))
+            widths = [norm.num_features for norm in every]
+            scale, eps = (torch.cat([v.split(widths)[place] for place in places]) for v in (scale, eps))
         mean, inverse = (torch.cat([getattr(b, name) for b in batches]) for name in ("mean", "inverse"))
         device = mean.device
-        ratio = self._per_channel("ratio", [b.count / max(1, b.count - 1) for b in batches], sizes, device)
+        ratio = self._per_channel("ratio", [b.values / max(1, b.values - 1) for b in batches], sizes, device)
         torch._foreach_add_([norm.num_batches_tracked for norm in norms], 1)
-        if any(norm.momentum is None for norm in norms):
+        given = [norm.momentum for norm in norms if norm.momentum is not None]
+        if len(given) < len(norms):
             momentum = torch.cat([_momentum(norm, mean) for norm in norms])
         else:
-            momentum = self._per_channel("momentum", [norm.momentum for norm in norms], sizes, device)
+            momentum = self._per_channel("momentum", given, sizes, device)
         variance = (inverse**-2 - eps).clamp_(min=0) * ratio
         live = scale.abs() > torch.finfo(scale.dtype).tiny
         inner = torch.where(live, scale, 1.0)
@@ -150,24 +159,27 @@ class FoldedNorms(HeldTensors):
         if repeats() and self._read is not None:
             return self._read
         norms = self._norms()
-        read = tuple(torch.cat([getattr(norm, f"running_{which}") for norm in norms]) for which in ("mean", "var"))
-        self._read = read if any(norm.training for norm in norms) else None  # type: ignore[assignment]
-        return read  # type: ignore[return-value]
+        read = torch.cat([norm.running_mean for norm in norms]), torch.cat([norm.running_var for norm in norms])
+        self._read = read if any(norm.training for norm in norms) else None
+        return read
 
-    def _joined(self, which: str) -> Tensor | None:
-        """gamma, beta or the layers' own biases, [channels]; None where no layer has a bias."""
-        found = []
-        for layer in self.layers:
-            norm = layer.norm
-            found.append({"gamma": norm.weight, "beta": norm.bias, "bias": layer.layer.bias}[which])
-        if which == "bias" and all(value is None for value in found):
-            return None
-        empty = torch.ones_like if which == "gamma" else torch.zeros_like
+    def _affine(self) -> tuple[Tensor, Tensor]:
+        """gamma and beta, [channels]."""
         norms = self._norms()
-        return torch.cat([empty(n.running_mean) if v is None else v for v, n in zip(found, norms, strict=True)])
+        gammas = [torch.ones_like(norm.running_mean) if norm.weight is None else norm.weight for norm in norms]
+        betas = [torch.zeros_like(norm.running_mean) if norm.bias is None else norm.bias for norm in norms]
+        return torch.cat(gammas), torch.cat(betas)
 
-    def _norms(self) -> list[nn.Module]:
-        return [layer.norm for layer in self.layers]
+    def _biases(self) -> Tensor | None:
+        """The layers' own biases, [channels]; None where no layer has one."""
+        found = [layer.layer.bias for layer in self.layers]
+        if all(bias is None for bias in found):
+            return None
+        pairs = zip(found, self._norms(), strict=True)
+        return torch.cat([torch.zeros_like(norm.running_mean) if bias is None else bias for bias, norm in pairs])
+
+    def _norms(self) -> list[BatchNorm]:
+        return [layer.norm for layer in self.layers if layer.norm is not None]
 
     def _per_channel(self, name: str, values: Sequence[float], sizes: Sequence[int], device: torch.device) -> Tensor:
         """A number of every layer, for each of its channels; kept until it changes."""
@@ -183,7 +195,7 @@ class FoldedNorms(HeldTensors):
         return {**self.__dict__, "_scales": None, "_read": None}
 
 
-def _momentum(norm: nn.Module, like: Tensor) -> Tensor:
+def _momentum(norm: BatchNorm, like: Tensor) -> Tensor:
     """The momentum of a norm, [channels]; of a cumulative average that of this batch."""
     if norm.momentum is not None:
         return like.new_full((norm.num_features,), norm.momentum)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 from mpq_plugins.errors import MPQError
 from mpq_plugins.training.best import BestWithinBudget
@@ -17,7 +18,8 @@ class KeepBest:
     """
 
     def __init__(self, search: Search, both: bool = False) -> None:
-        self.search, self.best = search, BestWithinBudget(both)
+        self.search = search
+        self.best: BestWithinBudget[dict[str, Any]] = BestWithinBudget(both)
 
     def look(self, accuracy: float) -> bool:
         """Keep the search as it is now, if it is within the budget and better than what is kept."""

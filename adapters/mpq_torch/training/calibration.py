@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from mpq_plugins.errors import NonFiniteValues
-from mpq_plugins.histogram import Histogram
+from mpq_plugins.thresholds.histogram import Histogram
 from mpq_plugins.training.slot import Observed
 from mpq_plugins.training.starting_grid import check_holds, saturating
-from mpq_torch.reader.own_copy import copied
+from mpq_torch.calling.own_copy import copied
 from mpq_torch.training.graph import TrainingGraph
 from mpq_torch.training.site_quantizer import SiteQuantizer
 
@@ -64,5 +64,5 @@ def observe_in_training(training: TrainingGraph, batches: Sequence[tuple[Any, ..
 
 def _normalizes(training: TrainingGraph) -> bool:
     """Whether training normalizes batches by other statistics than evaluation."""
-    layers = [layer for layer in training.layers.values() if layer.norm is not None]
-    return any(layer.mode != "freeze" and layer.norm.training for layer in layers)
+    layers = training.layers.values()
+    return any(layer.mode != "freeze" and layer.norm is not None and layer.norm.training for layer in layers)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mpq_plugins.training.method import Spent
 from mpq_plugins.training.plan import TrainingPlan
-from mpq_torch.ops import TORCH
+from mpq_torch.array_ops.ops import TORCH
 from mpq_torch.training.grid_bank import GridBank
 
 _ORDER, _TABLE = "place among all banks", "table "

@@ -7,15 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mpq_torch.rounding_function import LIBRARY
+from mpq_torch.array_ops.autograd import applied
+from mpq_torch.array_ops.rounding_function import LIBRARY
 
 
 def scaled(weight: Tensor, scale: Tensor, axis: int) -> Tensor:
     """weight * scale along ``axis``, rounded once to the weight's type. scale: [channels], float64.
 
-    As mpq_plugins.folding has it: a weight between two codes must fall to the same one.
+    As mpq_plugins.graph.folded_norms has it: a weight between two codes must fall to the same one.
     """
-    return _Scaled.apply(weight, scale, axis)
+    return applied(_Scaled, weight, scale, axis)
 
 
 class _Scaled(torch.autograd.Function):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import getitem
+from functools import partial
+from operator import getitem, is_not
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,13 @@ import torch
 from torch import Tensor, fx, nn
 
 from mpq_plugins.errors import ModelError, NonFiniteValues
-from mpq_plugins.histogram import Histogram
+from mpq_plugins.thresholds.histogram import Histogram
 from mpq_plugins.training.bank import banks_of
 from mpq_plugins.training.fixed_grid import trains
 from mpq_plugins.training.plan import TrainingPlan
-from mpq_torch.reader.own_copy import compute_weights, computes_weights, copied
+from mpq_torch.calling.own_copy import compute_weights, computes_weights, copied
 from mpq_torch.training.batch_norms import BatchNorms
-from mpq_torch.training.float_layers import TRANSPOSED
+from mpq_torch.training.float_layers import TRANSPOSED, BatchNorm, WeightedLayer
 from mpq_torch.training.grid_bank import GridBank
 from mpq_torch.training.preparation import Completion, Preparation
 from mpq_torch.training.replay import repeating
@@ -85,7 +86,7 @@ def build(
         node = calls.get(node, (node, None))[0]
         with nodes.inserting_after(node):
             call = nodes.call_module(path, (node, found[slot]))
-        node.replace_all_uses_with(call, delete_user_cb=lambda user, call=call: user is not call)
+        node.replace_all_uses_with(call, delete_user_cb=partial(is_not, call))
     completion = Completion(preparation, [layers[str(node.target)] for node in calls])
     graph.add_submodule(COMPLETION, completion)
     output = next(node for node in nodes.nodes if node.op == "output")
@@ -168,19 +169,24 @@ def observed_by_slot(
     training: TrainingGraph, plan: TrainingPlan, histograms: Mapping[str, Histogram]
 ) -> dict[str, np.ndarray | Histogram]:
     """What each slot's method begins from: the weight that is quantized, or all values that share the grid."""
-    found: dict[str, np.ndarray | Histogram] = {}
-    for path, layer in training.layers.items():
-        found[plan.slot_of[f"{path}.weight"]] = layer.folded_weight().detach().cpu().double().numpy()
+    values: dict[str, Histogram] = {}
     for site, histogram in histograms.items():
         slot = plan.slot_of[site]
-        before = found.get(slot)
-        found[slot] = histogram if before is None else before.merge(histogram)  # type: ignore[union-attr]
-    return found
+        values[slot] = values[slot].merge(histogram) if slot in values else histogram
+    return {**weights_by_slot(training, plan), **values}
+
+
+def weights_by_slot(training: TrainingGraph, plan: TrainingPlan) -> dict[str, np.ndarray]:
+    """The weight of each layer that is quantized, float64, by slot."""
+    return {
+        plan.slot_of[f"{path}.weight"]: layer.folded_weight().detach().cpu().double().numpy()
+        for path, layer in training.layers.items()
+    }
 
 
 def _own_layer(
-    modules: Mapping[str, nn.Module], path: str, folded: nn.Module, norm: nn.Module | None
-) -> tuple[nn.Module, nn.Module | None] | None:
+    modules: Mapping[str, nn.Module], path: str, folded: WeightedLayer, norm: BatchNorm | None
+) -> tuple[WeightedLayer, BatchNorm | None] | None:
     """The user's layer at ``path`` and its batch norm, if together they are the layer that was written."""
     layer = modules.get(path)
     if isinstance(layer, type(folded)):

@@ -20,7 +20,7 @@ from mpq_plugins.training.hardened_grid import hardened_grid
 from mpq_plugins.training.method import NOISE, Progress, TrainingMethod
 from mpq_plugins.training.settling import is_measured, mean_energies
 from mpq_plugins.training.slot import Observed
-from mpq_torch.ops import TORCH
+from mpq_torch.array_ops.ops import TORCH
 from mpq_torch.training.bank_rows import Row, put_on, rows_of
 from mpq_torch.training.held_tensors import HeldTensors
 from mpq_torch.training.replay import repeats
@@ -43,6 +43,8 @@ class GridBank(HeldTensors):
     A state_dict taken at any moment can be loaded at any moment, by a module of the same groups and
     method; MPQError names what differs.
     """
+
+    energies: Tensor
 
     def __init__(self, method: TrainingMethod, bank: Bank, seed: int = 0) -> None:
         super().__init__()
@@ -162,7 +164,8 @@ class GridBank(HeldTensors):
         """Bits of the moment, with gradient, [groups]."""
         if self.fixed is not None:
             return torch.tensor([float(grid.bits) for grid in self.fixed], device=self.held["most_bits"].device)
-        return self.method.expected_bits(TORCH, self.bank, self.parameters_now(), self._state_now())
+        bits: Tensor = self.method.expected_bits(TORCH, self.bank, self.parameters_now(), self._state_now())
+        return bits
 
     def regularization(self, weights: Sequence[Tensor]) -> Tensor | None:
         """The loss term of a bank of weights, by the state that the last forward pass began with.
@@ -181,7 +184,8 @@ class GridBank(HeldTensors):
 
     def controls_now(self) -> Named:
         """The state, controls included, by the method's names."""
-        return {name.removeprefix(STATE): v for name, v in self._buffers.items() if name.startswith(STATE)}
+        held = ((name, value) for name, value in self._buffers.items() if name.startswith(STATE))
+        return {name.removeprefix(STATE): value for name, value in held if value is not None}
 
     def measured(self) -> dict[str, float]:
         """Squared gradients at each group's tensor, by slot, averaged over the steps in which they were measured."""
@@ -190,12 +194,12 @@ class GridBank(HeldTensors):
 
     def numbers(self) -> list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
         """Parameters and state of every group as NumPy arrays, each in its own shape."""
-        parts = [
+        parameters, state = (
             {k: v.detach().cpu().double().numpy() for k, v in part.items()}
             for part in (self.parameters_now(), self.controls_now())
-        ]
+        )
         return [
-            tuple(parted(self.method, self.plain, part, index) for part in parts)  # type: ignore[misc]
+            (parted(self.method, self.plain, parameters, index), parted(self.method, self.plain, state, index))
             for index in range(len(self.plain.slots))
         ]
 

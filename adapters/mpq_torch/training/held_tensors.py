@@ -30,7 +30,7 @@ class HeldTensors(nn.Module):
         return tensor
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> HeldTensors:
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # as torch has it
         for name, value in self.held.items():
             moved = fn(value.detach())
             moved = moved if moved.dtype == value.dtype else value.detach().to(moved.device)

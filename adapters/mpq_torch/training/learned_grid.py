@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mpq_plugins.capabilities import Candidate
 from mpq_plugins.errors import MPQError
 from mpq_plugins.grid import Grid
-from mpq_plugins.histogram import Histogram
+from mpq_plugins.hardware.op_support import Candidate
+from mpq_plugins.thresholds.histogram import Histogram
 from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.method import Progress, TrainingMethod
 from mpq_plugins.training.plan import trainable
 from mpq_plugins.training.slot import Observed, Slot
-from mpq_torch.grid_observers import OnGrid, zero_point_of
+from mpq_torch.torch_ao.grid_observers import OnGrid, zero_point_of
 from mpq_torch.training.grid_bank import GridBank
 
 
@@ -62,7 +62,7 @@ class LearnedGrid(OnGrid):
         made.quantizer = quantizer
         return made
 
-    def quantize(self, x: Tensor, observe: bool, quantize: bool) -> Tensor:
+    def quantize(self, x: Tensor, observe: bool | Tensor, quantize: bool | Tensor) -> Tensor:
         """x on the grid of the moment. observe: start, if that is still to do. quantize: False returns x."""
         quantizer = self.quantizer
         if quantizer is None or not quantizer.started:

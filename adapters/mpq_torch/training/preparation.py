@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from mpq_plugins.errors import MPQError
+from mpq_torch.array_ops.autograd import applied
 from mpq_torch.training.bank_rows import Row
 from mpq_torch.training.batch_norms import Folded, FoldedNorms, Statistics
 from mpq_torch.training.grid_bank import GridBank
@@ -27,11 +28,13 @@ class Preparation(nn.Module):
     layers by the order of ``layers``, and then the rows of the other groups by the order of ``sites``.
     """
 
+    banks: Sequence[GridBank]
+
     def __init__(
         self, banks: Sequence[GridBank], layers: Mapping[str, TrainedLayer], sites: Mapping[str, SiteQuantizer]
     ) -> None:
         super().__init__()
-        self.banks = nn.ModuleList(banks)
+        self.banks = cast("Sequence[GridBank]", nn.ModuleList(banks))  # for torch of modules of any kind
         self._layers = (dict(layers),)
         self.names = tuple(sites)
         self._norms = (FoldedNorms(list(layers.values())),)
@@ -47,7 +50,7 @@ class Preparation(nn.Module):
         return self._norms[0]
 
     def _apply(self, fn: Any, recurse: bool = True) -> Preparation:
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # as torch has it
         self.norms._apply(fn)
         return self
 
@@ -86,7 +89,7 @@ class Preparation(nn.Module):
         )
         return (*prepared, *(rows[name] for name in self.names))
 
-    def _open(self) -> list[Any]:
+    def _open(self) -> list[GridBank]:
         return [bank for bank in self.banks if bank.fixed is None and bank.plain.kind == "weight"]
 
 
@@ -123,7 +126,7 @@ class Completion(HeldTensors):
             self._note(output)
         idle = [p for bank in preparation.banks if bank.fixed is not None for p in bank.parameters()]
         if idle and isinstance(output, Tensor) and torch.is_grad_enabled():
-            return _Beside.apply(output, *idle)
+            return applied(_Beside, output, *idle)
         return output
 
     def first_bad_step(self) -> int | None:

@@ -11,33 +11,33 @@ import torch
 from torch import Tensor, fx, nn
 
 from mpq_plugins import plugins
-from mpq_plugins.budget import Budget
+from mpq_plugins.costs.budget import Budget
+from mpq_plugins.costs.latency_table import LatencyTable
 from mpq_plugins.errors import MPQError, NonFiniteValues
 from mpq_plugins.grid import Grid
-from mpq_plugins.latency_table import LatencyTable
-from mpq_plugins.problem import Bits
-from mpq_plugins.recipe import Recipe
-from mpq_plugins.targets import Target
+from mpq_plugins.hardware.target import Target
+from mpq_plugins.recipe.recipe import Recipe
+from mpq_plugins.search_input import Bits
 from mpq_plugins.training.history import History, Record
 from mpq_plugins.training.method import Progress, TrainingMethod
 from mpq_plugins.training.plan import TrainingPlan, own_choices
 from mpq_plugins.training.predicting import predicted_losses
 from mpq_plugins.training.reach import notice_at_start, notice_on_the_way, warn
 from mpq_plugins.training.settling import settling_step
-from mpq_torch.batches import as_batch, as_batches
-from mpq_torch.calling import takes_of
-from mpq_torch.ops import TORCH
+from mpq_torch.array_ops.ops import TORCH
+from mpq_torch.calling.arguments import takes_of
+from mpq_torch.calling.batches import as_batch, as_batches
+from mpq_torch.calling.own_copy import copied
 from mpq_torch.reader.check import check_reading
-from mpq_torch.reader.own_copy import copied
 from mpq_torch.training.batch_norms import BatchNorms
 from mpq_torch.training.calibration import start
 from mpq_torch.training.expected_bits import ExpectedBits
 from mpq_torch.training.float_layers import accumulator_steps, set_bias, set_weight
-from mpq_torch.training.graph import PREPARATION, build, observe, observed_by_slot
+from mpq_torch.training.graph import PREPARATION, build, observe, observed_by_slot, weights_by_slot
 from mpq_torch.training.grid_bank import GridBank
 from mpq_torch.training.last_inputs import LastInputs
 from mpq_torch.training.preparation import CLOCK, check_whole
-from mpq_torch.training.written import read_written
+from mpq_torch.training.written import layer_at, read_written
 
 
 class Search:
@@ -145,7 +145,7 @@ class Search:
         if self._recipe is not None:
             return self._zero()
         spent = self._costs.spent(self._costs.now())
-        total = self._zero() + self.method.penalty(TORCH, spent, self._controls())
+        total: Tensor = self._zero() + self.method.penalty(TORCH, spent, self._controls())
         for term in self._training.preparation.regularization():
             total = total + term
         return total
@@ -212,14 +212,16 @@ class Search:
             return copied(own).eval()
         graph = copy.deepcopy(self._written)
         for path, layer in self._training.layers.items():
-            target = graph.get_submodule(path)
+            target = layer_at(graph, path)
             set_weight(path, target, layer.folded_weight().detach())
             bias = layer.layer.bias if layer.norm is None else layer.folded_bias()
             if bias is not None:
                 set_bias(target, bias.detach())
         return graph.eval()
 
-    def parameter_groups(self, lr: float, weight_decay: float = 0.0, quantizer_lr: float | None = None) -> list[dict]:
+    def parameter_groups(
+        self, lr: float, weight_decay: float = 0.0, quantizer_lr: float | None = None
+    ) -> list[dict[str, Any]]:
         """Groups for an optimizer: weights with decay, biases and norms without, and the methods' parameters.
 
         quantizer_lr: by default ``lr`` times the method's own factor for each slot.
@@ -232,7 +234,7 @@ class Search:
                 owned.add(id(parameter))
                 learned.setdefault(factor, []).append(parameter)
         rest = [p for p in self.model.parameters() if id(p) not in owned]
-        groups: list[dict] = [
+        groups: list[dict[str, Any]] = [
             {"params": [p for p in rest if p.dim() > 1], "lr": lr, "weight_decay": weight_decay, "name": "weights"},
             {"params": [p for p in rest if p.dim() <= 1], "lr": lr, "weight_decay": 0.0, "name": "biases and norms"},
         ]
@@ -290,7 +292,7 @@ class Search:
         preferences = own_choices(
             self.plan, {n: p for n, (p, _) in numbers.items()}, {n: s for n, (_, s) in numbers.items()}
         )
-        weights = observed_by_slot(self._training, self.plan, {})
+        weights = weights_by_slot(self._training, self.plan)
         predicted = None
         if self.method.searches_bits:
             energies = {name: energy for bank in self._banks for name, energy in bank.measured().items()}

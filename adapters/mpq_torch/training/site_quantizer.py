@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mpq_plugins.grid import Grid
 from mpq_plugins.training.slot import Slot
-from mpq_torch.torch_ao import FakeQuantizeBase
+from mpq_torch.torch_ao.framework import FakeQuantizeBase
 from mpq_torch.training.bank_rows import Row
 from mpq_torch.training.grid_bank import GridBank
 
@@ -37,7 +37,7 @@ class SiteQuantizer(FakeQuantizeBase):
         """The group."""
         return self.bank.plain.slots[self.index]
 
-    def forward(self, x: Tensor, row: Row) -> Tensor:
+    def forward(self, x: Tensor, row: Row) -> Tensor:  # type: ignore[override]  # the graph has the row at hand
         """x on the grid of its row, which its bank gave for this forward pass.
 
         An overflow of half precision becomes not a number, which reaches the output and is found there; as

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mpq_plugins.bias_correction import INT32_LIMIT
-from mpq_torch.ops import TORCH
-from mpq_torch.reader.own_copy import compute_weights
+from mpq_plugins.graph.accumulator import INT32_LIMIT
+from mpq_torch.array_ops.ops import TORCH
+from mpq_torch.calling.own_copy import compute_weights
 from mpq_torch.training.batch_norms import BatchNorms, Folded, FoldedNorms, Statistics
-from mpq_torch.training.float_layers import TRANSPOSED
+from mpq_torch.training.float_layers import TRANSPOSED, BatchNorm, WeightedLayer
 from mpq_torch.training.folding import scaled
 
 
@@ -34,7 +35,9 @@ class TrainedLayer(nn.Module):
     converted model's are. None before.
     """
 
-    def __init__(self, layer: nn.Module, norm: nn.Module | None, quantizer: nn.Module, mode: BatchNorms) -> None:
+    bias_steps: Tensor | None
+
+    def __init__(self, layer: WeightedLayer, norm: BatchNorm | None, quantizer: nn.Module, mode: BatchNorms) -> None:
         super().__init__()
         self.layer, self.norm, self.quantizer, self.mode = layer, norm, quantizer, mode
         self.register_buffer("bias_steps", None)
@@ -47,16 +50,15 @@ class TrainedLayer(nn.Module):
     def forward(self, x: Tensor, prepared: Prepared) -> tuple[Tensor, Statistics | None]:
         """What the layer computes; the statistics of the batch, where it is normalized by its own."""
         weight, folded = prepared
-        if self.norm is not None and self.mode == "keep":
-            return self.norm(self._computed(x, weight, self.layer.bias)), None
-        if folded is None:
+        norm = self.norm
+        if norm is not None and self.mode == "keep":
+            return norm(self._computed(x, weight, self.layer.bias)), None
+        if norm is None or folded is None:
             return self._computed(x, weight, self._rounded(self.layer.bias)), None
-        if self.mode == "fold" and self.norm.training:
+        if self.mode == "fold" and norm.training:
             y = self._computed(x, weight, None)
             # normalization takes the scale out again, but for its sign, which gamma has
-            out, mean, inverse = torch.native_batch_norm(
-                y, folded.gamma, folded.beta, None, None, True, 0.0, self.norm.eps
-            )
+            out, mean, inverse = torch.native_batch_norm(y, folded.gamma, folded.beta, None, None, True, 0.0, norm.eps)
             return out, Statistics(mean, inverse, y.numel() // y.shape[1])
         return self._computed(x, weight, folded.bias), None
 
@@ -110,7 +112,9 @@ class TrainedLayer(nn.Module):
         if isinstance(layer, nn.Linear):
             return F.linear(x, weight, bias)
         if isinstance(layer, TRANSPOSED):
-            function = F.conv_transpose1d if isinstance(layer, nn.ConvTranspose1d) else F.conv_transpose2d
+            one_axis = isinstance(layer, nn.ConvTranspose1d)
+            function: Callable[..., Tensor] = F.conv_transpose1d if one_axis else F.conv_transpose2d
             sizes = layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation
             return function(x, weight, bias, *sizes)
-        return layer._conv_forward(x, weight, bias)
+        y: Tensor = layer._conv_forward(x, weight, bias)
+        return y

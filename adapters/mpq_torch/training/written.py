@@ -5,19 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch import fx, nn
 
 from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.node import CONSTANT, FLOAT, Node
 from mpq_plugins.graph.sites import GraphSites, take_sites
+from mpq_plugins.hardware.target import Target
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.search.signs import signed_inputs
-from mpq_plugins.targets import Target
 from mpq_torch.reader.layers import BATCH_NORMS
 from mpq_torch.reader.reading import Reading, read_model
 from mpq_torch.reader.writing import write_located
+from mpq_torch.training.float_layers import BatchNorm, WeightedLayer
 
 _CALL = re.compile(r"__call\d+$")
 
@@ -43,14 +44,14 @@ class WrittenModel:
         """Names of the ops that stay float."""
         return self.reading.graph.float_ops
 
-    def layers(self) -> Iterator[tuple[str, nn.Module, Node]]:
+    def layers(self) -> Iterator[tuple[str, WeightedLayer, Node]]:
         """Each weighted layer once: its path, its module in ``graph``, and the node of its first call."""
         seen: set[str] = set()
         for node in self.reading.graph.layers:
             path = node.layer or node.name
             if path not in seen:
                 seen.add(path)
-                yield path, self.graph.get_submodule(path), node
+                yield path, layer_at(self.graph, path), node
 
     def inputs(self) -> dict[str, list[str]]:
         """By the path of each layer, the sites that its calls read."""
@@ -74,10 +75,16 @@ class WrittenModel:
         return dict(self.graph.named_modules()).get(path)
 
 
-def norm_of(node: Node, modules: Mapping[str, nn.Module]) -> nn.Module | None:
+def layer_at(graph: nn.Module, path: str) -> WeightedLayer:
+    """The layer with a weight at this path of a written model."""
+    return cast(WeightedLayer, graph.get_submodule(path))
+
+
+def norm_of(node: Node, modules: Mapping[str, nn.Module]) -> BatchNorm | None:
     """The batch norm, among the modules of the model, that was folded into a layer; of several the last."""
     names = [_CALL.sub("", name) for name in node.attrs.get("fused", ())]
-    return next((modules[name] for name in reversed(names) if isinstance(modules.get(name), BATCH_NORMS)), None)
+    norm = next((modules[name] for name in reversed(names) if isinstance(modules.get(name), BATCH_NORMS)), None)
+    return cast("BatchNorm | None", norm)
 
 
 def read_written(

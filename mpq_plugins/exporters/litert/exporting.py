@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from os import PathLike
 
-from mpq_plugins import plugins
 from mpq_plugins.errors import ModelError, TargetError
 from mpq_plugins.exporters.litert.requirements import schema
 from mpq_plugins.exporters.litert.writer import write_litert
 from mpq_plugins.graph.layout import quantized_in_layout
 from mpq_plugins.graph.node import check_batches
 from mpq_plugins.graph.quantized import QuantizedGraph
+from mpq_plugins.hardware import known_targets
 from mpq_plugins.inventory import Site
-from mpq_plugins.recipe import Recipe
+from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.stored import whole_file
 
 FRAMEWORK = "tfmot"
@@ -28,7 +28,7 @@ def check_recipe(recipe: Recipe) -> None:
     Raises PluginError where LiteRT is not installed.
     """
     schema()
-    target = plugins.target_of(recipe)
+    target = known_targets.target_of(recipe)
     if target.runtime is None or target.runtime.framework != FRAMEWORK:
         runs = f"runs on {target.runtime.framework}" if target.runtime else "has no runtime"
         raise TargetError(

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from mpq_plugins.errors import PluginError
-from mpq_plugins.silence import silenced
+from mpq_plugins.terminal.silence import silenced
 
 INSTALL = "pip install 'mpq-plugins[litert]'"
 

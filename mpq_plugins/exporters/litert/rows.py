@@ -61,7 +61,9 @@ def softmaxed(emission: Emission, node: Node, inputs: list[int], grid: Grid, nam
     law = emission.quantized.softmax(node)
     rows = _Rows(emission, name, node.shape, (node.attrs["axis"],))
     x = rows.entered(inputs[0], 0)
-    x = x if law.bounds is None else rows.bounded(x, law.bounds)
+    if law.hidden is not None:
+        below = law.below + int8_zero_point(emission.quantized.grid(node.inputs[0]))
+        x = rows.with_constant("ADD", rows.with_constant("MUL", x, ~law.hidden), law.hidden * below)
     powers = rows.looked_up(law.table, rows.of_two("SUB", rows.reduced("REDUCE_MAX", x), x))
     total = rows.reduced("SUM", powers)
     scaled = rows.of_two("ADD", rows.with_number("MUL", powers, 2 * law.steps), total)
@@ -118,21 +120,21 @@ class _Rows:
         constant = self.emission.writer.constant(self._fresh("number"), np.array(number), "int32")
         return self.emission.writer.op(code, [x, constant], self._made(code.lower(), self.shapes[x]))
 
+    def with_constant(self, code: str, x: int, values: NDArray[Any]) -> int:
+        """Of a tensor and an array of as many axes as the node has, whose sizes of one are repeated."""
+        runs = _runs(values.shape)
+        shape = tuple(_size(self.shape[first:last]) for first, last in runs)
+        x = self._reshaped(x, self._made("parts", shape))
+        sizes = [math.prod(values.shape[first:last]) for first, last in runs]
+        constant = self.emission.numbers(self._fresh("constant"), values.reshape(sizes).astype(np.int32))
+        x = self.emission.writer.op(code, [x, constant], self._made(code.lower(), shape))
+        return self._reshaped(x, self._made("whole", self.wide))
+
     def reduced(self, code: str, x: int, axis: int = 1) -> int:
         """Over an axis, which is kept."""
         shape = tuple(1 if index == axis else size for index, size in enumerate(self.shapes[x]))
         axes = self.emission.numbers(self._fresh("axes"), [axis])
         return self.emission.writer.op(code, [x, axes], self._made(code.lower(), shape), keepDims=True)
-
-    def bounded(self, x: int, bounds: NDArray[Any]) -> int:
-        """At most as large as the bounds of the last axes."""
-        flat = (_size(self.shape[: len(self.shape) - bounds.ndim]), bounds.size)
-        constant = self.emission.writer.constant(self._fresh("bounds"), bounds.reshape(1, -1), "int32")
-        x = self._reshaped(x, self._made("listed", flat))
-        return self._reshaped(
-            self.emission.writer.op("MINIMUM", [x, constant], self._made("minimum", flat)),
-            self._made("bounded", self.wide),
-        )
 
     def listed(self, x: int) -> int:
         """What there is one of for each row of numbers, as a list [rows, 1]."""
@@ -171,6 +173,16 @@ class _Rows:
     def _fresh(self, what: str) -> str:
         """The name of a tensor inside of the node."""
         return f"{self.name}/{what}{len(self.emission.writer)}"
+
+
+def _runs(sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """Neighbouring axes that are all of size one, or none of them, as where they begin and end.
+
+    >>> _runs((1, 4, 1, 3, 3))
+    [(0, 1), (1, 2), (2, 3), (3, 5)]
+    """
+    starts = [axis for axis in range(len(sizes)) if not axis or (sizes[axis] == 1) != (sizes[axis - 1] == 1)]
+    return list(zip(starts, [*starts[1:], len(sizes)], strict=True))
 
 
 def _size(shape: Shape) -> int | Batch:

@@ -15,7 +15,7 @@ from mpq_plugins.errors import ModelError
 from mpq_plugins.exporters.litert.flatbuffer import as_bytes, unpacked
 from mpq_plugins.exporters.litert.requirements import require
 from mpq_plugins.exporters.litert.writer import METADATA
-from mpq_plugins.silence import silenced
+from mpq_plugins.terminal.silence import silenced
 
 XNNPACK = "xnnpack"
 RESOLVERS = {XNNPACK: "AUTO", "builtin": "BUILTIN_REF", "optimized": "BUILTIN_WITHOUT_DEFAULT_DELEGATES"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mpq_plugins.exporters.litert.flatbuffer import unpacked
-from mpq_plugins.recipe import Recipe
+from mpq_plugins.recipe.recipe import Recipe
 
 
 @dataclass(frozen=True)

@@ -18,26 +18,25 @@ from mpq_plugins.graph.lookups import reads_whole_numbers
 from mpq_plugins.graph.node import RAW, Graph
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.simulation import Simulation
-from mpq_plugins.verification import Verification
+from mpq_plugins.recipe.verification import Verification
 
 
 def compare(
     exported: str | PathLike[str] | bytes,
     simulation: Simulation,
-    arrays: Sequence[NDArray[Any]],
+    batches: Sequence[Sequence[NDArray[Any]]],
     kernels: str | None = None,
 ) -> Verification:
     """Compare a file, or its bytes, with its simulation, code by code.
 
-    arrays: the model's arguments, as the simulated graph takes them. kernels: what runs the file; by default those of
+    batches: the model's arguments, as the simulated graph takes them. kernels: what runs the file; by default those of
     the simulation's target. Where the model ends in float (softmax), the last integer tensors are compared.
-    Raises ModelError where one of the two is not of the other's model.
+    Raises ModelError where one of the two is not of the other's model, and for samples of another shape.
     """
     flat = read(exported)
     kernels = kernels or simulation.quantized.runtime.engine or "xnnpack"
     graph = simulation.graph
-    if len(arrays) != len(graph.arguments):
-        raise ModelError(f"the model takes {len(graph.arguments)} inputs, and was given {len(arrays)}")
+    arrays = _joined(graph, batches)
     orders = laid_out(graph, "NHWC", bool(facts_of(flat).get(KEPT_LAYOUT))).orders
     tensors = tensor_names(flat)
     found = _compared(flat, simulation, orders, arrays, kernels, _ends(graph, tensors))
@@ -56,6 +55,20 @@ def compare(
     return Verification(
         not mismatched, largest, mismatched, elements, first, off_by_one, compared=_compared_parts(graph)
     )
+
+
+def _joined(graph: Graph, batches: Sequence[Sequence[NDArray[Any]]]) -> list[NDArray[Any]]:
+    """The samples of all batches, by argument."""
+    for batch in batches:
+        if len(batch) != len(graph.arguments):
+            raise ModelError(f"the model takes {len(graph.arguments)} inputs, and was given {len(batch)}")
+        for node, array in zip(graph.arguments, batch, strict=True):
+            if node.shape and np.shape(array)[1:] != node.shape[1:]:
+                raise ModelError(
+                    f"argument {node.name} of a batch has the shape {np.shape(array)}, and the model takes "
+                    f"(samples, {', '.join(map(str, node.shape[1:]))})"
+                )
+    return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
 
 
 def _compared_parts(graph: Graph) -> str:

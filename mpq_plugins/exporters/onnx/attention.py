@@ -13,7 +13,7 @@ Given = Mapping[str, Any]
 
 
 def attention(writer: GraphWriter, name: str, given: Given) -> str:
-    """Of tensors [batch, heads, steps, features]; mask: what is added to the products, or None."""
+    """Of tensors [batch, ..., steps, features]; mask: what is added to the products, or None."""
     mask = given.get("mask")
     bias = None if mask is None else writer.constant(f"{name}.mask", mask)
     return _attended(writer, name, [given[part] for part in ("input", "key", "value")], float(given["scale"]), bias)

@@ -14,7 +14,7 @@ from mpq_plugins.errors import ModelError
 from mpq_plugins.exporters.onnx.running import load, metadata, run, session, tail_of, with_outputs
 from mpq_plugins.exporters.onnx.writer import END_ORDERS, FLOAT_PARTS, INTEGER_OUTPUTS, SITES
 from mpq_plugins.graph.simulation import Simulation
-from mpq_plugins.verification import Verification
+from mpq_plugins.recipe.verification import Verification
 
 Array = NDArray[Any]
 

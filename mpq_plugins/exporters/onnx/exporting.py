@@ -12,11 +12,11 @@ from mpq_plugins.exporters.onnx.sizes import Sizes
 from mpq_plugins.exporters.onnx.writer import GraphWriter
 from mpq_plugins.graph.layout import quantized_in_layout
 from mpq_plugins.graph.quantized import QuantizedGraph
-from mpq_plugins.hardware.onnxruntime import ONNXRUNTIME
+from mpq_plugins.graph.runtimes.onnxruntime import FRAMEWORK as ONNXRUNTIME
+from mpq_plugins.hardware.target import Target
 from mpq_plugins.inventory import Site
-from mpq_plugins.recipe import Recipe
+from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.stored import whole_file
-from mpq_plugins.targets import Target
 
 MOST_BYTES = 2**31 - 1
 

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins import __version__
 from mpq_plugins.errors import GridError
 from mpq_plugins.exporters.onnx.constants import Constants
 from mpq_plugins.exporters.onnx.containers import Container, activation_container, pack, weight_container
 from mpq_plugins.exporters.onnx.opsets import check_opset
 from mpq_plugins.exporters.onnx.requirements import require
 from mpq_plugins.grid import Grid
+from mpq_plugins.versions.version import __version__
 
 SITES = "mpq_sites"
 """Metadata of a model: JSON, site name -> [tensor of its codes, zero point]; a third entry has the axes of the tensor

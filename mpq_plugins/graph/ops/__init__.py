@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mpq_plugins.errors import UnsupportedOp
-from mpq_plugins.graph.known import known, once_known
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.op import Op
+from mpq_plugins.registry import known, once_known
 
 
 def all_ops() -> Mapping[str, Op]:

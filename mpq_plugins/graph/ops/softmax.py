@@ -1,6 +1,6 @@
 """Exponentials of scale * x + mask over their sum along an axis (attrs: axis, scale; mask, where there is one).
 
-On grids it is integer arithmetic, ``graph.integer_softmax``, wherever it runs, and there is no mask.
+On grids it is integer arithmetic, ``graph.integer_softmax``, wherever it runs, and a mask only hides (``graph.masks``).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ def softmax(run: Any, node: Node, x: Any) -> Any:
     """The product first; what changes nothing is left out."""
     scale, mask = node.attrs.get("scale", 1.0), node.attrs.get("mask")
     x = x if scale == 1.0 else x * scale
-    x = x if mask is None else x + run.tensor(np.asarray(mask), run.precision_of(x))
+    if mask is not None:  # of a graph an array, of a framework's own module one of its tensors
+        x = x + (run.tensor(mask, run.precision_of(x)) if isinstance(mask, np.ndarray) else mask)
     return run.softmax(x, node.attrs["axis"])
 
 

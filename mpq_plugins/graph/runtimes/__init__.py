@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mpq_plugins.capabilities import Rounding
 from mpq_plugins.errors import TargetError
-from mpq_plugins.graph.known import known
 from mpq_plugins.graph.ops import all_ops
 from mpq_plugins.graph.runtimes import integers
 from mpq_plugins.graph.runtimes.runtime import LOOKUP, Rule, Runtime, name_of_law
-from mpq_plugins.targets import ANY_OP, Target
+from mpq_plugins.hardware.op_support import Rounding
+from mpq_plugins.hardware.target import ANY_OP, Target
+from mpq_plugins.registry import known
 
 
 def all_runtimes() -> Mapping[tuple[str, str], Runtime]:

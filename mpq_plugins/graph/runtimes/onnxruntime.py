@@ -2,5 +2,6 @@
 
 from mpq_plugins.graph.runtimes.runtime import Entry, Runtime
 
-CPU = Runtime("onnxruntime", "cpu", Entry(by="reciprocal"), functions=("hardswish",))
+FRAMEWORK = "onnxruntime"
+CPU = Runtime(FRAMEWORK, "cpu", Entry(by="reciprocal"), functions=("hardswish",))
 RUNTIMES = (CPU,)

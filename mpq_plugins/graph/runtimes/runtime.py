@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mpq_plugins.capabilities import Rounding
+from mpq_plugins.hardware.op_support import Rounding
 
 Accumulation = Literal["float32", "fixed_point", "fixed_point_vectors", "fixed_point_upward"]
 """How an accumulator becomes codes. "float32": held as float32, times one float32 factor, rounded once;

@@ -4,8 +4,8 @@ quantize_per_tensor adds the zero point before it rounds; PT2E's ops round first
 shapes only; torch's general kernel does the rest, half to even.
 """
 
-from mpq_plugins.capabilities import Rounding
 from mpq_plugins.graph.runtimes.runtime import Entry, Runtime
+from mpq_plugins.hardware.op_support import Rounding
 
 SILU = {"silu": (("sigmoid", ("input",)), ("mul", ("input", "sigmoid")))}
 """No engine has a kernel of SiLU. Between them the sigmoid lies on its own grid of 1/256."""

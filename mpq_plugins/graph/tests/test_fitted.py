@@ -11,7 +11,7 @@ from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.reading import settled
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.inventory import Inventory, Site
-from mpq_plugins.problem import candidates_for
+from mpq_plugins.search_input import candidates_for
 
 X86, LITERT = plugins.target("torch-x86"), plugins.target("litert-po2")
 

@@ -8,7 +8,7 @@ from mpq_plugins.graph.float_parts import settle_float_parts
 from mpq_plugins.graph.node import ARGUMENT, UNKNOWN, Batch, Graph, Node
 from mpq_plugins.graph.reading import settled
 from mpq_plugins.graph.shares import BEHIND, BETWEEN, KEPT, float_macs, float_reasons
-from mpq_plugins.targets import Target
+from mpq_plugins.hardware.target import Target
 
 SHAPE = (Batch(), 4)
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
+from mpq_plugins.builtin.litert import litert
 from mpq_plugins.graph.layout import laid_out, quantized_in_layout, to_layout
 from mpq_plugins.graph.node import ARGUMENT, FLOAT, INPUT, Batch, Graph, Node
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.runtimes.litert import XNNPACK
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.grid import Grid
-from mpq_plugins.hardware.litert import litert
 
 N = Batch()
 PLAIN = {"stride": (1, 1), "padding": ((0, 0), (0, 0)), "dilation": (1, 1), "groups": 1}

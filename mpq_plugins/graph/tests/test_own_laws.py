@@ -10,7 +10,6 @@ import pytest
 
 from mpq_plugins import Grid, Target, UnsupportedOp
 from mpq_plugins.graph import kernels
-from mpq_plugins.graph.known import known, using
 from mpq_plugins.graph.node import Batch, Graph, Node
 from mpq_plugins.graph.numpy_runner import NumpyRunner
 from mpq_plugins.graph.ops import all_ops
@@ -19,6 +18,7 @@ from mpq_plugins.graph.registered import check_runtime
 from mpq_plugins.graph.runtimes.runtime import Runtime
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.integers.from_graph import program_of
+from mpq_plugins.registry import known, using
 
 
 def half_down(run: Any, x: Any) -> Any:

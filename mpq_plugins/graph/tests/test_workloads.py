@@ -8,7 +8,7 @@ from mpq_plugins.graph.fusing import fuse_clamps
 from mpq_plugins.graph.node import ARGUMENT, UNKNOWN, Batch, Graph, Node
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.graph.workloads import model_work
-from mpq_plugins.latency.workload import Workload
+from mpq_plugins.hardware.workload import Workload
 
 
 def work_of(*nodes, layout="NCHW", per_channel=(), batch=1):

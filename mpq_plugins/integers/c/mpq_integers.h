@@ -258,32 +258,20 @@ static inline void mpq_normalize(const mpq_code *x, mpq_code *y, int32_t before,
         }
 }
 
-static inline int32_t mpq_at_most(int32_t code, const int32_t *bounds, int32_t period, int32_t at)
-{
-    return bounds && bounds[at % period] < code ? bounds[at % period] : code;
-}
-
-/* The softmax along the middle one of three axes; table: exponentials by the distance from the largest code; bounds:
- * what codes are at most, again and again after a period; 0 for none. */
+/* The softmax along the middle one of three axes; table: exponentials by the distance from the largest code. */
 static inline void mpq_softmax(const mpq_code *x, mpq_code *y, int32_t before, int32_t size, int32_t behind,
-                               int32_t scale, const int32_t *table, int32_t low, int32_t high, const int32_t *bounds,
-                               int32_t period)
+                               int32_t scale, const int32_t *table, int32_t low, int32_t high)
 {
     for (int32_t i = 0; i < before; i++)
         for (int32_t j = 0; j < behind; j++) {
-            int32_t first = i * size * behind + j, largest = mpq_at_most(x[first], bounds, period, first);
+            int32_t first = i * size * behind + j, largest = x[first];
             int64_t total = 0;
-            for (int32_t k = 1; k < size; k++) {
-                int32_t at = first + k * behind, code = mpq_at_most(x[at], bounds, period, at);
-                largest = code > largest ? code : largest;
-            }
+            for (int32_t k = 1; k < size; k++)
+                largest = x[first + k * behind] > largest ? x[first + k * behind] : largest;
+            for (int32_t k = 0; k < size; k++)
+                total += table[largest - x[first + k * behind]];
             for (int32_t k = 0; k < size; k++) {
-                int32_t at = first + k * behind;
-                total += table[largest - mpq_at_most(x[at], bounds, period, at)];
-            }
-            for (int32_t k = 0; k < size; k++) {
-                int32_t at = first + k * behind;
-                int64_t power = table[largest - mpq_at_most(x[at], bounds, period, at)];
+                int64_t power = table[largest - x[first + k * behind]];
                 y[first + k * behind] = (mpq_code)mpq_clamp(mpq_divide(power * scale, total, MPQ_HALF_UP), low, high);
             }
         }

@@ -9,15 +9,14 @@ from pathlib import Path
 import pytest
 
 from mpq_plugins import Grid, OutputError, Recipe, RecipeError, RecipeMismatch
-from mpq_plugins.costs import COST_MODELS, cost_of
-from mpq_plugins.inventory import Inventory, Site
+from mpq_plugins.costs.cost_models import COST_MODELS, cost_of
+from mpq_plugins.inventory import Inventory, Site, inventory_to_dict
 from mpq_plugins.reporting.charts import Column, Line, columns, group_ticks, lines, log_place
 from mpq_plugins.reporting.cost_shares import shares
 from mpq_plugins.reporting.details import Details, ErrorCurve, Verified
 from mpq_plugins.reporting.front import Front
 from mpq_plugins.reporting.page import page
 from mpq_plugins.reporting.signal_noise import SignalToNoise
-from mpq_plugins.study.snapshot import inventory_to_dict
 
 VOID = {"meta", "link", "br", "wbr"}
 HOSTILE = 'conv1<script>alert("1")</script>'

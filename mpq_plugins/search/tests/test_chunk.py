@@ -2,8 +2,8 @@
 
 import pytest
 
-from mpq_plugins.calibration.chunks import CHUNK
 from mpq_plugins.graph.node import Batch, Graph, Node
+from mpq_plugins.rounding.moments.chunks import CHUNK
 from mpq_plugins.search.chunk import samples_at_once, samples_in_sweep
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from mpq_plugins import Grid, plugins
-from mpq_plugins.calibration.chunks import CHUNK
 from mpq_plugins.errors import TooLittleMemory
 from mpq_plugins.graph.node import ARGUMENT, INPUT, Batch, Graph, Node
 from mpq_plugins.graph.numpy_runner import NumpyRunner
 from mpq_plugins.graph.sites import take_sites
+from mpq_plugins.rounding.moments.chunks import CHUNK
 from mpq_plugins.search.chunk import MEMORY
 from mpq_plugins.search.estimate import (
     check_memory,

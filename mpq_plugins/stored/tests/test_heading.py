@@ -9,8 +9,8 @@ from typing import ClassVar
 import pytest
 
 from mpq_plugins.errors import CostError, MPQError
-from mpq_plugins.schema import Schema
 from mpq_plugins.stored.heading import Heading
+from mpq_plugins.stored.schema import Schema
 
 CARDS = Heading("mpq-cards", 3, "card", CostError, "draw another")
 BY_HAND = Heading(None, 3, "card", CostError)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpq_plugins.budget import Budget
-from mpq_plugins.costs import COST_MODELS, CostRow, CostTerm, cost_of
-from mpq_plugins.ops import NUMPY
+from mpq_plugins.array_ops.reference import NUMPY
+from mpq_plugins.costs.budget import Budget
+from mpq_plugins.costs.cost_models import COST_MODELS, CostRow, CostTerm, cost_of
 from mpq_plugins.training.plan import TrainingPlan
 from mpq_plugins.training.tests.two_layers import INVENTORY
 

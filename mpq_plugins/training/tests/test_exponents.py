@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mpq_plugins.capabilities import Candidate
-from mpq_plugins.ops import NUMPY
+from mpq_plugins.array_ops.reference import NUMPY
+from mpq_plugins.hardware.op_support import Candidate
 from mpq_plugins.training import exponents
 from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.exponents import Weights

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from mpq_plugins.capabilities import Candidate
 from mpq_plugins.errors import NonFiniteValues
 from mpq_plugins.grid import Grid
+from mpq_plugins.hardware.op_support import Candidate
 from mpq_plugins.training.hardened_grid import hardened_grid
 from mpq_plugins.training.plan import own_bits, trainable
 from mpq_plugins.training.slot import Slot

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from mpq_plugins.capabilities import Candidate
+from mpq_plugins.array_ops.reference import NUMPY
 from mpq_plugins.errors import MPQError
-from mpq_plugins.ops import NUMPY
+from mpq_plugins.hardware.op_support import Candidate
 from mpq_plugins.training.bank import Bank, banks_of
 from mpq_plugins.training.slot import Slot
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpq_plugins.capabilities import Candidate
-from mpq_plugins.ops import NUMPY
+from mpq_plugins.array_ops.reference import NUMPY
+from mpq_plugins.hardware.op_support import Candidate
 from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.noise import counters, draws, mixed, step_key
 from mpq_plugins.training.slot import Slot

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpq_plugins.budget import Budget
+from mpq_plugins.costs.budget import Budget
 from mpq_plugins.errors import MPQError
-from mpq_plugins.methods.activation_rule import activation_bits
-from mpq_plugins.methods.fdqmp import Fdqmp
-from mpq_plugins.methods.hmq import Hmq
+from mpq_plugins.papers.activation_rule import activation_bits
+from mpq_plugins.papers.fdqmp import Fdqmp
+from mpq_plugins.papers.hmq import Hmq
 from mpq_plugins.training.plan import TrainingPlan
 from mpq_plugins.training.tests.two_layers import INVENTORY
 

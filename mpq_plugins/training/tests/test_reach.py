@@ -2,11 +2,11 @@
 
 import pytest
 
-from mpq_plugins.budget import Budget
-from mpq_plugins.methods.fdqmp import Fdqmp
-from mpq_plugins.methods.hmq import Hmq
-from mpq_plugins.methods.msqe import Msqe
-from mpq_plugins.methods.sdq import Sdq
+from mpq_plugins.costs.budget import Budget
+from mpq_plugins.papers.fdqmp import Fdqmp
+from mpq_plugins.papers.hmq import Hmq
+from mpq_plugins.papers.msqe import Msqe
+from mpq_plugins.papers.sdq import Sdq
 from mpq_plugins.training.history import Record
 from mpq_plugins.training.plan import TrainingPlan
 from mpq_plugins.training.reach import notice_at_start, notice_on_the_way, uniform_bits

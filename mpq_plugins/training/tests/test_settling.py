@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpq_plugins.budget import Budget
-from mpq_plugins.capabilities import Candidate
-from mpq_plugins.histogram import Histogram
-from mpq_plugins.methods.sdq import Sdq
+from mpq_plugins.costs.budget import Budget
+from mpq_plugins.hardware.op_support import Candidate
+from mpq_plugins.papers.sdq import Sdq
 from mpq_plugins.testing.one_group import OneGroup
 from mpq_plugins.tests.training_cases import CASES, at, begin, wander
+from mpq_plugins.thresholds.histogram import Histogram
 from mpq_plugins.training.hardened_grid import hardened_grid
 from mpq_plugins.training.method import Progress
 from mpq_plugins.training.plan import TrainingPlan, own_bits, trainable

@@ -5,7 +5,7 @@ import pytest
 
 from mpq_plugins import Grid
 from mpq_plugins.errors import MPQError
-from mpq_plugins.histogram import Histogram
+from mpq_plugins.thresholds.histogram import Histogram
 from mpq_plugins.training.starting_grid import check_holds, saturating
 
 

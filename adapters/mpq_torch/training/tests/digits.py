@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mpq_plugins.demo import digits
+from mpq_plugins.commands.digits import digits
 from mpq_torch.demo import Residual
 
 

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from mpq_plugins.costs import WeightBytes
+from mpq_plugins.costs.cost_models import WeightBytes
 from mpq_plugins.inventory import Inventory, Site
-from mpq_plugins.methods.fdqmp import Fdqmp
-from mpq_plugins.methods.hmq import Hmq
-from mpq_plugins.methods.sdq import Sdq
-from mpq_plugins.regularizers import bin_regularization, distillation
+from mpq_plugins.papers.fdqmp import Fdqmp
+from mpq_plugins.papers.hmq import Hmq
+from mpq_plugins.papers.sdq import Sdq
 from mpq_plugins.testing.one_group import OneGroup
 from mpq_plugins.tests.training_cases import CASES, at, slot, wander
 from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.expected_costs import ExpectedCosts
 from mpq_plugins.training.method import Progress, Spent
-from mpq_torch.ops import TORCH
+from mpq_plugins.training.regularizers import bin_regularization, distillation
+from mpq_torch.array_ops.ops import TORCH
 
 METHODS = {"hmq": Hmq(), "sdq": Sdq(), "sdq-kernel": Sdq(granularity="kernel"), "fdqmp": Fdqmp()}
 

@@ -12,7 +12,7 @@ from torch.ao.quantization.quantize_fx import convert_fx, prepare_qat_fx
 from mpq_plugins.errors import MPQError
 from mpq_plugins.training.method import Progress
 from mpq_torch import PO2FakeQuantize
-from mpq_torch.engine import quantized_engine
+from mpq_torch.torch_ao.engine import quantized_engine
 from mpq_torch.training.learned_grid import LearnedGrid
 from mpq_torch.training.tests import digits
 

@@ -11,10 +11,10 @@ from torch import nn
 
 import mpq_plugins as mpq
 from mpq_plugins.errors import InfeasibleBudget, MPQError, NonFiniteValues, TargetError
-from mpq_plugins.methods.msqe_training import MsqeTraining
+from mpq_plugins.papers.msqe_training import MsqeTraining
 from mpq_plugins.training.plan import trainable
 from mpq_torch import fx
-from mpq_torch.engine import quantized_engine
+from mpq_torch.torch_ao.engine import quantized_engine
 from mpq_torch.training.tests import digits
 
 METHODS = sorted(n for n, m in mpq.methods().items() if getattr(getattr(m, "training", m), "kind", "") == "training")

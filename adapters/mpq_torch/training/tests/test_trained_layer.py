@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mpq_plugins.folding import fold_batch_norm
+from mpq_plugins.graph.folded_norms import fold_batch_norm
 from mpq_torch.tests.networks import settled
 from mpq_torch.training.batch_norms import FoldedNorms
 from mpq_torch.training.trained_layer import Prepared, TrainedLayer

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from mpq_plugins import Grid, plugins
-from mpq_plugins.capabilities import OPS, WEIGHTED_OPS
 from mpq_plugins.exporters.onnx.running import run, session
 from mpq_plugins.exporters.onnx.writer import Codes, GraphWriter
+from mpq_plugins.hardware.op_support import OPS, WEIGHTED_OPS
 
 SIGNED, UNSIGNED = Grid.power_of_two(8, 0), Grid.power_of_two(8, 1, signed=False)
 Build = Callable[[GraphWriter, list[str]], str]

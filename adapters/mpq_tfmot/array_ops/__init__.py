@@ -1,0 +1,1 @@
+"""The array functions of trainable methods in TensorFlow, with gradients."""

@@ -1,0 +1,82 @@
+"""Latency on the device: of every op of a Keras model, and of a finished LiteRT model as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mpq_plugins import plugins
+from mpq_plugins.costs.latency_table import LatencyTable
+from mpq_plugins.exporters.litert.running import XNNPACK, interpreter
+from mpq_plugins.graph.sites import take_sites
+from mpq_plugins.graph.workloads import model_work
+from mpq_plugins.hardware.target import Target
+from mpq_plugins.latency.clock import Timing, time_in_turns
+from mpq_plugins.latency.measuring import ROUNDS
+from mpq_plugins.latency.model_latency import measure_model
+from mpq_plugins.latency.timing_store import TimingStore
+from mpq_plugins.recipe.recipe import Recipe
+from mpq_plugins.search_input import Bits, candidates_for
+from mpq_plugins.terminal.silence import silenced
+from mpq_tfmot.reader.reading import read_model
+
+
+def measure_latency(
+    model: Any,
+    example_inputs: Any = None,
+    target: str | Target = "litert-po2",
+    weight_bits: Bits = None,
+    activation_bits: Bits = None,
+    *,
+    per_channel: bool | None = None,
+    batch: int = 1,
+    rounds: int = ROUNDS,
+    again: bool = False,
+    store: TimingStore | None = None,
+    progress: bool | None = None,
+) -> LatencyTable:
+    """Measure every op of a model on the device of a target, at every choice of bits that a search may make.
+
+    The arguments are those of ``search``; give the same bits. example_inputs: not looked at, since a Keras
+    model knows its shapes. batch: samples in one call; the table counts one of them. rounds: samples of
+    each timing. store: where samples are kept; by default the cache of this device, so that a second
+    call, or one after an interruption, measures only what is missing. again: measure all anew.
+    Raises CostError or PluginError where the device has no answer, and what ``search`` raises.
+    """
+    target = plugins.target(target)
+    graph = read_model(model, target=target).graph
+    sites = take_sites(graph)
+    candidates = candidates_for(sites.inventory, target, weight_bits, activation_bits, per_channel)
+    by_channel = {site.name for site in sites.inventory.weights if candidates[site.name][0].per_channel}
+    work = model_work(graph, sites, by_channel, batch)
+    return measure_model(
+        work, sites.inventory, target, candidates, rounds=rounds, again=again, progress=progress, store=store
+    )
+
+
+def time_models(
+    flats: Mapping[str, bytes], kernels: str = XNNPACK, batch: int = 1, rounds: int = ROUNDS
+) -> dict[str, Timing]:
+    """End to end: seconds of a call of each LiteRT model (``litert.export``), in interleaved rounds."""
+    calls = {}
+    for name, flat in flats.items():
+        runner = interpreter(flat, kernels)
+        for detail in runner.get_input_details():
+            runner.resize_tensor_input(detail["index"], (batch, *detail["shape"][1:]))
+        with silenced("stderr"):
+            runner.allocate_tensors()
+        for detail in runner.get_input_details():
+            runner.set_tensor(detail["index"], np.random.default_rng(0).random(detail["shape"], np.float32))
+        calls[name] = runner.invoke
+    return time_in_turns(calls, rounds)
+
+
+def time_recipe(model: Any, recipe: Recipe, rounds: int = ROUNDS) -> Timing:
+    """End to end: seconds of one sample of the model, converted by the recipe."""
+    from mpq_tfmot import litert
+
+    runtime = plugins.target_of(recipe).runtime
+    kernels = runtime.engine if runtime is not None else XNNPACK
+    return time_models({"model": litert.export(model, recipe)}, kernels, rounds=rounds)["model"]

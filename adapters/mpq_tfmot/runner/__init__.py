@@ -1,0 +1,7 @@
+"""TensorFlow's part in running a graph, and the simulation called as a Keras model is."""
+
+from __future__ import annotations
+
+from mpq_plugins.versions import modules
+
+__getattr__ = modules.names_of(__name__)

@@ -1,0 +1,1 @@
+"""The simulation of a recipe, called as a Keras model is."""

@@ -1,0 +1,44 @@
+"""What the ``verify`` of every runtime compares a converted Keras model with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mpq_plugins.errors import ModelError, MPQError
+from mpq_plugins.graph.simulation import Simulation
+from mpq_plugins.recipe.recipe import Recipe
+from mpq_tfmot.calibration.batches import Batch, as_batches
+from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.reader.fitting import read_quantized
+from mpq_tfmot.simulation.simulated_model import SimulatedModel
+from mpq_tfmot.training.hardening import harden
+
+_NEEDS = "verify needs what simulate returned as its second argument, or the model and, as the fourth, its recipe"
+
+
+def simulation_of(simulated: Any, recipe: Recipe | None, inputs: Any) -> tuple[Simulation, list[Batch]]:
+    """What a ``verify`` compares with, and the batches of its inputs.
+
+    simulated: what ``simulate`` returned; the model itself, or what ``constrain`` made of it, with its recipe; or a
+    TF-MOT model of ours, which has its recipe. inputs: an array, a list of one for each of the model's inputs, or an
+    iterable of batches. Raises ModelError for anything else.
+    """
+    if not isinstance(simulated, Simulation):
+        if not isinstance(simulated, keras.Model):
+            raise ModelError(_NEEDS)
+        recipe = recipe or _recipe_of(simulated)
+        reading, quantized = read_quantized(simulated, recipe)
+        simulated = SimulatedModel(quantized, reading.runner)
+    taken = simulated.graph.arguments
+    arrays = isinstance(inputs, (list, tuple)) and all(isinstance(x, np.ndarray) or tf.is_tensor(x) for x in inputs)
+    whole = len(taken) > 1 and arrays and len(inputs) == len(taken)
+    return simulated, as_batches([inputs] if whole else inputs, taken)
+
+
+def _recipe_of(model: Any) -> Recipe:
+    try:
+        return harden(model, freeze=False)
+    except MPQError as error:
+        raise ModelError(f"{_NEEDS} ({error})") from error

@@ -1,0 +1,1 @@
+"""The array functions of trainable methods in torch, with gradients."""

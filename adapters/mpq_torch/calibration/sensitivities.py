@@ -1,0 +1,49 @@
+"""Every sensitivity on one torch model, to be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from mpq_plugins import plugins
+from mpq_plugins.graph.sites import take_sites
+from mpq_plugins.hardware.target import Target
+from mpq_plugins.search.measurement import Measurements
+from mpq_plugins.search_input import Bits, Problem, candidates_for
+from mpq_plugins.sensitivity.rating import Rates
+from mpq_plugins.sensitivity.table import rate_all
+from mpq_plugins.terminal.progress import stage
+from mpq_torch.reader.data import chunks_of, read_with_data
+
+
+def sensitivity(
+    model: nn.Module,
+    calibration: Iterable[Any] | torch.Tensor,
+    target: str | Target,
+    kinds: Iterable[Any] | None = None,
+    weight_bits: Bits = None,
+    activation_bits: Bits = None,
+    *,
+    per_channel: bool | None = None,
+    keep_float: Iterable[str] = (),
+    progress: bool | None = None,
+) -> dict[str, Rates]:
+    """What each candidate of each site costs in accuracy, by several measures: measure -> site -> bits -> cost.
+
+    kinds: names ("kl", "sqnr", "fisher", "mask", and those of plug-ins) or values with arguments of their own, such as
+        mpq_plugins.sensitivity.masking.MaskGuided(fraction=0.2); None for all that have a name.
+        Costs of one measure compare between sites; those of different measures have different units.
+    The other arguments are those of ``search``; calibration may be made up (``synthetic_inputs``). Sites without a
+    choice are left out.
+    """
+    found = plugins.target(target)
+    with stage("reading the model", progress):
+        reading, batches = read_with_data(model, calibration, keep_float, found)
+    chunks = chunks_of(reading, batches)
+    measured = Measurements(reading.graph, take_sites(reading.graph), reading.runner, chunks, progress)
+    measured.check_gradients()
+    candidates = candidates_for(measured.inventory, found, weight_bits, activation_bits, per_channel)
+    return rate_all(Problem(measured, found, candidates, None, plugins.cost_models(), progress=progress), kinds)

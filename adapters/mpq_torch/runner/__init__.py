@@ -1,0 +1,7 @@
+"""torch's part in running a graph, and the simulation as a torch module."""
+
+from __future__ import annotations
+
+from mpq_plugins.versions import modules
+
+__getattr__ = modules.names_of(__name__)

@@ -1,1 +1,0 @@
-"""What a recipe looks like: its JSON file and its printed table."""

@@ -1,0 +1,7 @@
+"""Rounding: integer codes of least output error (feedback, descent, guard), and biases that make up for them."""
+
+from __future__ import annotations
+
+from mpq_plugins.versions import modules
+
+__getattr__ = modules.names_of(__name__)

@@ -1,0 +1,68 @@
+"""Bias after rounding: the float mean of the output given back, on the grid of the accumulator."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mpq_plugins.errors import MPQError
+from mpq_plugins.graph.accumulator import snap_bias
+from mpq_plugins.grid import Grid
+from mpq_plugins.rounding.compensated import along_rows, on_grid, round_compensated
+from mpq_plugins.rounding.factor import Factor
+from mpq_plugins.rounding.factored import Factored
+from mpq_plugins.rounding.moments.few_moments import FewMoments
+from mpq_plugins.rounding.moments.layer_moments import DAMPING, Array, LayerMoments, by_group
+
+
+def corrected_bias(quantized: ArrayLike, moments: LayerMoments | FewMoments) -> Array:
+    """The bias with which the quantized layer has the wished mean output: ``E[y] - W_q E[x]``, [out].
+
+    quantized: the weight on its grid, [out, in]. x is the quantized input and y the wished output
+    (layer_moments.py), so the correction covers the rounding of the weight and of everything before it.
+
+    >>> moments = LayerMoments.of_float_layer([[0.3]], [1.0], gram=[[4.0]], input_mean=[2.0])
+    >>> corrected_bias([[0.25]], moments)
+    array([1.1])
+    """
+    rows = by_group(np.asarray(quantized, dtype=np.float64), moments.groups)
+    return np.asarray(moments.output_mean - (rows @ moments.input_mean[:, :, None]).reshape(-1))
+
+
+def quantize_layer(
+    weight: ArrayLike,
+    bias: ArrayLike,
+    moments: LayerMoments | FewMoments,
+    grid: Grid,
+    input_step: float,
+    damping: float = DAMPING,
+    sweeps: int = 2,
+    name: str = "weight",
+) -> tuple[Array, Array]:
+    """Weight and bias of one layer on their grids, with the least output error that rounding can reach.
+
+    Regresses the wished output (``LayerMoments.regression``), rounds with compensation, corrects the bias and
+    snaps it. Idempotent: a weight that already lies on its grid stays where it is, whatever the
+    data say, and so does a bias on the accumulator's grid next to such a weight.
+
+    weight: [out, in]; bias: [out]. Returns both in float64.
+    """
+    w, b = np.asarray(weight), np.asarray(bias)
+    if w.ndim != 2 or b.shape != (len(w),):
+        raise MPQError(f"{name}: a weight of shape {w.shape} and a bias of shape {b.shape} make no layer")
+    if on_grid(w, along_rows(grid, len(w))):
+        quantized = np.asarray(w, dtype=np.float64)
+        snapped = snap_bias(b, input_step, grid, name)
+        if np.array_equal(snapped.astype(b.dtype), b):
+            return quantized, snapped
+    else:
+        target, factor = _regressed(w, moments, damping)
+        quantized = round_compensated(target.reshape(w.shape), factor, grid, sweeps=sweeps)
+    return quantized, snap_bias(corrected_bias(quantized, moments), input_step, grid, name)
+
+
+def _regressed(weight: Array, moments: LayerMoments | FewMoments, damping: float) -> tuple[Array, Factor]:
+    """The real-valued weight that gives the wished output best, [groups, rows, in], and the curvature about it."""
+    if isinstance(moments, FewMoments):
+        return moments.regressed(weight, damping)
+    return Factored.solving(*moments.regression(weight, damping))

@@ -1,0 +1,167 @@
+"""Error-compensated rounding of a weight onto its grid, from the curvature of its layer's output error.
+
+The error of a layer's output is quadratic in the weight: E(Q) = tr((Q - W) A (Q - W)^T), A the Gram
+matrix or covariance of the inputs (layer_moments.py). Rounding to nearest ignores that A is far from
+diagonal. Here columns are rounded one after another, each first moved by what makes up for the
+errors made so far (the OBQ / GPTQ family, 2208.11580, 2210.17323, in its feedback form: with
+A = U D U^T, U upper triangular with ones on its diagonal, W_j moves by -sum_{i<j} (Q_i - W_i) U_ij, no inverse
+needed); then cyclic coordinate descent over the codes (QuantEase, 2309.01885) removes what greed left over.
+Output channels are independent, so everything is vectorised over them, and over candidate grids.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mpq_plugins.errors import GridError, MPQError
+from mpq_plugins.grid import Grid
+from mpq_plugins.rounding.choice import Kind, choose_each
+from mpq_plugins.rounding.factor import Factor, check_finite
+from mpq_plugins.rounding.factored import Factored
+from mpq_plugins.rounding.levels import Levels
+from mpq_plugins.rounding.moments.layer_moments import Array, by_group, damped
+from mpq_plugins.rounding.search import row_error, search_codes
+
+
+def on_grid(weight: ArrayLike, grid: Grid) -> bool:
+    """Whether every weight already is a value of the grid, in the weight's own float type.
+
+    >>> on_grid([0.25, -1.0], Grid.power_of_two(3, 0)), on_grid([0.3], Grid.power_of_two(3, 0))
+    (True, False)
+    """
+    array = np.asarray(weight)
+    return bool(np.array_equal(grid.project(array), array))
+
+
+def along_rows(grid: Grid, rows: int) -> Grid:
+    """The grid for the weight as a matrix whose rows are its output channels: axis 0 if it has one."""
+    if grid.axis is None:
+        return grid
+    if len(grid.steps) != rows:
+        raise GridError(f"a grid of {len(grid.steps)} channels does not fit {rows} output channels")
+    return replace(grid, axis=0)
+
+
+def output_error(quantized: ArrayLike, target: ArrayLike, curvature: ArrayLike) -> Array:
+    """``(Q - W) A (Q - W)^T`` of each row: the output error of each output channel, [out].
+
+    quantized, target: [out, in]; curvature: [in, in] or [groups, in, in].
+    """
+    matrix = _curvature(curvature)
+    difference = by_group(np.asarray(quantized, dtype=np.float64) - np.asarray(target), len(matrix))
+    return row_error(difference, matrix).reshape(-1)
+
+
+def round_compensated(
+    target: ArrayLike, curvature: ArrayLike | Factor, grid: Grid, damping: float = 0.0, sweeps: int = 2
+) -> Array:
+    """Values on the grid that give the output of ``target`` with little error, never more than nearest.
+
+    target: [out, in], out being the concatenation of equal groups of rows (a depthwise convolution:
+        as many groups as channels). A target that lies on the grid is returned as it is.
+    curvature: symmetric positive semidefinite, [in, in] or [groups, in, in]; singular and all-zero
+        ones are legal, a weight whose input is always zero goes to its nearest value. Factored already, it is
+        taken as it is.
+    grid: one step, or one per row (its axis is taken to be the rows).
+    damping: added to the diagonal, as a fraction of its mean (moments already carry theirs).
+    sweeps: of coordinate descent; each can only lower the error.
+
+    Returns float64 [out, in]. Raises NonFiniteValues, GridError (number of steps), MPQError (shapes).
+
+    >>> a, grid = np.array([[1.0, 0.9], [0.9, 1.0]]), Grid.power_of_two(4, 3)
+    >>> round_compensated([[0.4, 0.4]], a, grid)
+    array([[0., 1.]])
+    """
+    weight = _checked(target, curvature)
+    rows = by_group(weight, _groups(curvature))
+    grid = along_rows(grid, len(weight))
+    if on_grid(weight, grid):
+        return weight
+    levels = _levels(grid, rows.shape[:2])
+    codes = _codes(rows, curvature, levels, damping, sweeps)
+    return (codes * levels.step[:, :, None]).reshape(weight.shape)
+
+
+def choose_exponents(
+    target: ArrayLike,
+    curvature: ArrayLike | Factor,
+    bits: int,
+    exponents: Sequence[ArrayLike],
+    per_channel: bool = False,
+    narrow: bool = False,
+    row_weights: ArrayLike | None = None,
+    damping: float = 0.0,
+    sweeps: int = 2,
+) -> tuple[Grid, Array]:
+    """The power-of-two grid of least output error AFTER compensation, and the weight rounded onto it.
+
+    exponents: candidate thresholds ``2**exponent``; each one number, or one per output channel.
+    row_weights: importance of each output channel, [out], where one grid serves them all.
+    All candidates are rounded in one pass, and compared by what feedback leaves; descent and the guard are for the
+    chosen grid alone. A curvature that is factored already is taken as it is, without damping.
+
+    Returns the Grid (axis 0 if per channel) and float64 values [out, in].
+    """
+    steps = [np.ldexp(1.0, np.asarray(e, dtype=np.int64) - (bits - 1)) for e in exponents]
+    return choose_steps(target, curvature, bits, steps, per_channel, narrow, row_weights, damping, sweeps)
+
+
+def choose_steps(
+    target: ArrayLike,
+    curvature: ArrayLike | Factor,
+    bits: int,
+    steps: Sequence[ArrayLike],
+    per_channel: bool = False,
+    narrow: bool = False,
+    row_weights: ArrayLike | None = None,
+    damping: float = 0.0,
+    sweeps: int = 2,
+) -> tuple[Grid, Array]:
+    """As choose_exponents, for any steps: candidates, each one number, or one per output channel."""
+    _checked(target, curvature)
+    if not isinstance(curvature, Factor):
+        matrix = _curvature(curvature)
+        curvature = Factored.of(damped(matrix, damping) if damping else matrix)
+    return next(choose_each(target, curvature, [Kind(bits, steps, per_channel, narrow)], row_weights, sweeps))
+
+
+def _codes(
+    rows: Array, curvature: ArrayLike | Factor, levels: Levels, damping: float, sweeps: int
+) -> NDArray[np.float32]:
+    """Codes [groups, rows, in]; the guard looks at the curvature as it is given, without damping."""
+    if isinstance(curvature, Factor):
+        return search_codes(rows, curvature, levels, sweeps)
+    matrix = _curvature(curvature)
+    if not damping:
+        return search_codes(rows, Factored.of(matrix), levels, sweeps)
+    return search_codes(rows, Factored.of(damped(matrix, damping)), levels, sweeps, plain=matrix)
+
+
+def _levels(grid: Grid, shape: tuple[int, ...]) -> Levels:
+    step = np.broadcast_to(np.asarray(grid.steps), (math.prod(shape),)).reshape(shape)
+    return Levels(step, np.full(shape, float(grid.low)), np.full(shape, float(grid.high)))
+
+
+def _curvature(curvature: ArrayLike) -> Array:
+    matrix = np.asarray(curvature, dtype=np.float64)
+    return matrix[None] if matrix.ndim == 2 else matrix
+
+
+def _groups(curvature: ArrayLike | Factor) -> int:
+    return curvature.shape[0] if isinstance(curvature, Factor) else len(_curvature(curvature))
+
+
+def _checked(target: ArrayLike, curvature: ArrayLike | Factor) -> Array:
+    weight = np.asarray(target, dtype=np.float64)
+    shape = curvature.shape if isinstance(curvature, Factor) else _curvature(curvature).shape
+    if weight.ndim != 2 or len(shape) != 3 or shape[1:] != (weight.shape[1],) * 2:
+        raise MPQError(f"a weight of shape {weight.shape} needs a curvature [groups, in, in], not {shape}")
+    check_finite("weight", weight)
+    if not isinstance(curvature, Factor):  # which was looked at when it was factored
+        check_finite("curvature", _curvature(curvature))
+    return weight

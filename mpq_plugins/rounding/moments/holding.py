@@ -1,0 +1,47 @@
+"""The calibration set as a list, unless it has no end that the machine could hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from mpq_plugins.errors import CalibrationTooLarge, MPQError
+from mpq_plugins.rounding.moments.machine import machine_memory
+
+Batch = TypeVar("Batch")
+
+
+def held(batches: Iterable[Batch], bytes_of: Callable[[Batch], int], limit: int | None = None) -> list[Batch]:
+    """All batches. limit: bytes; by default half of the memory that is free.
+
+    Raises CalibrationTooLarge as soon as they are more: a loader that starts over never ends.
+
+    >>> held(iter([1, 2]), lambda batch: 4)
+    [1, 2]
+    """
+    most = machine_memory() // 2 if limit is None else limit
+    found: list[Batch] = []
+    size = 0
+    for batch in batches:
+        size += bytes_of(batch)
+        if size > most:
+            raise CalibrationTooLarge(
+                f"the calibration set holds more than {most / 1e9:.3g} GB after {len(found)} batches, or has no end; "
+                "pass some hundred samples (itertools.islice(loader, 8))"
+            )
+        found.append(batch)
+    return found
+
+
+def memory_limit(gigabytes: float | None) -> int:
+    """Bytes that work may take. gigabytes: of 10^9 bytes; None for all that is free. Raises MPQError.
+
+    >>> memory_limit(1.5)
+    1500000000
+    """
+    if gigabytes is None:
+        return machine_memory()
+    if isinstance(gigabytes, bool) or not (isinstance(gigabytes, (int, float)) and 0 < gigabytes < math.inf):
+        raise MPQError(f"memory_gb is a number of gigabytes above 0, got {gigabytes!r}")
+    return int(gigabytes * 10**9)

@@ -1,0 +1,112 @@
+"""Codes of a layer's rows: feedback, descent, and the guard that keeps nearest rounding where it is no worse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpq_plugins.rounding.descent import descend
+from mpq_plugins.rounding.factor import Factor, Single
+from mpq_plugins.rounding.feedback import feedback, feedback_error
+from mpq_plugins.rounding.levels import Levels
+from mpq_plugins.rounding.moments.layer_moments import Array
+
+_WIDTH = 2**12
+"""Rows, of all groups, that are searched at once: enough for large matrix products, few enough for the cache."""
+ELEMENTS = 2**22
+"""Elements of a weight that are searched at once, unless a single row has more: 16 MB, a few times over."""
+_SURE = 1 - 2.0**-10
+"""A ratio of two errors that float32 does not mistake for 1."""
+
+
+def search_codes(
+    target: Array,
+    factor: Factor,
+    levels: Levels,
+    sweeps: int,
+    plain: Array | None = None,
+    of: NDArray[np.intp] | None = None,
+) -> NDArray[np.float32]:
+    """Codes [groups, rows, in] of target [groups, rows, in], no worse in any row than nearest rounding.
+
+    plain: the curvature [groups, in, in] by which the guard compares; by default the factored one.
+    of: which row of the target each row of the levels is for, where one is searched on several grids.
+    """
+    found = np.empty((*levels.step.shape, target.shape[2]), np.float32)
+    for part in _parts(found.shape):
+        rows, own = _taken(target, of, part), levels.rows(part)
+        columns, low, high = _in_steps(rows, factor, own)
+        codes = feedback(columns, factor, low, high).codes
+        for _ in range(sweeps):
+            if not descend(codes, columns, factor, low, high):
+                break
+        found[:, part] = _guarded(codes, columns, rows, factor, own, plain)
+    return found
+
+
+def feedback_errors(target: Array, factor: Factor, levels: Levels, of: NDArray[np.intp]) -> Array:
+    """The errors [groups, rows] of the target's codes after feedback, by which steps are compared."""
+    found = np.empty(levels.step.shape)
+    for part in _parts((*levels.step.shape, target.shape[2])):
+        own = levels.rows(part)
+        columns, low, high = _in_steps(_taken(target, of, part), factor, own)
+        errors = feedback_error(feedback(columns, factor, low, high), factor)
+        found[:, part] = errors * own.step**2
+    return found
+
+
+def row_error(differences: Array, curvature: Array) -> Array:
+    """``d A d^T`` of each row, [groups, rows], from differences [groups, rows, in]."""
+    error: Array = np.einsum("gri,gri->gr", differences @ curvature, differences)
+    return error
+
+
+def _taken(target: Array, of: NDArray[np.intp] | None, part: slice) -> Array:
+    return target[:, part] if of is None else target[:, of[part]]
+
+
+def _in_steps(rows: Array, factor: Factor, levels: Levels) -> tuple[Single, Single, Single]:
+    """Ordered columns, lowest and highest codes of rows, in units of their steps."""
+    columns = factor.ordered((rows / levels.step[:, :, None]).astype(np.float32))
+    return columns, levels.low.astype(np.float32), levels.high.astype(np.float32)
+
+
+def _guarded(
+    codes: Single, columns: Single, rows: Array, factor: Factor, levels: Levels, plain: Array | None
+) -> NDArray[np.float32]:
+    """Row by row the codes of less error, nearest ones where both are equal; [groups, rows, in].
+
+    The factor's float32 errors decide where they differ clearly, float64 products the others.
+    """
+    nearest = levels.nearest(rows.transpose(2, 0, 1)).transpose(1, 2, 0)
+    ours = factor.restored(codes)
+    undecided = np.any(ours != nearest, axis=2)
+    if plain is None:
+        near = factor.ordered(nearest.astype(np.float32)) - columns
+        ridge = factor.ridge[:, None] * np.einsum("igr,igr->gr", near, near)
+        better = factor.errors(codes - columns) < _SURE * (factor.errors(near) - ridge)
+        undecided &= ~better
+    for group, row in _rows_by_group(undecided):
+        step = levels.step[group, row, None]
+        both = [found[group, row] * step - rows[group, row] for found in (ours, nearest)]
+        own, other = (
+            factor.row_errors(group, d) if plain is None else row_error(d[None], plain[group : group + 1])[0]
+            for d in both
+        )
+        ours[group, row] = np.where((own < other)[:, None], ours[group, row], nearest[group, row])
+    return ours
+
+
+def _rows_by_group(chosen: NDArray[np.bool_]) -> Iterator[tuple[int, NDArray[np.intp]]]:
+    for group in np.flatnonzero(chosen.any(axis=1)).tolist():
+        yield group, np.flatnonzero(chosen[group])
+
+
+def _parts(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Slices of the rows of [groups, rows, in]."""
+    groups, rows, size = shape
+    step = max(1, min(_WIDTH, ELEMENTS // max(size, 1)) // groups)
+    for start in range(0, rows, step):
+        yield slice(start, start + step)

@@ -1,1 +1,0 @@
-"""Sensitivities: how much worse the model gets when a site has few bits, by several measures under one interface."""

@@ -1,1 +1,0 @@
-"""A user's model under study: what was measured of it, kept on disk so that the next run goes on from there."""

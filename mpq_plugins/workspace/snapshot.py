@@ -1,0 +1,118 @@
+"""Snapshot: the numbers of a measured float model, in one file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mpq_plugins.errors import MPQError
+from mpq_plugins.inventory import Inventory, inventory_from_dict, inventory_to_dict
+from mpq_plugins.rounding.moments.layer_moments import Array, FewColumns
+from mpq_plugins.search_input import KeepsColumns, MeasuredModel
+from mpq_plugins.stored import whole_file
+from mpq_plugins.stored.arrays import read_arrays
+from mpq_plugins.thresholds.histogram import Histogram
+from mpq_plugins.workspace.command_protocol import Measured
+
+FORMAT = 4
+_OF_WEIGHTS = ("weight", "bias", "output_fisher")
+
+
+@dataclass(eq=False)
+class Snapshot:
+    """A MeasuredModel (mpq_plugins.search_input) that needs no framework any more.
+
+    arrays: "<quantity>/<site>" -> array. histograms, energies: by activation site.
+    framework: as in Measured.
+    """
+
+    inventory: Inventory
+    arrays: Mapping[str, Array]
+    histograms: Mapping[str, Histogram]
+    energies: Mapping[str, float]
+    framework: str
+
+    @classmethod
+    def of(cls, measured: Measured) -> Snapshot:
+        """The numbers of a model that an adapter has just measured."""
+        model = measured.model
+        arrays = {
+            f"{quantity}/{site.name}": np.asarray(values, dtype=np.float64)
+            for site in model.inventory.weights
+            for quantity, values in _quantities(model, site.name).items()
+        }
+        names = [site.name for site in model.inventory.activations]
+        histograms = {name: model.histogram(name) for name in names}
+        energies = {name: float(model.gradient_energy(name)) for name in names}
+        return cls(model.inventory, arrays, histograms, energies, measured.framework)
+
+    def weight(self, site: str) -> Array:
+        """The weight of a layer, [out, in]."""
+        return self.arrays[f"weight/{site}"]
+
+    def bias(self, site: str) -> Array:
+        """The bias of a weight's layer, [out]."""
+        return self.arrays[f"bias/{site}"]
+
+    def covariance(self, site: str) -> Array:
+        """Covariance of the columns that the weight multiplies, [groups, in, in]."""
+        few = self.few_columns(site)
+        return self.arrays[f"covariance/{site}"] if few is None else few.whole
+
+    def few_columns(self, site: str) -> FewColumns | None:
+        """The covariance as what it comes of, where positions are few: mpq_plugins.search_input.KeepsColumns."""
+        columns = self.arrays.get(f"columns/{site}")
+        return None if columns is None else FewColumns(columns, self.arrays[f"own/{site}"])
+
+    def output_fisher(self, site: str) -> Array:
+        """Second moment of the loss gradient at the output of the weight's layer, [out, out]."""
+        return self.arrays[f"output_fisher/{site}"]
+
+    def histogram(self, site: str) -> Histogram:
+        """The values of an activation."""
+        return self.histograms[site]
+
+    def gradient_energy(self, site: str) -> float:
+        """Squared loss gradient at an activation, summed over its elements, averaged over samples."""
+        return self.energies[site]
+
+    def save(self, path: Path) -> None:
+        """Write all of it or nothing; raises OSError."""
+        rest = {
+            "format": FORMAT,
+            "inventory": inventory_to_dict(self.inventory),
+            "histograms": {name: histogram.to_dict() for name, histogram in self.histograms.items()},
+            "energies": dict(self.energies),
+            "framework": self.framework,
+        }
+        text = np.frombuffer(json.dumps(rest).encode(), dtype=np.uint8)
+        with whole_file.replacing(path) as file:
+            np.savez(file, **{"rest": text, **self.arrays})  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, path: Path) -> Snapshot | None:
+        """The snapshot of a file; None where there is none, or it is damaged or of another version."""
+        try:
+            arrays = read_arrays(path)
+            rest: dict[str, Any] = json.loads(arrays.pop("rest").tobytes())
+            if rest["format"] != FORMAT:
+                return None
+            histograms = {name: Histogram.from_dict(state) for name, state in rest["histograms"].items()}
+            inventory = inventory_from_dict(rest["inventory"])
+            return cls(inventory, arrays, histograms, rest["energies"], rest["framework"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, MPQError):
+            return None
+
+
+def _quantities(model: MeasuredModel, site: str) -> dict[str, Array]:
+    """What is kept of a weight, by name."""
+    found = {quantity: getattr(model, quantity)(site) for quantity in _OF_WEIGHTS}
+    few = model.few_columns(site) if isinstance(model, KeepsColumns) else None
+    if few is None:
+        return {**found, "covariance": model.covariance(site)}
+    return {**found, "columns": few.columns, "own": few.own}
