@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch import nn
 
-import mpq_plugins as mpq
 import mpq_tfmot
 from mpq_tfmot.keras import keras
 from mpq_torch import fx, onnx, pt2e
@@ -72,10 +71,12 @@ def test_a_keras_network_of_words_is_exact_in_onnx():
     mpq_tfmot.onnx.verify(exported, on_grid, words, recipe).raise_if_different()
 
 
-def test_of_a_keras_network_of_words_litert_lacks_the_embedding_alone():
-    with pytest.raises(mpq.UnsupportedOp) as caught:
-        mpq_tfmot.search(attentive(), WORDS.numpy().astype(np.float32), "litert-po2", **BITS)
-    assert caught.value.names == ("words",)  # attention has its mask, and the LSTM is unrolled
+def test_a_keras_network_of_words_is_exact_on_litert():
+    model, words = attentive(), WORDS.numpy().astype(np.float32)
+    recipe = mpq_tfmot.search(model, words, "litert-po2", **BITS)
+    assert recipe.float_ops == ("words",)  # rows of codes are looked up; attention has its mask, the LSTM is unrolled
+    on_grid = mpq_tfmot.constrain(model, recipe, words)
+    mpq_tfmot.litert.verify(mpq_tfmot.litert.export(on_grid, recipe), on_grid, words, recipe).raise_if_different()
 
 
 class Moved(nn.Module):
