@@ -309,7 +309,7 @@ def test_everything_that_is_refused_is_named_at_once_with_the_list_to_paste_and_
         [
             keras.Input((9, 9, 4)),
             layers.Conv2D(4, 1, name="first"),
-            layers.UnitNormalization(name="norm"),
+            layers.Lambda(lambda x: tf.cumsum(x, -1), name="norm"),
             layers.LocallyConnected2D(4, 3, use_bias=False, name="longer"),
             layers.Conv2D(2, 1, name="last"),
         ]

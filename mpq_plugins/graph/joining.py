@@ -26,8 +26,13 @@ def joined_by_sums(graph: Graph) -> Graph:
     graph = _constants_moved(graph)
     for node in graph.nodes:
         nodes += _as_sums(graph, node) if node.op == "concat" and node.name in graph.computed else [node]
-    read = {*graph.outputs, *(name for node in nodes for name in node.inputs)}
-    return replace(graph, nodes=tuple(node for node in nodes if node.op != CONSTANT or node.name in read))
+    return without_unread_constants(replace(graph, nodes=tuple(nodes)))
+
+
+def without_unread_constants(graph: Graph) -> Graph:
+    """The graph without constants that nobody reads."""
+    read = {*graph.outputs, *(name for node in graph.nodes for name in node.inputs)}
+    return replace(graph, nodes=tuple(node for node in graph.nodes if node.op != CONSTANT or node.name in read))
 
 
 MOVES: Mapping[str, Callable[..., Any]] = {

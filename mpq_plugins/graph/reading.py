@@ -15,6 +15,7 @@ from mpq_plugins.graph.float_parts import kept_names, settle_float_parts, unknow
 from mpq_plugins.graph.folding import fold_batch_norms
 from mpq_plugins.graph.fusing import fuse_clamps
 from mpq_plugins.graph.joining import joined_by_sums
+from mpq_plugins.graph.lookups import with_lookups
 from mpq_plugins.graph.node import INPUT, RAW, Graph
 from mpq_plugins.graph.recognizing import recognized
 from mpq_plugins.graph.refusals import Refuses, refusal, refuses_nothing
@@ -45,7 +46,7 @@ def settled(
     graph = fold_into_layers_before(recognized(as_records(written_out(joined_by_sums(graph)), target), target))
     graph = fold_batch_norms(graph, into_layers=fold)
     graph = fold_into_layers_behind(graph)
-    graph = graph if target is None else without_kernels(graph, target)
+    graph = with_lookups(graph if target is None else without_kernels(graph, target), target)
     graph = _checked(graph, tuple(keep_float), target, refuses)
     for node in graph.nodes:
         for array in (node.weight, node.bias):

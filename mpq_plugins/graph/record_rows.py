@@ -85,15 +85,24 @@ def _rms_norm(made: Writing, parts: list[Part], given: Mapping[str, Any]) -> lis
 
 
 def _group_norm(made: Writing, parts: list[Part], given: Mapping[str, Any]) -> list[Node] | None:
-    """Of channels second, where the channels of a group and what lies behind them are one axis."""
+    """The channels of a group and their places are brought to one axis; channels_last: where they are."""
     x = parts[given["input"].index]
-    if made.layout != "NCHW" or len(x.shape) < 2 or has_samples(x.shape[1:]):
+    rank, last = len(x.shape), "channels_last" in given
+    if last == (made.layout == "NCHW") or rank < 2 or has_samples(x.shape[1:]):
         return None
-    groups = int(given.get("groups", size_of(x, 1)))
-    each = math.prod(size_of(x, axis) for axis in range(1, len(x.shape))) // groups
-    y = made.normalized(made.reshape(x, (x.shape[0], groups, each)), (2,), given["epsilon"])
-    y = made.reshape(y, x.shape)
-    return made.done(made.affine(y, given["weight"], given["bias"], 1))
+    axis = rank - 1 if last else 1
+    samples, channels = x.shape[0], size_of(x, axis)
+    groups = int(given.get("groups", channels))
+    places = math.prod(size_of(x, place) for place in range(1, rank)) // channels
+    flat = (samples, groups, channels // groups * places)
+    if axis == 1 or places == 1:
+        y = made.normalized(made.reshape(x, flat), (2,), given["epsilon"])
+    else:
+        apart = made.reshape(x, (samples, places, groups, channels // groups))
+        together = made.transpose(apart, (0, 2, 1, 3))
+        y = made.normalized(made.reshape(together, flat), (2,), given["epsilon"])
+        y = made.transpose(made.reshape(y, together.shape), (0, 2, 1, 3))
+    return made.done(made.affine(made.reshape(y, x.shape), given["weight"], given["bias"], axis))
 
 
 ROWS: Mapping[str, Write] = {

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mpq_plugins.errors import ModelError
 from mpq_plugins.terminal.progress import track
 from mpq_tfmot.keras import keras, tf
-from mpq_tfmot.reader.reading import check_model
+from mpq_tfmot.reader.checking import check_model
 
 CHUNK = 32
 

@@ -1,4 +1,4 @@
-"""Keras' MultiHeadAttention as dense layers around a float part."""
+"""Keras' attention layers: MultiHeadAttention as dense layers around products of activations, Attention as products."""
 
 from __future__ import annotations
 
@@ -7,58 +7,124 @@ from typing import Any
 
 import numpy as np
 
-from mpq_plugins.graph.node import Node, Operand
+from mpq_plugins.graph.moving import Part, size_of
+from mpq_plugins.graph.node import Node, Operand, Shape
 from mpq_tfmot.reader.attention_layer import HeadsAttention
 from mpq_tfmot.reader.call import Call, array_of
 from mpq_tfmot.reader.functions import unknown
+from mpq_tfmot.reader.record import is_symbol
 
 PRODUCTS = "products"
 """What the part between the dense layers is called behind the layer's name."""
 
 
 def of_attention(call: Call) -> list[Node] | None:
-    """The nodes of a call on sequences without masks but the causal one; None for another."""
+    """The nodes of a call of MultiHeadAttention, with no mask but constants, that gives what it attends to; None for
+    another. Shares that it returns too are for others to refuse."""
     layer, node = call.layer, call.node
-    given = {**dict(zip(("query", "value", "key"), node.call_args, strict=False)), **node.call_kwargs}
-    causal = bool(given.get("use_causal_mask"))
-    plain = given.get("attention_mask") is None and not given.get("return_attention_scores")
-    if not plain or any(len(shape) != 2 for shape in call.in_shapes):
+    given = {**dict(zip(("query", "value", "key", "attention_mask"), node.call_args, strict=False)), **node.call_kwargs}
+    at = {
+        id(t): Part(name, call.whole(shape))
+        for t, name, shape in zip(node.keras_inputs, call.inputs, call.in_shapes, strict=True)
+    }
+    key = given["value"] if given.get("key") is None else given["key"]
+    read = [at.get(id(tensor)) for tensor in (given["query"], key, given["value"])]
+    rank = len(call.in_shapes[0]) + 1
+    alike = all(part is not None and len(part.shape) == rank for part in read)
+    if not alike or layer._output_dense.kernel.shape.rank != 3 or len(layer._attention_axes) != rank - 2:
         return None
-    at = {id(t): (name, shape) for t, name, shape in zip(node.keras_inputs, call.inputs, call.in_shapes, strict=True)}
-    key = given.get("key")
-    sources = [at[id(given["query"])], at[id(given["value"] if key is None else key)], at[id(given["value"])]]
+    made: list[Node] = []
+    sources = [_sequences(made, f"{call.name}.{word}", part) for word, part in zip(("q", "k", "v"), read, strict=True)]  # type: ignore[arg-type]
+    steps = [int(source.shape[1]) for source in sources]  # type: ignore[arg-type]
+    seen = _seen(given, steps)
+    if isinstance(seen, str):
+        return None
     dense = (("query", layer._query_dense), ("key", layer._key_dense), ("value", layer._value_dense))
-    parts = [_linear(call, word, *source, made) for (word, made), source in zip(dense, sources, strict=True)]
-    steps = [int(source[1][0]) for source in sources]
+    parts = [_linear(call, word, source, own) for (word, own), source in zip(dense, sources, strict=True)]
     units = [int(part.shape[-1]) for part in parts]  # type: ignore[arg-type]
-    described = of_products(HeadsAttention(layer._num_heads, 1 / math.sqrt(layer._key_dim), causal), steps)
+    described = of_products(HeadsAttention(layer._num_heads, 1 / math.sqrt(layer._key_dim), seen))
     described["macs"] = steps[0] * steps[1] * (units[1] + units[2])
-    inputs = tuple(part.name for part in parts)
+    shape = call.whole((steps[0], units[2]))
     products = unknown(
-        f"{call.name}.{PRODUCTS}", inputs, call.whole((steps[0], units[2])), "attention", described=described
+        f"{call.name}.{PRODUCTS}", tuple(part.name for part in parts), shape, "attention", described=described
     )
     kernel = array_of(layer._output_dense.kernel)
     weight = kernel.reshape(-1, kernel.shape[-1]).T
     bias = array_of(layer._output_dense.bias) if layer._output_dense.bias is not None else None
-    return [*parts, products, Node(call.name, "linear", (products.name,), call.whole(), weight, bias)]
+    out = (*shape[:-1], len(weight))
+    plain = out == call.whole()
+    last = Node(call.name if plain else f"{call.name}.out", "linear", (products.name,), out, weight, bias)
+    made += [*parts, products, last]
+    return made if plain else [*made, Node(call.name, "reshape", (last.name,), call.whole())]
 
 
-def of_products(layer: HeadsAttention, steps: list[int]) -> dict[str, Any]:
-    """The attrs "function" and "arguments" of what lies between; steps: of queries and keys."""
-    mask = np.triu(np.full(steps[:2], -np.inf), 1) if layer.causal else None
+def _sequences(made: list[Node], name: str, x: Part) -> Part:
+    """A tensor as [samples, steps, features]."""
+    if len(x.shape) == 3:
+        return x
+    steps = math.prod(size_of(x, axis) for axis in range(1, len(x.shape) - 1))
+    made.append(Node(name, "reshape", (x.name,), (x.shape[0], steps, x.shape[-1])))
+    return Part(name, made[-1].shape)
+
+
+def _seen(given: dict[str, Any], steps: list[int]) -> Any:
+    """Which elements of the keys each of the queries sees; None for all; a reason where it is no constant, or where
+    one sees none."""
+    mask, seen = given.get("attention_mask"), None
+    if is_symbol(mask):
+        return "a mask that is computed from the model's inputs"
+    if mask is not None:
+        seen = np.asarray(mask).astype(bool)
+        while seen.ndim > 2 and len(seen) == 1:
+            seen = seen[0]
+        if seen.ndim != 2:
+            return "a mask for each sample or head"
+        seen = np.broadcast_to(seen, steps[:2])
+    if given.get("use_causal_mask"):
+        causal = np.tril(np.ones(steps[:2], bool))
+        seen = causal if seen is None else seen & causal
+    if seen is not None and not np.all(seen.any(-1)):
+        return "a query that sees nothing"
+    return None if seen is None or np.all(seen) else seen
+
+
+def of_products(layer: HeadsAttention) -> dict[str, Any]:
+    """The attrs "function" and "arguments" of what lies between."""
     arguments = {"input": Operand(0), "key": Operand(1), "value": Operand(2), "heads": layer.heads}
-    arguments |= {"batch_first": True, "scale": layer.scale} | ({} if mask is None else {"mask": mask})
+    arguments |= {"batch_first": True, "scale": layer.scale} | _masked(layer.seen)
     return {"function": "heads_attention", "arguments": arguments}
+
+
+def _masked(seen: Any) -> dict[str, Any]:
+    """What is added to the products where not all is seen."""
+    return {} if seen is None else {"mask": np.where(seen, 0.0, -np.inf)}
 
 
 def layer_of(node: Node) -> HeadsAttention:
     """A layer that computes such a node."""
     a = node.attrs["arguments"]
-    return HeadsAttention(a["heads"], a["scale"], "mask" in a, name=node.name)
+    return HeadsAttention(a["heads"], a["scale"], np.isfinite(a["mask"]) if "mask" in a else None, name=node.name)
 
 
-def _linear(call: Call, word: str, name: str, shape: tuple[int, ...], dense: Any) -> Node:
+def of_dot_attention(call: Call) -> dict[str, Any]:
+    """The same of keras.layers.Attention by dot products, on [query, value] or [query, value, key]; none of another."""
+    layer, given, shapes = call.layer, call.node.call_kwargs, call.in_shapes
+    count = len(call.inputs)
+    more = {key for key, value in given.items() if key not in ("training", "use_causal_mask") and value is not None}
+    returns = given.get("return_attention_scores")
+    if count not in (2, 3) or layer.score_mode != "dot" or (more and (more != {"return_attention_scores"} or returns)):
+        return {}
+    if any(len(shape) != 2 for shape in shapes) or len(call.node.call_args) != 1:
+        return {}
+    seen = _seen({"use_causal_mask": given.get("use_causal_mask")}, [shapes[0][0], shapes[1][0]])
+    scale = float(np.asarray(layer.scale)) if layer.use_scale else 1.0
+    tensors = {"input": Operand(0), "key": Operand(count - 1), "value": Operand(1)}
+    return {"function": "attention", "arguments": {**tensors, "scale": scale, **_masked(seen)}}
+
+
+def _linear(call: Call, word: str, source: Part, dense: Any) -> Node:
     kernel = array_of(dense.kernel)
     weight = kernel.reshape(kernel.shape[0], -1).T
     bias = None if dense.bias is None else array_of(dense.bias).reshape(-1)
-    return Node(f"{call.name}.{word}", "linear", (name,), call.whole((shape[0], len(weight))), weight, bias)
+    shape: Shape = (*source.shape[:-1], len(weight))
+    return Node(f"{call.name}.{word}", "linear", (source.name,), shape, weight, bias)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from mpq_tfmot.keras import keras, tf
 
 
@@ -11,24 +13,25 @@ from mpq_tfmot.keras import keras, tf
 class HeadsAttention(keras.layers.Layer):  # type: ignore[misc]
     """softmax(scale * q k^T) v of all heads, in float. Called on [q, k, v], each [batch, steps, heads * features].
 
-    causal: whether an element of q sees those of k up to its own place only.
+    seen: which elements of k each of q sees, [steps of q, steps of k] or with the heads in front; None for all.
     """
 
-    def __init__(self, heads: int, scale: float, causal: bool = False, **options: Any) -> None:
+    def __init__(self, heads: int, scale: float, seen: Any = None, **options: Any) -> None:
         super().__init__(**options)
-        self.heads, self.scale, self.causal = heads, scale, causal
+        self.heads, self.scale = heads, scale
+        self.seen = None if seen is None else np.asarray(seen, bool)
 
     def call(self, tensors: Any) -> Any:
         q, k, v = (self._split(x) for x in tensors)
         products = tf.matmul(q, k, transpose_b=True) * self.scale
-        if self.causal:
-            seen = tf.linalg.band_part(tf.ones_like(products[:1, :1]), -1, 0)
-            products = tf.where(seen > 0, products, products.dtype.min)
+        if self.seen is not None:
+            products = tf.where(self.seen, products, products.dtype.min)
         y = tf.transpose(tf.matmul(tf.nn.softmax(products), v), [0, 2, 1, 3])
         return tf.reshape(y, [-1, y.shape[1], self.heads * v.shape[-1]])
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "heads": self.heads, "scale": self.scale, "causal": self.causal}
+        seen = None if self.seen is None else self.seen.tolist()
+        return {**super().get_config(), "heads": self.heads, "scale": self.scale, "seen": seen}
 
     def _split(self, x: Any) -> Any:
         return tf.transpose(tf.reshape(x, [-1, x.shape[1], self.heads, x.shape[-1] // self.heads]), [0, 2, 1, 3])

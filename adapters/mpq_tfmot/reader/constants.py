@@ -44,7 +44,8 @@ class Constants:
         """A call with arrays instead of the tensors that are always the same, and, of a layer, with symbols for the
         tensors of the model's own. values: nodes by the id of the symbol that stands for them."""
         function = is_function_layer(node.layer)
-        record = with_values(node, self._folding, function and str(node.layer.symbol) in BROADCASTING)
+        broadcasts = function and str(node.layer.symbol) in BROADCASTING
+        record = with_values(node, self._folding, broadcasts, masks=not function)
         return record if function else self.lifted(record, values, scope)
 
     def lifted(self, record: Record, values: dict[int, str], scope: str) -> Record:

@@ -12,8 +12,10 @@ from mpq_plugins.graph.ops import spelled
 from mpq_plugins.graph.recurrence import MOST_STEPS
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader import written_functions
+from mpq_tfmot.reader.as_functions import as_functions
 from mpq_tfmot.reader.attention_layer import HeadsAttention
 from mpq_tfmot.reader.functions import is_known, name_of
+from mpq_tfmot.reader.record import Record
 from mpq_tfmot.reader.recurrent import recurrent
 from mpq_tfmot.reader.written_layers import OfRecord, OwnTensor
 
@@ -42,26 +44,46 @@ def of_model(model: Any) -> Any:
     return _traced(model, _symbols(shape, first), _call_of(model))
 
 
-def of_layer(layer: Any, tensors: Any, unrolled: bool = False) -> Any | None:
+def of_layer(layer: Any, record: Record, unrolled: bool = False) -> Any | None:
     """A layer that is a graph of layers and functions, as a functional model of them; None for another.
 
     A user's own layer; a Lambda; an activation that is a user's own function; what TimeDistributed calls at each step;
-    a recurrent layer, if they are to be ``unrolled``. tensors: the symbols that it is called with.
+    attention by sums; a recurrent layer, if they are to be ``unrolled``. record: of its call, whose symbols are the
+    model's inputs.
     """
-    call = _expanded(layer, tensors, unrolled)
+    call = _expanded(layer, record, unrolled)
     if call is None:
         return None
     try:
-        symbols = tf.nest.map_structure(lambda t: keras.Input(t.shape[1:], dtype=t.dtype), tensors)
-        model = _traced(layer, symbols, call)
+        symbols = [keras.Input(tensor.shape[1:], dtype=tensor.dtype) for tensor in record.keras_inputs]
+        again = record.with_operands({id(old): new for old, new in zip(record.keras_inputs, symbols, strict=True)})
+        model = _traced(layer, symbols, lambda _: call(*again.call_args, **given_more(again)))
     except ModelError:
         return None
     return model if len(model.layers) > len(model.inputs) else None
 
 
-def _expanded(layer: Any, tensors: Any, unrolled: bool) -> Callable[[Any], Any] | None:
+def given_more(record: Record) -> dict[str, Any]:
+    """What a layer is called with by name, but for what is nothing, and training."""
+    return {
+        key: value
+        for key, value in record.call_kwargs.items()
+        if key != "training" and value is not None and value is not False
+    }
+
+
+def _expanded(layer: Any, record: Record, unrolled: bool) -> Callable[..., Any] | None:
     """What a layer computes, of symbols; None where its class says what it is."""
     kind = type(layer)
+    own = kind.__module__.partition(".")[0] in _OWN or isinstance(layer, (OfRecord, OwnTensor, HeadsAttention))
+    if not own:
+        return None if _is_recorded(kind) else _call_of(layer)
+    if len(record.call_args) != 1 or given_more(record):
+        return None
+    (tensors,) = record.call_args
+    written = as_functions(layer, tensors)
+    if written is not None:
+        return written
     if kind is keras.layers.Lambda:
         return lambda x: layer.function(x, **layer.arguments)
     if kind is keras.layers.Activation:
@@ -73,8 +95,7 @@ def _expanded(layer: Any, tensors: Any, unrolled: bool) -> Callable[[Any], Any] 
         return lambda x: tf.stack([layer.layer(x[:, step]) for step in range(steps)], 1)
     if unrolled and kind in (keras.layers.LSTM, keras.layers.GRU, keras.layers.Bidirectional):
         return recurrent(layer, tensors)
-    own = kind.__module__.partition(".")[0] in _OWN or isinstance(layer, (OfRecord, OwnTensor, HeadsAttention))
-    return None if own or _is_recorded(kind) else _call_of(layer)
+    return None
 
 
 def _is_recorded(kind: type) -> bool:
@@ -89,9 +110,9 @@ def _is_users(activation: Any) -> bool:
     return callable(activation) and not isinstance(activation, keras.layers.Layer) and not known
 
 
-def _call_of(layer: Any) -> Callable[[Any], Any]:
+def _call_of(layer: Any) -> Callable[..., Any]:
     options = {"training": False} if "training" in inspect.signature(layer.call).parameters else {}
-    return lambda symbols: layer.call(symbols, **options)
+    return lambda *symbols, **more: layer.call(*symbols, **{**more, **options})
 
 
 def _traced(layer: Any, symbols: Any, call: Callable[[Any], Any]) -> Any:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mpq_plugins.graph.node import Operand
 from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.reader.record import is_symbol
 
 _BINARY = {"add": "add", "subtract": "sub", "multiply": "mul", "divide": "div", "truediv": "div"}
 _OPERATORS = {"add": "add", "sub": "sub", "mul": "mul", "truediv": "div"}
@@ -21,6 +22,9 @@ FUNCTIONS: dict[str, tuple[str, Mapping[str, str]]] = {
     "nn.softmax": ("softmax", _SOFTMAX),
     "nn.log_softmax": ("log_softmax", _SOFTMAX),
     "linalg.matmul": ("matmul", _MATMUL),
+    **dict.fromkeys(
+        ("math.l2_normalize", "nn.l2_normalize"), ("normalize", {"x": "input", "axis": "axis", "epsilon": "epsilon"})
+    ),
     "clip_by_value": ("clip", {"t": "input", "clip_value_min": "low", "clip_value_max": "high"}),
     **{f"math.{name}": (word, {"x": "input", "y": "other"}) for name, word in _BINARY.items()},
     **{f"__operators__.{name}": (word, {"x": "input", "y": "other"}) for name, word in _OPERATORS.items()},
@@ -144,19 +148,7 @@ def _dot(layer: Any, count: int, rank: int) -> dict[str, Any]:
     return {"function": "matmul", "arguments": {"input": Operand(0), "other": Operand(1), **turned}}
 
 
-def _attention(layer: Any, count: int, rank: int) -> dict[str, Any]:
-    """keras.layers.Attention by dot products, on [query, value] or [query, value, key]."""
-    if count not in (2, 3) or layer.score_mode != "dot":
-        return {}
-    scale = float(np.asarray(layer.scale)) if layer.use_scale else 1.0
-    tensors = {"input": Operand(0), "key": Operand(count - 1), "value": Operand(1)}
-    return {"function": "attention", "arguments": {**tensors, "scale": scale}}
-
-
-OF_SEVERAL: Mapping[type, Callable[[Any, int, int], dict[str, Any]]] = {
-    keras.layers.Dot: _dot,
-    keras.layers.Attention: _attention,
-}
+OF_SEVERAL: Mapping[type, Callable[[Any, int, int], dict[str, Any]]] = {keras.layers.Dot: _dot}
 """Layers of several tensors that are matrix products."""
 
 
@@ -168,10 +160,7 @@ def of_layer(layer: Any, count: int, rank: int) -> dict[str, Any]:
     special = SPECIAL.get(kind)
     if special is not None:
         word, arguments = special(layer)
-        read = {index.index for index in arguments.values() if isinstance(index, Operand)} | {0}
-        if not word or count != len(read):
-            return {}
-        return {"function": word, "arguments": {"input": Operand(0), **arguments}}
+        return {"function": word, "arguments": {"input": Operand(0), **arguments}} if word and count == 1 else {}
     if kind.__name__ not in LAYERS or getattr(keras.layers, kind.__name__, None) is not kind:
         return {}
     word, names = LAYERS[kind.__name__]
@@ -183,6 +172,12 @@ def of_layer(layer: Any, count: int, rank: int) -> dict[str, Any]:
 
 def of_call(symbol: str, tensors: Sequence[Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The same of a call of one of TensorFlow's functions on Keras tensors."""
+    if symbol == "einsum" and len(args) == 3 and len(tensors) == 2:
+        return {"function": "einsum", "arguments": {"equation": args[0], "input": Operand(0), "other": Operand(1)}}
+    if symbol.removeprefix("compat.v1.") in ("gather", "nn.embedding_lookup") and len(tensors) == 1:
+        return _gathered(tensors[0], args, kwargs)
+    if symbol.removeprefix("compat.v1.") in ("where", "where_v2"):
+        return _chosen(args, kwargs)
     if symbol not in FUNCTIONS:
         return {}
     word, names = FUNCTIONS[symbol]
@@ -192,6 +187,12 @@ def of_call(symbol: str, tensors: Sequence[Any], args: Sequence[Any], kwargs: Ma
     if "softmax" in word:
         given.setdefault("axis", -1)
     arguments: dict[str, Any] = {}
+    if word == "normalize":
+        axes = np.ravel(given["axis"])
+        if given.get("axis") is None or len(axes) != 1:
+            return {}
+        # TensorFlow bounds the sum of the squares, and not its root
+        given |= {"axis": int(axes[0]), "epsilon": float(np.sqrt(given.get("epsilon", 1e-12)))}
     if word == "matmul":
         rank = len(tensors[0].shape)
         turned = [*range(rank - 2), rank - 1, rank - 2]
@@ -204,6 +205,33 @@ def of_call(symbol: str, tensors: Sequence[Any], args: Sequence[Any], kwargs: Ma
         if found is None and (tf.is_tensor(value) or isinstance(value, tf.Variable)):
             arguments[names.get(name, name)] = np.asarray(value)
     return _described(word, arguments, len(tensors[0].shape))
+
+
+def _chosen(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """tf.where by a constant condition."""
+    given = [*args, *(kwargs[key] for key in ("x", "y") if key in kwargs)]
+    if len(given) != 3 or is_symbol(given[0]) or not any(map(is_symbol, given)):
+        return {}
+    keep, first, second = np.asarray(given[0]).astype(bool), *given[1:]
+    if not is_symbol(first):
+        keep, first, second = ~keep, second, first
+    elsewhere = {"other": Operand(1)} if is_symbol(second) else {"fill": np.asarray(second, np.float64)}
+    return {"function": "where", "arguments": {"input": Operand(0), "condition": keep, **elsewhere}}
+
+
+def _gathered(indices: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Rows of a table of the model's own."""
+    given = [*args, *(kwargs[key] for key in ("params", "indices", "ids") if key in kwargs)]
+    others = [value for key, value in kwargs.items() if key not in ("params", "indices", "ids", "name")]
+    if len(given) < 2 or given[1] is not indices or any(value not in (None, 0) for value in (*given[2:], *others)):
+        return {}
+    table = np.asarray(given[0])
+    return {} if table.ndim != 2 else {"function": "embedding", "arguments": {"input": Operand(0), "weight": table}}
+
+
+def row(table: Any, indices: Any) -> Any:
+    """Rows by whole numbers, which the tensors of a graph hold as floats."""
+    return tf.gather(table, tf.cast(indices, tf.int32))
 
 
 def _described(word: str, arguments: Mapping[str, Any], rank: int) -> dict[str, Any]:

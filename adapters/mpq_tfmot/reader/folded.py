@@ -53,10 +53,13 @@ class Folding:
         _, values = self._found.get(id(tensor), (None, ()))
         return values[0] if values and np.array_equal(*values) else None
 
-    def sample(self, tensor: Any) -> Any | None:
-        """The value for one sample, [1, ...], of floats that are the same for every sample; None for others."""
+    def sample(self, tensor: Any, floats: bool = True) -> Any | None:
+        """The value for one sample, [1, ...], of what is the same for every sample; None for others.
+
+        floats: whether it has to be floats.
+        """
         _, values = self._found.get(id(tensor), (None, ()))
-        if not values or not np.issubdtype(values[0].dtype, np.floating) or values[0].ndim == 0:
+        if not values or values[0].ndim == 0 or np.issubdtype(values[0].dtype, np.floating) != floats:
             return None
         first, second = values
         if first.shape[1:] != second.shape[1:] or (len(first), len(second)) != SIZES:
@@ -72,9 +75,10 @@ def _sized(tensor: Any, size: int) -> tuple[int, ...] | None:
     return (size if shape[0] is None else int(shape[0]), *map(int, shape[1:]))
 
 
-def with_values(node: Any, folding: Folding, broadcasts: bool) -> Record:
+def with_values(node: Any, folding: Folding, broadcasts: bool, masks: bool) -> Record:
     """The record of a call with values instead of the tensors that are always the same.
 
+    masks: whether an array of one sample does for masks that are the same for every sample.
     broadcasts: whether a number does for a tensor of that number, as long as others have the shape of the output.
     """
     others = [tensor for tensor in node.keras_inputs if folding.sample(tensor) is None]
@@ -84,6 +88,8 @@ def with_values(node: Any, folding: Folding, broadcasts: bool) -> Record:
         value, each = folding.always(tensor), folding.sample(tensor)
         if value is not None and each is None:
             values[id(tensor)] = value
+        elif masks and folding.sample(tensor, floats=False) is not None:
+            values[id(tensor)] = folding.sample(tensor, floats=False)
         elif each is not None and broadcasts and whole and each.size and np.all(each == each.flat[0]):
             values[id(tensor)] = float(each.flat[0])
     return Record.of(node).with_operands(values)

@@ -14,9 +14,10 @@ from mpq_plugins.graph.weights import from_framework
 from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.keras import tf
 from mpq_tfmot.reader.call import Call
-from mpq_tfmot.reader.einsum import dense
+from mpq_tfmot.reader.einsum import einsum
 from mpq_tfmot.reader.record import is_symbol
 
+_LETTERS = "abdefgh"
 Given = Mapping[str, Any]
 """The arguments of a call by TensorFlow's names."""
 
@@ -94,12 +95,26 @@ def _padding(kinds: Any, inside: Any, sizes: Any, stride: Any, dilation: Any) ->
 
 
 def _matmul(call: Call, given: Given) -> list[Node]:
-    """A product with a constant matrix from the right."""
-    own = constant(given["b"])
-    if own is None or own.ndim != 2 or given.get("transpose_a") or len(call.in_shapes[0]) < 1:
+    """A product with a constant: a matrix from the right, or from either side by the einsum that it is."""
+    left, own = constant(given["a"]), constant(given["b"])
+    turned_left, turned_right = given.get("transpose_a"), given.get("transpose_b")
+    if own is not None and own.ndim == 2 and not turned_left and call.in_shapes[0]:
+        weight = own if turned_right else own.T
+        return [Node(call.name, "linear", call.inputs, call.whole(), np.ascontiguousarray(weight))]
+    rank = len(call.in_shapes[0]) + 1
+    factor = left if own is None else own
+    if factor is None or factor.ndim < 2 or rank < 3:
         return []
-    weight = own if given.get("transpose_b") else own.T
-    return [Node(call.name, "linear", call.inputs, call.whole(), np.ascontiguousarray(weight))]
+    while factor.ndim > 2 and len(factor) == 1:
+        factor = factor[0]
+    if factor.ndim > rank - 1:
+        return []
+    before = _LETTERS[: rank - 2]
+    terms = {"x": before, "own": before[len(before) - factor.ndim + 2 :]}
+    first, second = ("own", "x") if own is None else ("x", "own")
+    rows, columns = ("ri", "ir")[bool(turned_left)], ("ic", "ci")[bool(turned_right)]
+    factors = (factor, call.parts[0]) if own is None else (call.parts[0], factor)
+    return einsum(call, f"{terms[first]}{rows},{terms[second]}{columns}->{before}rc", factors)
 
 
 def _tensordot(call: Call, given: Given) -> list[Node]:
@@ -117,10 +132,13 @@ def _last_and_first(axes: Any, rank: int) -> bool:
 
 
 def _einsum(call: Call, given: Given) -> list[Node]:
-    """``tf.einsum("...c,cd->...d", x, kernel)``."""
-    operands = call.node.call_args[1:]
-    own = constant(operands[1]) if len(operands) == 2 else None
-    return [] if own is None else dense(call, str(call.node.call_args[0]), own, None)
+    """tf.einsum of an activation and a constant kernel, in either order."""
+    equation, *operands = call.node.call_args
+    constants = [constant(operand) for operand in operands]
+    if len(operands) != 2 or sum(own is None for own in constants) != 1:
+        return []
+    a, b = (call.parts[0] if own is None else own for own in constants)
+    return einsum(call, str(equation), (a, b))
 
 
 RULES: Mapping[str, Callable[[Call, Given], list[Node]]] = {

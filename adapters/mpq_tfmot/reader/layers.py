@@ -11,24 +11,24 @@ import numpy as np
 
 from mpq_plugins.graph.node import BATCH_NORM, Node
 from mpq_plugins.graph.ops import spelled
-from mpq_plugins.graph.weights import from_framework
 from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.keras import keras
 from mpq_tfmot.reader import arithmetic, moving
 from mpq_tfmot.reader.arithmetic import layer_scale, normalization, of_function, of_layers, rescaling
-from mpq_tfmot.reader.attention import of_attention, of_products
+from mpq_tfmot.reader.attention import of_attention, of_dot_attention, of_products
 from mpq_tfmot.reader.attention_layer import HeadsAttention
-from mpq_tfmot.reader.call import Call, Sample, array_of
+from mpq_tfmot.reader.call import Call
 from mpq_tfmot.reader.called import called
-from mpq_tfmot.reader.dilated import dilated_transposed
 from mpq_tfmot.reader.einsum import einsum_dense
 from mpq_tfmot.reader.float_functions import of_activation, of_call, of_layer
 from mpq_tfmot.reader.float_macs import macs
 from mpq_tfmot.reader.functional_layers import functional_layer
 from mpq_tfmot.reader.functions import CLAMPS, attributes, function_node, is_function, name_of, unknown
+from mpq_tfmot.reader.more_given import objection
 from mpq_tfmot.reader.norms import along_another_axis, statistics
 from mpq_tfmot.reader.own_tensors import constant_node
-from mpq_tfmot.reader.record import is_function_layer, recall
+from mpq_tfmot.reader.record import Record, is_function_layer, recall
+from mpq_tfmot.reader.weighted import WEIGHTED, separable, weighted
 from mpq_tfmot.reader.written_layers import OfRecord, OwnTensor
 
 NOTHING = (
@@ -57,14 +57,17 @@ def nodes_of(call: Call) -> list[Node]:
     kind, layer = call.kind, call.layer
     if kind in NOTHING or (kind == "Activation" and name_of(layer.activation) == "linear"):
         return []
+    refused = "" if is_function_layer(layer) else objection(call)
+    if refused:
+        return [unknown(call.name, call.inputs, call.whole(), kind, refused)]
     if isinstance(layer, OwnTensor):
         return [constant_node(call.name, layer.value.numpy())]
     if isinstance(layer, OfRecord):
         return [layer.read(call.name, call.inputs, call.whole())]
-    if kind in _WEIGHTED:
-        return _checked(_weighted(call), call)
+    if kind in WEIGHTED:
+        return _checked(weighted(call), call)
     if kind in ("SeparableConv2D", "SeparableConv1D"):
-        return _checked(_separable(call), call)
+        return _checked(separable(call), call)
     if kind.startswith("BatchNormalization") or kind == "SyncBatchNormalization":
         found = statistics(call)
         if isinstance(found, str):
@@ -101,38 +104,28 @@ def nodes_of(call: Call) -> list[Node]:
     if node is not None:
         return [node]
     described = of_layer(layer, len(call.inputs), len(call.in_shapes[0]) + 1)
+    described = of_dot_attention(call) if kind == "Attention" else described
     several = spelled("keras").get(kind)
     if several is not None and several.steps and len(call.inputs) == several.arity and not layer.weights:
         return [Node(call.name, several.word, call.inputs, call.whole())]
     if len(call.inputs) == 1 and is_function(layer):
         return [function_node(call.name, call.inputs, call.whole(), kind, evaluator(layer), None, described)]
     if isinstance(layer, HeadsAttention):
-        described = of_products(layer, [shape[0] for shape in call.in_shapes])
+        described = of_products(layer)
     held = sum(int(np.prod(weight.shape)) for weight in layer.weights if len(weight.shape) > 1)
     return [unknown(call.name, call.inputs, call.whole(), kind, described={**described, "weights": held, **macs(call)})]
 
 
-def call_again(layer: Any, name: str, tensors: Sequence[Any], **changed: Any) -> Any:
-    """Call a new layer of the same configuration, under a name, with some options changed."""
+def call_again(layer: Any, name: str, record: Record, tensors: Sequence[Any], **changed: Any) -> Any:
+    """Call a new layer of the same configuration, under a name, with some options changed, as it was called."""
     fresh = type(layer).from_config({**layer.get_config(), "name": name, **changed})
-    return fresh(tensors[0] if len(tensors) == 1 else list(tensors))
+    return recall(replace(record, layer=fresh), tensors)
 
 
 def evaluator(layer: Any) -> Callable[..., Any]:
     """What a layer computes outside of training, from its tensors one by one."""
     options = {"training": False} if getattr(layer, "_expects_training_arg", False) else {}
     return lambda *x: layer(x[0] if len(x) == 1 else list(x), **options)
-
-
-_WEIGHTED = {
-    "Conv1D": "conv1d",
-    "Conv2D": "conv2d",
-    "DepthwiseConv1D": "depthwise_conv1d",
-    "DepthwiseConv2D": "depthwise_conv2d",
-    "Conv1DTranspose": "conv_transpose1d",
-    "Conv2DTranspose": "conv_transpose2d",
-    "Dense": "linear",
-}
 
 
 def _checked(made: list[Node] | str, call: Call) -> list[Node]:
@@ -142,83 +135,6 @@ def _checked(made: list[Node] | str, call: Call) -> list[Node]:
         return _activated(made, call)
     held = sum(int(np.prod(weight.shape)) for weight in call.layer.weights if len(weight.shape) > 1)
     return [unknown(call.name, call.inputs, call.whole(), call.kind, made, {"weights": held})]
-
-
-def _weighted(call: Call) -> list[Node] | str:
-    layer, op = call.layer, _WEIGHTED[call.kind]
-    kernel = call.kernel
-    if kernel is None:
-        kernel = layer.depthwise_kernel if hasattr(layer, "depthwise_kernel") else layer.kernel
-    own = array_of(kernel)
-    bias = array_of(layer.bias) if layer.use_bias else None
-    if op == "linear":
-        return [_node(call, op, own, bias, {})]
-    objection = _objection(layer)
-    if not objection and op.startswith("conv_transpose") and set(layer.dilation_rate) != {1}:
-        return dilated_transposed(call, op, own, bias, _geometry(layer, op, own.shape, call.in_shapes[0], call.shape))
-    return objection or [_node(call, op, own, bias, _geometry(layer, op, own.shape, call.in_shapes[0], call.shape))]
-
-
-def _node(
-    call: Call, op: str, own: Any, bias: Any, attrs: dict[str, Any], name: str = "", shape: Sample | None = None
-) -> Node:
-    weight = from_framework(op, "NHWC", own, attrs.get("groups", 1))
-    layer = None if call.owner == call.name else call.owner
-    return Node(name or call.name, op, call.inputs, call.whole(shape), weight, bias, layer=layer, attrs=attrs)
-
-
-def _geometry(layer: Any, op: str, kernel: Sample, in_shape: Sample, out_shape: Sample) -> dict[str, Any]:
-    """stride, padding, dilation and groups in numbers. Strides of a depthwise kernel are equal in both directions."""
-    sizes = kernel[: len(kernel) - 2]
-    stride, dilation = tuple(layer.strides), tuple(layer.dilation_rate)
-    groups = int(getattr(layer, "groups", 1))
-    if op.startswith("depthwise"):
-        stride, groups = (max(stride),) * len(sizes), kernel[-2]
-    inside, outside = in_shape[:-1], out_shape[:-1]
-    if op.startswith("conv_transpose"):
-        padding = tuple(
-            _cropping((n - 1) * s + d * (k - 1) + 1, out, layer.padding == "same")
-            for n, s, d, k, out in zip(inside, stride, dilation, sizes, outside, strict=True)
-        )
-    elif layer.padding == "causal":
-        padding = tuple((d * (k - 1), 0) for k, d in zip(sizes, dilation, strict=True))
-    elif layer.padding == "same":
-        padding = tuple(same_padding(*each) for each in zip(inside, sizes, stride, dilation, strict=True))
-    else:
-        padding = ((0, 0),) * len(sizes)
-    return {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-
-
-def _cropping(whole: int, wanted: int, same: bool) -> tuple[int, int]:
-    before = max(whole - wanted, 0) // 2 if same else 0
-    return before, whole - wanted - before
-
-
-def _objection(layer: Any) -> str:
-    """Why a convolution has no integer form here; "" for one that has."""
-    if getattr(layer, "data_format", "channels_last") != "channels_last":
-        return "channels_first convolutions do not run on LiteRT; build it channels_last"
-    if layer.padding not in ("same", "valid", "causal"):
-        return f"padding {layer.padding!r} is none of LiteRT's; pad with ZeroPadding and use 'valid'"
-    return ""
-
-
-def _separable(call: Call) -> list[Node] | str:
-    layer, flat = call.layer, "1d" if len(call.shape) == 2 else "2d"
-    own = array_of(layer.depthwise_kernel)
-    objection = _objection(layer)
-    if objection:
-        return objection
-    middle = (*call.shape[:-1], own.shape[-1] * own.shape[-2])
-    op = f"depthwise_conv{flat}"
-    attrs = _geometry(layer, op, own.shape, call.in_shapes[0], middle)
-    depthwise = _node(call, op, own, None, attrs, f"{call.name}.depthwise", middle)
-    ones = len(attrs["stride"])
-    plain = {"stride": (1,) * ones, "padding": ((0, 0),) * ones, "dilation": (1,) * ones, "groups": 1}
-    bias = array_of(layer.bias) if layer.use_bias else None
-    weight = from_framework(f"conv{flat}", "NHWC", array_of(layer.pointwise_kernel))
-    name = f"{call.name}.pointwise"
-    return [depthwise, Node(name, f"conv{flat}", (depthwise.name,), call.whole(), weight, bias, attrs=plain)]
 
 
 def _activated(nodes: list[Node], call: Call) -> list[Node]:

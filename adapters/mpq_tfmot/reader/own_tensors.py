@@ -36,9 +36,10 @@ def lifted(record: Record, broadcasts: bool) -> tuple[list[OwnTensor], Record]:
     rank = max((len(tensor.shape) for tensor in record.keras_inputs), default=0)
     found: dict[int, OwnTensor] = {}
     record = _multiplying(record)
+    adds = str(getattr(record.layer, "symbol", "")) in ("__operators__.add", "math.add")  # as masks of -inf are
     for operand in tf.nest.flatten((record.call_args, record.call_kwargs)):
         value = _value_of(operand)
-        if value is None or id(operand) in found:
+        if value is None or id(operand) in found or not (adds or np.all(np.isfinite(value))):
             continue
         missing = rank - value.ndim if broadcasts else 0
         value = value[(None,) * max(0, missing)]
@@ -56,8 +57,8 @@ def _value_of(operand: Any) -> Any | None:
     if not (isinstance(operand, (tf.Variable, np.ndarray)) or tf.is_tensor(operand)):
         return None
     value = np.asarray(operand)
-    floats = np.issubdtype(value.dtype, np.floating) and value.size > 1 and np.all(np.isfinite(value))
-    return value.astype(np.float32) if floats else None
+    floats = np.issubdtype(value.dtype, np.floating) and value.size > 1
+    return value.astype(np.float32) if floats and np.all(value < np.inf) else None
 
 
 def _multiplying(record: Record) -> Record:

@@ -10,6 +10,7 @@ from typing import Any
 from mpq_plugins.errors import ModelError
 from mpq_plugins.exporters.refusals import refused_by
 from mpq_plugins.graph.constants import AFFINE
+from mpq_plugins.graph.lookups import EMBEDDING
 from mpq_plugins.graph.node import ARGUMENT, FLOAT, UNKNOWN, Batch, Graph, Node
 from mpq_plugins.graph.ops import is_op, op_of
 from mpq_plugins.graph.reading import WHOLE, settled
@@ -18,11 +19,14 @@ from mpq_plugins.hardware.target import Target
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.attention import PRODUCTS, layer_of
 from mpq_tfmot.reader.call import Call
+from mpq_tfmot.reader.checking import check_model
 from mpq_tfmot.reader.constants import Constants
 from mpq_tfmot.reader.expanding import is_graph, of_layer, of_model
+from mpq_tfmot.reader.float_functions import row
 from mpq_tfmot.reader.functions import is_function, unknown
 from mpq_tfmot.reader.layers import call_again, evaluator, nodes_of
-from mpq_tfmot.reader.record import Record, is_function_layer, recall
+from mpq_tfmot.reader.more_given import check_masks
+from mpq_tfmot.reader.record import Record, is_function_layer, recall, under
 from mpq_tfmot.reader.unread import OUTPUT, read_only
 from mpq_tfmot.reader.written_layers import WRITTEN
 from mpq_tfmot.runner.tensorflow_runner import TensorflowRunner
@@ -79,7 +83,7 @@ def read_model(
     returned = tf.nest.pack_sequence_as(model._nested_outputs, list(range(len(graph.outputs))))
     return Reading(
         graph,
-        TensorflowRunner(reader.floats),
+        TensorflowRunner({name: part for name, part in reader.floats.items() if reader.is_call(graph, name)}),
         again,
         reader.own_weights,
         reader.wrappers,
@@ -88,28 +92,6 @@ def read_model(
         tuple(model.output_names),
         next((int(tensor.shape[0]) for tensor in model.inputs if tensor.shape[0] is not None), 0),
     )
-
-
-def check_model(model: Any) -> None:
-    """Raise ModelError, in one clear sentence, unless ``model`` is a tf_keras model whose shapes are known."""
-    if isinstance(model, (keras.Sequential, keras.Model)):
-        if isinstance(model, keras.Sequential) and not model.built:
-            raise ModelError(
-                f"the Sequential model {model.name!r} is not built, so its shapes are unknown; "
-                "give it an Input layer or call model.build(input_shape)"
-            )
-        if isinstance(model, keras.Sequential) and not is_graph(model):
-            raise ModelError(f"the model {model.name!r} has no static graph; give it an Input layer")
-        return
-    if type(model).__module__.split(".")[0] == "keras" or any(
-        base.__module__.split(".")[0] == "keras" for base in type(model).__mro__
-    ):
-        raise ModelError(
-            f"{type(model).__name__} {getattr(model, 'name', '')!r} is a Keras 3 model, and TF-MOT works on tf_keras "
-            "(Keras 2) alone: build or load it with tf_keras (pip install tf_keras, and set TF_USE_LEGACY_KERAS=1 "
-            "before TensorFlow is imported to have tf.keras mean it)"
-        )
-    raise ModelError(f"a tf_keras Sequential or Functional model is needed, got {type(model).__name__}")
 
 
 class _Reader:
@@ -142,6 +124,11 @@ class _Reader:
         outputs = self._walk(model, names, "")
         return Graph(tuple(read_only(self.nodes.values(), outputs)), tuple(outputs), "NHWC")
 
+    def is_call(self, graph: Graph, name: str) -> bool:
+        """Whether a float part computes what the call of its name does: a softmax may have taken a mask."""
+        was = graph[name].attrs.get("was") if name in graph else None
+        return was is None or self.nodes[name].attrs.get("was") is not None
+
     def made_alone(self, node: Node) -> bool:
         """Whether one call of the model, and no other, makes the node of the graph what it is."""
         now: Node = node.attrs.get("was", node)
@@ -161,6 +148,7 @@ class _Reader:
             node = self._constants.operands(node, values, scope)
             sources = [values[id(tensor)] for tensor in node.keras_inputs]
             inner = getattr(layer, "layer", layer) if _is_transparent(layer) else layer
+            check_masks(inner, node, f"{scope}{inner.name}")
             if type(layer).__name__ == "QuantizeLayer":
                 values[id(outputs[0])] = sources[0]
                 self.wrappers[sources[0]] = layer
@@ -221,7 +209,10 @@ class _Reader:
                 continue
             if one.op == UNKNOWN:
                 alone = one.name == name
-                self.floats[one.name] = _recaller(node) if function else evaluator(layer) if alone else layer.activation
+                whole = function or (alone and (node.call_kwargs or len(node.call_args) > 1))
+                self.floats[one.name] = _recaller(node) if whole else evaluator(layer) if alone else layer.activation
+                if function and one.attrs.get("function") == EMBEDDING:
+                    self.floats[one.name] = partial(row, tf.constant(one.attrs["arguments"]["weight"]))
             if one.op == UNKNOWN and one.name == name and layer.weights:
                 self.own_weights[name] = layer.get_weights()
             if (
@@ -232,12 +223,16 @@ class _Reader:
             ):
                 continue
             if one.name == name and type(layer).__name__ != "Activation":
-                self.again[name] = partial(recall, node) if function else partial(call_again, layer, name)
+                self.again[name] = (
+                    partial(recall, under(node, name)) if function else partial(call_again, layer, name, node)
+                )
             elif hasattr(layer, "activation"):
                 self.again[one.name] = partial(_activate, layer.activation, one.name)
         if len(shapes) == 1:
             return [made[-1].name if made else call.inputs[0]]
-        return [self._part(made[-1], index, shape) for index, shape in enumerate(shapes)]
+        parts = [self._part(made[-1], index, shape) for index, shape in enumerate(shapes)]
+        attends = call.kind == "MultiHeadAttention" and made[-1].op != UNKNOWN
+        return [made[-1].name, *parts[1:]] if attends else parts
 
     def _called(self, call: Call, node: Record, at: dict[int, str]) -> Call:
         """The call with these operands."""
@@ -295,8 +290,8 @@ def _is_transparent(layer: Any) -> bool:
 def _model_of(layer: Any, node: Any, unrolled: bool) -> Any | None:
     """The graph of layers that a layer is; None for one that is a layer alone."""
     if isinstance(layer, keras.Model):
-        return layer if is_graph(layer) else of_model(layer)
-    return of_layer(layer, node.call_args[0], unrolled) if len(node.call_args) == 1 else None
+        return layer if is_graph(layer) else of_layer(layer, node, unrolled) or of_model(layer)
+    return of_layer(layer, node, unrolled)
 
 
 def _recaller(node: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mpq_tfmot.keras import keras, tf
@@ -44,6 +44,11 @@ class Record:
         args, kwargs = tf.nest.map_structure(lambda a: other.get(id(a), a), (self.call_args, self.call_kwargs))
         symbols = tuple(a for a in tf.nest.flatten((args, kwargs)) if is_symbol(a))
         return Record(self.layer, symbols, args, kwargs, self.outputs)
+
+
+def under(record: Record, name: str) -> Record:
+    """The same call of a function, by a layer of this name."""
+    return replace(record, layer=type(record.layer)(record.layer.function, name=name))
 
 
 def recall(node: Any, tensors: Sequence[Any]) -> Any:

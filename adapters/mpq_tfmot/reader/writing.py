@@ -44,7 +44,9 @@ class _Writer:
         tensors: dict[str, Any] = {}
         for node in graph.nodes:
             if node.op == ARGUMENT:
-                tensors[node.name] = keras.Input(node.sample_shape, name=node.name)
+                looked_up = all(reader.op == FLOAT for reader in graph.readers(node.name))
+                kind = {"dtype": node.attrs["dtype"]} if looked_up else {}
+                tensors[node.name] = keras.Input(node.sample_shape, name=node.name, **kind)
                 self.first = tensors[node.name] if self.first is None else self.first
             else:
                 tensors[node.name] = self._called(node, [tensors[source] for source in node.inputs])

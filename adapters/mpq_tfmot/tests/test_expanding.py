@@ -82,3 +82,38 @@ def test_what_a_layer_calls_is_read_and_written_back(name):
     wanted = model(x).numpy()
     np.testing.assert_allclose(float_values(reading, x)["last"], wanted, atol=1e-4, rtol=1e-4)
     np.testing.assert_allclose(write_model(reading)(x), wanted, atol=1e-4, rtol=1e-4)
+
+
+class Gated(layers.Layer):
+    """What it computes depends on what it is called with besides its tensor."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.dense = layers.Dense(4)
+
+    def call(self, x, other=None, tripled=False):
+        y = self.dense(x) * (3.0 if tripled else 1.0)
+        return y if other is None else y + other
+
+
+SEVERAL = {
+    "by keyword": lambda x: Gated()(x, tripled=True),
+    "a tensor by keyword": lambda x: Gated()(x, other=x),
+    "tensors one by one": lambda x: Gated()(x, layers.Dense(4)(x), True),
+    "AdditiveAttention": lambda x: layers.AdditiveAttention()([x, layers.Dense(4)(x)]),
+    "Attention by sums": lambda x: layers.Attention(score_mode="concat")([x, layers.Dense(4)(x)]),
+    "Dot of a matrix and a vector": lambda x: layers.Dot((2, 1))([x, x[:, 0]]),
+    "Dot of unit vectors": lambda x: layers.Dot(1, normalize=True)([x[:, 0], x[:, 1]]),
+    "EinsumDense along the steps": lambda x: layers.EinsumDense("abc,bd->adc", (5, 4), bias_axes="d")(x),
+}
+
+
+@pytest.mark.parametrize("kind", SEVERAL)
+def test_layers_compute_what_they_are_called_with(kind):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((3, 5), name="x")
+    model = keras.Model(inputs, layers.Dense(2, name="last")(SEVERAL[kind](layers.Dense(4)(inputs))))
+    x = np.random.default_rng(0).normal(size=(3, 3, 5)).astype(np.float32)
+    reading = read_model(model, target=plugins.target("litert-po2"))
+    assert reading.graph.float_ops == ()
+    np.testing.assert_allclose(float_values(reading, x)["last"], model(x).numpy(), atol=1e-5, rtol=1e-4)

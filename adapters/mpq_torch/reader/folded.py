@@ -14,8 +14,9 @@ OF_TWO = (
     *(operator.add, operator.iadd, torch.add, "add", "add_"),
     *(operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_"),
     *(operator.sub, operator.isub, torch.sub, torch.subtract, "sub", "sub_"),
+    *(torch.maximum, torch.minimum, torch.max, torch.min, "maximum", "minimum", "max", "min"),
 )
-"""Sums and products, whose operands may have one sample for all, and fewer axes."""
+"""Sums, products and the like, whose operands may have one sample for all, and fewer axes."""
 SPREADING = (*OF_TWO, torch.cat, torch.concat, torch.concatenate)
 """Functions that take a constant of one sample for one that is repeated for every sample."""
 

@@ -11,7 +11,10 @@ import numpy as np
 import torch
 from torch import fx
 
+from mpq_plugins.graph.einsum import einsum
+from mpq_plugins.graph.moving import Part
 from mpq_plugins.graph.node import Array, Batch, Node
+from mpq_plugins.graph.reducing import Reducing
 from mpq_torch.modules.written import AlongAxes
 from mpq_torch.reader.call import Call, Made, Rule, function_name
 
@@ -47,6 +50,21 @@ def _dense(call: Call, matrix: Array, x: fx.Node, first: bool) -> Made | None:
     return [turned, dense, call.made("transpose", (dense.name,), attrs={"order": order})]
 
 
+def of_einsum(call: Call) -> Made:
+    """Layers and products of elements where one operand is always the same; else described with its operands."""
+    equation, *given = call.node.args
+    operands: list[Any] = list(given[0]) if len(given) == 1 and isinstance(given[0], (list, tuple)) else given
+    held = [call.constant(operand) for operand in operands]
+    made = None
+    if isinstance(equation, str) and len(operands) == 2 and sum(own is not None for own in held) == 1:
+        a, b = (
+            Part(call.names[operand], call.observed.shapes[operand]) if own is None else own
+            for operand, own in zip(operands, held, strict=True)
+        )
+        made = einsum(Reducing(call.name, "NCHW"), equation, a, b)
+    return made or call.unknown(f"no integer kernel for {function_name(call.node)}")
+
+
 def along_axes(call: Call) -> Node:
     """The record that the module was written from."""
     module: Any = call.module
@@ -54,6 +72,7 @@ def along_axes(call: Call) -> Node:
 
 
 MODULES: dict[Any, Rule] = {AlongAxes: along_axes}
-FUNCTIONS: dict[Any, Rule] = dict.fromkeys(
-    [operator.matmul, torch.matmul, torch.bmm, torch.mm, "matmul", "bmm", "mm"], product
-)
+FUNCTIONS: dict[Any, Rule] = {
+    **dict.fromkeys([operator.matmul, torch.matmul, torch.bmm, torch.mm, "matmul", "bmm", "mm"], product),
+    **dict.fromkeys([torch.einsum, torch.functional.einsum], of_einsum),
+}

@@ -11,7 +11,7 @@ import torch
 from torch import fx
 
 from mpq_plugins.graph.moving import Part
-from mpq_plugins.graph.node import Batch
+from mpq_plugins.graph.node import Batch, Shape
 from mpq_plugins.graph.reducing import Reducing
 from mpq_torch.calling.node_arguments import arguments_of
 from mpq_torch.modules.written import Mean
@@ -131,15 +131,25 @@ def of_two(pairwise: Any) -> Rule:
             if constant is not None and known[index] and getattr(constant, "size", 1) == 1:
                 bound = {"low" if pairwise is Reducing.larger else "high": float(constant)}
                 return call.made("clamp", (call.names[operands[index]],), **bound)
-        if constants != [None, None] or not all(known):
+        if not all(known) or all(constant is not None for constant in constants):
             return call.unknown("the larger of an activation and anything but an activation or a number has no kernel")
-        parts = [Part(call.names[operand], call.observed.shapes[operand]) for operand in operands]
+        rank = len(call.shape)
+        parts = [
+            Part(call.names[operand], call.observed.shapes[operand] if own is None else _of_one_sample(own, rank))
+            for operand, own in zip(operands, constants, strict=True)
+        ]
         if len({len(part.shape) for part in parts}) > 1 or len({part.shape[0] for part in parts}) > 1:
             return call.unknown("the larger of tensors of several numbers of axes has no integer kernel")
         made = Reducing(call.name, "NCHW")
         return made.done(pairwise(made, parts))
 
     return rule
+
+
+def _of_one_sample(constant: Any, rank: int) -> Shape:
+    """The shape of a constant that is the same for every sample."""
+    shape = (1,) * (rank - constant.ndim) + constant.shape
+    return (Batch(), *shape[1:]) if shape[0] == 1 else shape
 
 
 def written_mean(call: Call) -> Made:

@@ -207,6 +207,17 @@ FOLDED = [
     (lambda m, x: x + m.embedding(torch.arange(x.shape[1])), ["constant", "input", "add"]),
     (lambda m, x: x * m.places, ["constant", "input", "mul"]),
     (lambda m, x: x + m.mlp(m.coordinates).softmax(-1)[None], ["constant", "input", "add"]),
+    (lambda m, x: torch.einsum("bnd,mn->bmd", x, m.coordinates.T), ["transpose", "linear", "transpose"]),
+    (lambda m, x: m.coordinates.T @ x, ["transpose", "linear", "transpose"]),
+    (lambda m, x: x.masked_fill(m.places > 0, 0), ["constant", "input", "mul", "reshape"]),
+    (
+        lambda m, x: torch.where(m.places > 0, 0.5, x),
+        ["constant", "input", "mul", "constant", "input", "add", "reshape"],
+    ),
+    (
+        lambda m, x: torch.maximum(x, m.places),
+        ["reshape", "constant", "input", "pad", "pad", "add", "reshape", "max_pool", "reshape"],
+    ),
 ]
 
 

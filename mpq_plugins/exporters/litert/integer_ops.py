@@ -12,6 +12,7 @@ from mpq_plugins.exporters.litert.emission import LOWEST, Emission, builtin
 from mpq_plugins.exporters.litert.geometry import as_images, average_padding, max_pool_padding
 from mpq_plugins.graph import arithmetic
 from mpq_plugins.graph.arithmetic import int8_zero_point
+from mpq_plugins.graph.lookups import table_of_rows
 from mpq_plugins.graph.node import CONSTANT, Node
 from mpq_plugins.graph.numpy_runner import NUMPY_RUNNER
 from mpq_plugins.graph.ops import op_of
@@ -57,12 +58,16 @@ def _looked_up(emission: Emission, node: Node, inputs: list[int], grid: Grid, na
 
 
 def _entered(emission: Emission, node: Node, inputs: list[int], grid: Grid, name: str) -> int:
-    source = emission.quantized.graph[node.inputs[0]]
-    if source.op == CONSTANT:
-        values = np.asarray(source.attrs["value"], np.float32)
-        quantized = emission.quantized
+    quantized = emission.quantized
+    source = quantized.graph[node.inputs[0]]
+    rows = table_of_rows(quantized.graph, source)
+    if source.op == CONSTANT or rows is not None:
+        values = np.asarray(source.attrs["value"] if rows is None else rows, np.float32)
         codes = arithmetic.entered(NUMPY_RUNNER, values, grid, quantized.runtime.entry, quantized.rounding(node))
-        return emission.constant_codes(name, codes, grid)
+        if rows is None:
+            return emission.constant_codes(name, codes, grid)
+        table, output = emission.constant_codes(f"{name}/rows", codes, grid), emission.codes(name, node.shape, grid)
+        return emission.writer.op("GATHER", [table, inputs[0]], output, axis=0)
     return emission.writer.op(builtin(node), inputs, emission.codes(name, node.shape, grid))
 
 

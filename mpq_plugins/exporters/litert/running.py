@@ -38,9 +38,10 @@ def interpreter(flat: bytes, kernels: str = XNNPACK) -> Any:
 
 def run_litert(flat: bytes, inputs: Any, kernels: str = XNNPACK, batch_size: int = BATCH) -> list[NDArray[Any]]:
     """The outputs of a LiteRT model on NumPy inputs (an array, or a list of them), computed batch by batch."""
-    arrays = [np.asarray(a, np.float32) for a in (inputs if isinstance(inputs, (list, tuple)) else [inputs])]
+    given = inputs if isinstance(inputs, (list, tuple)) else [inputs]
     runner = interpreter(flat, kernels)
     details = runner.get_input_details()
+    arrays = [np.asarray(a, detail["dtype"]) for a, detail in zip(given, details, strict=True)]
     parts: list[list[NDArray[Any]]] = []
     size = None
     for start in range(0, len(arrays[0]), batch_size):

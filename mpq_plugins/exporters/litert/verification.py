@@ -14,6 +14,7 @@ from mpq_plugins.exporters.litert.exporting import KEPT_LAYOUT
 from mpq_plugins.exporters.litert.running import BATCH, facts_of, read, run_litert, tensor_names, with_outputs
 from mpq_plugins.graph.arithmetic import int8_zero_point
 from mpq_plugins.graph.layout import Order, laid_out
+from mpq_plugins.graph.lookups import reads_whole_numbers
 from mpq_plugins.graph.node import RAW, Graph
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.simulation import Simulation
@@ -100,14 +101,16 @@ def _compared(
 ) -> dict[str, NDArray[np.int64]]:
     """The differences of codes, by node, in the order of the names."""
     graph, run = simulation.graph, simulation.runner
-    given = [
-        orders[node.name].of(np.asarray(array, np.float32)) for node, array in zip(graph.arguments, arrays, strict=True)
+    arrays = [
+        np.asarray(array, np.int32 if reads_whole_numbers(graph, node.name) else np.float32)
+        for node, array in zip(graph.arguments, arrays, strict=True)
     ]
+    given = [orders[node.name].of(array) for node, array in zip(graph.arguments, arrays, strict=True)]
     sites = list(dict.fromkeys(graph[name].site for name in names))
     got = dict(zip(sites, run_litert(with_outputs(flat, sites), given, kernels), strict=True))
     parts: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
     for start in range(0, len(arrays[0]), BATCH):
-        tensors = [run.tensor(np.asarray(array[start : start + BATCH], np.float32)) for array in arrays]
+        tensors = [run.tensor(array[start : start + BATCH]) for array in arrays]
         values = simulation.run(tensors, names)
         for name in names:
             parts[name].append(orders[name].of(run.numpy(values[name])))

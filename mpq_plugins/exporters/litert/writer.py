@@ -18,6 +18,7 @@ from mpq_plugins.exporters.litert.emission import FLOAT_SUFFIX, FULL, Emission
 from mpq_plugins.exporters.litert.float_ops import emit_float
 from mpq_plugins.exporters.litert.integer_ops import emit
 from mpq_plugins.graph.limits import check_limits
+from mpq_plugins.graph.lookups import reads_whole_numbers, table_of_rows
 from mpq_plugins.graph.node import ARGUMENT, CONSTANT, FLOAT, Node
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.quantized import QuantizedGraph
@@ -64,11 +65,15 @@ def write_litert(
 
 
 def _written(emission: Emission, node: Node) -> int:
+    graph = emission.quantized.graph
     if node.op == ARGUMENT:
-        return emission.writer.variable(f"{node.name}{FLOAT_SUFFIX}", node.shape, "float32")
+        kind = "int32" if reads_whole_numbers(graph, node.name) else "float32"
+        return emission.writer.variable(f"{node.name}{FLOAT_SUFFIX}", node.shape, kind)
     if node.op == CONSTANT:
         value = np.asarray(node.attrs["value"], np.float32)
         return emission.writer.constant(f"{node.name}{FLOAT_SUFFIX}", value, "float32")
+    if node.op == FLOAT and table_of_rows(graph, node) is not None:
+        return emission.tensors[node.inputs[0]]  # whose rows are looked up as codes
     if node.op == FLOAT:
         return emit_float(emission, node)
     grid = emission.quantized.grid(node)

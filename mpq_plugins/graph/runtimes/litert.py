@@ -28,6 +28,7 @@ XNNPACK = Runtime(
     gains={"add": (2.0**-10, 2.0**8), "mul": (2.0**-16, 2.0**8)},
     others="fixed_point",
     limits={LAYER: (0.0, 2.0**8), "add": (0.0, 2.0**8), "matmul": (0.0, 2.0**8)},
+    rows=True,
 )
 BUILTIN = Runtime(
     "tfmot",
@@ -40,6 +41,7 @@ BUILTIN = Runtime(
     averages="stored",
     means="fixed_point",
     limits={"add": (0.0, 2.0**19)},
+    rows=True,
 )
 OPTIMIZED = Runtime(
     "tfmot",
@@ -59,5 +61,6 @@ OPTIMIZED = Runtime(
     averages="stored",
     means="fixed_point",
     limits={"add": (0.0, 2.0**8)},
+    rows=True,
 )
 RUNTIMES = (XNNPACK, BUILTIN, OPTIMIZED)

@@ -103,6 +103,7 @@ class Runtime:
     limits: by op word, LAYER for all with a weight, the least gain that anything computes rightly, and the first that
         nothing does; of two activations of one shape where broadcast_rounding is given.
     tables: whether functions of one element can be looked up, code by code; else each runs as its own kernel.
+    rows: whether whole numbers that a model is given look up rows of a table of codes.
     functions: of one element, whose own kernels give the table's codes on all grids; others are written as tables.
     compositions: by op word, the steps that compute it, each of which rounds onto a grid of its own.
     lacks: words of functions of one element that it takes apart in ways that round in between.
@@ -125,6 +126,7 @@ class Runtime:
     others: Literal["exact", "fixed_point"] = "exact"
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     tables: bool = True
+    rows: bool = False
     functions: tuple[str, ...] = ()
     compositions: Mapping[str, Composition] = field(default_factory=dict)
     lacks: tuple[str, ...] = ()
