@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import ClassVar, Literal
 
-from mpq_plugins.costs import json_file
 from mpq_plugins.costs.cost_models import CostModel
 from mpq_plugins.costs.op_table import Bits, EnergyTable, Entries, OpTable
-from mpq_plugins.errors import CostError
+from mpq_plugins.errors import CostError, MPQError
 from mpq_plugins.hardware.device import Device
-from mpq_plugins.stored import json_text, whole_file
+from mpq_plugins.stored import whole_file
 from mpq_plugins.stored.heading import Heading
+from mpq_plugins.stored.schema import Schema
 from mpq_plugins.versions.version import __version__
 
 HEADING = Heading("mpq-latency-table", 1, "latency table", CostError)
@@ -38,6 +38,7 @@ class LatencyTable(OpTable):
     asked for and missing raise CostError, as do entries that are not finite or negative.
 
     >>> table = LatencyTable({"fc.weight": {(4, 8): 0.5, (8, 8): 0.75}}, overhead_ms=0.25)
+    >>> from mpq_plugins.inventory import Inventory, Site
     >>> fc = Site("fc.weight", "weight", "linear", (2, 3), macs=6, inputs=("x",))
     >>> sites = [Site("x", "activation", "input", (3,)), fc]
     >>> from mpq_plugins.costs.cost_models import cost_of
@@ -98,20 +99,60 @@ class LatencyTable(OpTable):
         return _load(path, device)
 
 
+ByBits = dict[str, dict[str, float]]
+"""Costs by key, and by bits as text: "8", or "4x8" for pairs."""
+
+
+class TableFields(Schema):
+    """The file of a table. target, device: None for one that was not measured. millijoules: None where nobody tells."""
+
+    error: ClassVar[type[MPQError]] = CostError
+    format: Literal["mpq-latency-table"]
+    schema_version: Literal[1]
+    mpq_plugins: str = ""
+    target: str | None = None
+    device: dict[str, str] | None = None
+    overhead_ms: float
+    workloads: dict[str, str]
+    milliseconds: ByBits
+    spread_ms: ByBits
+    millijoules: ByBits | None = None
+    overhead_mj: float = 0.0
+
+    def table(self) -> LatencyTable:
+        """The table of the file. Raises CostError, and ValueError for bits that are none."""
+        energy = None
+        if self.millijoules is not None:
+            energy = EnergyTable(_entries(self.millijoules), self.workloads, self.overhead_mj)
+        device = None if self.target is None else Device(self.target, self.device or {})
+        spread, milliseconds = _entries(self.spread_ms), _entries(self.milliseconds)
+        return LatencyTable(milliseconds, self.workloads, self.overhead_ms, device, energy, spread)
+
+
 def _save(table: LatencyTable, path: str | os.PathLike[str]) -> None:
     """Write the table. Raises CostError where it cannot be written."""
-    data: dict[str, Any] = {**HEADING.fields, "mpq_plugins": __version__}
-    if table.device is not None:
-        data |= {"target": table.device.target, "device": dict(table.device.facts)}
-    data |= {"overhead_ms": table.overhead_ms, "workloads": dict(table.workloads)}
-    data |= {"milliseconds": _texts(table.milliseconds), "spread_ms": _texts(table.spread_ms)}
-    if table.energy is not None:
-        data |= {"millijoules": _texts(table.energy.millijoules), "overhead_mj": table.energy.overhead_mj}
-    whole_file.write(path, json_text.dumps(data), HEADING.name, CostError)
+    device, energy = table.device, table.energy
+    fields = TableFields(
+        **HEADING.fields,
+        mpq_plugins=__version__,
+        target=None if device is None else device.target,
+        device=None if device is None else dict(device.facts),
+        overhead_ms=table.overhead_ms,
+        workloads=dict(table.workloads),
+        milliseconds=_texts(table.milliseconds),
+        spread_ms=_texts(table.spread_ms),
+        millijoules=None if energy is None else _texts(energy.millijoules),
+        overhead_mj=0.0 if energy is None else energy.overhead_mj,
+    )
+    whole_file.write(path, fields.to_json(), HEADING.name, CostError)
 
 
 def _load(path: str | os.PathLike[str], device: Device | None = None) -> LatencyTable:
-    table = json_file.read(path, HEADING, _table)
+    fields = HEADING.load(TableFields, path)
+    try:
+        table = fields.table()
+    except ValueError as error:
+        raise HEADING.damaged(error, str(path)) from None
     if device is not None:
         difference = device.target if table.device is None else table.device.difference(device)
         if difference:
@@ -119,27 +160,12 @@ def _load(path: str | os.PathLike[str], device: Device | None = None) -> Latency
     return table
 
 
-def _table(data: Mapping[str, Any]) -> LatencyTable:
-    workloads = {str(site): str(key) for site, key in data["workloads"].items()}
-    energy = None
-    if "millijoules" in data:
-        energy = EnergyTable(_entries(data["millijoules"]), workloads, float(data["overhead_mj"]))
-    return LatencyTable(
-        _entries(data["milliseconds"]),
-        workloads,
-        float(data["overhead_ms"]),
-        Device(data["target"], data["device"]) if "target" in data else None,
-        energy,
-        _entries(data["spread_ms"]),
-    )
-
-
-def _texts(entries: Entries) -> dict[str, dict[str, float]]:
+def _texts(entries: Entries) -> ByBits:
     return {key: {_text(bits): value for bits, value in row.items()} for key, row in entries.items()}
 
 
-def _entries(texts: dict[str, dict[str, float]]) -> dict[str, dict[Bits, float]]:
-    return {str(key): {_bits(text): float(value) for text, value in row.items()} for key, row in texts.items()}
+def _entries(texts: ByBits) -> dict[str, dict[Bits, float]]:
+    return {key: {_bits(text): value for text, value in row.items()} for key, row in texts.items()}
 
 
 def _text(bits: Bits) -> str:

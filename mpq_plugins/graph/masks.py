@@ -20,6 +20,8 @@ from mpq_plugins.graph.node import CONSTANT, UNKNOWN, Array, Batch, Graph, Node,
 HIDES = -64.0
 """The largest number that hides a score."""
 SOFTMAX, WHERE = "softmax", "where"
+OFF_GRIDS = -1e4
+"""The largest number that, added to some of an activation's elements, no grid holds beside the others."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,21 @@ def with_masks(graph: Graph, wanted: Collection[str]) -> Graph:
     for node in graph.nodes:
         found = _under(graph, node) if node.name in wanted and _along_last_axis(node) else None
         nodes += [node] if found is None else _written(node, found)
-    return without_unread(replace(graph, nodes=tuple(nodes)), graph)
+    made = without_unread(replace(graph, nodes=tuple(nodes)), graph)
+    return made.mapped(lambda node: _off_grids(node) if _adds_too_much(made, node) else node)
+
+
+def _adds_too_much(graph: Graph, node: Node) -> bool:
+    """Whether a sum with a constant hides elements from no softmax."""
+    if node.op == AFFINE:
+        return "axis" in node.attrs and bool(np.any(np.asarray(node.attrs["offset"]) <= OFF_GRIDS))
+    constants = [graph[name].attrs["value"] for name in node.inputs if graph[name].op == CONSTANT]
+    return node.op == ADD and any(np.any(np.asarray(value) <= OFF_GRIDS) for value in constants)
+
+
+def _off_grids(node: Node) -> Node:
+    reason = "it hides elements by adding what no grid holds beside other numbers"
+    return Node(node.name, UNKNOWN, node.inputs, node.shape, attrs={"what": ADD, "reason": reason, "was": node})
 
 
 def without_unread(graph: Graph, before: Graph) -> Graph:
@@ -122,6 +138,8 @@ def _step(graph: Graph, node: Node) -> tuple[str, Array, float] | None:
         return None
     if node.op == AFFINE and "axis" not in node.attrs and node.attrs["scale"] > 0:
         return node.inputs[0], none, float(node.attrs["scale"])
+    if node.op == AFFINE and node.attrs.get("axis") == rank - 1 and np.all(node.attrs["scale"] == 1):
+        return node.inputs[0], added_to_scores(np.atleast_1d(node.attrs["offset"]), rank), 1.0
     if node.op == ADD and len(node.inputs) == 2:
         constant, other = sorted(node.inputs, key=lambda name: graph[name].op != CONSTANT)
         value = graph[constant].attrs.get("value") if graph[constant].op == CONSTANT else None

@@ -2,25 +2,50 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
-from mpq_plugins.costs import json_file
-from mpq_plugins.errors import CostError
+from pydantic import Field
+
+from mpq_plugins.errors import CostError, MPQError
 from mpq_plugins.hardware.device import Device
 from mpq_plugins.hardware.workload import Workload
 from mpq_plugins.latency.cache_directory import cache_directory
 from mpq_plugins.latency.clock import Timing
-from mpq_plugins.stored import json_text, whole_file
+from mpq_plugins.stored import whole_file
 from mpq_plugins.stored.heading import Heading
+from mpq_plugins.stored.schema import Schema
 from mpq_plugins.versions.version import __version__
 
 HEADING = Heading("mpq-timings", 1, "file of measurements", CostError, "delete it to measure again")
 CACHE_PART = "latency"
+
+
+Samples = list[Annotated[float, Field(gt=0, allow_inf_nan=False)]]
+
+
+class TimingEntry(Schema):
+    """What was measured of one workload: seconds, and joules where the device tells."""
+
+    error: ClassVar[type[MPQError]] = CostError
+    workload: dict[str, Any]
+    seconds: Samples
+    joules: Samples | None = None
+
+
+class TimingFields(Schema):
+    """The file of measurements of one device."""
+
+    error: ClassVar[type[MPQError]] = CostError
+    format: Literal["mpq-timings"]
+    schema_version: Literal[1]
+    mpq_plugins: str = ""
+    target: str
+    device: dict[str, str]
+    timings: list[TimingEntry]
 
 
 @dataclass
@@ -68,37 +93,37 @@ class TimingStore:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TimingStore:
         """Read a file, of whatever device. Raises CostError where it is damaged, newer or not to be read."""
-
-        def parse(data: Mapping[str, Any]) -> TimingStore:
-            store = cls(Device(data["target"], data["device"]), Path(path))
-            for entry in data["timings"]:
-                workload = Workload.from_dict(entry["workload"])
-                store.seconds[workload] = _positive(entry["seconds"])
-                if "joules" in entry:
-                    store.joules[workload] = _positive(entry["joules"])
-            return store
-
-        return json_file.read(path, HEADING, parse)
+        fields = HEADING.load(TimingFields, path)
+        store = cls(Device(fields.target, fields.device), Path(path))
+        try:
+            for entry in fields.timings:
+                workload = Workload.from_dict(entry.workload)
+                store.seconds[workload] = list(entry.seconds)
+                if entry.joules:
+                    store.joules[workload] = list(entry.joules)
+        except (KeyError, TypeError, ValueError) as error:
+            raise HEADING.damaged(error, str(path)) from None
+        return store
 
     def save(self) -> None:
         """Write the file, all of it or nothing; does nothing without a path."""
         if self.path is None:
             return
-        whole_file.write(self.path, json_text.dumps(self.to_dict()), HEADING.name, CostError, make_folder=True)
+        whole_file.write(self.path, self.fields().to_json(), HEADING.name, CostError, make_folder=True)
 
-    def to_dict(self) -> dict[str, Any]:
+    def fields(self) -> TimingFields:
         """The content of the file."""
-        timings: list[dict[str, Any]] = []
-        for workload, seconds in self.seconds.items():
-            entry: dict[str, Any] = {"workload": workload.to_dict(), "seconds": seconds}
-            timings.append(entry | ({"joules": self.joules[workload]} if self.joules.get(workload) else {}))
-        return {
+        timings = [
+            TimingEntry(workload=workload.to_dict(), seconds=seconds, joules=self.joules.get(workload) or None)
+            for workload, seconds in self.seconds.items()
+        ]
+        return TimingFields(
             **HEADING.fields,
-            "mpq_plugins": __version__,
-            "target": self.device.target,
-            "device": dict(self.device.facts),
-            "timings": timings,
-        }
+            mpq_plugins=__version__,
+            target=self.device.target,
+            device=dict(self.device.facts),
+            timings=timings,
+        )
 
     def samples(self, workload: Workload) -> int:
         """How many samples there are of a workload."""
@@ -119,10 +144,3 @@ class TimingStore:
     def timings(self) -> Mapping[Workload, Timing]:
         """The timing of every workload that has a sample."""
         return {w: Timing.of(values, self.joules.get(w, ())) for w, values in self.seconds.items() if values}
-
-
-def _positive(values: Any) -> list[float]:
-    numbers = [float(value) for value in values]
-    if not all(math.isfinite(value) and value > 0 for value in numbers):
-        raise ValueError(f"samples are positive numbers, got {values}")
-    return numbers

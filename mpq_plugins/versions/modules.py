@@ -66,7 +66,6 @@ MOVED: Mapping[str, str] = {
     "mpq_plugins.hosting.registrations": "mpq_plugins.plugins.registrations",
     "mpq_plugins.known_targets": "mpq_plugins.hardware.known_targets",
     "mpq_plugins.latency.device": "mpq_plugins.hardware.device",
-    "mpq_plugins.latency.json_file": "mpq_plugins.costs.json_file",
     "mpq_plugins.latency.op_table": "mpq_plugins.costs.op_table",
     "mpq_plugins.latency.workload": "mpq_plugins.hardware.workload",
     "mpq_plugins.latency_table": "mpq_plugins.costs.latency_table",

@@ -1,7 +1,7 @@
 """Models and calibration data that a command is given: ``package.module:factory``, or a file.
 
 Framework-free: files of models, and what a framework makes of arrays, are its adapter's business
-(``commands()`` of what mpq_register_frameworks registers; hosting/adapter.py says what it holds).
+(``commands()`` of what mpq_register_frameworks registers; registry/adapter.py says what it holds).
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mpq_plugins.graph.node import Node
+from mpq_plugins.graph.runner import Sides
 from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.reader.call import Call
 
@@ -85,9 +86,9 @@ def _pool(op: str) -> Callable[[Call, Given], Node | None]:
         if given.get("data_format") not in (None, "NHWC") or not isinstance(given["padding"], str):
             return None
         kernel, stride = _pair(given["ksize"]), _pair(given["strides"])
-        sides = ((0, 0), (0, 0))
+        sides: Sides = ((0, 0), (0, 0))
         if given["padding"].upper() == "SAME":
-            sides = tuple(same_padding(*each) for each in zip(call.in_shapes[0][:2], kernel, stride, strict=True))  # type: ignore[assignment]
+            sides = tuple(same_padding(*each) for each in zip(call.in_shapes[0][:2], kernel, stride, strict=True))
         attrs = {"kernel": kernel, "stride": stride, "padding": sides}
         more = {"dilation": (1, 1)} if op == "max_pool" else {"counts_padding": False}
         return _made(call, op, {**attrs, **more})

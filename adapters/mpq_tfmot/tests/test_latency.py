@@ -91,6 +91,7 @@ def test_ohq_searches_within_a_measured_latency_and_measures_the_model_again():
     on_grid = mpq_tfmot.constrain(model, recipe, x)
     flat = mpq_tfmot.litert.export(on_grid, recipe)
     mpq_tfmot.verify(flat, mpq_tfmot.simulate(on_grid, recipe), x).raise_if_different()
+    assert mpq_tfmot.time_models({"exported": flat}, rounds=2)["exported"].seconds > 0
 
 
 def test_sensitivities_leave_the_model_as_it_was_to_the_bit():

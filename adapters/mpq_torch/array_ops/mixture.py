@@ -24,11 +24,13 @@ def mixed(x: Tensor, parts: Parts, shares: Sequence[Tensor], shapes: Shapes, rou
     """
     rows = [row for part in parts for row in part]
     if any(row.requires_grad for row in rows):
-        share_shape = shapes[0]
-        return sum(  # type: ignore[return-value]
-            share.view(share_shape) * on_rows(x, part, shapes, rounding)
+        first, *others = [
+            share.view(shapes[0]) * on_rows(x, part, shapes, rounding)
             for part, share in zip(parts, shares, strict=True)
-        )
+        ]
+        for other in others:
+            first = first + other
+        return first
     return applied(_Mixed, x, shapes, rounding, len(shares), *shares, *rows)
 
 

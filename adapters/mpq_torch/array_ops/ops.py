@@ -90,7 +90,7 @@ class TorchOps(Elementwise):
             return torch.maximum(a, b)
         return torch.clamp(a, min=b) if isinstance(a, Tensor) else torch.clamp(b, min=a)
 
-    def where(self, condition: Tensor, a: Any, b: Any) -> Tensor:
+    def where(self, condition: Tensor, a: float | Tensor, b: float | Tensor) -> Tensor:
         return torch.where(condition, a, b)
 
     def softmax(self, x: Tensor, axis: int = -1) -> Tensor:
@@ -144,16 +144,16 @@ class TorchOps(Elementwise):
     def ceil(self, x: Tensor) -> Tensor:
         return applied(_Ceil, x)
 
-    def limit_gradient(self, x: Tensor, bound: Any) -> Tensor:
+    def limit_gradient(self, x: Tensor, bound: float | Tensor) -> Tensor:
         limit = torch.as_tensor(bound, dtype=x.dtype, device=x.device).detach()
         return applied(_LimitGradient, x, limit)
 
     def fake_quantize(
         self,
         x: Tensor,
-        step: Any,
-        low: Any,
-        high: Any,
+        step: float | Tensor,
+        low: float | Tensor,
+        high: float | Tensor,
         rounding: str = STRAIGHT_THROUGH,
         delta: float = DELTA,
         strict: bool = False,

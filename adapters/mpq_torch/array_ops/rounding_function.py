@@ -36,11 +36,13 @@ class Rounding:
 PLAIN = Rounding()
 
 
-def fake_quantize(x: Tensor, step: Any, low: Any, high: Any, rounding: Rounding = PLAIN) -> Tensor:
+def fake_quantize(
+    x: Tensor, step: float | Tensor, low: float | Tensor, high: float | Tensor, rounding: Rounding = PLAIN
+) -> Tensor:
     """See mpq_plugins.array_ops.Ops.fake_quantize. Computes in float32; the result has the element type of x."""
-    if not any(isinstance(v, Tensor) for v in (step, low, high)):
-        return on_grid(x, (float(step), float(low), float(high)), rounding)
     if not isinstance(low, Tensor) and not isinstance(high, Tensor):
+        if not isinstance(step, Tensor):
+            return on_grid(x, (float(step), float(low), float(high)), rounding)
         numbers = float(low), float(high)
         shapes = tuple(step.shape), (), ()
         return applied(_Quantized, x, step.float(), None, None, None, shapes, numbers, rounding)

@@ -30,7 +30,11 @@ class EncoderLayer(nn.Module):
         self.train(layer.training)
 
     def forward(
-        self, src: Tensor, src_mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool = False
+        self,
+        src: Tensor,
+        src_mask: Tensor | None = None,
+        src_key_padding_mask: Tensor | None = None,
+        is_causal: bool = False,
     ) -> Tensor:
         if self.norm_first:
             x = src + self._attend(self.norm1(src), src_mask, src_key_padding_mask)
@@ -38,7 +42,7 @@ class EncoderLayer(nn.Module):
         x = self.norm1(src + self._attend(src, src_mask, src_key_padding_mask))
         return self.norm2(x + self._feed(x))
 
-    def _attend(self, x: Tensor, mask: Any, padding: Any) -> Tensor:
+    def _attend(self, x: Tensor, mask: Tensor | None, padding: Tensor | None) -> Tensor:
         return self.dropout1(self.self_attn(x, x, x, padding, False, mask)[0])
 
     def _feed(self, x: Tensor) -> Tensor:
@@ -54,7 +58,11 @@ class Encoder(nn.Module):
         self.train(encoder.training)
 
     def forward(
-        self, src: Tensor, mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool | None = None
+        self,
+        src: Tensor,
+        mask: Tensor | None = None,
+        src_key_padding_mask: Tensor | None = None,
+        is_causal: bool | None = None,
     ) -> Tensor:
         for layer in self.layers:
             src = layer(src, mask, src_key_padding_mask)
@@ -88,10 +96,10 @@ class DecoderLayer(nn.Module):
         self,
         tgt: Tensor,
         memory: Tensor,
-        tgt_mask: Any = None,
-        memory_mask: Any = None,
-        tgt_key_padding_mask: Any = None,
-        memory_key_padding_mask: Any = None,
+        tgt_mask: Tensor | None = None,
+        memory_mask: Tensor | None = None,
+        tgt_key_padding_mask: Tensor | None = None,
+        memory_key_padding_mask: Tensor | None = None,
         tgt_is_causal: bool = False,
         memory_is_causal: bool = False,
     ) -> Tensor:
@@ -104,10 +112,10 @@ class DecoderLayer(nn.Module):
         x = self.norm2(x + self._read(x, memory, *other))
         return self.norm3(x + self._feed(x))
 
-    def _attend(self, x: Tensor, mask: Any, padding: Any) -> Tensor:
+    def _attend(self, x: Tensor, mask: Tensor | None, padding: Tensor | None) -> Tensor:
         return self.dropout1(self.self_attn(x, x, x, padding, False, mask)[0])
 
-    def _read(self, x: Tensor, memory: Tensor, mask: Any, padding: Any) -> Tensor:
+    def _read(self, x: Tensor, memory: Tensor, mask: Tensor | None, padding: Tensor | None) -> Tensor:
         return self.dropout2(self.multihead_attn(x, memory, memory, padding, False, mask)[0])
 
     def _feed(self, x: Tensor) -> Tensor:
@@ -140,14 +148,14 @@ class Transformer(nn.Module):
         self,
         src: Tensor,
         tgt: Tensor,
-        src_mask: Any = None,
-        tgt_mask: Any = None,
-        memory_mask: Any = None,
-        src_key_padding_mask: Any = None,
-        tgt_key_padding_mask: Any = None,
-        memory_key_padding_mask: Any = None,
-        src_is_causal: Any = None,
-        tgt_is_causal: Any = None,
+        src_mask: Tensor | None = None,
+        tgt_mask: Tensor | None = None,
+        memory_mask: Tensor | None = None,
+        src_key_padding_mask: Tensor | None = None,
+        tgt_key_padding_mask: Tensor | None = None,
+        memory_key_padding_mask: Tensor | None = None,
+        src_is_causal: bool | None = None,
+        tgt_is_causal: bool | None = None,
         memory_is_causal: bool = False,
     ) -> Tensor:
         memory = self.encoder(src, src_mask, src_key_padding_mask)

@@ -68,7 +68,8 @@ class OfRecord(nn.Module):
         self.word = word
 
     def forward(self, x: Tensor) -> Tensor:
-        return function_of_one(x, self.word)  # type: ignore[no-any-return]
+        y: Tensor = function_of_one(x, self.word)
+        return y
 
     def extra_repr(self) -> str:
         return self.word

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
+from torch.utils.hooks import RemovableHandle
 
 from mpq_plugins.errors import ModelError
 from mpq_torch.calling.arguments import flat, open_batch, rebuilt, takes_of
@@ -76,7 +77,7 @@ class _Innermost:
         self._model = model
         self._before: Any = None
         self._running: list[str] = []
-        self._handles: list[Any] = []
+        self._handles: list[RemovableHandle] = []
 
     def __enter__(self) -> _Innermost:
         own = self._model.forward
@@ -114,7 +115,7 @@ class _Innermost:
             self.path = self._running[-1]
             self.kind = type(self._model.get_submodule(self.path)).__name__
 
-    def _entered(self, path: str) -> Any:
+    def _entered(self, path: str) -> Callable[[nn.Module, Any], None]:
         return lambda module, args: self._running.append(path)
 
     def _left(self, module: nn.Module, args: Any, output: Any) -> None:

@@ -251,7 +251,8 @@ class ConcreteTracer(fx.Tracer):
             return self._forwards.get(module, module.forward)(*args, **kwargs)
         if node.op == "call_method":
             return getattr(args[0], str(node.target))(*args[1:], **kwargs)
-        return node.target(*args, **kwargs)  # type: ignore[operator]
+        function: Any = node.target
+        return function(*args, **kwargs)
 
     @contextmanager
     def _really(self) -> Iterator[None]:

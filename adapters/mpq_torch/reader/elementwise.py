@@ -129,7 +129,7 @@ default in torch."""
 def prelu(call: Call) -> Made:
     """nn.PReLU and F.prelu, whose slopes lie along the second axis."""
     try:
-        slopes = array_of(call.module.weight) if call.module is not None else call.parameter(1, "weight")  # type: ignore[arg-type]
+        slopes = call.parameter(1, "weight") if call.module is None else array_of(call.setting("weight"))
     except KeyError:
         return call.unknown("PReLU with slopes that are computed has no integer kernel")
     if slopes.size > 1 and len(call.in_shape) == 1:

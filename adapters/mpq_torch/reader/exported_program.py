@@ -63,7 +63,8 @@ def as_layers(program: ExportedProgram) -> fx.GraphModule:
 
 
 def _layer(root: fx.GraphModule, node: fx.Node) -> nn.Module:
-    kind, names = _LAYERS[node.target]  # type: ignore[index]
+    function: Any = node.target
+    kind, names = _LAYERS[function]
     weight, bias = (_value(root, argument) for argument in (*node.args, None)[1:3])
     with torch.device("meta"):
         if kind is nn.Linear:

@@ -204,9 +204,9 @@ def described(call: Call, sources: Sequence[fx.Node]) -> dict[str, Any]:
     sources: the nodes that the float part reads. Sizes that the model computes are no plain values, so that a call
     with such an argument is not described.
     """
-    called = call.node.target if call.module is None else type(call.module)
+    called: Any = call.node.target if call.module is None else type(call.module)
     special = SPECIAL.get(called)
-    known = FUNCTIONS.get(called) if call.module is None else MODULES.get(called)  # type: ignore[arg-type]
+    known = FUNCTIONS.get(called) if call.module is None else MODULES.get(called)
     if special:
         found = special(call)
     else:

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from torch import fx
+from torch._ops import OpOverload
 
 from mpq_torch.calling.node_arguments import source_of
 from mpq_torch.reader.aten import aten_name, cut_of, named_arguments
@@ -46,7 +47,8 @@ def _index(nodes: Sequence[fx.Node]) -> tuple[Any, ...] | None:
         return None
     items: list[Any] = [slice(None)] * source.meta["val"].dim()
     for node in nodes:
-        given = named_arguments(node.target, node.args, node.kwargs)  # type: ignore[arg-type]
+        assert isinstance(node.target, OpOverload)  # as all that has a name of ATen's
+        given = named_arguments(node.target, node.args, node.kwargs)
         places = [place for place, item in enumerate(items) if not isinstance(item, (int, fx.Node))]
         name, dim = aten_name(node.target), int(given.get("dim", 0))
         if name == "unsqueeze":

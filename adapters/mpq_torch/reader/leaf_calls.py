@@ -41,7 +41,8 @@ class LeafCall:
         """Its arguments and keywords, with these in the places of its tensors."""
         left = iter(tensors)
         given = [next(left) if isinstance(value, Tensor) else value for value in self.flat]
-        return pytree.tree_unflatten(given, self.spec)  # type: ignore[no-any-return]
+        arguments: tuple[tuple[Any, ...], dict[str, Any]] = pytree.tree_unflatten(given, self.spec)
+        return arguments
 
     def returned(self, tensors: Sequence[Any]) -> Any:
         """What it returned, with these in the places of its tensors."""

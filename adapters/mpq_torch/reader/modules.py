@@ -67,7 +67,8 @@ def layer_of(node: Node) -> nn.Module:
         layer.weight.copy_(weight)
         if has_bias:
             layer.bias.copy_(torch.from_numpy(np.asarray(node.bias, np.float32)))
-    return layer.eval()  # type: ignore[no-any-return]
+    held: nn.Module = layer.eval()
+    return held
 
 
 def _convolution(node: Node, weight: torch.Tensor, has_bias: bool) -> nn.Module:

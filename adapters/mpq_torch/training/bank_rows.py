@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -40,15 +40,14 @@ class Row(NamedTuple):
     energy: Tensor | None = None
 
 
-def rows_of(
-    bank: Bank, grids: Sequence[Grids] | Sequence[Grid], held: Mapping[str, Tensor], probe: Tensor | None = None
-) -> list[Row]:
-    """The rows of every group, in order. grids: of the moment, or fixed ones by group."""
-    layout = bank.layout
-    if isinstance(grids[0], Grid):
-        return [_fixed(bank, index, grid, held) for index, grid in enumerate(grids)]  # type: ignore[arg-type]
-    moment: Sequence[Grids] = grids  # type: ignore[assignment]
-    first = moment[0]
+def fixed_rows(bank: Bank, grids: Sequence[Grid], held: Mapping[str, Tensor]) -> list[Row]:
+    """The rows of every group, in order. grids: fixed ones, by group."""
+    return [_fixed(bank, index, grid, held) for index, grid in enumerate(grids)]
+
+
+def rows_of(bank: Bank, moment: Sequence[Grids], probe: Tensor | None = None) -> list[Row]:
+    """The rows of every group, in order. moment: the grids at which the method trains."""
+    layout, first = bank.layout, moment[0]
     pieces = []
     for grid in moment:
         split = [grid.step.split(layout.counts(grid.step_extent))]
@@ -90,7 +89,7 @@ def _put_on(method: TrainingMethod, index: int, x: Tensor, row: Row, bank: Calla
     return on_rows(x, row.parts[0], row.shapes, row.rounding, row.probe, row.codes)
 
 
-def _fixed(bank: Bank, index: int, grid: Grid, held: Mapping[str, Any]) -> Row:
+def _fixed(bank: Bank, index: int, grid: Grid, held: Mapping[str, Tensor]) -> Row:
     codes = float(grid.low), float(grid.high)
     if len(grid.steps) == 1:
         return Row(numbers=(float(np.float32(grid.step)), *codes))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from mpq_plugins.graph.accumulator import INT32_LIMIT
 from mpq_torch.array_ops.ops import TORCH
-from mpq_torch.training.float_layers import BatchNorm
+from mpq_torch.training.float_layers import BatchNorm, WeightedLayer
 from mpq_torch.training.held_tensors import HeldTensors
 from mpq_torch.training.replay import repeats
 
@@ -46,8 +46,8 @@ class Statistics(NamedTuple):
 class NormedLayer(Protocol):
     """What is asked of a trained layer. layer: with its float weight and bias; norm: the batch norm behind it."""
 
-    layer: Any
-    norm: Any
+    layer: WeightedLayer
+    norm: BatchNorm | None
     mode: BatchNorms
     bias_steps: Tensor | None
 

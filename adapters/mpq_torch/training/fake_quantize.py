@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mpq_plugins.training.method import TrainingMethod
 from mpq_torch.torch_ao.framework import FakeQuantizeBase
 from mpq_torch.torch_ao.grid_observers import OnGrid
 from mpq_torch.torch_ao.observers import PO2Observer
@@ -37,7 +38,7 @@ class PO2FakeQuantize(FakeQuantizeBase):
         self,
         observer: type[OnGrid] = PO2Observer,
         factory_kwargs: dict[str, Any] | None = None,
-        method: Any = None,
+        method: str | TrainingMethod | None = None,
         **arguments: Any,
     ) -> None:
         super().__init__()

@@ -21,7 +21,7 @@ from mpq_plugins.training.method import NOISE, Progress, TrainingMethod
 from mpq_plugins.training.settling import is_measured, mean_energies
 from mpq_plugins.training.slot import Observed
 from mpq_torch.array_ops.ops import TORCH
-from mpq_torch.training.bank_rows import Row, put_on, rows_of
+from mpq_torch.training.bank_rows import Row, fixed_rows, put_on, rows_of
 from mpq_torch.training.held_tensors import HeldTensors
 from mpq_torch.training.replay import repeats
 
@@ -87,7 +87,7 @@ class GridBank(HeldTensors):
     def forward(self, weights: Sequence[Tensor] | None = None) -> list[Row]:
         """The grids of the moment, by group. weights: the tensors, of a bank of weights that is in train()."""
         if self.fixed is not None:
-            return rows_of(self.plain, self.fixed, self.held)
+            return fixed_rows(self.plain, self.fixed, self.held)
         self.after_backward()
         repeated = self.training and repeats() and bool(self._seen)
         parameters, state = self.parameters_now(), dict(self._seen) if repeated else self._state_now()
@@ -101,7 +101,7 @@ class GridBank(HeldTensors):
         if self.training and self.method.needs_gradient and x is not None and torch.is_grad_enabled():
             self.held[WEIGHTS] = x
             probe = self.held[PROBE]
-        rows = rows_of(self.plain, grids, self.held, probe)
+        rows = rows_of(self.plain, grids, probe)
         if not (self.measuring and self.training and torch.is_grad_enabled()):
             return rows
         return [row._replace(energy=part) for row, part in zip(rows, self.held[ENERGY].split(1), strict=True)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -49,7 +49,7 @@ class Preparation(nn.Module):
         """The norms of all layers."""
         return self._norms[0]
 
-    def _apply(self, fn: Any, recurse: bool = True) -> Preparation:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Preparation:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # as torch has it
         self.norms._apply(fn)
         return self

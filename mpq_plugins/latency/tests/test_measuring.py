@@ -164,7 +164,7 @@ def test_a_file_that_holds_no_measurements_is_refused_by_name(tmp_path, content)
 def test_damaged_samples_and_newer_files_are_refused(tmp_path, samples):
     path = tmp_path / "timings.json"
     store = TimingStore(Device("fake-npu", {"board": "1"}), path)
-    data = store.to_dict() | {"timings": [{"workload": CONV.to_dict(), "seconds": samples}]}
+    data = store.fields().model_dump() | {"timings": [{"workload": CONV.to_dict(), "seconds": samples}]}
     path.write_text(json.dumps(data))
     if samples:
         with pytest.raises(CostError, match="delete it to measure again"):
