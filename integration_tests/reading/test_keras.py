@@ -297,6 +297,22 @@ def test_a_subclassed_vision_transformer_is_exact():
     assert error_of(model, on_grid, recipe, X) < 0.1
 
 
+def words():
+    inputs = keras.Input((6,), dtype="int32", name="words")
+    y = layers.GroupNormalization(2)(layers.Dense(8)(layers.Embedding(12, 8)(inputs)))
+    return keras.Model(inputs, layers.Dense(3)(layers.UnitNormalization()(layers.Flatten()(y))))
+
+
+def test_rows_of_an_embedding_are_looked_up_as_codes_and_the_file_takes_whole_numbers():
+    keras.utils.set_random_seed(0)
+    model, x = words(), np.random.default_rng(0).integers(0, 12, (16, 6)).astype(np.int32)
+    on_grid, recipe = exact(model, x)
+    assert len(recipe.float_ops) == 1
+    assert error_of(model, on_grid, recipe, x) < 0.05
+    (taken,) = Interpreter(model_content=mpq_tfmot.litert.export(on_grid, recipe)).get_input_details()
+    assert taken["dtype"] == np.int32
+
+
 def refused(model, target, x=X, **options):
     with pytest.raises(mpq.UnsupportedOp) as caught:
         mpq_tfmot.search(model, x, target, weight_bits=8, activation_bits=8, progress=False, **options)

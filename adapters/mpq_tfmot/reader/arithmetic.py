@@ -20,6 +20,7 @@ FUNCTIONS = {
     **{"math.add": ADD, "math.subtract": SUB, "math.multiply": MUL},
     **{"compat.v1.math.scalar_mul": MUL, "math.scalar_mul": MUL, "math.add_n": ADD},
     "nn.bias_add": ADD,
+    "math.squared_difference": "square",
     **dict.fromkeys(DIVISIONS, "div"),
     **dict.fromkeys(("__operators__.neg", "math.negative"), "neg"),
     **dict.fromkeys(("__operators__.pow", "math.pow", "math.square"), "pow"),
@@ -65,6 +66,9 @@ def of_function(
     read = [inputs.get(id(operand)) for operand in operands]
     if word == "neg":
         return [Node(name, AFFINE, (str(read[0]),), out, attrs={"scale": -1.0, "offset": 0.0})]
+    if word == "square":
+        below = of_function("math.subtract", f"{name}.difference", inputs, shapes, out, args, kwargs)
+        return [*below, Node(name, MUL, (below[-1].name,) * 2, out)] if below else []
     if word == "pow":
         found = power(2 if len(operands) == 1 else _number(operands[1]))
         if found is None or read[0] is None:

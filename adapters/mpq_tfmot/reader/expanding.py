@@ -15,9 +15,10 @@ from mpq_tfmot.reader import written_functions
 from mpq_tfmot.reader.as_functions import as_functions
 from mpq_tfmot.reader.attention_layer import HeadsAttention
 from mpq_tfmot.reader.functions import is_known, name_of
+from mpq_tfmot.reader.opened_functions import OPENED
 from mpq_tfmot.reader.record import Record
 from mpq_tfmot.reader.recurrent import recurrent
-from mpq_tfmot.reader.written_layers import OfRecord, OwnTensor
+from mpq_tfmot.reader.written_layers import JoinedReshape, OfRecord, OwnTensor
 
 _OWN = ("tf_keras", "keras", "tensorflow_model_optimization")
 """Packages whose layers are known by their class."""
@@ -54,13 +55,30 @@ def of_layer(layer: Any, record: Record, unrolled: bool = False) -> Any | None:
     call = _expanded(layer, record, unrolled)
     if call is None:
         return None
+    symbols, again = _of_symbols(record)
     try:
-        symbols = [keras.Input(tensor.shape[1:], dtype=tensor.dtype) for tensor in record.keras_inputs]
-        again = record.with_operands({id(old): new for old, new in zip(record.keras_inputs, symbols, strict=True)})
         model = _traced(layer, symbols, lambda _: call(*again.call_args, **given_more(again)))
     except ModelError:
         return None
     return model if len(model.layers) > len(model.inputs) else None
+
+
+def of_function(record: Record) -> Any | None:
+    """A function of TensorFlow that is written in others, as a functional model of them; None for another."""
+    inner = OPENED.get(str(record.layer.symbol).removeprefix("compat.v1."))
+    if inner is None:
+        return None
+    symbols, again = _of_symbols(record)
+    try:
+        return _traced(record.layer, symbols, lambda _: inner(*again.call_args, **again.call_kwargs))
+    except ModelError:
+        return None
+
+
+def _of_symbols(record: Record) -> tuple[list[Any], Record]:
+    """Symbols of their own, and the record of a call of them."""
+    symbols = [keras.Input(tensor.shape[1:], dtype=tensor.dtype) for tensor in record.keras_inputs]
+    return symbols, record.with_operands({id(old): new for old, new in zip(record.keras_inputs, symbols, strict=True)})
 
 
 def given_more(record: Record) -> dict[str, Any]:
@@ -75,7 +93,9 @@ def given_more(record: Record) -> dict[str, Any]:
 def _expanded(layer: Any, record: Record, unrolled: bool) -> Callable[..., Any] | None:
     """What a layer computes, of symbols; None where its class says what it is."""
     kind = type(layer)
-    own = kind.__module__.partition(".")[0] in _OWN or isinstance(layer, (OfRecord, OwnTensor, HeadsAttention))
+    own = kind.__module__.partition(".")[0] in _OWN or isinstance(
+        layer, (OfRecord, OwnTensor, JoinedReshape, HeadsAttention)
+    )
     if not own:
         return None if _is_recorded(kind) else _call_of(layer)
     if len(record.call_args) != 1 or given_more(record):

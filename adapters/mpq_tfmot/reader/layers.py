@@ -48,7 +48,7 @@ NOTHING = (
     "SpatialDropout3D",
 )
 """Layers that do nothing outside of training."""
-NOTHING_CALLED = ("identity", "stop_gradient")
+NOTHING_CALLED = ("identity", "stop_gradient", "convert_to_tensor")
 """The same of TensorFlow's functions."""
 
 
@@ -76,7 +76,7 @@ def nodes_of(call: Call) -> list[Node]:
     if kind == "Activation":
         return _activated([], call)
     if is_function_layer(layer):
-        if str(layer.symbol) in NOTHING_CALLED:
+        if str(layer.symbol) in NOTHING_CALLED or _casts_to_its_own(call):
             return []
         kernels = functional_layer(call)
         if kernels:
@@ -114,6 +114,13 @@ def nodes_of(call: Call) -> list[Node]:
         described = of_products(layer)
     held = sum(int(np.prod(weight.shape)) for weight in layer.weights if len(weight.shape) > 1)
     return [unknown(call.name, call.inputs, call.whole(), kind, described={**described, "weights": held, **macs(call)})]
+
+
+def _casts_to_its_own(call: Call) -> bool:
+    """Whether a cast gives the type that its tensor has."""
+    symbols = call.node.keras_inputs
+    alike = len(symbols) == 1 and symbols[0].dtype == getattr(call.node.outputs, "dtype", None)
+    return alike and str(call.layer.symbol).removeprefix("compat.v1.") in ("cast", "saturate_cast")
 
 
 def call_again(layer: Any, name: str, record: Record, tensors: Sequence[Any], **changed: Any) -> Any:
@@ -227,7 +234,7 @@ _UNWEIGHTED: dict[str, Callable[[Call], Node | None]] = {
     **dict.fromkeys(["MaxPooling2D", "MaxPooling1D", "AveragePooling2D", "AveragePooling1D"], _pool),
     **dict.fromkeys(["GlobalAveragePooling2D", "GlobalAveragePooling1D"], _global_average),
     **dict.fromkeys(["ZeroPadding2D", "ZeroPadding1D"], _pad),
-    **dict.fromkeys(["Reshape", "Flatten"], _reshape),
+    **dict.fromkeys(["Reshape", "Flatten", "JoinedReshape"], _reshape),
     "Permute": _permute,
     "UpSampling1D": _upsample,
 }

@@ -195,6 +195,30 @@ def _tiled(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: S
     return moving.repeat(parts[0], more) if times[0] == 1 else None
 
 
+def _sliced(moving: Composing, parts: list[Part], given: Mapping[str, Any], shape: Shape) -> Part | None:
+    """tf.slice by constants; a size of -1 is up to the end."""
+    (x,), begin, sizes = parts, list(map(int, given["begin"])), list(map(int, given["size"]))
+    if begin[0] or sizes[0] not in (-1,):
+        return None
+    ranges = {}
+    for axis in range(1, len(x.shape)):
+        first, size = begin[axis], sizes[axis]
+        ranges[axis] = range(first, size_of(x, axis) if size == -1 else first + size)
+    return moving.slice(x, ranges)
+
+
+def _repeated(moving: Composing, parts: list[Part], given: Mapping[str, Any], shape: Shape) -> Part | None:
+    """tf.repeat of each element so many times."""
+    (x,), axis = parts, given["axis"]
+    times = given["repeats"]
+    if not isinstance(axis, int) or not isinstance(times, int) or axis % len(x.shape) == 0:
+        return None
+    axis %= len(x.shape)
+    apart = moving.reshape(x, (*x.shape[: axis + 1], 1, *x.shape[axis + 1 :]))
+    wide = moving.repeat(apart, {axis + 1: times})
+    return moving.reshape(wide, (*x.shape[:axis], size_of(x, axis) * times, *x.shape[axis + 1 :]))
+
+
 FUNCTIONS: Mapping[str, Move] = {
     **reducing.FUNCTIONS,
     **resizing.FUNCTIONS,
@@ -213,5 +237,7 @@ FUNCTIONS: Mapping[str, Move] = {
     "roll": _rolled,
     "reverse": _reversed,
     "tile": _tiled,
+    "slice": _sliced,
+    "repeat": _repeated,
 }
 """By TensorFlow's symbol."""

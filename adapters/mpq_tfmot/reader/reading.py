@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -11,19 +11,29 @@ from mpq_plugins.errors import ModelError
 from mpq_plugins.exporters.refusals import refused_by
 from mpq_plugins.graph.constants import AFFINE
 from mpq_plugins.graph.lookups import EMBEDDING
-from mpq_plugins.graph.node import ARGUMENT, FLOAT, UNKNOWN, Batch, Graph, Node
+from mpq_plugins.graph.node import ARGUMENT, FLOAT, UNKNOWN, Batch, Graph, Node, sample_shape
 from mpq_plugins.graph.ops import is_op, op_of
 from mpq_plugins.graph.reading import WHOLE, settled
 from mpq_plugins.graph.refusals import refuses_nothing
 from mpq_plugins.hardware.target import Target
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.attention import PRODUCTS, layer_of
-from mpq_tfmot.reader.call import Call
+from mpq_tfmot.reader.call import Call, samples_of
 from mpq_tfmot.reader.checking import check_model
-from mpq_tfmot.reader.constants import Constants
-from mpq_tfmot.reader.expanding import is_graph, of_layer, of_model
+from mpq_tfmot.reader.constants import FOLDED, Constants
+from mpq_tfmot.reader.expanding import is_graph, of_function, of_model
 from mpq_tfmot.reader.float_functions import row
 from mpq_tfmot.reader.functions import is_function, unknown
+from mpq_tfmot.reader.keras_calls import (
+    activate,
+    calls_of,
+    flat,
+    is_transparent,
+    is_whole,
+    kernel_of,
+    model_of,
+    recaller,
+)
 from mpq_tfmot.reader.layers import call_again, evaluator, nodes_of
 from mpq_tfmot.reader.more_given import check_masks
 from mpq_tfmot.reader.record import Record, is_function_layer, recall, under
@@ -136,18 +146,18 @@ class _Reader:
 
     def _walk(self, model: Any, inputs: Iterable[str], scope: str) -> list[str]:
         values = {id(tensor): name for tensor, name in zip(model.inputs, inputs, strict=True)}
-        for node in _calls(model):
+        for node in calls_of(model):
             layer = node.layer
             if isinstance(layer, keras.layers.InputLayer):
                 continue
-            outputs = _flat(node.outputs)
+            outputs = flat(node.outputs)
             folded = self._constants.folded(node, f"{scope}{layer.name}")
             if folded is not None:
                 values.update((id(tensor), name) for tensor, name in zip(outputs, folded, strict=True))
                 continue
             node = self._constants.operands(node, values, scope)
             sources = [values[id(tensor)] for tensor in node.keras_inputs]
-            inner = getattr(layer, "layer", layer) if _is_transparent(layer) else layer
+            inner = getattr(layer, "layer", layer) if is_transparent(layer) else layer
             check_masks(inner, node, f"{scope}{inner.name}")
             if type(layer).__name__ == "QuantizeLayer":
                 values[id(outputs[0])] = sources[0]
@@ -155,7 +165,7 @@ class _Reader:
                 continue
             if inner is not layer:
                 self.wrappers[f"{scope}{inner.name}"] = layer
-            within = None if is_function(inner) else _model_of(inner, node, self.unrolled)
+            within = None if is_function(inner) else model_of(inner, node, self.unrolled)
             if within is not None:
                 results = self._walk(within, sources, f"{scope}{inner.name}.")
                 if type(inner) in (keras.layers.Lambda, keras.layers.Activation) and len(results) == 1:
@@ -171,21 +181,33 @@ class _Reader:
     def _renamed(self, name: str, layer: Any, scope: str) -> str:
         """The last node of what a layer calls, under the layer's own name."""
         own = self._name(layer, scope)
-        if not name.startswith(f"{scope}{layer.name}."):
-            return name  # it gives what it was given
-        self.nodes[own] = replace(self.nodes.pop(name), name=own)
-        for held in (self.floats, self.again, self.own_weights):
-            if name in held:
-                held[own] = held.pop(name)
-        return own
+        return (
+            self._under(own, name) if name.startswith(f"{scope}{layer.name}.") else name
+        )  # it gives what it was given
+
+    def _under(self, own: str, name: str) -> str:
+        """The node of a name under another one, if it is made inside of it."""
+        if name.startswith(f"{own.partition('__call')[0]}."):
+            self.nodes[own] = replace(self.nodes.pop(name), name=own)
+            for held in (self.floats, self.again, self.own_weights):
+                if name in held:
+                    held[own] = held.pop(name)
+            return own
+        return name
 
     def _visit(
         self, wrapper: Any, layer: Any, node: Record, at: dict[int, str], scope: str, shapes: list[tuple[int, ...]]
     ) -> list[str]:
         """The nodes that give the outputs of a call. at: nodes by the id of the symbol that stands for them."""
         name = self._name(layer, scope)
+        for shape in shapes:
+            if None in shape:
+                raise ModelError(
+                    f"{name} gives a tensor of the open shape {(None, *shape)}, and integers need every size but the "
+                    "batch; cut the model there, or choose elements by numbers"
+                )
         owner = self._owners.setdefault(id(layer), name)
-        call = self._called(Call(layer, node, name, owner, (), (), shapes[0], _kernel(wrapper)), node, at)
+        call = self._called(Call(layer, node, name, owner, (), (), shapes[0], kernel_of(wrapper)), node, at)
         function = is_function_layer(layer)
         if len(shapes) > 1 and function:
             moved = self._moved(call, shapes)
@@ -197,7 +219,11 @@ class _Reader:
             found = nodes_of(other) if len(other.inputs) > len(call.inputs) else made
             if not any(one.op == UNKNOWN for one in found):
                 call, made, node = other, found, other.node
-        if made and all(_is_whole(tensor) for tensor in _flat(node.outputs)):
+        if function and any(one.op == UNKNOWN and "function" not in one.attrs for one in made):
+            opened = self._opened(call, node)
+            if opened:
+                return opened
+        if made and all(is_whole(tensor) for tensor in flat(node.outputs)):
             was = {"was": made[0]} if len(made) == 1 and made[0].op != UNKNOWN else made[-1].attrs
             made = [unknown(name, call.inputs, call.whole(), call.kind, WHOLE, was)]
         for one in made:
@@ -210,7 +236,7 @@ class _Reader:
             if one.op == UNKNOWN:
                 alone = one.name == name
                 whole = function or (alone and (node.call_kwargs or len(node.call_args) > 1))
-                self.floats[one.name] = _recaller(node) if whole else evaluator(layer) if alone else layer.activation
+                self.floats[one.name] = recaller(node) if whole else evaluator(layer) if alone else layer.activation
                 if function and one.attrs.get("function") == EMBEDDING:
                     self.floats[one.name] = partial(row, tf.constant(one.attrs["arguments"]["weight"]))
             if one.op == UNKNOWN and one.name == name and layer.weights:
@@ -227,24 +253,40 @@ class _Reader:
                     partial(recall, under(node, name)) if function else partial(call_again, layer, name, node)
                 )
             elif hasattr(layer, "activation"):
-                self.again[one.name] = partial(_activate, layer.activation, one.name)
+                self.again[one.name] = partial(activate, layer.activation, one.name)
         if len(shapes) == 1:
             return [made[-1].name if made else call.inputs[0]]
         parts = [self._part(made[-1], index, shape) for index, shape in enumerate(shapes)]
         attends = call.kind == "MultiHeadAttention" and made[-1].op != UNKNOWN
         return [made[-1].name, *parts[1:]] if attends else parts
 
+    def _opened(self, call: Call, record: Record) -> list[str]:
+        """The nodes of the functions that a function calls, as those of a layer; none where one of them has no form."""
+        model = of_function(record)
+        if model is None:
+            return []
+        before, held = dict(self.nodes), [dict(part) for part in (self.floats, self.again, self.own_weights)]
+        results = self._walk(model, call.inputs, f"{call.name}.")
+        made = [node for name, node in self.nodes.items() if name not in before]
+        if any(
+            node.op == UNKNOWN and node.attrs.get("what") not in (FOLDED, OUTPUT) and "function" not in node.attrs
+            for node in made
+        ):
+            self.nodes.clear()
+            self.nodes.update(before)
+            self.floats, self.again, self.own_weights = held
+            return []
+        return [self._under(call.name, results[0])] if len(results) == 1 else results
+
     def _called(self, call: Call, node: Record, at: dict[int, str]) -> Call:
         """The call with these operands."""
         inputs = tuple(at[id(tensor)] for tensor in node.keras_inputs)
-        shapes = [self.nodes[name].sample_shape for name in inputs]
-        return replace(
-            call,
-            layer=node.layer if call.layer is call.node.layer else call.layer,
-            node=node,
-            inputs=inputs,
-            in_shapes=shapes,
-        )
+        shapes = [self.nodes[name].shape for name in inputs]
+        layer = node.layer if call.layer is call.node.layer else call.layer
+        in_samples = tuple(shape[0] if isinstance(shape[0], Batch) else Batch() for shape in shapes)
+        found = replace(call, layer=layer, node=node, inputs=inputs, in_samples=in_samples)
+        found = replace(found, in_shapes=[sample_shape(shape[1:]) for shape in shapes])
+        return replace(found, samples=samples_of(found))
 
     def _moved(self, call: Call, shapes: list[tuple[int, ...]]) -> list[str]:
         """The nodes of a function that gives several tensors by moving elements; none for another function."""
@@ -260,7 +302,7 @@ class _Reader:
     def _part(self, whole: Node, index: int, shape: tuple[int, ...]) -> str:
         """One of the outputs of a layer that has several."""
         attrs = {"what": OUTPUT, "reason": f"one of several outputs of {whole.attrs.get('what')}"}
-        part = Node(f"{whole.name}.output{index}", UNKNOWN, (whole.name,), (Batch(), *shape), attrs=attrs)
+        part = Node(f"{whole.name}.output{index}", UNKNOWN, (whole.name,), (whole.shape[0], *shape), attrs=attrs)
         self.nodes[part.name] = part
         self.floats[part.name] = lambda outputs: outputs[index]
         self.again[part.name] = lambda outputs: outputs[0][index]
@@ -273,46 +315,3 @@ class _Reader:
         count = self._calls.get(name, 0)
         self._calls[name] = count + 1
         return name if not count else f"{name}__call{count}"
-
-
-def _is_whole(tensor: Any) -> bool:
-    """Whether a tensor holds indices or truth values; those of 8 bits, as images have, may lie on grids."""
-    return bool(tensor.dtype.is_bool or (tensor.dtype.is_integer and tensor.dtype.size > 1))
-
-
-def _is_transparent(layer: Any) -> bool:
-    """Whether a wrapper computes what the layer in it does: TF-MOT's, and TimeDistributed around a dense layer."""
-    if type(layer) is keras.layers.TimeDistributed:
-        return type(layer.layer) is keras.layers.Dense
-    return type(layer).__name__.startswith("Quantize")
-
-
-def _model_of(layer: Any, node: Any, unrolled: bool) -> Any | None:
-    """The graph of layers that a layer is; None for one that is a layer alone."""
-    if isinstance(layer, keras.Model):
-        return layer if is_graph(layer) else of_layer(layer, node, unrolled) or of_model(layer)
-    return of_layer(layer, node, unrolled)
-
-
-def _recaller(node: Any) -> Any:
-    return lambda *tensors: recall(node, tensors)
-
-
-def _activate(activation: Any, name: str, tensors: list[Any]) -> Any:
-    return keras.layers.Activation(activation, name=name)(tensors[0])
-
-
-def _kernel(wrapper: Any) -> Any:
-    """The variable behind the kernel of a wrapped layer, whose own attribute holds the quantized tensor."""
-    variables = getattr(wrapper, "_weight_vars", None)
-    return variables[0][0] if variables else None
-
-
-def _calls(model: Any) -> Iterator[Any]:
-    """The calls of layers in the order of execution."""
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        yield from model._nodes_by_depth[depth]
-
-
-def _flat(outputs: Any) -> list[Any]:
-    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]

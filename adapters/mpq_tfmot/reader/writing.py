@@ -17,7 +17,7 @@ from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.reading import Reading
 from mpq_tfmot.reader.written_functions import written_function
-from mpq_tfmot.reader.written_layers import OwnTensor, clamp_layer, written
+from mpq_tfmot.reader.written_layers import JoinedReshape, OwnTensor, clamp_layer, written
 
 CLAMP_SUFFIX = ".relu"
 
@@ -72,6 +72,8 @@ class _Writer:
             return OwnTensor(node.attrs["value"].shape, name=node.name)(self.first)
         if node.op == INPUT:
             return tensors[0] if self.after_input is None else self.after_input(node, tensors[0])
+        if node.op == "reshape" and self.reading.graph[node.inputs[0]].shape[:1] != node.shape[:1]:
+            return JoinedReshape(node.shape[1:], name=node.name)(tensors[0])
         was = node.attrs.get("was")
         if node.op == FLOAT and was is not None:
             # a fused clamp that it read has another name

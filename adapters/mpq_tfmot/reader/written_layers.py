@@ -45,6 +45,23 @@ class OfRecord(keras.layers.Layer):  # type: ignore[misc]
 
 
 @keras.utils.register_keras_serializable("mpq_plugins")
+class JoinedReshape(keras.layers.Layer):  # type: ignore[misc]
+    """A reshape that joins samples with other axes, or parts them again. sizes: of the other axes."""
+
+    def __init__(self, sizes: Any, **options: Any) -> None:
+        super().__init__(**options)
+        self.sizes = tuple(int(size) for size in sizes)
+
+    def call(self, x: Any) -> Any:
+        """The same elements."""
+        return tf.reshape(x, (-1, *self.sizes))
+
+    def get_config(self) -> dict[str, Any]:
+        """What makes the layer again."""
+        return {**super().get_config(), "sizes": list(self.sizes)}
+
+
+@keras.utils.register_keras_serializable("mpq_plugins")
 class OwnTensor(keras.layers.Layer):  # type: ignore[misc]
     """A tensor of the model's own, one sample of it, whatever the layer is called on.
 

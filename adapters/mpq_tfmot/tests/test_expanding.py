@@ -117,3 +117,38 @@ def test_layers_compute_what_they_are_called_with(kind):
     reading = read_model(model, target=plugins.target("litert-po2"))
     assert reading.graph.float_ops == ()
     np.testing.assert_allclose(float_values(reading, x)["last"], model(x).numpy(), atol=1e-5, rtol=1e-4)
+
+
+def windows(x):
+    parted = tf.transpose(tf.reshape(x, (-1, 2, 3, 2, 3, 4)), (0, 1, 3, 2, 4, 5))
+    y = layers.Dense(4)(tf.reshape(parted, (-1, 9, 4)))
+    back = tf.transpose(tf.reshape(y, (-1, 2, 2, 3, 3, 4)), (0, 1, 3, 2, 4, 5))
+    return tf.reshape(back, (-1, 6, 6, 4))
+
+
+OPENED = {
+    "windows as samples": windows,
+    "flip_left_right": tf.image.flip_left_right,
+    "central_crop": lambda x: tf.image.central_crop(x, 0.5),
+    "pad_to_bounding_box": lambda x: tf.image.pad_to_bounding_box(x, 1, 0, 8, 7),
+    "per_image_standardization": tf.image.per_image_standardization,
+    "rgb_to_grayscale": lambda x: tf.image.rgb_to_grayscale(x[..., :3]),
+    "max_pool1d": lambda x: tf.expand_dims(tf.nn.max_pool1d(x[:, 0], 2, 2, "VALID"), 1),
+    "crelu": tf.nn.crelu,
+    "norm": lambda x: x / (tf.norm(x, axis=-1, keepdims=True) + 0.1),
+    "squared_difference": lambda x: tf.math.squared_difference(x, tf.nn.relu(x)) + tf.math.squared_difference(x, 1.0),
+    "repeat and slice": lambda x: tf.slice(tf.repeat(x, 2, axis=1), [0, 1, 0, 0], [-1, 5, 6, 3]),
+    "casts to the same": lambda x: tf.cast(tf.convert_to_tensor(x), tf.float32),
+}
+
+
+@pytest.mark.parametrize("kind", OPENED)
+def test_functions_that_are_several_others_are_read_and_written_as_those(kind):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6, 6, 3), name="x")
+    model = keras.Model(inputs, layers.Conv2D(2, 1, name="last")(OPENED[kind](layers.Conv2D(4, 1)(inputs))))
+    x = np.random.default_rng(0).normal(size=(3, 6, 6, 3)).astype(np.float32)
+    reading, wanted = read_model(model, target=plugins.target("litert-po2")), model(x).numpy()
+    assert reading.graph.float_ops == ()
+    np.testing.assert_allclose(float_values(reading, x)["last"], wanted, atol=1e-4, rtol=1e-4)
+    np.testing.assert_allclose(write_model(reading)(x), wanted, atol=1e-4, rtol=1e-4)
