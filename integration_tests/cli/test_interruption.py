@@ -16,6 +16,7 @@ from integration_tests.cli.commands import Case, invoke
 from mpq_plugins import Recipe, hookimpl, plugins
 from mpq_plugins.commands.cli import app
 from mpq_plugins.papers.msqe import Msqe
+from mpq_plugins.registry import process
 
 CASE = Case("torch")
 BUDGET = ["--average-weight-bits", "4", "--activation-bits", "8"]
@@ -61,7 +62,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Impatient:
 
     host = plugins.PluginHost()
     host.register(Plugin(), "impatient")
-    monkeypatch.setattr(plugins, "_default", host)
+    monkeypatch.setattr(process, "_host", [host])
     return method
 
 

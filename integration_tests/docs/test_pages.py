@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mpq_plugins import plugins
+from mpq_plugins.registry import process
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -24,7 +24,7 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch,
     torch.manual_seed(0)
     namespace = {"__name__": "page"}
     if "host().register(" in page.read_text():  # what a page registers is there for that page alone
-        monkeypatch.setattr(plugins, "_default", None)
+        monkeypatch.setattr(process, "_host", [])
     for block in BLOCK.findall(page.read_text()):
         exec(compile(block, str(page), "exec"), namespace)
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mpq_plugins import Grid, Recipe, plugins
+from mpq_plugins import Grid, Recipe
 from mpq_plugins.plugins import PluginHost
+from mpq_plugins.registry import process
 
 SOURCE = Path(__file__).parent / "mpq_acme" / "src"
 TABLES = ["generic-po2", "torch-pt2e", "onnxruntime", "litert-po2", "litert-po2-reference"]
@@ -23,7 +24,7 @@ def acme():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(SOURCE))
         host = PluginHost(environment={})
-        patch.setattr(plugins, "_default", host)
+        patch.setattr(process, "_host", [host])
         host.register(importlib.import_module("mpq_acme.swoosh"), "acme-ops")
         yield
 

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mpq_plugins import plugins
 from mpq_plugins.graph.registered import check_op
 from mpq_plugins.plugins import PluginHost
-from mpq_plugins.registry import known, using
+from mpq_plugins.registry import known, process, using
 
 SOURCE = Path(__file__).parent / "mpq_acme" / "src"
 STEPS = {"gate_op__sigmoid": "sigmoid", "gate_op": "mul", "gate__sigmoid": "sigmoid", "gate": "mul"}
@@ -25,7 +24,7 @@ def gate():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(SOURCE))
         host = PluginHost(environment={})
-        patch.setattr(plugins, "_default", host)
+        patch.setattr(process, "_host", [host])
         room = importlib.import_module("mpq_acme.gate")
         host.register(room, "acme-gate")
         yield room.GATE

@@ -2,8 +2,8 @@
 
 import pytest
 
-from mpq_plugins import plugins
 from mpq_plugins.plugins import PluginHost
+from mpq_plugins.registry import process
 
 
 @pytest.fixture
@@ -13,5 +13,5 @@ def halving(monkeypatch):
 
     host = PluginHost()
     host.register(halving, "halving")
-    monkeypatch.setattr(plugins, "_default", host)
+    monkeypatch.setattr(process, "_host", [host])
     return halving.Halving()
