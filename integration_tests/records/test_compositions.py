@@ -59,6 +59,7 @@ KINDS = {
         x.index_select(3, torch.tensor([7, 6, 0])),
         x.repeat_interleave(2, 1),
         F.unfold(x, (3, 2), padding=1, stride=2),
+        x.unfold(2, 3, 2),
     ),
     "spreads and gates": lambda x: (x.var((2, 3)), F.glu(x, 1), x.clamp_min(0.1), torch.zeros_like(x) + x),
     "products of matrices": lambda x: (
@@ -72,6 +73,8 @@ KINDS = {
         torch.add(x, F.relu(x), alpha=-0.5),
         torch.rsub(x, F.relu(x), alpha=2),
         torch.sub(x, 0.3, alpha=2),
+        torch.addcmul(x, x, F.relu(x), value=0.5),
+        torch.lerp(x, F.relu(x), 0.25),
     ),
     "PReLU": lambda x: (
         F.prelu(x, torch.tensor([0.1, -0.5, 0.25, 1.5])),

@@ -16,6 +16,12 @@ from mpq_plugins.graph.shares import BEHIND, BETWEEN, KEPT
 logger = logging.getLogger(__name__)
 
 
+class OneNode(str):
+    """In keep_float, the name of a node as a recipe lists it, and not of a module that holds others."""
+
+    __slots__ = ()
+
+
 def settle_float_parts(graph: Graph, keep_float: Iterable[str] = (), *, anywhere: bool = True) -> Graph:
     """The graph with every node either on grids or "float", and an "input" node wherever a float tensor is quantized.
 
@@ -82,7 +88,8 @@ def kept_names(graph: Graph, keep_float: Iterable[str]) -> set[str]:
     """The nodes that keep_float names. Raises UnmatchedName for what matches nothing."""
     found: set[str] = set()
     for pattern in keep_float:
-        matched = {node.name for node in graph.nodes if node.op not in RAW[:2] and _matches(node, pattern)}
+        alone: set[str] = {pattern} if isinstance(pattern, OneNode) and pattern in graph else set()
+        matched = alone or {node.name for node in graph.nodes if node.op not in RAW[:2] and _matches(node, pattern)}
         if not matched:
             names = [name for node in graph.nodes for name in (node.name, *node.attrs.get("fused", ()))]
             close = difflib.get_close_matches(pattern, names, n=1)

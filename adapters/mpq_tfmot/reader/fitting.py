@@ -6,6 +6,7 @@ from typing import Any
 
 from mpq_plugins import plugins
 from mpq_plugins.errors import RecipeMismatch, UnmatchedName, UnsupportedOp
+from mpq_plugins.graph.float_parts import OneNode
 from mpq_plugins.graph.limits import check_sums
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.sites import GraphSites, take_sites
@@ -21,7 +22,7 @@ def read_fitting(model: Any, recipe: Recipe) -> tuple[Reading, GraphSites]:
     target = plugins.target_of(recipe)
     try:
         try:
-            reading = read_model(model, recipe.float_ops, target=target)
+            reading = read_model(model, [*map(OneNode, recipe.float_ops)], target=target)
         except UnmatchedName as error:
             # a model of another kind has other sites too, which say more, or ops that the target lacks
             recipe.check_fits(take_sites(read_model(model, target=target).graph).inventory)

@@ -25,6 +25,7 @@ from mpq_torch.modules.depthwise import SlicedDepthwise
 from mpq_torch.modules.padded import PaddedConvolution
 from mpq_torch.modules.subpixel import SubpixelConvTranspose
 from mpq_torch.modules.written import LEAVES
+from mpq_torch.reader.composed_calls import COMPOSED
 from mpq_torch.reader.hooks import is_hooked, take_off
 from mpq_torch.reader.shape_values import asks
 from mpq_torch.reader.spelled import packages_functions, packages_modules
@@ -110,6 +111,9 @@ class ConcreteTracer(fx.Tracer):
 
         (Not in a model that torch.fx wrote: there no code asks, and modules take such results as they are.)
         """
+        composed = COMPOSED.get(target) if kind in ("call_function", "call_method") else None
+        if composed is not None and set(kwargs) <= {"value", "beta", "alpha"}:
+            return composed(*args, **kwargs)
         if kind == "call_function" and _is_wrapped(target):
             opened = self._opened(target, args, kwargs)
             if opened is not NotImplemented:

@@ -9,6 +9,7 @@ from torch import nn
 
 from mpq_plugins import plugins
 from mpq_plugins.errors import ModelError, RecipeMismatch, UnmatchedName, UnsupportedOp
+from mpq_plugins.graph.float_parts import OneNode
 from mpq_plugins.graph.limits import check_sums
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.sites import GraphSites, take_sites
@@ -28,7 +29,7 @@ def read_fitting(model: nn.Module, recipe: Recipe, example: Sequence[Any] | None
     inputs = inputs_of(recipe)
     try:
         try:
-            reading = read_model(model, example, recipe.float_ops, inputs, target)
+            reading = read_model(model, example, [*map(OneNode, recipe.float_ops)], inputs, target)
         except UnmatchedName as error:
             # a model of another kind has other sites too, which say more, or ops that the target lacks
             recipe.check_fits(take_sites(read_model(model, example, (), inputs, target).graph).inventory)

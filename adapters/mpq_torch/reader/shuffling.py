@@ -117,6 +117,18 @@ def _repeated(call: Call, counts: list[int] | None) -> Made:
     return moving.done(moving.repeat(x, times))
 
 
+def windows(call: Call) -> Made:
+    """Tensor.unfold: the windows along an axis, and their elements as a last axis."""
+    dim, size, step = (call.argument(1 + index, name) for index, name in enumerate(("dimension", "size", "step")))
+    moving, x = begun(call)
+    axis = int(dim) % len(x.shape)
+    if isinstance(x.shape[axis], Batch):
+        return call.unknown("windows along the samples of a batch have no integer kernel")
+    count = (size_of(x, axis) - size) // step + 1
+    taps = [moving.slice(x, {axis: range(at, at + (count - 1) * step + 1, step)}) for at in range(size)]
+    return moving.done(moving.stack(taps, len(x.shape)))
+
+
 def pixel_shuffle(call: Call) -> Made:
     """nn.PixelShuffle and F.pixel_shuffle."""
     return _in_space(call, "upscale_factor", Moving.pixel_shuffle)
@@ -161,6 +173,7 @@ FUNCTIONS: dict[Any, Rule] = {
     **dict.fromkeys(EXPANDS, expand),
     **dict.fromkeys([torch.repeat_interleave, "repeat_interleave"], repeat_interleave),
     F.unfold: unfold,
+    "unfold": windows,
     **dict.fromkeys([F.pixel_shuffle, torch.pixel_shuffle], pixel_shuffle),
     **dict.fromkeys([F.pixel_unshuffle, torch.pixel_unshuffle], pixel_unshuffle),
     **dict.fromkeys([F.channel_shuffle, torch.channel_shuffle], channel_shuffle),

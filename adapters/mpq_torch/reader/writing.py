@@ -202,9 +202,9 @@ class _Writer:
             was = node.attrs["was"]
             if was.weighted:
                 return self._layer(was, inputs[0])
-            path, module, *more = module_of(was)
-            self.parts.setdefault(node.name, module)
-            return self.graph.call_module(node.name, (*inputs, *more))
+            path, module, *more = module_of(was)  # a move's path is no name that others begin with
+            self.parts.setdefault(path, module)
+            return self.graph.call_module(path, (*inputs, *more))
         if call.module is None:
             return self._call(node.name, FloatPart(call.alone(), copied=call.item), inputs)
         path = self.paths.setdefault(str(call.node.target), node.name)

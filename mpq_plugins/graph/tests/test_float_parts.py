@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mpq_plugins.errors import ModelError, UnsupportedOp
-from mpq_plugins.graph.float_parts import settle_float_parts
+from mpq_plugins.graph.float_parts import OneNode, kept_names, settle_float_parts
 from mpq_plugins.graph.node import ARGUMENT, UNKNOWN, Batch, Graph, Node
 from mpq_plugins.graph.reading import settled
 from mpq_plugins.graph.shares import BEHIND, BETWEEN, KEPT, float_macs, float_reasons
@@ -67,6 +67,14 @@ def test_a_name_of_a_module_keeps_all_that_it_holds():
     head = Node("head", "linear", ("block.linear1",), SHAPE, np.eye(4))
     graph = settle_float_parts(Graph((*nodes, head), ("head",), "NCHW"), keep_float=["block"])
     assert graph.float_ops == ("block.linear0", "block.linear1")
+
+
+def test_a_name_of_a_recipe_keeps_the_node_of_that_name_alone():
+    nodes = chain("linear", "sqrt", "reshape", "linear").nodes
+    inner, last = replace(nodes[2], name="norm.sqrt0"), replace(nodes[3], name="norm", inputs=("norm.sqrt0",))
+    graph = Graph((*nodes[:2], inner, last, replace(nodes[4], inputs=("norm",))), ("linear3",), "NCHW")
+    assert kept_names(graph, ["norm"]) == {"norm", "norm.sqrt0"}
+    assert kept_names(graph, [OneNode("norm")]) == {"norm"}
 
 
 def test_a_name_that_matches_nothing_is_an_error_with_the_closest_one():
