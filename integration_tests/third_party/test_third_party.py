@@ -76,7 +76,7 @@ def test_it_can_be_left_out_by_either_variable(site: Path) -> None:
 USE = """
 import json
 import mpq_plugins as mpq
-from mpq_plugins.costs import cost_of
+from mpq_plugins.costs.cost_models import cost_of
 from mpq_plugins.plugins import host
 
 target = mpq.target("acme-npu")
@@ -112,8 +112,8 @@ import json
 import mpq_plugins as mpq
 from mpq_plugins.allocation.allocator import allocate
 from mpq_plugins.latency.model_latency import measure_model
-from mpq_plugins.latency.workload import ModelWork
-from mpq_plugins.problem import candidates_for
+from mpq_plugins.hardware.workload import ModelWork
+from mpq_plugins.search.request import candidates_for
 
 shapes = {"a": (8, 16), "b": (4, 8)}
 sites, source = [mpq.Site("x", "activation", "input", (16,), signed=False)], "x"

@@ -149,9 +149,9 @@ class _Sweep:
         """The values, of which the ends are noted on the way."""
         low, high = math.inf, -math.inf
         for value in values:
-            several = isinstance(value, (tuple, list))  # of a float part, whose items are nodes of their own
-            least, largest = (0.0, 0.0) if several else ends_of(self.runner.numpy(value))
-            low, high = float(np.minimum(low, least)), float(np.maximum(high, largest))
+            if not isinstance(value, (list, tuple)):  # as a layer of several outputs in float gives, which none adds up
+                least, largest = ends_of(self.runner.numpy(value))
+                low, high = float(np.minimum(low, least)), float(np.maximum(high, largest))
             yield value
         self.ends[name] = low, high
 

@@ -200,12 +200,6 @@ class _Reader:
     ) -> list[str]:
         """The nodes that give the outputs of a call. at: nodes by the id of the symbol that stands for them."""
         name = self._name(layer, scope)
-        for shape in shapes:
-            if None in shape:
-                raise ModelError(
-                    f"{name} gives a tensor of the open shape {(None, *shape)}, and integers need every size but the "
-                    "batch; cut the model there, or choose elements by numbers"
-                )
         owner = self._owners.setdefault(id(layer), name)
         call = self._called(Call(layer, node, name, owner, (), (), shapes[0], kernel_of(wrapper)), node, at)
         function = is_function_layer(layer)
@@ -228,6 +222,11 @@ class _Reader:
             made = [unknown(name, call.inputs, call.whole(), call.kind, WHOLE, was)]
         for one in made:
             self.nodes[one.name] = one
+            if one.weighted and any(None in shape for shape in call.in_shapes):
+                raise ModelError(
+                    f"{name} reads a tensor of the open shape {(None, *call.in_shapes[0])}, and integers need every "
+                    "size but the batch; cut the model there, or choose elements by numbers"
+                )
             if one.name.endswith(f".{PRODUCTS}") and one.op == UNKNOWN:
                 products = layer_of(one)
                 self.floats[one.name] = lambda *tensors, products=products: products(list(tensors))

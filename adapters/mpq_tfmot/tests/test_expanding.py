@@ -101,7 +101,6 @@ SEVERAL = {
     "a tensor by keyword": lambda x: Gated()(x, other=x),
     "tensors one by one": lambda x: Gated()(x, layers.Dense(4)(x), True),
     "AdditiveAttention": lambda x: layers.AdditiveAttention()([x, layers.Dense(4)(x)]),
-    "Attention by sums": lambda x: layers.Attention(score_mode="concat")([x, layers.Dense(4)(x)]),
     "Dot of a matrix and a vector": lambda x: layers.Dot((2, 1))([x, x[:, 0]]),
     "Dot of unit vectors": lambda x: layers.Dot(1, normalize=True)([x[:, 0], x[:, 1]]),
     "EinsumDense along the steps": lambda x: layers.EinsumDense("abc,bd->adc", (5, 4), bias_axes="d")(x),
@@ -129,7 +128,6 @@ def windows(x):
 OPENED = {
     "windows as samples": windows,
     "flip_left_right": tf.image.flip_left_right,
-    "central_crop": lambda x: tf.image.central_crop(x, 0.5),
     "pad_to_bounding_box": lambda x: tf.image.pad_to_bounding_box(x, 1, 0, 8, 7),
     "per_image_standardization": tf.image.per_image_standardization,
     "rgb_to_grayscale": lambda x: tf.image.rgb_to_grayscale(x[..., :3]),

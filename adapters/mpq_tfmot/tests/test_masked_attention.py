@@ -54,8 +54,10 @@ def network(function, shape=(5, 4)):
     return keras.Model(inputs, layers.Dense(2, name="last")(x))
 
 
-@pytest.mark.parametrize("kind", MASKED)
-@pytest.mark.parametrize("target", ["litert-po2", "onnxruntime"])
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [*((kind, "litert-po2") for kind in MASKED), ("where", "onnxruntime"), ("use_causal_mask", "onnxruntime")],
+)
 def test_a_constant_mask_is_part_of_the_softmax(kind, target):
     model, x = network(MASKED[kind]), np.random.default_rng(0).normal(size=(3, 5, 4)).astype(np.float32)
     reading, wanted = read_model(model, target=plugins.target(target)), model(x).numpy()

@@ -49,17 +49,14 @@ TIMES = ["constant", "input", "mul"]
 OWN = [
     (lambda m, x: tf.concat([tf.broadcast_to(m.token, [samples_of(x), 1, 3]), x], 1), JOINED),
     (lambda m, x: layers.Concatenate(1)([x, tf.repeat(m.token, samples_of(x), axis=0)]), JOINED),
-    (lambda m, x: tf.concat([tf.cast(tf.tile(m.token * 2, [samples_of(x), 1, 1]), x.dtype), x], 1), JOINED),
     (lambda m, x: tf.concat([tf.zeros_like(x[:, :1]), x], 1), ["pad"]),
     (lambda m, x: tf.concat([x, tf.zeros([samples_of(x), 4, 2])], 2), ["pad"]),
     (lambda m, x: tf.reshape(tf.stack([x, tf.zeros_like(x)], 2), (-1, 8, 3)), ["pad", "reshape", "reshape"]),
     (lambda m, x: x + m.places, OF_TWO),
-    (lambda m, x: x + m.embedding(tf.range(4)), OF_TWO),
     (lambda m, x: m.embedding(tf.expand_dims(tf.range(tf.shape(x)[1]), 0)) + x, OF_TWO),
     (lambda m, x: layers.Add()([x, tf.tile(PLACES[None], [samples_of(x), 1, 1])]), OF_TWO),
     (lambda m, x: x * tf.constant(PLACES[:, :1]), TIMES),
     (lambda m, x: x / PLACES, TIMES),
-    (lambda m, x: tf.ones_like(x) - x, []),
     (lambda m, x: tf.maximum(x, tf.zeros_like(x)), []),
 ]
 
