@@ -113,7 +113,7 @@ import mpq_plugins as mpq
 from mpq_plugins.allocation.allocator import allocate
 from mpq_plugins.latency.model_latency import measure_model
 from mpq_plugins.hardware.workload import ModelWork
-from mpq_plugins.search.request import candidates_for
+from mpq_plugins.search_input import candidates_for
 
 shapes = {"a": (8, 16), "b": (4, 8)}
 sites, source = [mpq.Site("x", "activation", "input", (16,), signed=False)], "x"
