@@ -39,6 +39,10 @@ class InfeasibleBudget(MPQError, ValueError):
         self.reachable = dict(reachable or {})
 
 
+class CalibrationWarning(UserWarning):
+    """Calibration samples that were left out, and why."""
+
+
 class BudgetWarning(UserWarning):
     """A budget that a search will not have learned to keep by the time its choices become final."""
 

@@ -26,6 +26,7 @@ from mpq_plugins.search.ends import loss_ends
 from mpq_plugins.search.estimate import check_memory
 from mpq_plugins.search.trial import Trial
 from mpq_plugins.search.unfinished import Interrupted, Unfinished, forget, waiting
+from mpq_plugins.search.usual import usual
 from mpq_plugins.search_input import Change
 from mpq_plugins.sensitivity.fisher import DRAWS, FisherDirections, check_reached
 from mpq_plugins.terminal.progress import Advance, stage
@@ -60,6 +61,7 @@ class Measurements:
         memory: int | None = None,
         kept: Path | None = None,
     ) -> None:
+        chunks = usual(graph, runner, chunks)
         self._graph = graph
         self._model = FloatModel(graph, runner)
         self._ends = loss_ends(graph)

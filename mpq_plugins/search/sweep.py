@@ -38,6 +38,7 @@ from mpq_plugins.search.columns import columns, output_columns, thinned
 from mpq_plugins.search.estimate import check_sweep_memory, kept_in_memory
 from mpq_plugins.search.exact_float import adds_or_rounds, exact_outputs
 from mpq_plugins.search.kept import Kept
+from mpq_plugins.search.usual import usual
 from mpq_plugins.terminal.progress import track
 
 
@@ -59,6 +60,7 @@ def compensate(
     memory: bytes that rounding may take, by default the machine's.
     Raises NonFiniteValues, naming the site, where an activation is NaN or infinite, and TooLittleMemory at once.
     """
+    chunks = usual(graph, runner, chunks)
     counts = list(map(samples_of, chunks))
     check_sweep_memory(graph, max(counts, default=0), sum(counts), memory)
     kept = kept_in_memory(memory)
