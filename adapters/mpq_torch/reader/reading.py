@@ -197,7 +197,8 @@ class _Reader:
         self.observed = observed
         self.leaves = list(leaves(traced, example))
         self.passed = {*containers(traced, example), *(node for leaf in self.leaves for node in leaf.nodes)}
-        self.own = name_nodes(traced, [leaf.name for leaf in self.leaves])
+        folded = {node for node in traced.graph.nodes if node.op in CALLS and folds(node, observed)}
+        self.own = name_nodes(traced, [leaf.name for leaf in self.leaves], folded)
         self.names: dict[fx.Node, str] = {}
         self.nodes: list[Node] = []
         self.calls: dict[str, FloatCall] = {}

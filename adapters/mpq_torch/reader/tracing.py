@@ -104,11 +104,14 @@ def check_types(model: nn.Module, example: Sequence[Any]) -> None:
             )
 
 
-def name_nodes(graph: fx.GraphModule, arguments: Collection[str] = ()) -> dict[fx.Node, str]:
+def name_nodes(
+    graph: fx.GraphModule, arguments: Collection[str] = (), folded: Collection[fx.Node] = ()
+) -> dict[fx.Node, str]:
     """The name of every node: the module's path, or the scope and the name of the function; further calls numbered.
 
     What computes sizes is not counted: one tracer records it where the other has numbers.
-    arguments: the names of the model's inputs, which functions leave to them.
+    arguments: the names of the model's inputs, which functions leave to them. folded: calls that are constants of the
+    graph, which are numbered apart: the model that is written has none of them.
     """
     calls: Counter[str] = Counter()
     sizes: set[fx.Node] = set()
@@ -134,6 +137,8 @@ def name_nodes(graph: fx.GraphModule, arguments: Collection[str] = ()) -> dict[f
             continue
         if _from_export(node) and last[node.meta["torch_fn"]] is not node:
             name += "__part"  # of a function that is several ops in ATen, of which the last has its name
+        if node in folded:
+            name += "__constant"
         count = calls[name]
         between = "__call" if node.op == "call_module" else "_"
         while count and f"{name}{between}{count}" in taken:

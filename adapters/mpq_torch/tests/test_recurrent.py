@@ -7,6 +7,7 @@ from torch import nn
 from mpq_plugins import plugins
 from mpq_plugins.errors import UnsupportedOp
 from mpq_plugins.graph.recurrence import MOST_STEPS
+from mpq_torch import fx
 from mpq_torch.reader.reading import read_model
 from mpq_torch.reader.writing import write_module
 
@@ -76,3 +77,22 @@ def test_a_cell_is_taken_apart_for_every_target(cell):
     reading = read_model(model, (x,))
     assert not reading.graph.float_ops
     assert torch.allclose(write_module(reading)(x), model(x), atol=1e-5)
+
+
+def test_a_cell_whose_first_state_is_zeros_fits_its_recipe_once_it_is_on_its_grids():
+    class FromNothing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.cell, self.head = nn.Linear(6, 8), nn.GRUCell(8, 8), nn.Linear(8, 3)
+
+        def forward(self, x):
+            state = torch.zeros(x.shape[0], 8)
+            for step in range(3):
+                state = self.cell(self.first(x[:, step]), state)
+            return self.head(state)
+
+    torch.manual_seed(0)
+    model, data = FromNothing().eval(), torch.randn(16, 3, 6)
+    recipe = fx.search(model, [data], "generic-po2", weight_bits=8, activation_bits=8)
+    outputs = fx.simulate(fx.constrain(model, recipe, [data]), recipe)(data)
+    assert float((outputs - model(data)).abs().mean() / model(data).abs().mean()) < 0.1
