@@ -17,7 +17,7 @@ from mpq_plugins.inventory import ModelInput
 from mpq_plugins.recipe.recipe import Recipe
 from mpq_torch import fx, onnx
 
-FIRST = Path(mpq.__file__).parent / "recipe_file" / "tests" / "schema_1.json"
+FIRST = Path(mpq.__file__).parent / "recipe" / "tests" / "schema_1.json"
 
 
 KEPT = {"steps": 1, "keep_float": ["1"]}

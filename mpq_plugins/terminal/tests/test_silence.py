@@ -5,7 +5,7 @@ import sys
 
 PROGRAM = """
 import ctypes, sys
-from mpq_plugins.silence import silenced
+from mpq_plugins.terminal.silence import silenced
 libc = ctypes.CDLL(None)
 print("before")
 try:
@@ -38,7 +38,7 @@ def test_it_is_shown_after_all_when_the_block_raises():
 def test_what_is_written_to_standard_output_goes_to_standard_error():
     program = """
 import ctypes, os, sys
-from mpq_plugins.silence import on_stderr
+from mpq_plugins.terminal.silence import on_stderr
 print("before")
 with on_stderr():
     print("from Python")
@@ -53,7 +53,7 @@ print("after")
 def test_threads_that_want_silence_wait_for_each_other_and_leave_the_stream_as_it_was():
     program = """
 import os, threading
-from mpq_plugins.silence import silenced
+from mpq_plugins.terminal.silence import silenced
 before = os.fstat(1)
 def work():
     for _ in range(50):
