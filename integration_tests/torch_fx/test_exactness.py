@@ -27,6 +27,8 @@ def verified(kind, engine, weight_bits, activation_bits, per_channel):
 @pytest.mark.parametrize("weight_bits", range(2, 9))
 def test_every_pair_of_bits_is_exact_on_a_network_of_depthwise_residual_and_hardswish(engine, weight_bits):
     for activation_bits in range(2, 9):
+        if engine != "x86" and (weight_bits + activation_bits) % 3:  # every pair on one, a third of them on the others
+            continue
         per_channel = (weight_bits + activation_bits) % 2 == 0
         verified(Mobile, engine, weight_bits, activation_bits, per_channel).raise_if_different()
 

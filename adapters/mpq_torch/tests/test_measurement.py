@@ -120,15 +120,13 @@ def test_the_output_fisher_averages_to_the_fisher_matrix_of_the_softmax():
     x = torch.randn(40, 4)
     p = torch.softmax(model(x).detach().double(), 1)
     of_logits = torch.diag_embed(p) - p.unsqueeze(2) * p.unsqueeze(1)
-    np.testing.assert_allclose(
-        np.mean([measured(model, [x], seed).output_fisher("2.weight") for seed in range(500)], 0),
-        of_logits.mean(0).numpy(),
-        atol=0.01,
-    )
+    drawn = [measured(model, [x], seed) for seed in range(500)]
+    last = np.mean([found.output_fisher("2.weight") for found in drawn], 0)
+    np.testing.assert_allclose(last, of_logits.mean(0).numpy(), atol=0.01)
     hidden = model[0](x).detach()
     jacobian = model[2].weight.detach().double() * (hidden > 0).double().unsqueeze(1)
     exact = (jacobian.transpose(1, 2) @ of_logits @ jacobian).mean(0).numpy()
-    average = np.mean([measured(model, [x], seed).output_fisher("0.weight") for seed in range(500)], 0)
+    average = np.mean([found.output_fisher("0.weight") for found in drawn], 0)
     np.testing.assert_allclose(average, exact, atol=0.05 * np.abs(exact).max())
 
 

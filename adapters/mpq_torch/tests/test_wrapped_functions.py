@@ -53,9 +53,7 @@ class Halved(Projected):
         return self.last(halved(self.first(x))[..., :3])
 
 
-@pytest.mark.parametrize(
-    ("made", "layers", "whole"), [(Projected, 3, ()), (Decided, 2, ("decided",)), (Halved, 2, ())]
-)
+@pytest.mark.parametrize(("made", "layers", "whole"), [(Projected, 3, ()), (Decided, 2, ("decided",)), (Halved, 2, ())])
 def test_a_wrapped_function_is_looked_into_where_it_can_be_traced(made, layers, whole):
     torch.manual_seed(0)
     model, x = made().eval(), torch.randn(4, 5, 4)

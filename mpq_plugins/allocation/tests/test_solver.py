@@ -15,7 +15,7 @@ from mpq_plugins.errors import InfeasibleBudget
 from mpq_plugins.tests.allocation_problems import at_bits, budget_of, chain, every_choice, loss_of, problems
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(problems(), st.data())
 def test_the_allocation_is_the_best_of_all_choices(problem, data):
     inventory, candidates, losses, models = problem
@@ -73,7 +73,7 @@ def test_weights_and_activations_share_a_budget_of_bops_memory_and_peak():
 
 
 def test_the_shadow_price_is_the_loss_that_one_more_unit_saves():
-    inventory, candidates, losses = chain(600, seed=1, inputs=False)
+    inventory, candidates, losses = chain(300, seed=1, inputs=False)
     limits = {name: 0.98 * at_bits(inventory, 4, name) for name in ("weight_bytes", "bops")}
     here = allocate(inventory, candidates, losses, Budget(**limits))
     assert here.gap <= 1e-4
