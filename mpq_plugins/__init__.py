@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mpq_plugins.costs.latency_table import LatencyTable
     from mpq_plugins.costs.op_table import EnergyTable
     from mpq_plugins.errors import (
+        AccuracyWarning,
         AllocationError,
         BudgetError,
         BudgetWarning,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from mpq_plugins.thresholds.search import ErrorTable, error_table, search_threshold
 
 __all__ = [
+    "AccuracyWarning",
     "ActivationGrids",
     "AllocationError",
     "Budget",

@@ -43,6 +43,10 @@ class CalibrationWarning(UserWarning):
     """Calibration samples that were left out, and why."""
 
 
+class AccuracyWarning(UserWarning):
+    """Outputs of a model on its grids that have next to nothing of the float model's."""
+
+
 class BudgetWarning(UserWarning):
     """A budget that a search will not have learned to keep by the time its choices become final."""
 

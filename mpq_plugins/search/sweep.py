@@ -8,6 +8,7 @@ memory holds only the activations that are still needed, up to a limit; the rest
 from __future__ import annotations
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.errors import NonFiniteValues
+from mpq_plugins.errors import AccuracyWarning, NonFiniteValues
 from mpq_plugins.graph.accumulator import snap_bias
 from mpq_plugins.graph.evaluation import FloatModel
 from mpq_plugins.graph.node import ARGUMENT, INPUT, RAW, Graph, Node
@@ -40,6 +41,9 @@ from mpq_plugins.search.exact_float import adds_or_rounds, exact_outputs
 from mpq_plugins.search.kept import Kept
 from mpq_plugins.search.usual import usual
 from mpq_plugins.terminal.progress import track
+
+LOST = 0.9
+"""Of the spread of a model's outputs; a squared error of more leaves nothing of them."""
 
 
 def compensate(
@@ -107,6 +111,7 @@ class _Sweep:
                 if not left[name]:
                     self.exact.drop(name)
                     self.codes.drop(name)
+        self._look_at_outputs()
         return self.graph.mapped(self._placed)
 
     def _visit(self, node: Node) -> None:
@@ -119,6 +124,25 @@ class _Sweep:
             on_grid = self._placed(node)
         # every node is computed once, on all chunks, so nothing that the simulation keeps of a layer grows stale
         self.codes.add(node.name, (self.simulation.step(on_grid, xs) for xs in self._codes_read(node)))
+
+    def _look_at_outputs(self) -> None:
+        """Warn where the last layers give nothing of what they should: exact conversion would hide it."""
+        for node in self.graph.layers:
+            if node.name not in self.exact or node.name not in self.codes:
+                continue  # read by others, and dropped
+            spread = error = 0.0
+            for index, codes in enumerate(self.codes.every(node.name)):
+                y = self.runner.numpy(self._float(node.name, index)).astype(np.float64)
+                z = self.runner.numpy(self.simulation.value(node.name, codes))
+                spread, error = spread + np.square(y - y.mean(0)).sum(), error + np.square(y - z).sum()
+            if spread and error > LOST * spread:
+                warnings.warn(
+                    f"on its grids {node.name!r} is as far from the float model's outputs on the calibration data as "
+                    f"their mean is (squared error {error / spread:.2f} of their spread): give more bits or more "
+                    "calibration samples; mpq report shows where the noise comes from",
+                    AccuracyWarning,
+                    stacklevel=2,
+                )
 
     def _floats_read(self, node: Node) -> Iterator[list[Any]]:
         """What a node reads in the float model, chunk after chunk."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mpq_plugins import Grid, plugins
-from mpq_plugins.errors import NonFiniteValues
+from mpq_plugins.errors import AccuracyWarning, NonFiniteValues
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.graph.sites import take_sites
@@ -18,6 +21,7 @@ from mpq_plugins.rounding.moments.layer_moments import LayerMoments
 from mpq_plugins.search import sweep
 from mpq_plugins.search.kept import Kept
 from mpq_plugins.search.sweep import compensate
+from mpq_torch import fx
 from mpq_torch.reader.reading import read_model
 from mpq_torch.tests.networks import Crossed, Mobile, Residual, Shared, network
 
@@ -133,3 +137,18 @@ def test_an_activation_that_overflows_is_named():
     x = torch.full((4, 2), 1e3)
     with pytest.raises(NonFiniteValues, match="site '1' is NaN or infinite on the calibration data"):
         swept(*prepared(model, x), [(x,)])
+
+
+@pytest.mark.parametrize(("threshold", "warned"), [(3, False), (20, True)])
+def test_outputs_that_have_nothing_of_the_float_model_s_are_said(threshold, warned):
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 4)).eval(), torch.randn(64, 6)
+    recipe = fx.search(model, [x], "generic-po2", weight_bits=8, activation_bits=8)
+    grids = {"0": Grid.power_of_two(8, threshold, signed=False)}
+    sites = tuple(replace(entry, grid=grids.get(entry.site, entry.grid)) for entry in recipe.sites)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fx.constrain(model, replace(recipe, sites=sites), [x])
+    said = [str(each.message) for each in caught if issubclass(each.category, AccuracyWarning)]
+    assert len(said) == warned
+    assert all("'2' is as far from the float model's outputs" in sentence for sentence in said)
