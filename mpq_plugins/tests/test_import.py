@@ -65,7 +65,12 @@ def test_targets_and_methods_are_calls_beside_the_rooms() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [("mpq_plugins.budget", "costs.budget"), ("mpq_torch.qconfig", "torch_ao.qconfig")]
+    ("old", "new"),
+    [
+        ("mpq_plugins.budget", "costs.budget"),
+        ("mpq_plugins.methods.hmq", "papers"),
+        ("mpq_torch.qconfig", "torch_ao.qconfig"),
+    ],
 )
 def test_an_old_import_path_says_the_new_one(old: str, new: str) -> None:
     with pytest.raises(ModuleNotFoundError, match=f"has moved: import it from .*{new}"):
@@ -80,5 +85,8 @@ def test_a_room_that_was_a_module_says_where_its_names_are() -> None:
 
 
 def test_what_moved_is_where_its_message_says() -> None:
-    paths = [f"{new.replace('.', '/')}.py" for new in MOVED.values()]
-    assert [path for path in paths if not ((ROOT / path).is_file() or (ROOT / "adapters" / path).is_file())] == []
+    paths = [new.replace(".", "/") for new in MOVED.values()]
+    found = [
+        [(top / f"{path}.py").is_file() or (top / path).is_dir() for top in (ROOT, ROOT / "adapters")] for path in paths
+    ]
+    assert [path for path, there in zip(paths, found, strict=True) if not any(there)] == []
