@@ -2,7 +2,7 @@
 
 Thresholds of least squared error, moments and gradients are sums over samples, and one sample that makes a layer's
 output a thousand times as large as all others do decides every one of them. EfficientNet-B0 has such images of
-CIFAR-10: one in 256 takes its last blocks from 6 to 1,655, and their grids with it.
+CIFAR-10: one of the first 256 takes its last blocks from 2 to 1,655 (benchmarks.unusual_samples), and their grids too.
 """
 
 from __future__ import annotations
