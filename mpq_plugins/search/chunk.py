@@ -26,8 +26,12 @@ _WORKED = 3
 
 def samples_of(chunk: Chunk) -> int:
     """How many samples a chunk holds: the longest first axis of its tensors, 1 if none has one."""
-    lengths = [int(x.shape[0]) for x in chunk if hasattr(x, "shape") and len(x.shape)]
-    return max(lengths, default=1)
+    return max((length for length in map(first_axis, chunk) if length is not None), default=1)
+
+
+def first_axis(x: Any) -> int | None:
+    """The length of a tensor's first axis; None where it has none, and of a plain value."""
+    return int(x.shape[0]) if hasattr(x, "shape") and len(x.shape) else None
 
 
 def samples_at_once(graph: Graph, memory: int = MEMORY) -> int:

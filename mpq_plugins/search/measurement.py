@@ -61,9 +61,10 @@ class Measurements:
         memory: int | None = None,
         kept: Path | None = None,
     ) -> None:
-        chunks = usual(graph, runner, chunks)
+        check_memory(graph, max(map(samples_of, chunks), default=0), sum(map(samples_of, chunks)), memory)
         self._graph = graph
         self._model = FloatModel(graph, runner)
+        chunks = usual(self._model, chunks)
         self._ends = loss_ends(graph)
         self._trial = Trial(graph, sites, runner, chunks)
         self._owners = {site: name for name, site in sites.grid_of.items() if graph[name].site == site}
@@ -78,7 +79,6 @@ class Measurements:
         self._directions = FisherDirections(seed)
         self._draws, self._gradients = draws, 0
         total = sum(map(samples_of, chunks))
-        check_memory(graph, max(map(samples_of, chunks), default=0), total, memory)
         with stage("measuring the float model", progress, total * (1 + draws)) as advance:
             if kept is None:
                 self._measure_all(chunks, total, advance)

@@ -64,9 +64,9 @@ def compensate(
     memory: bytes that rounding may take, by default the machine's.
     Raises NonFiniteValues, naming the site, where an activation is NaN or infinite, and TooLittleMemory at once.
     """
-    chunks = usual(graph, runner, chunks)
     counts = list(map(samples_of, chunks))
     check_sweep_memory(graph, max(counts, default=0), sum(counts), memory)
+    chunks = usual(FloatModel(graph, runner), chunks)
     kept = kept_in_memory(memory)
     return _Sweep(graph, grid_of, grids, target, runner, chunks, nearest, kept).run(progress)
 

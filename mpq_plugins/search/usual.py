@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins.errors import CalibrationWarning
-from mpq_plugins.graph.evaluation import FloatModel, run_nodes
-from mpq_plugins.graph.node import Graph
-from mpq_plugins.graph.runner import Runner
-from mpq_plugins.search.chunk import Chunk, samples_of
+from mpq_plugins.graph.evaluation import FloatModel, Step, run_nodes
+from mpq_plugins.graph.node import Node
+from mpq_plugins.graph.runner import Runner, Tensor
+from mpq_plugins.search.chunk import Chunk, first_axis, samples_of
 
 TIMES = 16.0
 """A sample is unusual where its largest magnitude at a site is so many times the median sample's: of 8 bits, a grid
@@ -27,21 +26,19 @@ SHARE = 64
 """One sample in so many may be left out; where more are so large, large values are what the model has."""
 
 
-def usual(graph: Graph, runner: Runner, chunks: Sequence[Chunk]) -> list[Chunk]:
+def usual(model: FloatModel, chunks: Sequence[Chunk]) -> list[Chunk]:
     """The chunks with usual samples in the place of unusual ones, of which a CalibrationWarning tells; one float pass.
 
     Looked at is what layers and adds give, sample by sample; not what the model is given, which is the user's.
     """
     counts = [samples_of(chunk) for chunk in chunks]
     total = sum(counts)
-    sites = [node.name for node in graph.nodes if node.weighted or node.op == "add"]
+    sites = [node.name for node in model.graph.nodes if node.weighted or node.op == "add"]
     if total < SHARE or not sites:
         return list(chunks)
-    model = FloatModel(graph, runner)
     found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in sites}
     for chunk, samples in zip(chunks, counts, strict=True):
-        values = run_nodes(graph, chunk, _noting(model, found, samples), graph.outputs)
-        del values
+        run_nodes(model.graph, chunk, _noting(model, found, samples), model.graph.outputs)
     unusual: dict[int, tuple[float, str]] = {}
     for name, parts in found.items():
         largest = np.concatenate(parts) if parts else np.zeros(0)
@@ -52,13 +49,13 @@ def usual(graph: Graph, runner: Runner, chunks: Sequence[Chunk]) -> list[Chunk]:
     if not unusual or len(unusual) > total // SHARE:
         return list(chunks)
     warnings.warn(_sentence(unusual, total), CalibrationWarning, stacklevel=2)
-    return _replaced(chunks, counts, set(unusual), runner)
+    return _replaced(chunks, counts, set(unusual), model.runner)
 
 
-def _noting(model: FloatModel, found: dict[str, list[NDArray[np.float64]]], samples: int) -> Any:
+def _noting(model: FloatModel, found: dict[str, list[NDArray[np.float64]]], samples: int) -> Step:
     """A step that notes the largest magnitude of each sample."""
 
-    def step(node: Any, inputs: Sequence[Any]) -> Any:
+    def step(node: Node, inputs: Sequence[Tensor]) -> Tensor:
         value = model.step(node, inputs)
         if node.name in found:
             array = model.runner.numpy(value)
@@ -71,7 +68,10 @@ def _noting(model: FloatModel, found: dict[str, list[NDArray[np.float64]]], samp
 
 
 def _replaced(chunks: Sequence[Chunk], counts: Sequence[int], unusual: set[int], runner: Runner) -> list[Chunk]:
-    """The chunks with a usual sample in the place of each of these, counted through: every batch keeps its size."""
+    """The chunks with a usual sample in the place of each of these, counted through; without those that hold no other.
+
+    Every batch that stays keeps its size, which a model may ask for.
+    """
     kept, first = [], 0
     for chunk, samples in zip(chunks, counts, strict=True):
         rows = [row for row in range(samples) if first + row not in unusual]
@@ -79,13 +79,9 @@ def _replaced(chunks: Sequence[Chunk], counts: Sequence[int], unusual: set[int],
             kept.append(chunk)
         elif rows:
             places = [rows[int(np.argmin(np.abs(np.asarray(rows) - row)))] for row in range(samples)]
-            kept.append(tuple(runner.take(x, places) if _has(x, samples) else x for x in chunk))
+            kept.append(tuple(runner.take(x, places) if first_axis(x) == samples else x for x in chunk))
         first += samples
     return kept
-
-
-def _has(x: Any, samples: int) -> bool:
-    return hasattr(x, "shape") and len(x.shape) > 0 and int(x.shape[0]) == samples
 
 
 def _sentence(unusual: dict[int, tuple[float, str]], total: int) -> str:

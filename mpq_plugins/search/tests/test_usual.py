@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mpq_plugins.errors import CalibrationWarning
+from mpq_plugins.graph.evaluation import FloatModel
 from mpq_plugins.graph.node import ARGUMENT, INPUT, Batch, Graph, Node
 from mpq_plugins.graph.numpy_runner import NumpyRunner
 from mpq_plugins.search.usual import usual
@@ -53,7 +54,7 @@ def test_one_sample_far_above_all_others_gives_its_place_to_a_neighbour():
     values = np.linspace(1.0, 2.0, 128)
     values[37] = 40.0
     with pytest.warns(CalibrationWarning, match=r"1 of 128 calibration samples left out \(37.*'fc7' 27 times"):
-        found = usual(doubling(), Arrays(), chunks(values))
+        found = usual(FloatModel(doubling(), Arrays()), chunks(values))
     kept = np.concatenate([chunk[0] for chunk in found]).ravel()
     expected = values.astype(np.float32)
     expected[37] = expected[36]
@@ -67,5 +68,5 @@ def test_what_is_no_exception_stays(large):
     given = chunks(values)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = usual(doubling(), Arrays(), given)
+        found = usual(FloatModel(doubling(), Arrays()), given)
     assert all(a is b for a, b in zip(found, given, strict=True))
