@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -12,11 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.stored import whole_file
-from mpq_plugins.stored.arrays import read_arrays
+from mpq_plugins.stored.arrays import load_with_values, save_with_values
 
 FORMAT = 1
 
@@ -35,16 +32,14 @@ class Unfinished:
 
     def save(self, path: Path) -> None:
         """Write all of it or nothing; raises OSError."""
-        text = json.dumps({"format": FORMAT, "samples": self.samples, "rest": dict(self.rest)})
-        with whole_file.replacing(path) as file:
-            np.savez(file, **{"rest": np.frombuffer(text.encode(), dtype=np.uint8), **self.arrays})  # type: ignore[arg-type]
+        values = {"format": FORMAT, "samples": self.samples, "rest": dict(self.rest)}
+        save_with_values(path, values, self.arrays)
 
     @classmethod
     def load(cls, path: Path) -> Unfinished | None:
         """What a file holds; None where there is none, or it is damaged or of another version."""
         try:
-            arrays = read_arrays(path)
-            found: dict[str, Any] = json.loads(arrays.pop("rest").tobytes())
+            found, arrays = load_with_values(path)
             return cls(int(found["samples"]), arrays, found["rest"]) if found["format"] == FORMAT else None
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mpq_plugins.stored import whole_file
+
+VALUES = "rest"
+"""The entry of an .npz file that holds plain values, as JSON."""
 _DAMAGE = (
     ValueError,  # a header that says another size than the file has
     EOFError,
@@ -40,3 +46,17 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     if strange:
         raise ValueError(f"{', '.join(strange)} are no arrays")
     return arrays
+
+
+def save_with_values(path: Path, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays, and plain values as JSON among them, all of it or nothing; raises OSError."""
+    text = np.frombuffer(json.dumps(values).encode(), dtype=np.uint8)
+    with whole_file.replacing(path) as file:
+        np.savez(file, **{VALUES: text, **arrays})  # type: ignore[arg-type]
+
+
+def load_with_values(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """What ``save_with_values`` was given. Raises OSError, ValueError, KeyError and RecursionError for other files."""
+    arrays = read_arrays(path)
+    values: dict[str, Any] = json.loads(arrays.pop(VALUES).tobytes())
+    return values, arrays

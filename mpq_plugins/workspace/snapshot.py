@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,8 +12,7 @@ from mpq_plugins.errors import MPQError
 from mpq_plugins.inventory import Inventory, inventory_from_dict, inventory_to_dict
 from mpq_plugins.rounding.moments.layer_moments import Array, FewColumns
 from mpq_plugins.search_input import KeepsColumns, MeasuredModel
-from mpq_plugins.stored import whole_file
-from mpq_plugins.stored.arrays import read_arrays
+from mpq_plugins.stored.arrays import load_with_values, save_with_values
 from mpq_plugins.thresholds.histogram import Histogram
 from mpq_plugins.workspace.command_protocol import Measured
 
@@ -90,16 +87,13 @@ class Snapshot:
             "energies": dict(self.energies),
             "framework": self.framework,
         }
-        text = np.frombuffer(json.dumps(rest).encode(), dtype=np.uint8)
-        with whole_file.replacing(path) as file:
-            np.savez(file, **{"rest": text, **self.arrays})  # type: ignore[arg-type]
+        save_with_values(path, rest, self.arrays)
 
     @classmethod
     def load(cls, path: Path) -> Snapshot | None:
         """The snapshot of a file; None where there is none, or it is damaged or of another version."""
         try:
-            arrays = read_arrays(path)
-            rest: dict[str, Any] = json.loads(arrays.pop("rest").tobytes())
+            rest, arrays = load_with_values(path)
             if rest["format"] != FORMAT:
                 return None
             histograms = {name: Histogram.from_dict(state) for name, state in rest["histograms"].items()}
