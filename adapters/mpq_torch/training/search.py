@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from mpq_plugins import plugins
-from mpq_plugins.costs.budget import Budget
+from mpq_plugins.costs.budget import Budget, limits_of
 from mpq_plugins.costs.latency_table import LatencyTable
 from mpq_plugins.errors import MPQError, NonFiniteValues
 from mpq_plugins.grid import Grid
@@ -302,7 +302,7 @@ class Search:
 
     @property
     def _limits(self) -> dict[str, float]:
-        return {} if self.plan.budget is None else self.plan.budget.limits()
+        return limits_of(self.plan.budget)
 
     @property
     def _banks(self) -> Sequence[GridBank]:
