@@ -73,7 +73,7 @@ def test_weights_and_activations_share_a_budget_of_bops_memory_and_peak():
 
 
 def test_the_shadow_price_is_the_loss_that_one_more_unit_saves():
-    inventory, candidates, losses = chain(300, seed=1, inputs=False)
+    inventory, candidates, losses = chain(120, seed=1, inputs=False)
     limits = {name: 0.98 * at_bits(inventory, 4, name) for name in ("weight_bytes", "bops")}
     here = allocate(inventory, candidates, losses, Budget(**limits))
     assert here.gap <= 1e-4
