@@ -154,7 +154,8 @@ class Grid:
     def project(self, x: ArrayLike) -> NDArray[Any]:
         """The nearest grid value of each element (ties to the even code); keeps float32 and float64."""
         array = np.asarray(x)
-        values = self._codes(self._checked(array)) * self._steps_of(array.shape)
+        values = self._codes(self._checked(array))
+        values *= self._steps_of(array.shape)
         kept = array.dtype if np.issubdtype(array.dtype, np.floating) else np.dtype(np.float64)
         return np.asarray(values, dtype=kept)
 
@@ -196,8 +197,9 @@ class Grid:
         return array
 
     def _codes(self, array: NDArray[Any]) -> NDArray[np.float64]:
-        scaled = np.asarray(array, dtype=np.float64) / self._steps_of(array.shape)
-        return np.asarray(np.clip(np.rint(scaled), self.low, self.high))
+        codes = np.asarray(np.divide(array, self._steps_of(array.shape), dtype=np.float64))
+        np.rint(codes, out=codes)  # in place: new memory for a large weight takes longer than the arithmetic
+        return np.clip(codes, self.low, self.high, out=codes)
 
 
 def _span(values: tuple[float, ...] | tuple[int, ...]) -> str:

@@ -5,11 +5,10 @@
 
 Drawn weights, norms that have seen the images, a search at 8 bits. "exact": every output, and every float one behind
 the integers, is the number that the simulation has. MACs: the share of the multiply-accumulates that is quantized, the
-products of attention counted. Seconds are of the work on the network, memory is the peak of the process over what it
-held with the network built. Behind the table, the reasons that stopped networks or kept parts of them in
-float, by the number of networks. --kinds: small networks of every kind that people quantize, written for this purpose.
---stock: beside the frameworks' own tools, of which it says whether they give a model
-that runs.
+products of attention counted. CPU s: seconds of processors for the work on the network; memory is the peak of the
+process over what it held with the network built. Behind the table, the reasons that stopped networks or kept parts of
+them in float, by the number of networks. --kinds: small networks of every kind that people quantize, written for this
+purpose. --stock: beside the frameworks' own tools, of which it says whether they give a model that runs.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from benchmarks.zoo.rows import in_a_process
 from benchmarks.zoo.stock import BY
 
 KIND_HEADINGS = ("kind", "in", "by", "verdict", "MACs", "s", "float, or why not")
-HEADINGS = ("network", "from", "by", "verdict", "MACs", "s", "peak GB", "float, or why not")
+HEADINGS = ("network", "from", "by", "verdict", "MACs", "CPU s", "peak GB", "float, or why not")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 BITS = {"weight_bits": 8, "activation_bits": 8, "progress": False}
-TARGETS = {"torch": ("torch-x86", "torch-pt2e", "onnxruntime"), "keras": ("litert-po2", "onnxruntime")}
+TARGETS = {"torch": ("torch-x86", "torch-pt2e", "onnxruntime", "litert-po2"), "keras": ("litert-po2", "onnxruntime")}
 DEFAULTS = {"torch": ("torch-x86", "torch-pt2e"), "keras": ("litert-po2",)}
 
 

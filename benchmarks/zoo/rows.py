@@ -14,15 +14,15 @@ from benchmarks.zoo.stock import BY, converted
 
 
 def row(package: str, name: str, by: str, count: int, sends: Any) -> None:
-    """Send what there is to say of a network: verdict, share, seconds, memory, reasons."""
+    """Send what there is to say of a network: verdict, share, seconds of processors, memory, reasons."""
     warnings.filterwarnings("ignore")
     model, images = built(package, name, count)
-    held, start = _peak(), time.perf_counter()
+    held, start = _peak(), time.process_time()
     try:
         found = converted(by, model, images) if by in sum(BY.values(), ()) else exactness(model, images, by)
     except Exception as error:  # the verdict on a network, whoever raises it
         found = ("refused", "", f"{type(error).__name__}: {' '.join(str(error).split())}")
-    seconds, peak = time.perf_counter() - start, (_peak() - held) / 1e9
+    seconds, peak = time.process_time() - start, (_peak() - held) / 1e9
     sends.send((found[0], found[1], f"{seconds:.0f}", f"{peak:.2f}", found[2]))
 
 

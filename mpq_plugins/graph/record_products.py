@@ -114,14 +114,18 @@ def _heads_attention(made: Writing, parts: list[Part], given: Mapping[str, Any])
 def _attended(made: Writing, parts: tuple[Part, Part, Part], scale: float, mask: Any) -> Part | None:
     """softmax(scale * q k^T + mask) v; in integers without a mask."""
     q, k, v = parts
-    if q.shape[:-2] != k.shape[:-2] or k.shape[:-1] != v.shape[:-1] or not _inner(q, k, v):
+    if not _inner(q, k, v) or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
         return None
+    alike = _alike(made, q, made.turned(k))
+    if alike is None:
+        return None
+    products = made.product(*alike)
     if mask is not None:
-        mask = added_to_scores(mask, len(q.shape))
+        mask = added_to_scores(mask, len(products.shape))
         if mask.shape[0] != 1 or (made.integers and parted(mask) is None):
             return None
-    products = made.product(q, made.turned(k))
-    return made.product(made.softmax(products, len(products.shape) - 1, scale, mask), v)
+    alike = _alike(made, made.softmax(products, len(products.shape) - 1, scale, mask), v)
+    return None if alike is None else made.product(*alike)
 
 
 PRODUCTS: Mapping[str, Write] = {

@@ -112,10 +112,5 @@ def normalization(layer: Any, name: str, inputs: tuple[str, ...], shape: Shape) 
     return _affine(name, inputs, shape, [with_constant(word, value, shape, shape, "NHWC") for word, value in steps])
 
 
-def layer_scale(layer: Any, name: str, inputs: tuple[str, ...], shape: Shape) -> Node | None:
-    """The LayerScale of keras.applications.convnext: each channel times a factor of its own."""
-    return _affine(name, inputs, shape, [with_constant("mul", np.asarray(layer.gamma), shape, shape, "NHWC")])
-
-
 def _affine(name: str, inputs: tuple[str, ...], shape: Shape, steps: Sequence[Any]) -> Node | None:
     return None if None in steps else Node(name, AFFINE, inputs, shape, attrs=chained(*steps))

@@ -57,10 +57,9 @@ def of_layer(layer: Any, record: Record, unrolled: bool = False) -> Any | None:
         return None
     symbols, again = _of_symbols(record)
     try:
-        model = _traced(layer, symbols, lambda _: call(*again.call_args, **given_more(again)))
+        return _traced(layer, symbols, lambda _: call(*again.call_args, **given_more(again)))
     except ModelError:
         return None
-    return model if len(model.layers) > len(model.inputs) else None
 
 
 def of_function(record: Record) -> Any | None:
@@ -93,10 +92,7 @@ def given_more(record: Record) -> dict[str, Any]:
 def _expanded(layer: Any, record: Record, unrolled: bool) -> Callable[..., Any] | None:
     """What a layer computes, of symbols; None where its class says what it is."""
     kind = type(layer)
-    own = kind.__module__.partition(".")[0] in _OWN or isinstance(
-        layer, (OfRecord, OwnTensor, JoinedReshape, HeadsAttention)
-    )
-    if not own:
+    if not (_is_kerass(kind) or isinstance(layer, (OfRecord, OwnTensor, JoinedReshape, HeadsAttention))):
         return None if _is_recorded(kind) else _call_of(layer)
     if len(record.call_args) != 1 or given_more(record):
         return None
@@ -116,6 +112,11 @@ def _expanded(layer: Any, record: Record, unrolled: bool) -> Callable[..., Any] 
     if unrolled and kind in (keras.layers.LSTM, keras.layers.GRU, keras.layers.Bidirectional):
         return recurrent(layer, tensors)
     return None
+
+
+def _is_kerass(kind: type) -> bool:
+    """Whether Keras or TF-MOT has a layer, and not one of the networks of keras.applications."""
+    return kind.__module__.partition(".")[0] in _OWN and ".applications." not in kind.__module__
 
 
 def _is_recorded(kind: type) -> bool:

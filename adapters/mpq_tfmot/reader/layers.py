@@ -14,7 +14,7 @@ from mpq_plugins.graph.ops import spelled
 from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.keras import keras
 from mpq_tfmot.reader import arithmetic, moving
-from mpq_tfmot.reader.arithmetic import layer_scale, normalization, of_function, of_layers, rescaling
+from mpq_tfmot.reader.arithmetic import normalization, of_function, of_layers, rescaling
 from mpq_tfmot.reader.attention import of_attention, of_dot_attention, of_products
 from mpq_tfmot.reader.attention_layer import HeadsAttention
 from mpq_tfmot.reader.call import Call
@@ -229,7 +229,6 @@ _UNWEIGHTED: dict[str, Callable[[Call], Node | None]] = {
     "ELU": lambda call: Node(call.name, "elu", call.inputs, call.whole(), attrs={"alpha": float(call.layer.alpha)}),
     "Rescaling": lambda call: rescaling(call.layer, call.name, call.inputs, call.whole()),
     "Normalization": lambda call: normalization(call.layer, call.name, call.inputs, call.whole()),
-    "LayerScale": lambda call: layer_scale(call.layer, call.name, call.inputs, call.whole()),
     "Concatenate": _concat,
     **dict.fromkeys(["MaxPooling2D", "MaxPooling1D", "AveragePooling2D", "AveragePooling1D"], _pool),
     **dict.fromkeys(["GlobalAveragePooling2D", "GlobalAveragePooling1D"], _global_average),

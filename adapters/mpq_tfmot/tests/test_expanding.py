@@ -11,6 +11,7 @@ from mpq_tfmot.reader.writing import write_model
 from mpq_tfmot.tests.networks import samples, settled
 
 layers = keras.layers
+convnext = keras.src.applications.convnext
 
 
 def drawn(*shape):
@@ -35,6 +36,9 @@ def recurrent(layer):
 KERNELS = [tf.constant(drawn(*shape)) for shape in ((3, 3, 4, 4), (3, 2, 4, 1), (2, 2, 4, 4))]
 KINDS = {
     "a layer of a user": lambda x: Own()(x),
+    "layers of keras.applications, one of which drops paths": lambda x: convnext.StochasticDepth(0.5)(
+        convnext.LayerScale(0.3, 4)(x)
+    ),
     "Lambdas": lambda x: layers.Lambda(lambda t: tf.abs(t - 0.3))(
         layers.Lambda(lambda t, by: t * by, arguments={"by": 2})(x)
     ),
