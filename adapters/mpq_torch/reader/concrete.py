@@ -10,7 +10,7 @@ import dataclasses
 import inspect
 import operator
 import sys
-from collections import OrderedDict
+from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -25,7 +25,7 @@ from mpq_torch.modules.depthwise import SlicedDepthwise
 from mpq_torch.modules.padded import PaddedConvolution
 from mpq_torch.modules.subpixel import SubpixelConvTranspose
 from mpq_torch.modules.written import LEAVES
-from mpq_torch.reader.composed_calls import COMPOSED
+from mpq_torch.reader.composed_calls import composed, is_opened
 from mpq_torch.reader.hooks import is_hooked, take_off
 from mpq_torch.reader.shape_values import asks
 from mpq_torch.reader.spelled import packages_functions, packages_modules
@@ -42,7 +42,7 @@ def is_leaf(module: nn.Module) -> bool:
     if isinstance(module, (*FORMS, *packages_modules())):
         return True
     own = module.__module__.startswith(("torch.nn", "torch.ao.nn"))
-    return own and not isinstance(module, nn.Sequential)
+    return own and not isinstance(module, nn.Sequential) and not is_opened(module)
 
 
 def _is_wrapped(target: Any) -> bool:
@@ -54,6 +54,11 @@ def _is_wrapped(target: Any) -> bool:
 def _item(proxy: fx.Proxy, key: Any) -> Any:
     """``proxy[key]``: torch gives proxies their operators at run time."""
     return cast(Any, proxy)[key]
+
+
+def _fields(returned: Any) -> Callable[..., tuple[Any, ...]]:
+    """A named tuple with the fields of one of torch's return types, which take tensors alone."""
+    return namedtuple(returned.__name__, returned.__match_args__)
 
 
 class ConcreteTracer(fx.Tracer):
@@ -111,9 +116,10 @@ class ConcreteTracer(fx.Tracer):
 
         (Not in a model that torch.fx wrote: there no code asks, and modules take such results as they are.)
         """
-        composed = COMPOSED.get(target) if kind in ("call_function", "call_method") else None
-        if composed is not None and set(kwargs) <= {"value", "beta", "alpha"}:
-            return composed(*args, **kwargs)
+        if kind in ("call_function", "call_method"):
+            parts = composed(target, args, kwargs)
+            if parts is not NotImplemented:
+                return parts
         if kind == "call_function" and _is_wrapped(target):
             opened = self._opened(target, args, kwargs)
             if opened is not NotImplemented:
@@ -127,6 +133,9 @@ class ConcreteTracer(fx.Tracer):
         split = kind != "placeholder" and not isinstance(self.root, fx.GraphModule)
         if split and type(value) in (tuple, list):
             return type(value)(_item(proxy, index) for index in range(len(value)))
+        if split and type(value).__module__ == torch.return_types.__name__:
+            # at once: torch.fx would record a field where it is first read, in a module that it is only given to
+            return _fields(type(value))(*(_item(proxy, index) for index in range(len(value))))
         return proxy
 
     def _opened(self, target: Any, args: Any, kwargs: Any) -> Any:

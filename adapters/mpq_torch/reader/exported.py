@@ -19,6 +19,7 @@ from mpq_torch.calling.node_arguments import arguments_of, source_of
 from mpq_torch.reader.aten import Spelled, aten_name, makes_view, spelled, writes
 from mpq_torch.reader.indexing import indexings
 from mpq_torch.reader.leaf_calls import LEAF, LeafCall
+from mpq_torch.reader.written_parts import DECOMPOSITIONS
 
 _COPIES = ("alias", "lift_fresh", "lift_fresh_copy", "detach")
 _CHECKS = ("_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range", "sym_constrain_range_for_size")
@@ -30,8 +31,8 @@ _INLINED = {"wrap_with_set_grad_enabled": 1, "wrap_with_autocast": 4}
 
 
 def without_writes(program: ExportedProgram) -> ExportedProgram:
-    """The program, with what it writes into parts of tensors as ops that return whole ones."""
-    return program.run_decompositions({}) if _writes_into_a_part(program.graph) else program
+    """The program, with what it writes into parts of tensors as these put together anew."""
+    return program.run_decompositions(dict(DECOMPOSITIONS)) if _writes_into_a_part(program.graph) else program
 
 
 def as_traced(

@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 
 from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, FLOAT, RAW, Batch, Graph, Node
 from mpq_plugins.graph.ops import op_of
+from mpq_plugins.graph.reading import WHOLE
 from mpq_torch.modules.written import RELU_SUFFIX, SAME_GRID_SUFFIX, Clamp, FloatPart, Input, OfTwo
 from mpq_torch.reader.arguments import placeholders_of
 from mpq_torch.reader.modules import layer_of, module_of
@@ -128,7 +129,8 @@ class _Writer:
         else:
             path, module, *more = module_of(node)
             if isinstance(module, Input):
-                module.whole = "float" not in self.reading.graph[node.inputs[0]].attrs.get("dtype", "float")
+                attrs = self.reading.graph[node.inputs[0]].attrs
+                module.whole = attrs.get("reason") == WHOLE or "float" not in attrs.get("dtype", "float")
             if isinstance(module, OfTwo):
                 module.alone = self._without_batch(node)
             self.parts.setdefault(path, module)
