@@ -1,7 +1,7 @@
 """Post-training mixed precision of pretrained CIFAR-10 networks: accuracy, seconds, bytes.
 
     python -m benchmarks.cifar_ptq --data DIR [--models resnet20 resnet32] [--bits 5 4 3 2.5] [--through fx pt2e]
-                                   [--per tensor channel] [--activations 8] [--average] [--test 10000]
+                                   [--per tensor channel] [--activations 8] [--average] [--equalize 1] [--test 10000]
 
 DIR holds ``cifar-10-batches-py`` (the public archive) and the checkpoints of
 akamaster/pytorch_resnet_cifar10, or those that torchvision_models names. Weights at an average number of
@@ -11,7 +11,8 @@ the ways of cifar_ways with the same grids.
 
 Activations have 8 bits, or, with ``--activations``, as many as each of ``--bits`` is paired with: all of them, or, with
 ``--average``, on average over elements, chosen together with those of the weights. Inputs and logits keep 8, and
-count in the average.
+count in the average. ``--equalize 1``: the channels of activations are scaled (``fx.equalize``) for
+the bits that a first search gave them, and the model is searched again.
 """
 
 from __future__ import annotations
@@ -70,18 +71,21 @@ def run(
     test: tuple[Tensor, Tensor],
     ways: Sequence[str],
     float_accuracy: float,
+    at_once: int = 500,
+    equalized: int = 0,
 ) -> Iterator[tuple[str, ...]]:
-    """One search, and for each way a row: constrain, convert, verify on all test images, score."""
+    """One search, and for each way a row: constrain, convert, verify on all test images, score.
+
+    at_once: test images in a batch. equalized: how often channels of activations are equalized, and searched again.
+    """
     inventory = fx.inventory(model, calibration[0][:1], target="torch-x86")
     start = time.perf_counter()
-    recipe = fx.search(
-        model,
-        calibration,
-        "torch-x86",
-        mpq.Budget(average_weight_bits=bits, average_activation_bits=activations if average else None),
-        activation_bits=candidates(inventory, activations, average),
-        per_channel=per_channel,
-    )
+    budget = mpq.Budget(average_weight_bits=bits, average_activation_bits=activations if average else None)
+    given = candidates(inventory, activations, average)
+    recipe = fx.search(model, calibration, "torch-x86", budget, activation_bits=given, per_channel=per_channel)
+    for _ in range(equalized):
+        model = fx.equalize(model, calibration, recipe)
+        recipe = fx.search(model, calibration, "torch-x86", budget, activation_bits=given, per_channel=per_channel)
     searched = time.perf_counter() - start
     for way in ways:
         own = replace(recipe, target=WAYS[way].target)
@@ -90,9 +94,11 @@ def run(
         constrained = time.perf_counter()
         converted = WAYS[way].convert(on_grid, own, test[0][:1])
         done = time.perf_counter()
-        verification = converted.verify(test[0].split(500))
-        scored = accuracy(converted.run, *test)
-        simulated = scored if verification.exact else accuracy(fx.simulate(on_grid, own), *test)  # equal logits, or not
+        verification = converted.verify(test[0].split(at_once))
+        scored = accuracy(converted.run, *test, at_once)
+        simulated = scored  # of equal logits
+        if not verification.exact:
+            simulated = accuracy(fx.simulate(on_grid, own), *test, at_once)
         yield (
             name,
             way,
@@ -125,6 +131,7 @@ def main() -> None:
         "--activations", nargs="+", type=float, default=[8], help="bits; one, or one for each of --bits"
     )
     parser.add_argument("--average", action="store_true", help="so many bits on average over all activations")
+    parser.add_argument("--equalize", type=int, default=0, help="times: scale channels of activations, search again")
     parser.add_argument("--test", type=int, default=10_000, help="how many of the test images score")
     arguments = parser.parse_args()
     few = len(arguments.activations) == 1
@@ -141,7 +148,8 @@ def main() -> None:
         for per in arguments.per:
             for bits, width in zip(arguments.bits, activations, strict=True):
                 settings = bits, width, arguments.average, per == "channel"
-                for row in run(name, model, *settings, calibration, test, arguments.through, float_accuracy):
+                given = calibration, test, arguments.through, float_accuracy, 500, arguments.equalize
+                for row in run(name, model, *settings, *given):
                     print("| " + " | ".join(row) + " |", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""The torch.ao FX adapter: search, constrain, simulate, quantize, verify, harden."""
+"""The torch.ao FX adapter: search, equalize, constrain, simulate, quantize, verify, harden."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from mpq_plugins.search.request import Request
 from mpq_plugins.search.signs import signed_inputs
 from mpq_plugins.search_input import Bits
 from mpq_plugins.terminal.progress import stage
+from mpq_torch.calibration.equalized import equalize
 from mpq_torch.calibration.sensitivities import sensitivity
 from mpq_torch.calibration.synthetic import synthetic_inputs
 from mpq_torch.calling.surroundings import undisturbed
@@ -40,6 +41,7 @@ __all__ = [
     "Search",
     "Verification",
     "constrain",
+    "equalize",
     "get_qconfig_mapping",
     "harden",
     "inventory",

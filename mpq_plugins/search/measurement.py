@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from mpq_plugins.errors import ModelError, NonFiniteValues
 from mpq_plugins.graph.evaluation import FloatModel, run_nodes
 from mpq_plugins.graph.node import INPUT, RAW, Graph, Node
-from mpq_plugins.graph.ops import is_op, op_of
 from mpq_plugins.graph.runner import Runner
 from mpq_plugins.graph.sites import GraphSites, take_sites
 from mpq_plugins.graph.weights import matrix
@@ -22,6 +21,7 @@ from mpq_plugins.rounding.moments.input_moments import InputMoments
 from mpq_plugins.rounding.moments.layer_moments import FewColumns
 from mpq_plugins.search.chunk import Chunk, samples_of
 from mpq_plugins.search.columns import columns, output_columns, thinned
+from mpq_plugins.search.directions import direction_at
 from mpq_plugins.search.ends import loss_ends
 from mpq_plugins.search.estimate import check_memory
 from mpq_plugins.search.trial import Trial
@@ -258,21 +258,12 @@ class Measurements:
 
         for turn in range(self._draws):
             directions = [
-                self._direction(name, run.numpy(value), index, turn, first, samples)
+                direction_at(self._graph, name, self._directions, run.numpy(value), index, turn, first, samples)
                 for index, (name, value) in enumerate(ends.items())
             ]
             run.gradients(list(ends.values()), wanted, directions, use)
             advance(samples)
         self._gradients += self._draws * samples
-
-    def _direction(self, name: str, value: NDArray[Any], index: int, turn: int, first: int, samples: int) -> Array:
-        """The gradient to start from at an output; images go with their channels in front, as in every framework."""
-        node = self._graph[name]
-        images = value.ndim == 4 or (value.ndim == 3 and (not is_op(node) or op_of(node).images))
-        if self._graph.layout == "NHWC" and images:
-            drawn = self._directions.draw(np.moveaxis(value, -1, 1), index, turn, first, samples)
-            return np.moveaxis(drawn, 1, -1)
-        return self._directions.draw(value, index, turn, first, samples)
 
     def _add_fisher(self, node: Node, gradient: NDArray[Any], first: int, samples: int, total: int) -> None:
         layout, sums = self._graph.layout, self._fishers[node.weight_site]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mpq_plugins.search.equalized import find_links
-from mpq_tfmot import equalize
+from mpq_tfmot import equalize, search
 from mpq_tfmot.keras import keras
 from mpq_tfmot.reader.reading import read_model
 from mpq_tfmot.tests.networks import NETWORKS, hard_swish, samples, settled
@@ -59,6 +59,19 @@ def test_every_network_keeps_its_function(kind):
     x = samples(model, 16)
     with keras.utils.custom_object_scope({"hard_swish": hard_swish}):
         np.testing.assert_allclose(equalize(model, x)(x), model(x), atol=1e-4)
+
+
+def test_for_the_activation_bits_of_a_recipe_the_function_stays_and_less_is_lost():
+    model = separable_chain()
+    x = samples(model, 32)
+
+    def found(of):
+        return search(of, x, "litert-po2", weight_bits=8, activation_bits={"image": 8, "fc": 8, "*": 3})
+
+    recipe = found(model)
+    equalized = equalize(model, x, recipe)
+    np.testing.assert_allclose(equalized(x), model(x), atol=1e-4)
+    assert found(equalized).predicted["loss"] < recipe.predicted["loss"] / 2
 
 
 def test_a_layer_that_an_add_reads_is_left_alone():

@@ -1,7 +1,7 @@
 """The torchao PT2E adapter: what mpq_torch.fx does, for exported graphs and torchao's verbs.
 
-``search``, ``Search``, ``inventory``, ``constrain`` and ``simulate`` are those of fx, so a recipe found by one adapter
-applies in the other and gives the same simulated numbers; only the way to integers is another. torchao's
+``search``, ``Search``, ``equalize``, ``inventory``, ``constrain`` and ``simulate`` are those of fx, so a recipe found
+by one adapter applies in the other and gives the same simulated numbers; only the way to integers is another. torchao's
 q/dq graph clips to quant_min and quant_max, rounds half to even and adds in float: constraining needs no
 clamps, and no layer has to be rewritten for a kernel. Needs torchao: ``pip install 'mpq-plugins[pt2e]'``.
 """
@@ -20,7 +20,7 @@ from mpq_plugins.recipe.recipe import Recipe
 from mpq_torch.calling.arguments import takes_of
 from mpq_torch.calling.surroundings import undisturbed
 from mpq_torch.convert import constrained, rounded, simulate
-from mpq_torch.fx import Search, Verification, inventory, search
+from mpq_torch.fx import Search, Verification, equalize, inventory, search
 from mpq_torch.reader.writing import write_module
 from mpq_torch.simulation.simulated_model import simulation_of
 from mpq_torch.simulation.verification import compare
@@ -50,6 +50,7 @@ __all__ = [
     "Verification",
     "constrain",
     "convert",
+    "equalize",
     "export",
     "harden",
     "inventory",
