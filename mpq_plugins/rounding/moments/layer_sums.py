@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,15 @@ from mpq_plugins.rounding.thin import few
 _EXACT_FLOAT32 = 2**24
 _WORTHWHILE = 2**10
 """Positions that a float32 product should sum before it is faster than a float64 one."""
+
+
+class Part(NamedTuple):
+    """Some positions: columns and the snapped outputs wished there, or sums of both. shape: of the columns."""
+
+    shape: tuple[int, ...]
+    columns: Any
+    wished: Any
+    sums: list[Array] | None
 
 
 class LayerSums:
@@ -36,16 +45,26 @@ class LayerSums:
         self._bits = EXACT_BITS - max(-grid.low, grid.high).bit_length() - math.ceil(math.log2(max(positions, 2)))
         self._largest = largest
         self._count = 0
-        self._kept: list[tuple[NDArray[Any], Array]] = []
+        self._kept: list[Part] = []
         self._sums: list[Array] = []
 
     def update(self, columns: NDArray[Any], wished: NDArray[Any]) -> None:
         """Add columns [groups, in, positions] of codes, floats, and the outputs [out, positions] wished there."""
-        self._kept.append((columns, snap(wished, self._largest, self._bits)))
-        self._count += columns.shape[2]
-        if not few(self._count, columns.shape[1]):
-            for part in self._kept:
-                self._add(*part)
+        self.add(self.part(columns, wished))
+
+    def part(self, columns: NDArray[Any], wished: NDArray[Any]) -> Part:
+        """What ``add`` takes of such columns: all work on them, which changes nothing here."""
+        y = snap(wished, self._largest, self._bits)
+        own = None if few(columns.shape[2], columns.shape[1]) else self._summed(columns, y)
+        return Part(columns.shape, columns, y, None) if own is None else Part(columns.shape, None, None, own)
+
+    def add(self, part: Part) -> None:
+        """Add a part."""
+        self._count += part.shape[2]
+        self._kept.append(part)
+        if not few(self._count, part.shape[1]):
+            for kept in self._kept:
+                self._add(self._summed(kept.columns, kept.wished) if kept.sums is None else kept.sums)
             self._kept = []
 
     def moments(self) -> LayerMoments | FewMoments:
@@ -53,7 +72,8 @@ class LayerSums:
         if not self._count:
             return LayerMoments.measure(np.zeros((0, 1)), np.zeros((0, 1)))
         if self._kept:
-            codes, wished = (np.concatenate(parts, axis=-1) for parts in zip(*self._kept, strict=True))
+            codes = np.concatenate([part.columns for part in self._kept], axis=-1)
+            wished = np.concatenate([part.wished for part in self._kept], axis=-1)
             return FewMoments.of_codes(codes.astype(np.float64), self._step, wished)
         for total in self._sums:
             total /= self._count
@@ -61,17 +81,21 @@ class LayerSums:
         gram *= self._step**2
         return LayerMoments(gram, mean * self._step, cross * self._step, output)
 
-    def _add(self, columns: NDArray[Any], y: Array) -> None:
-        groups, inputs, _ = columns.shape
+    def _add(self, sums: list[Array]) -> None:
         if not self._sums:
-            shapes = (groups, inputs, inputs), (groups, inputs), (len(y), inputs), (len(y),)
-            self._sums = [np.zeros(shape) for shape in shapes]
-        gram, mean, cross, output = self._sums
+            self._sums = sums
+            return
+        for total, more in zip(self._sums, sums, strict=True):
+            total += more
+
+    def _summed(self, columns: NDArray[Any], y: Array) -> list[Array]:
+        """Gram, mean, cross and output sums."""
+        groups, inputs, _ = columns.shape
+        gram = np.zeros((groups, inputs, inputs))
         self._add_gram(gram, columns)
         codes = columns.astype(np.float64)
-        mean += codes.sum(axis=2)
-        cross += (y.reshape(groups, -1, y.shape[1]) @ codes.transpose(0, 2, 1)).reshape(cross.shape)
-        output += y.sum(axis=1)
+        cross = y.reshape(groups, -1, y.shape[1]) @ codes.transpose(0, 2, 1)
+        return [gram, codes.sum(axis=2), cross.reshape(len(y), inputs), y.sum(axis=1)]
 
     def _add_gram(self, total: Array, codes: NDArray[Any]) -> None:
         """Products of codes: in float32 as far as its sums are exact, where that pays.
