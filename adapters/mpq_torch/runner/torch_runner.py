@@ -18,6 +18,7 @@ from mpq_plugins.graph.node import Layout
 from mpq_plugins.graph.runner import Gradients, Precision, Sides, Sizes
 from mpq_torch.array_ops.ops import TorchOps
 from mpq_torch.runner.slicing import sliced
+from mpq_torch.runner.threads import one_thread
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 FloatPart = Callable[..., Any]
@@ -33,6 +34,7 @@ class TorchRunner(TorchOps):
     layout: Layout = "NCHW"
     nearest = staticmethod(torch.round)
     erf = staticmethod(torch.erf)
+    one_thread = staticmethod(one_thread)
 
     def __init__(self, floats: Mapping[str, FloatPart] | None = None, device: str | torch.device = "cpu") -> None:
         self.floats = dict(floats or {})
@@ -146,15 +148,6 @@ class TorchRunner(TorchOps):
     @property
     def threads(self) -> int:
         return torch.get_num_threads()
-
-    @contextmanager
-    def one_thread(self) -> Iterator[None]:
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
 
     @property
     def differentiates_side_by_side(self) -> bool:
