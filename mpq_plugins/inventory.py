@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
 
 from mpq_plugins.errors import ModelError
 
@@ -107,7 +108,6 @@ class Inventory:
     float_macs: Mapping[str, int] = field(default_factory=dict)
     float_reasons: Mapping[str, str] = field(default_factory=dict)
     inputs: Sequence[ModelInput] = ()
-    _by_name: dict[str, Site] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sites", tuple(self.sites))
@@ -115,7 +115,6 @@ class Inventory:
         object.__setattr__(self, "inputs", tuple(self.inputs))
         for name in ("float_weights", "float_macs", "float_reasons"):
             object.__setattr__(self, name, dict(getattr(self, name)))
-        object.__setattr__(self, "_by_name", {site.name: site for site in self.sites})
         if len(self._by_name) < len(self.sites):
             counts = Counter(site.name for site in self.sites)
             repeated = sorted(name for name, count in counts.items() if count > 1)
@@ -125,6 +124,10 @@ class Inventory:
         unknown = sorted(named - set(self._by_name))
         if unknown:
             raise ModelError(f"sites refer to sites that do not exist: {', '.join(unknown)}")
+
+    @cached_property
+    def _by_name(self) -> dict[str, Site]:
+        return {site.name: site for site in self.sites}
 
     def __iter__(self) -> Iterator[Site]:
         return iter(self.sites)
@@ -163,29 +166,3 @@ class Inventory:
         for site in self.sites:
             members.setdefault(site.group or site.name, []).append(site)
         return {name: tuple(sites) for name, sites in members.items()}
-
-
-def inventory_to_dict(inventory: Inventory) -> dict[str, Any]:
-    """Plain values for JSON; ``inventory_from_dict`` takes them back.
-
-    >>> import json
-    >>> inventory = Inventory([Site("x", "activation", "input", (3,))], live=[["x"]])
-    >>> inventory_from_dict(json.loads(json.dumps(inventory_to_dict(inventory)))) == inventory
-    True
-    """
-    return {
-        "sites": [asdict(site) for site in inventory],
-        "live": [list(names) for names in inventory.live],
-        "float_weights": dict(inventory.float_weights),
-        "float_macs": dict(inventory.float_macs),
-        "float_reasons": dict(inventory.float_reasons),
-        "inputs": [asdict(taken) for taken in inventory.inputs],
-    }
-
-
-def inventory_from_dict(data: Mapping[str, Any]) -> Inventory:
-    """The inventory that ``inventory_to_dict`` described; raises KeyError, TypeError or ModelError on others."""
-    sites = [Site(**{**site, "shape": tuple(site["shape"]), "inputs": tuple(site["inputs"])}) for site in data["sites"]]
-    floats = data["float_weights"], data["float_macs"], data["float_reasons"]
-    inputs = [ModelInput(**{**taken, "shape": tuple(taken["shape"])}) for taken in data["inputs"]]
-    return Inventory(sites, data["live"], *floats, inputs)

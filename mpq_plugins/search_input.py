@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from numbers import Integral
 from typing import Protocol, runtime_checkable
 
-from mpq_plugins.costs.budget import Budget
+from mpq_plugins.costs.budget import Budget, limits_of
 from mpq_plugins.costs.cost_models import CostModel
 from mpq_plugins.errors import BudgetError, TargetError, UnmatchedName, UnsupportedOp
 from mpq_plugins.hardware.op_support import Candidate
@@ -118,7 +119,8 @@ def candidates_for(
         _check_patterns(argument, bits, [site.name for site in inventory])
     every = {}
     for site in inventory:
-        asked = _allowed(weight_bits if site.kind == "weight" else activation_bits, site.name)
+        argument, bits = ("weight_bits", weight_bits) if site.kind == "weight" else ("activation_bits", activation_bits)
+        asked = _allowed(argument, bits, site.name)
         found = _offered(site, target, per_channel)
         kept = tuple(c for c in found if asked is None or c.bits in asked or c.exponent is not None)
         if not kept:
@@ -157,7 +159,7 @@ def _check_shareable(
 def check_budget(candidates: Mapping[str, tuple[Candidate, ...]], budget: Budget | None) -> None:
     """Raise BudgetError when there is something to choose and no budget to choose by."""
     open_sites = [name for name, kinds in candidates.items() if len(kinds) > 1]
-    if budget is None and open_sites:
+    if not limits_of(budget) and open_sites:
         raise BudgetError(
             f"{len(open_sites)} sites ({', '.join(open_sites[:3])}, ...) have several candidate bit-widths and there "
             "is no budget; give a budget, or fix weight_bits and activation_bits"
@@ -177,12 +179,17 @@ def _offered(site: Site, target: Target, per_channel: bool | None) -> tuple[Cand
     return tuple(c for c in found if c.per_channel == wanted)
 
 
-def _allowed(bits: Bits, site: str) -> tuple[int, ...] | None:
+def _allowed(argument: str, bits: Bits, site: str) -> tuple[int, ...] | None:
     if isinstance(bits, Mapping):
         bits = next((value for pattern, value in bits.items() if fnmatchcase(site, pattern)), None)
     if bits is None:
         return None
-    return (bits,) if isinstance(bits, int) else tuple(bits)
+    found = tuple(bits) if isinstance(bits, Iterable) and not isinstance(bits, str) else (bits,)
+    if not all(isinstance(b, Integral) and not isinstance(b, bool) for b in found):
+        raise TargetError(
+            f"{argument} is a whole number, several, or a mapping from patterns of site names to either, got {bits!r}"
+        )
+    return found
 
 
 def _check_patterns(argument: str, bits: Bits, sites: Sequence[str]) -> None:

@@ -76,9 +76,10 @@ def search(
     calibration: an iterable of example inputs: tensors, tuples of arguments, or (input, label) pairs,
         of which the labels are not looked at. A few hundred samples are enough.
     target: name of a registered target, path of a JSON file, or a Target.
-    budget: needed unless weight_bits and activation_bits leave nothing to choose.
+    budget: needed unless weight_bits leaves nothing to choose.
     weight_bits, activation_bits: candidates: a number, several, or a mapping from patterns of site
-        names to either ({"fc.weight": 8, "*": (2, 3, 4)}); by default all that the target has.
+        names to either ({"fc.weight": 8, "*": (2, 3, 4)}); by default all that the target has, and of activations
+        without a budget the most bits.
     per_channel: one step per output channel of a weight; by default where the target has it.
     keep_float: modules and functional ops to leave in float. latency: for ``Budget(latency_ms=...)``.
     progress: show a bar for every stage that takes over a second; by default if standard error is a terminal.

@@ -1,5 +1,6 @@
 """What a hurried person does wrong, and the sentence that they get."""
 
+import copy
 import json
 
 import pytest
@@ -42,6 +43,31 @@ def test_no_budget_and_open_bits_are_refused(residual):
     model, x = residual
     with pytest.raises(mpq.BudgetError, match="several candidate bit-widths and there is no budget"):
         fx.search(model, [x], X86)
+
+
+def test_without_a_budget_activations_take_the_most_bits(residual):
+    model, x = residual
+    recipe = fx.search(model, [x], X86, weight_bits=4)
+    assert {entry.grid.bits for entry in recipe.activations} == {8}
+
+
+def test_models_and_data_without_values_and_converted_models_are_refused(residual):
+    model, x = residual
+    with pytest.raises(mpq.ModelError, match=r"conv1\.weight is on the meta device and has no values; load them first"):
+        fx.search(copy.deepcopy(model).to("meta"), [x], X86, weight_bits=4)
+    with pytest.raises(mpq.ModelError, match="argument 0 of a calibration batch is on the meta device"):
+        fx.search(model, [x.to("meta")], X86, weight_bits=4)
+    with pytest.raises(mpq.ModelError, match=r"0\.weight has no shape yet, since its layer is lazy"):
+        fx.search(nn.Sequential(nn.LazyConv2d(2, 3)), [x], X86, weight_bits=4)
+    recipe = fx.search(model, [x], X86, weight_bits=4)
+    with pytest.raises(mpq.ModelError, match=r"conv1 is a Conv.* of a converted model; pass the float model"):
+        fx.search(fx.quantize(model, recipe, x, [x]), [x], X86, weight_bits=4)
+
+
+def test_nothing_left_beside_keep_float_is_said(residual):
+    model, x = residual
+    with pytest.raises(mpq.ModelError, match=r"to quantize; keep_float names all that there are \(conv1, "):
+        fx.search(model, [x], X86, weight_bits=4, keep_float=["*"])
 
 
 def test_bits_that_the_target_does_not_have_are_refused_by_site(residual):

@@ -15,7 +15,7 @@ from mpq_plugins.allocation.allocator import (
     smallest_cost,
 )
 from mpq_plugins.allocation.choices import arrange
-from mpq_plugins.costs.budget import Budget
+from mpq_plugins.costs.budget import Budget, limits_of
 from mpq_plugins.costs.cost_models import COST_MODELS, CostModel
 from mpq_plugins.errors import AllocationError, InfeasibleBudget
 from mpq_plugins.inventory import Inventory
@@ -49,7 +49,7 @@ def pareto(
     >>> [(point.costs["weight_bytes"].value, point.loss) for point in front]
     [(440.0, 0.5), (480.0, 0.3), (840.0, 0.2), (880.0, 0.0)]
     """
-    others = {name: limit for name, limit in (budget.limits() if budget else {}).items() if name != resource}
+    others = {name: limit for name, limit in limits_of(budget).items() if name != resource}
     choices = arrange(inventory, candidates, losses, models_of([*others, resource], cost_models))
     if limits is None:
         if points < 2:

@@ -82,6 +82,17 @@ class Budget:
         return ", ".join(f"{name.replace('_', ' ')} <= {value:,.10g}" for name, value in self.limits().items())
 
 
+def limits_of(budget: Budget | None) -> dict[str, float]:
+    """Its limits by resource, none without a budget. Raises BudgetError for what is no Budget.
+
+    >>> limits_of(None), limits_of(Budget(bops=2e9))
+    ({}, {'bops': 2000000000.0})
+    """
+    if budget is not None and not isinstance(budget, Budget):
+        raise BudgetError(f"a budget is a Budget, such as Budget(average_weight_bits=4), and not {budget!r}")
+    return {} if budget is None else budget.limits()
+
+
 _OWN = tuple(f.name for f in fields(Budget) if f.name != "other")
 
 

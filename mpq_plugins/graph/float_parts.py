@@ -39,6 +39,8 @@ def settle_float_parts(graph: Graph, keep_float: Iterable[str] = (), *, anywhere
     if not any(node.weighted and node.name not in kept for node in graph.nodes):
         unknown = [node for node in graph.nodes if node.op == UNKNOWN and node.attrs.get("weights")]
         reasons = "".join(f"; {node.name}: {node.attrs['reason']}" for node in unknown)
+        named = ", ".join(node.name for node in graph.nodes if node.weighted)
+        reasons += f"; keep_float names all that there are ({named})" if named else ""
         raise ModelError(f"the model has no convolution or linear layer to quantize{reasons}")
     refused = {} if anywhere else unknown_before_weights(graph, kept)
     if refused:

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from mpq_plugins.allocation.allocator import Allocation, allocate
+from mpq_plugins.costs.budget import limits_of
 from mpq_plugins.costs.cost_models import CostModel, cost_of
 from mpq_plugins.errors import MPQError
 from mpq_plugins.inventory import Inventory
@@ -95,7 +96,7 @@ class Ohq(PostTrainingMethod):
             entry.site: _reason(entry.site, solution.bits[entry.site], solution.reasons, rates, times, measure)
             for entry in found.sites
         }
-        limits = problem.budget.limits() if problem.budget else {}
+        limits = limits_of(problem.budget)
         return replace(
             found,
             method=self.name,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, FiniteFloat
 
 from mpq_plugins.errors import MPQError, RecipeError
-from mpq_plugins.inventory import Inventory, inventory_from_dict
+from mpq_plugins.inventory import Inventory
 from mpq_plugins.stored import whole_file
 from mpq_plugins.stored.heading import Heading
 from mpq_plugins.stored.schema import Schema
@@ -40,9 +40,8 @@ class Verified(Schema):
 class Details(Schema):
     """By site unless said otherwise; a part that could not be had is empty.
 
-    sites: names with the bits of the recipe that the details were made for. inventory: as
-    study.snapshot.inventory_to_dict describes it. losses: predicted rise of the loss by bits, as
-    the method rated_by predicts it.
+    sites: names with the bits of the recipe that the details were made for. inventory: of the model.
+    losses: predicted rise of the loss by bits, as the method rated_by predicts it.
     signal_to_noise: decibels of every activation of the simulated model against the float model.
     costs: resource -> site -> what the site takes of it. curves: error over thresholds.
     samples: of the calibration data.
@@ -53,7 +52,7 @@ class Details(Schema):
     schema_version: Literal[1] = 1
     sites: dict[str, int]
     samples: int = 0
-    inventory: dict[str, Any] = Field(default_factory=dict)
+    inventory: Inventory | None = None
     rated_by: str = ""
     losses: dict[str, dict[int, FiniteFloat]] = Field(default_factory=dict)
     curves: dict[str, ErrorCurve] = Field(default_factory=dict)
@@ -61,15 +60,6 @@ class Details(Schema):
     costs: dict[str, dict[str, FiniteFloat]] = Field(default_factory=dict)
     units: dict[str, str] = Field(default_factory=dict)
     verified: Verified | None = None
-
-    def model(self) -> Inventory | None:
-        """The inventory of the model; None where the details have none. Raises RecipeError."""
-        if not self.inventory:
-            return None
-        try:
-            return inventory_from_dict(self.inventory)
-        except (KeyError, TypeError, ValueError, MPQError) as error:
-            raise RecipeError(f"the inventory of the details is damaged: {error}") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write JSON. Raises OutputError."""

@@ -16,7 +16,7 @@ from mpq_plugins.errors import MPQError
 from mpq_plugins.grid import Grid
 from mpq_plugins.hardware.known_targets import target_of
 from mpq_plugins.hardware.op_support import Candidate
-from mpq_plugins.inventory import Inventory, Site, inventory_to_dict
+from mpq_plugins.inventory import Inventory, Site
 from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.reporting.cost_shares import shares
 from mpq_plugins.reporting.details import Details, ErrorCurve, Verified
@@ -72,7 +72,7 @@ def gather(study: Study, recipe: Recipe, request: Request) -> Details:
     return Details(
         sites={name: grid.bits for name, grid in recipe.items()},
         samples=sum(len(batch[0]) for batch in study.batches),
-        inventory=inventory_to_dict(problem.model.inventory),
+        inventory=problem.model.inventory,
         rated_by=str(request.method),
         losses={name: dict(zip(ratings[name], table[name], strict=True)) for name in ratings},
         curves={

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from mpq_plugins.allocation.allocator import Allocation, allocate
+from mpq_plugins.costs.budget import limits_of
 from mpq_plugins.costs.cost_models import known_costs
 from mpq_plugins.errors import MPQError, NonFiniteValues
 from mpq_plugins.inventory import Site
@@ -122,7 +123,7 @@ class RatingMethod(PostTrainingMethod):
             reasons: Mapping[str, str] = {name: f"{b} bits: the only candidate" for name, b in chosen.items()}
         else:
             chosen, reasons = dict(allocation.bits), allocation.reasons
-        limits = problem.budget.limits() if problem.budget else {}
+        limits = limits_of(problem.budget)
         loss = math.fsum(dict(zip(ratings[name], table[name], strict=True))[b] for name, b in chosen.items())
         return Recipe.from_inventory(
             inventory,

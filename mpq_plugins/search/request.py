@@ -35,8 +35,9 @@ class Request:
     """Target and method by name or value, budget, and the candidates that the user allows.
 
     weight_bits, activation_bits: candidates: a number, several, or a mapping from patterns of site
-        names to either; None for all that the target has. per_channel: None takes one step per
-        output channel wherever the target has it. latency: what ``Budget(latency_ms=...)`` counts.
+        names to either; None for all that the target has, and of activations without a budget the most bits.
+    per_channel: None takes one step per output channel wherever the target has it. latency: what
+        ``Budget(latency_ms=...)`` counts.
     memory_gb: gigabytes that the search may take beside the model and the data; None for the machine's.
 
     Raises TargetError, PluginError or MPQError for a name that is not registered or trains.
@@ -148,7 +149,15 @@ class Request:
         return replace(found, target=known_targets.for_recipe(self.hardware))  # type: ignore[arg-type]  # a Target is both
 
     def _candidates(self, inventory: Inventory) -> dict[str, Any]:
-        return candidates_for(inventory, self.hardware, self.weight_bits, self.activation_bits, self.per_channel)
+        found = candidates_for(inventory, self.hardware, self.weight_bits, self.activation_bits, self.per_channel)
+        if self.budget is not None or self.activation_bits is not None:
+            return found
+        # nothing asks for fewer bits of an activation
+        return {name: kinds if inventory[name].kind == "weight" else _most_bits(kinds) for name, kinds in found.items()}
+
+
+def _most_bits(kinds: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
+    return tuple(kind for kind in kinds if kind.bits <= RATED_BITS)[-1:] or kinds
 
 
 def _check_rated(inventory: Inventory, candidates: Mapping[str, Sequence[Candidate]]) -> None:

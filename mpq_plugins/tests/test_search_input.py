@@ -86,6 +86,12 @@ def test_bits_that_are_not_to_be_had_are_refused_with_those_that_are():
         candidates_for(Inventory(SITES), TARGET, activation_bits=())
 
 
+@pytest.mark.parametrize("wrong", [4.0, "4", {"conv*": 4.0, "*": 8}, (4, True)])
+def test_bits_that_are_no_whole_numbers_are_refused_with_what_they_may_be(wrong):
+    with pytest.raises(TargetError, match="weight_bits is a whole number, several, or a mapping from patterns"):
+        candidates_for(Inventory(SITES), TARGET, weight_bits=wrong)
+
+
 def test_sites_of_one_group_keep_the_bits_that_all_of_them_have():
     grouped = [
         Site("a", "activation", "linear", (2,), group="a"),
@@ -102,6 +108,13 @@ def test_sites_of_one_group_without_common_bits_are_refused_by_name():
     ]
     with pytest.raises(TargetError, match="sites a, b must share one grid and have no common bits"):
         candidates_for(Inventory(grouped), TARGET)
+
+
+def test_what_is_no_budget_is_refused():
+    with pytest.raises(
+        BudgetError, match=r"a budget is a Budget, such as Budget\(average_weight_bits=4\), and not '4'"
+    ):
+        check_budget(candidates_for(Inventory(SITES), TARGET), "4")
 
 
 def test_values_below_zero_decide_the_sign_and_a_target_without_unsigned_grids_gives_signed_ones():

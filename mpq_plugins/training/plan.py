@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from mpq_plugins import registry
 from mpq_plugins.allocation.allocator import allocate, models_of
-from mpq_plugins.costs.budget import Budget
+from mpq_plugins.costs.budget import Budget, limits_of
 from mpq_plugins.costs.cost_models import CostModel, cost_of, known_costs
 from mpq_plugins.costs.latency_table import LatencyTable
 from mpq_plugins.errors import MPQError
@@ -67,7 +67,7 @@ class TrainingPlan:
         target = known_targets.target(target)
         trained = trainable(method)
         models = dict(registry.host().cost_models()) | ({} if latency is None else {"latency_ms": latency})
-        limits = {} if budget is None else budget.limits()
+        limits = limits_of(budget)
         candidates = candidates_for(inventory, target, weight_bits, activation_bits, per_channel)
         slots: dict[str, Slot] = {}
         slot_of: dict[str, str] = {}
@@ -129,7 +129,7 @@ class TrainingPlan:
     def costs_of(self, bits: Mapping[str, int]) -> dict[str, float]:
         """What bits by slot cost of every limited resource."""
         by_site = {site: bits[slot] for site, slot in self.slot_of.items()}
-        limits = self.budget.limits() if self.budget else {}
+        limits = limits_of(self.budget)
         return {name: cost_of(self.cost_models[name], self.inventory, by_site) for name in limits}
 
     def _cheapest(self, losses: Mapping[str, Mapping[int, float]]) -> dict[str, int]:
@@ -146,7 +146,7 @@ class TrainingPlan:
     def recipe(self, grids: Mapping[str, Grid], reasons: Mapping[str, str], meta: Mapping[str, str]) -> Recipe:
         """The recipe of hardened grids, by slot."""
         bits = {site: grids[slot].bits for site, slot in self.slot_of.items()}
-        limits = self.budget.limits() if self.budget else {}
+        limits = limits_of(self.budget)
         return Recipe.from_inventory(
             self.inventory,
             {site: grids[slot] for site, slot in self.slot_of.items()},

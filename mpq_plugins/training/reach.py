@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mpq_plugins.array_ops.reference import NUMPY
+from mpq_plugins.costs.budget import limits_of
 from mpq_plugins.errors import BudgetWarning
 from mpq_plugins.training.best import share_of_budget
 from mpq_plugins.training.history import Record
@@ -87,7 +88,7 @@ def uniform_bits(plan: TrainingPlan) -> float:
 
     Between candidates costs are taken to change linearly, as in training.
     """
-    limits = plan.budget.limits() if plan.budget else {}
+    limits = limits_of(plan.budget)
     slots = [plan.slots[name] for name in plan.costs.slots]
     fewest, most = (np.array([slot.bits[end] for slot in slots], np.float64) for end in (0, -1))
     tables = plan.costs.tables()

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+
+from pydantic import ConfigDict, ValidationError
 
 from mpq_plugins.grid import Grid
 from mpq_plugins.hardware.op_support import Candidate
 from mpq_plugins.sensitivity.ratings import Rated, Ratings
+from mpq_plugins.stored.schema import Schema
+
+
+class _Line(Schema):
+    """What is known of one site: the candidates that were rated, and by bits the grid and the predicted loss."""
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")
+
+    site: str
+    candidates: tuple[Candidate, ...]
+    rated: dict[int, tuple[Grid, float]]
 
 
 class RatingsFile:
@@ -28,30 +38,22 @@ class RatingsFile:
         found: dict[str, dict[int, Rated]] = {}
         if self.path is None or not self.path.exists():
             return found
-        for line in self.path.read_text(errors="replace").splitlines():
-            with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):  # a line that was cut off
-                data = json.loads(line)
-                site = data["site"]
-                if site in candidates and data["candidates"] == _described(candidates[site]):
-                    found[site] = {int(bits): (_grid(entry["grid"]), entry["loss"]) for bits, entry in data["rated"]}
+        for text in self.path.read_text(errors="replace").splitlines():
+            with contextlib.suppress(ValidationError):  # a line that was cut off
+                line = _Line.model_validate_json(text)
+                if line.site in candidates and line.candidates == tuple(candidates[line.site]):
+                    found[line.site] = line.rated
         return found
 
     def add(self, ratings: Ratings, candidates: Mapping[str, Sequence[Candidate]]) -> None:
         """Append the ratings of some sites."""
         if self.path is None:
             return
-        lines = []
-        for site, by_bits in ratings.items():
-            rated = [[bits, {"grid": asdict(grid), "loss": loss}] for bits, (grid, loss) in by_bits.items()]
-            entry = {"site": site, "candidates": _described(candidates[site]), "rated": rated}
-            lines.append("\n" + json.dumps(entry))  # in front, so that a line that was cut off spoils no other
+        lines = [
+            _Line(site=site, candidates=tuple(candidates[site]), rated=dict(by_bits))
+            for site, by_bits in ratings.items()
+        ]
+        # a line break in front, so that a line that was cut off spoils no other
+        text = "".join("\n" + line.model_dump_json() for line in lines)
         with contextlib.suppress(OSError), open(self.path, "a") as file:  # a full disk costs time, not the search
-            file.write("".join(lines))
-
-
-def _described(candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
-    return [asdict(candidate) for candidate in candidates]
-
-
-def _grid(data: Mapping[str, Any]) -> Grid:
-    return Grid(**{**data, "steps": tuple(data["steps"])})
+            file.write(text)

@@ -5,19 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
 from mpq_plugins.errors import MPQError
-from mpq_plugins.inventory import Inventory, inventory_from_dict, inventory_to_dict
+from mpq_plugins.inventory import Inventory
 from mpq_plugins.rounding.moments.layer_moments import Array, FewColumns
 from mpq_plugins.search_input import KeepsColumns, MeasuredModel
 from mpq_plugins.stored.arrays import load_with_values, save_with_values
+from mpq_plugins.stored.schema import Schema
 from mpq_plugins.thresholds.histogram import Histogram
 from mpq_plugins.workspace.command_protocol import Measured
 
-FORMAT = 4
+_FORMAT: Literal[4] = 4
 _OF_WEIGHTS = ("weight", "bias", "output_fisher")
+
+
+class _Values(Schema):
+    """What a snapshot holds beside its arrays; histograms as Histogram.to_dict describes them."""
+
+    format: Literal[4] = _FORMAT
+    inventory: Inventory
+    histograms: dict[str, dict[str, Any]]
+    energies: dict[str, float]
+    framework: str
 
 
 @dataclass(eq=False)
@@ -80,25 +92,22 @@ class Snapshot:
 
     def save(self, path: Path) -> None:
         """Write all of it or nothing; raises OSError."""
-        rest = {
-            "format": FORMAT,
-            "inventory": inventory_to_dict(self.inventory),
-            "histograms": {name: histogram.to_dict() for name, histogram in self.histograms.items()},
-            "energies": dict(self.energies),
-            "framework": self.framework,
-        }
-        save_with_values(path, rest, self.arrays)
+        values = _Values(
+            inventory=self.inventory,
+            histograms={name: histogram.to_dict() for name, histogram in self.histograms.items()},
+            energies=dict(self.energies),
+            framework=self.framework,
+        )
+        save_with_values(path, values.model_dump(), self.arrays)
 
     @classmethod
     def load(cls, path: Path) -> Snapshot | None:
         """The snapshot of a file; None where there is none, or it is damaged or of another version."""
         try:
-            rest, arrays = load_with_values(path)
-            if rest["format"] != FORMAT:
-                return None
-            histograms = {name: Histogram.from_dict(state) for name, state in rest["histograms"].items()}
-            inventory = inventory_from_dict(rest["inventory"])
-            return cls(inventory, arrays, histograms, rest["energies"], rest["framework"])
+            found, arrays = load_with_values(path)
+            values = _Values.model_validate(found, strict=False)  # JSON knows no tuples
+            histograms = {name: Histogram.from_dict(state) for name, state in values.histograms.items()}
+            return cls(values.inventory, arrays, histograms, values.energies, values.framework)
         except (OSError, ValueError, KeyError, TypeError, RecursionError, MPQError):
             return None
 

@@ -15,7 +15,7 @@ import numpy as np
 from mpq_plugins import registry
 from mpq_plugins.allocation.allocator import models_of
 from mpq_plugins.allocation.pareto import non_dominated, pareto
-from mpq_plugins.costs.budget import Budget
+from mpq_plugins.costs.budget import Budget, limits_of
 from mpq_plugins.errors import BudgetError, MPQError
 from mpq_plugins.hardware.target import Target
 from mpq_plugins.inventory import Inventory
@@ -205,7 +205,7 @@ def _check(request: Request, inventory: Inventory) -> None:
 
 def _with_limit(budget: Budget | None, resource: str, limit: float) -> Budget:
     """The budget with one more limit, or another one of that resource."""
-    limits = {**(budget.limits() if budget else {}), resource: limit}
+    limits = {**limits_of(budget), resource: limit}
     own = {name: value for name, value in limits.items() if name in Budget.__dataclass_fields__}
     return Budget(**own, other={name: value for name, value in limits.items() if name not in own})
 

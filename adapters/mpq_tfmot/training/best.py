@@ -6,6 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from mpq_plugins.costs.budget import limits_of
 from mpq_plugins.errors import MPQError
 from mpq_plugins.training.best import BestWithinBudget
 from mpq_tfmot.keras import keras
@@ -28,7 +29,7 @@ class KeepBest(keras.callbacks.Callback):  # type: ignore[misc]
         """Keep the model, if it is within the budget and better than what is kept."""
         if self.monitor not in (logs or {}):
             raise MPQError(f"an epoch has no {self.monitor!r}, it has {', '.join(logs or {})}; name one with monitor=")
-        limits = self.search.budget.limits() if self.search.budget else {}
+        limits = limits_of(self.search.budget)
         costs = self.search.costs()
         if costs is not None:
             self.best.offer(float(logs[self.monitor]), costs, limits, self.model.get_weights)

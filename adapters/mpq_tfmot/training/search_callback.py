@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mpq_plugins.costs.budget import Budget
+from mpq_plugins.costs.budget import Budget, limits_of
 from mpq_plugins.costs.latency_table import LatencyTable
 from mpq_plugins.errors import MPQError, NonFiniteValues
 from mpq_plugins.hardware.target import Target
@@ -181,7 +181,7 @@ class SearchCallback(keras.callbacks.Callback):  # type: ignore[misc]
         if self.history.records and self.history.last.step == step:
             return
         self.history.add(self._session.record(step))
-        limits = {} if self.budget is None else self.budget.limits()
+        limits = limits_of(self.budget)
         warn(notice_on_the_way(self._session.plan.method, limits, self.history.records, self._total))
         if self._writer is not None:
             log_record(self.history.last, self._writer)

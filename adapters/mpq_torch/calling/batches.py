@@ -29,12 +29,15 @@ def as_batch(example: Any, takes: Takes) -> Batch:
     DataLoader can be passed as they are. A mapping holds the arguments by name, and what names none of them is left;
     or, where its keys name no argument, it is itself the first one. Tensors go where the model is.
 
-    Raises NonFiniteValues, and ModelError for anything else (a NumPy array) and for arguments that are missing.
+    Raises NonFiniteValues, and ModelError for anything else (a NumPy array), for arguments that are missing and for
+    tensors without values.
     """
     if isinstance(example, Batch):
         return example
     batch = Batch(rebuilt(part, _as_leaf) for part in _arguments(example, takes))
     for index, tensor in enumerate(flat(batch)):
+        if isinstance(tensor, Tensor) and tensor.is_meta:
+            raise ModelError(f"argument {index} of a calibration batch is on the meta device and has no values")
         if isinstance(tensor, Tensor) and tensor.is_floating_point() and not torch.isfinite(tensor).all():
             bad = int((~torch.isfinite(tensor)).sum())
             raise NonFiniteValues(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from typing import Any
 
 import torch
@@ -41,11 +42,13 @@ def unwrapped(model: nn.Module, name: str = "") -> nn.Module:
 def copied(model: nn.Module) -> nn.Module:
     """A copy of a model whose wrappers, inside too, are taken off; its weights are still computed where they were.
 
-    Tensors that a forward pass has left in the model are copied as values. Raises as ``unwrapped`` does.
+    Tensors that a forward pass has left in the model are copied as values. Raises as ``unwrapped`` does, and ModelError
+    for a weight that has no values.
     """
     model = unwrapped(model)
     for path, module in model.named_modules():
         unwrapped(module, path)
+    _check_values(model)
     memo: dict[int, Any] = {}
     for module in model.modules():
         for value in pytree.tree_leaves([module.__dict__, module._buffers]):
@@ -57,6 +60,17 @@ def copied(model: nn.Module) -> nn.Module:
             if unwrapped(child) is not child:
                 setattr(module, name, unwrapped(child))
     return own
+
+
+def _check_values(model: nn.Module) -> None:
+    for name, tensor in itertools.chain(model.named_parameters(), model.named_buffers()):
+        if nn.parameter.is_lazy(tensor):
+            raise ModelError(f"{name} has no shape yet, since its layer is lazy; call the model once on a batch before")
+        if tensor.is_meta:
+            raise ModelError(
+                f"{name} is on the meta device and has no values; load them first "
+                "(model.to_empty(device='cpu'), then model.load_state_dict)"
+            )
 
 
 def hold_weights(model: nn.Module) -> None:

@@ -92,8 +92,14 @@ def trace(model: nn.Module, example: Sequence[Any], unrolled: bool = False) -> T
     return Traced(graph, tracer.values, frozenset(tracer.decided))
 
 
+_CONVERTED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")
+
+
 def check_types(model: nn.Module, example: Sequence[Any]) -> None:
-    """Raise ModelError for a model or an example that computes in anything but float32."""
+    """Raise ModelError for a model or an example that computes in anything but float32, or is quantized already."""
+    for path, module in model.named_modules():
+        if type(module).__module__.startswith(_CONVERTED):
+            raise ModelError(f"{path} is a {type(module).__qualname__} of a converted model; pass the float model")
     held = [(f"{name} is", parameter.dtype) for name, parameter in model.named_parameters()]
     given = [(f"argument {index} is", t.dtype) for index, t in enumerate(flat(example)) if isinstance(t, Tensor)]
     for what, dtype in (*held, *given):

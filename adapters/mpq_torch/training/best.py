@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from mpq_plugins.costs.budget import limits_of
 from mpq_plugins.errors import MPQError
 from mpq_plugins.training.best import BestWithinBudget
 from mpq_torch.training.search import Search
@@ -23,7 +24,7 @@ class KeepBest:
 
     def look(self, accuracy: float) -> bool:
         """Keep the search as it is now, if it is within the budget and better than what is kept."""
-        limits = self.search.plan.budget.limits() if self.search.plan.budget else {}
+        limits = limits_of(self.search.plan.budget)
         state = lambda: copy.deepcopy(self.search.state_dict())  # noqa: E731
         return self.best.offer(float(accuracy), self.search.costs(), limits, state)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -21,6 +20,7 @@ from mpq_plugins.training.method import NOISE, Progress, TrainingMethod
 from mpq_plugins.training.settling import is_measured, mean_energies
 from mpq_plugins.training.slot import Observed
 from mpq_torch.array_ops.ops import TORCH
+from mpq_torch.training import bank_state
 from mpq_torch.training.bank_rows import Row, fixed_rows, put_on, rows_of
 from mpq_torch.training.held_tensors import HeldTensors
 from mpq_torch.training.replay import repeats
@@ -259,12 +259,11 @@ class GridBank(HeldTensors):
     def get_extra_state(self) -> Tensor:
         """Method, groups, step of the noise and fixed grids, as the bytes of a JSON text."""
         grids = None if self.fixed is None else [asdict(grid) for grid in self.fixed]
-        described = self._described() | {"grids": grids, "drawn_step": self.drawn_step}
-        return torch.frombuffer(bytearray(json.dumps(described).encode()), dtype=torch.uint8).clone()
+        return bank_state.written(bank_state.described(self) | {"grids": grids, "drawn_step": self.drawn_step})
 
     def set_extra_state(self, state: Tensor) -> None:
         """Take over fixed grids, or go back to learning."""
-        read = _read(state)
+        read = bank_state.read(state)
         if self.fixed is not None:
             self.fixed = None
             self._probe()
@@ -280,19 +279,7 @@ class GridBank(HeldTensors):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         extra = state_dict.get(f"{prefix}_extra_state")
         if extra is not None:
-            read, mine = _read(extra), self._described()
-            first = self.plain.slots[0].name
-            if read["method"] != mine["method"]:
-                raise MPQError(
-                    f"site {first!r}: the checkpoint is of method {read['method']!r}, and this model trains "
-                    f"with {mine['method']!r}; build the search with the checkpoint's method"
-                )
-            for what in ("bits", "sites"):
-                if read[what] != mine[what]:
-                    raise MPQError(
-                        f"site {first!r}: the checkpoint has the {what} {read[what]}, and this model {mine[what]}; "
-                        "build the search with the same candidates and the same model"
-                    )
+            bank_state.check_same(bank_state.read(extra), self)
         state_dict.setdefault(prefix + ENERGIES, torch.zeros_like(self.energies))  # older checkpoints have none
         for key, value in state_dict.items():
             # a module that has not started takes the checkpoint's shapes
@@ -302,14 +289,6 @@ class GridBank(HeldTensors):
         super()._load_from_state_dict(state_dict, prefix, *rest)
         with torch.no_grad():
             self.remember_parameters()
-
-    def _described(self) -> dict[str, Any]:
-        slots = self.plain.slots
-        return {
-            "method": self.method.name,
-            "bits": list(self.plain.bits),
-            "sites": [[slot.name, list(slot.shape), slot.signed] for slot in slots],
-        }
 
     def _probe(self) -> None:
         """Hold what gets the gradients of the quantized weights, where the method wants to see them."""
@@ -357,13 +336,3 @@ class GridBank(HeldTensors):
         with torch.no_grad():
             for name, value in updates.items():
                 getattr(self, STATE + name).copy_(value)
-
-
-def _read(state: Tensor) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(bytes(state.to("cpu", torch.uint8).tolist()))
-    if "sites" not in found:
-        raise MPQError(
-            "this checkpoint keeps every site's grid by itself, as versions before banks of grids did; "
-            "train again, or harden it with the version that wrote it and start from the recipe"
-        )
-    return found

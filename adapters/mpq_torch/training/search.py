@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from mpq_plugins import plugins
-from mpq_plugins.costs.budget import Budget
+from mpq_plugins.costs.budget import Budget, limits_of
 from mpq_plugins.costs.latency_table import LatencyTable
 from mpq_plugins.errors import MPQError, NonFiniteValues
 from mpq_plugins.grid import Grid
@@ -32,12 +32,15 @@ from mpq_torch.reader.check import check_reading
 from mpq_torch.training.batch_norms import BatchNorms
 from mpq_torch.training.calibration import start
 from mpq_torch.training.expected_bits import ExpectedBits
-from mpq_torch.training.float_layers import accumulator_steps, set_bias, set_weight
-from mpq_torch.training.graph import PREPARATION, build, observe, observed_by_slot, weights_by_slot
+from mpq_torch.training.float_layers import accumulator_steps
+from mpq_torch.training.folded_copy import folded_copy
+from mpq_torch.training.graph import build, observe, observed_by_slot, weights_by_slot
 from mpq_torch.training.grid_bank import GridBank
 from mpq_torch.training.last_inputs import LastInputs
+from mpq_torch.training.parameter_groups import groups_of
 from mpq_torch.training.preparation import CLOCK, check_whole
-from mpq_torch.training.written import layer_at, read_written
+from mpq_torch.training.search_checkpoint import check_checkpoint
+from mpq_torch.training.written import read_written
 
 
 class Search:
@@ -210,14 +213,7 @@ class Search:
         own = self._training.float_model
         if own is not None:
             return copied(own).eval()
-        graph = copy.deepcopy(self._written)
-        for path, layer in self._training.layers.items():
-            target = layer_at(graph, path)
-            set_weight(path, target, layer.folded_weight().detach())
-            bias = layer.layer.bias if layer.norm is None else layer.folded_bias()
-            if bias is not None:
-                set_bias(target, bias.detach())
-        return graph.eval()
+        return folded_copy(self._written, self._training.layers).eval()
 
     def parameter_groups(
         self, lr: float, weight_decay: float = 0.0, quantizer_lr: float | None = None
@@ -226,22 +222,7 @@ class Search:
 
         quantizer_lr: by default ``lr`` times the method's own factor for each slot.
         """
-        learned: dict[float, list[nn.Parameter]] = {}
-        owned = set()
-        for bank in self._banks:
-            factor = self.method.gradient_scale(bank.plain)
-            for parameter in bank.parameters():
-                owned.add(id(parameter))
-                learned.setdefault(factor, []).append(parameter)
-        rest = [p for p in self.model.parameters() if id(p) not in owned]
-        groups: list[dict[str, Any]] = [
-            {"params": [p for p in rest if p.dim() > 1], "lr": lr, "weight_decay": weight_decay, "name": "weights"},
-            {"params": [p for p in rest if p.dim() <= 1], "lr": lr, "weight_decay": 0.0, "name": "biases and norms"},
-        ]
-        for factor, parameters in learned.items():
-            rate = lr * factor if quantizer_lr is None else quantizer_lr
-            groups.append({"params": parameters, "lr": rate, "weight_decay": 0.0, "name": f"quantizers x {factor:g}"})
-        return [group for group in groups if group["params"]]
+        return groups_of(self.model, self._banks, self.method, lr, weight_decay, quantizer_lr)
 
     def freeze_batch_norms(self) -> None:
         """From here on batch norms use their running statistics, which stay as they are."""
@@ -264,19 +245,7 @@ class Search:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint; raises MPQError where it is of another method or of no search."""
-        missing = {"method", "steps_done", "model"} - set(state)
-        if missing:
-            raise MPQError(f"this is no checkpoint of a search: it has no {', '.join(sorted(missing))}")
-        if state["method"] != self.method.name:
-            raise MPQError(
-                f"the checkpoint is of method {state['method']!r}, and this search trains with {self.method.name!r}; "
-                "build the search with the checkpoint's method"
-            )
-        if not any(name.startswith(f"{PREPARATION}.") for name in state["model"]):
-            raise MPQError(
-                "this checkpoint keeps every site's grid by itself, as versions before banks of grids did; train "
-                "again, or harden it with the version that wrote it and start from its recipe"
-            )
+        check_checkpoint(state, self.method)
         self.model.load_state_dict(state["model"])
         self.steps_done, self.steps = int(state["steps_done"]), int(state["steps"])
         self._training.completion.held[CLOCK].fill_(self.steps_done)
@@ -333,7 +302,7 @@ class Search:
 
     @property
     def _limits(self) -> dict[str, float]:
-        return {} if self.plan.budget is None else self.plan.budget.limits()
+        return limits_of(self.plan.budget)
 
     @property
     def _banks(self) -> Sequence[GridBank]:

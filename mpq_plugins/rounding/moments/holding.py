@@ -10,6 +10,8 @@ from mpq_plugins.errors import CalibrationTooLarge, MPQError
 from mpq_plugins.rounding.moments.machine import machine_memory
 
 Batch = TypeVar("Batch")
+MOST_BATCHES = 2**17
+"""More than any calibration set has: small batches of a loader without an end take minutes to fill the memory."""
 
 
 def held(batches: Iterable[Batch], bytes_of: Callable[[Batch], int], limit: int | None = None) -> list[Batch]:
@@ -25,9 +27,10 @@ def held(batches: Iterable[Batch], bytes_of: Callable[[Batch], int], limit: int 
     size = 0
     for batch in batches:
         size += bytes_of(batch)
-        if size > most:
+        if size > most or len(found) == MOST_BATCHES:
+            so_far = f"more than {most / 1e9:.3g} GB after {len(found)}" if size > most else f"more than {len(found)}"
             raise CalibrationTooLarge(
-                f"the calibration set holds more than {most / 1e9:.3g} GB after {len(found)} batches, or has no end; "
+                f"the calibration set holds {so_far} batches, or has no end; "
                 "pass some hundred samples (itertools.islice(loader, 8))"
             )
         found.append(batch)

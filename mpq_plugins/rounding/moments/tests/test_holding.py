@@ -14,6 +14,11 @@ def test_an_iterator_without_an_end_is_refused_with_the_way_out():
         held(itertools.repeat("batch"), lambda batch: 100_000, limit=1_000_000)
 
 
+def test_batches_so_small_that_they_never_fill_the_memory_are_counted():
+    with pytest.raises(CalibrationTooLarge, match=r"more than 131072 batches, or has no end.*islice"):
+        held(itertools.repeat("batch"), lambda batch: 0)
+
+
 def test_what_just_fits_is_held_in_its_order():
     assert held(range(10), lambda batch: 10, limit=100) == list(range(10))
 
