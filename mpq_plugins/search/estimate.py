@@ -155,8 +155,8 @@ def _summed(node: Node, total: int, chunks: int = 1) -> int:
     if few(positions, inputs):
         return 16 * positions * (groups * inputs + outputs)
     at_once = positions * min(CHUNK if _everywhere(node) else GRAIN, total) // max(1, total)
-    sums, columns = 8 * groups * inputs**2 + 16 * inputs * outputs, 24 * at_once * (groups * inputs + outputs)
-    return sums + chunks * (sums + 4 * groups * inputs**2 + columns)
+    products, columns = 4 * groups * inputs**2 + 8 * inputs * outputs, 24 * at_once * (groups * inputs + outputs)
+    return 8 * groups * inputs**2 + 8 * inputs * outputs + chunks * (products + columns)
 
 
 def _rounded(node: Node, total: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,12 +21,10 @@ _WORTHWHILE = 2**10
 
 
 class Part(NamedTuple):
-    """Some positions: columns and the snapped outputs wished there, or sums of both. shape: of the columns."""
+    """Some positions. shape: of their columns. kept: these, and the snapped outputs wished there, if not summed yet."""
 
     shape: tuple[int, ...]
-    columns: Any
-    wished: Any
-    sums: list[Array] | None
+    kept: tuple[NDArray[Any], Array] | None = None
 
 
 class LayerSums:
@@ -45,26 +44,33 @@ class LayerSums:
         self._bits = EXACT_BITS - max(-grid.low, grid.high).bit_length() - math.ceil(math.log2(max(positions, 2)))
         self._largest = largest
         self._count = 0
-        self._kept: list[Part] = []
+        self._kept: list[tuple[NDArray[Any], Array]] = []
         self._sums: list[Array] = []
+        self._adding = threading.Lock()
 
     def update(self, columns: NDArray[Any], wished: NDArray[Any]) -> None:
         """Add columns [groups, in, positions] of codes, floats, and the outputs [out, positions] wished there."""
         self.add(self.part(columns, wished))
 
     def part(self, columns: NDArray[Any], wished: NDArray[Any]) -> Part:
-        """What ``add`` takes of such columns: all work on them, which changes nothing here."""
+        """The work on such columns, which several threads may do at once; ``add`` takes what it gives, in order.
+
+        Sums are exact, so their order does not matter; that of columns which are kept does.
+        """
         y = snap(wished, self._largest, self._bits)
-        own = None if few(columns.shape[2], columns.shape[1]) else self._summed(columns, y)
-        return Part(columns.shape, columns, y, None) if own is None else Part(columns.shape, None, None, own)
+        if few(columns.shape[2], columns.shape[1]):
+            return Part(columns.shape, (columns, y))
+        self._add(columns, y)
+        return Part(columns.shape)
 
     def add(self, part: Part) -> None:
-        """Add a part."""
+        """Count a part in."""
         self._count += part.shape[2]
-        self._kept.append(part)
+        if part.kept is not None:
+            self._kept.append(part.kept)
         if not few(self._count, part.shape[1]):
             for kept in self._kept:
-                self._add(self._summed(kept.columns, kept.wished) if kept.sums is None else kept.sums)
+                self._add(*kept)
             self._kept = []
 
     def moments(self) -> LayerMoments | FewMoments:
@@ -72,8 +78,7 @@ class LayerSums:
         if not self._count:
             return LayerMoments.measure(np.zeros((0, 1)), np.zeros((0, 1)))
         if self._kept:
-            codes = np.concatenate([part.columns for part in self._kept], axis=-1)
-            wished = np.concatenate([part.wished for part in self._kept], axis=-1)
+            codes, wished = (np.concatenate(parts, axis=-1) for parts in zip(*self._kept, strict=True))
             return FewMoments.of_codes(codes.astype(np.float64), self._step, wished)
         for total in self._sums:
             total /= self._count
@@ -81,21 +86,20 @@ class LayerSums:
         gram *= self._step**2
         return LayerMoments(gram, mean * self._step, cross * self._step, output)
 
-    def _add(self, sums: list[Array]) -> None:
-        if not self._sums:
-            self._sums = sums
-            return
-        for total, more in zip(self._sums, sums, strict=True):
-            total += more
-
-    def _summed(self, columns: NDArray[Any], y: Array) -> list[Array]:
-        """Gram, mean, cross and output sums."""
+    def _add(self, columns: NDArray[Any], y: Array) -> None:
         groups, inputs, _ = columns.shape
-        gram = np.zeros((groups, inputs, inputs))
+        with self._adding:
+            if not self._sums:
+                shapes = (groups, inputs, inputs), (groups, inputs), (len(y), inputs), (len(y),)
+                self._sums = [np.zeros(shape) for shape in shapes]
+        gram, mean, cross, output = self._sums
         self._add_gram(gram, columns)
         codes = columns.astype(np.float64)
-        cross = y.reshape(groups, -1, y.shape[1]) @ codes.transpose(0, 2, 1)
-        return [gram, codes.sum(axis=2), cross.reshape(len(y), inputs), y.sum(axis=1)]
+        crossed = (y.reshape(groups, -1, y.shape[1]) @ codes.transpose(0, 2, 1)).reshape(cross.shape)
+        with self._adding:
+            mean += codes.sum(axis=2)
+            cross += crossed
+            output += y.sum(axis=1)
 
     def _add_gram(self, total: Array, codes: NDArray[Any]) -> None:
         """Products of codes: in float32 as far as its sums are exact, where that pays.
@@ -107,16 +111,21 @@ class LayerSums:
         block = _EXACT_FLOAT32 // max(largest, 1) ** 2
         if block < min(_WORTHWHILE, codes.shape[2]):
             doubles = codes.astype(np.float64)
-            total += doubles @ doubles.transpose(0, 2, 1)
+            products = doubles @ doubles.transpose(0, 2, 1)
+            with self._adding:
+                total += products
             return
         sums = np.zeros(codes.shape[:2])
         for start in range(0, codes.shape[2], block):
             part = codes[:, :, start : start + block].astype(np.float32)
             part -= half
-            total += part @ part.transpose(0, 2, 1)
+            products = part @ part.transpose(0, 2, 1)
+            with self._adding:
+                total += products
             sums += part.sum(axis=2, dtype=np.float64)
         if half:
             sums *= half
             sums += half**2 * codes.shape[2] / 2
-            total += sums[:, :, None]
-            total += sums[:, None, :]
+            with self._adding:
+                total += sums[:, :, None]
+                total += sums[:, None, :]
