@@ -1,11 +1,11 @@
 """What a search finds and how long it takes, by today's code and by that of a commit, in one run.
 
-    python -m benchmarks.against --tag TAG --data DIR [--models resnet20 resnet56 ...] [--runs 5]
+    python -m benchmarks.against --tag TAG --data DIR [--models resnet20 resnet56 ...] [--runs 5] [--threads N]
 
 TAG is checked out into a temporary git worktree; DIR is laid out as for benchmarks.cifar_ptq and
-benchmarks.mlperf_tiny_ptq. Each search runs in a process of its own, on one thread, the two versions in turn, so that
-a busy machine is busy for both. Compared are the grids of all sites, bits and steps; the seconds are those of
-``search`` alone. ResNet-56 has drawn weights (see search_once). Exits with 1 where a grid differs.
+benchmarks.mlperf_tiny_ptq. Each search runs in a process of its own, on one thread (``--threads``: of today's), the two
+versions in turn, so that a busy machine is busy for both. Compared are the grids of all sites, bits and steps; the
+seconds are those of ``search`` alone. ResNet-56 has drawn weights (see search_once). Exits with 1 where a grid differs.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ def checkout(tag: str) -> Iterator[Path]:
             subprocess.run([*git, "remove", "--force", str(folder)], check=True)
 
 
-def searched(tree: Path, model: str, data: Path) -> dict[str, Any]:
+def searched(tree: Path, model: str, data: Path, threads: int) -> dict[str, Any]:
     """Grids and seconds of a search by the code in a folder. Raises RuntimeError where other code ran, or none."""
     path = os.pathsep.join([str(tree), str(tree / "adapters")])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "TF_USE_LEGACY_KERAS": "1"}
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads), "TF_USE_LEGACY_KERAS": "1"}
     command = [sys.executable, "-c", SEARCH.read_text(), model, str(data)]
     done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -66,12 +66,12 @@ def different(then: dict[str, Any], today: dict[str, Any]) -> list[str]:
     return [site for site in dict.fromkeys([*then, *today]) if then.get(site) != today.get(site)]
 
 
-def row(model: str, then: Path, data: Path, runs: int) -> tuple[tuple[str, ...], bool]:
+def row(model: str, then: Path, data: Path, runs: int, threads: int) -> tuple[tuple[str, ...], bool]:
     """The cells of a model, and whether all grids are equal."""
     results: dict[Path, list[dict[str, Any]]] = {then: [], ROOT: []}
     for index in range(runs):
         for tree in (then, ROOT) if index % 2 == 0 else (ROOT, then):
-            results[tree].append(searched(tree, model, data))
+            results[tree].append(searched(tree, model, data, threads if tree == ROOT else 1))
     old, new = results[then][0]["grids"], results[ROOT][0]["grids"]
     names = different(old, new)
     grids = f"all {len(new)} equal"
@@ -91,13 +91,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the archives and the models")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--runs", type=int, default=5, help="searches of each version")
+    parser.add_argument("--threads", type=int, default=1, help="of today's search")
     chosen = parser.parse_args(arguments)
     print("| " + " | ".join(HEADINGS) + " |")
     print("|" + "---|" * len(HEADINGS), flush=True)
     equal = True
     with checkout(chosen.tag) as then:
         for model in chosen.models:
-            cells, same = row(model, then, chosen.data.resolve(), chosen.runs)
+            cells, same = row(model, then, chosen.data.resolve(), chosen.runs, chosen.threads)
             equal = equal and same
             print("| " + " | ".join(cells) + " |", flush=True)
     if not equal:

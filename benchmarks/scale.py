@@ -1,11 +1,12 @@
-"""A post-training search of large networks: CPU seconds by stage, and peak memory.
+"""A post-training search of large networks: seconds by stage, CPU seconds, and peak memory.
 
-    python -m benchmarks.scale [--networks mobilenet_v2 resnet18 ...] [--images N]
+    python -m benchmarks.scale [--networks mobilenet_v2 resnet18 ...] [--images N] [--threads N]
 
 Average 4 bits of candidates 2 to 8 per channel, activations at 8 bits; weights are drawn with seed 0, the norms have
-seen three batches of noise (large_networks). Seconds are of this process, in all its threads. Memory is the peak of
-the process over what it held with the framework loaded, the model built and the images drawn. Every network is
-searched in a process of its own. ``mct`` beside it where model_compression_toolkit is installed.
+seen three batches of noise (large_networks). Seconds of stages pass on the clock; CPU seconds are of the process, in
+all its threads. Memory is the peak of the process over what it held with the framework loaded, the model built and the
+images drawn. Every network is searched in a process of its own. ``mct`` beside it where model_compression_toolkit is
+installed.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ STAGES = ("read", "measure", "rate and choose", "constrain")
 
 
 def search(model: Any, images: Any) -> list[float]:
-    """CPU seconds of each of STAGES."""
+    """Seconds of each of STAGES."""
     import mpq_plugins as mpq
     from mpq_plugins.graph.sites import take_sites
     from mpq_plugins.search.measurement import Measurements
@@ -33,7 +34,7 @@ def search(model: Any, images: Any) -> list[float]:
     from mpq_torch import fx
     from mpq_torch.reader.data import chunks_of, read_with_data
 
-    stamps = [time.process_time()]
+    stamps = [time.perf_counter()]
     request = Request(
         "generic-po2-per-channel",
         "msqe",
@@ -46,23 +47,23 @@ def search(model: Any, images: Any) -> list[float]:
     reading, batches = read_with_data(model, images, ())
     sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, reading.given(batches[0])))
     request.check(sites.inventory)
-    stamps.append(time.process_time())
+    stamps.append(time.perf_counter())
     chunks = chunks_of(reading, batches)
     measured = Measurements(reading.graph, sites, reading.runner, chunks, progress=False)
-    stamps.append(time.process_time())
+    stamps.append(time.perf_counter())
     recipe = request.search(measured, "torch")
     del measured
-    stamps.append(time.process_time())
+    stamps.append(time.perf_counter())
     fx.constrain(model, recipe, images)
-    stamps.append(time.process_time())
+    stamps.append(time.perf_counter())
     return [after - before for before, after in itertools.pairwise(stamps)]
 
 
 def toolkit(model: Any, images: Any) -> list[float]:
-    """CPU seconds of the same search by MCT, which has no stages."""
+    """Seconds of the same search by MCT, which has no stages."""
     import model_compression_toolkit as mct
 
-    start = time.process_time()
+    start = time.perf_counter()
     data = lambda: iter([[images[:32]]] * (len(images) // 32))  # noqa: E731
     mixed = mct.core.MixedPrecisionQuantizationConfig(num_of_images=32)
     bits = sum(parameter.numel() for parameter in model.parameters() if parameter.dim() > 1) * 4 / 8
@@ -72,18 +73,23 @@ def toolkit(model: Any, images: Any) -> list[float]:
         target_resource_utilization=mct.core.ResourceUtilization(weights_memory=bits),
         core_config=mct.core.CoreConfig(mixed_precision_config=mixed),
     )
-    return [time.process_time() - start]
+    return [time.perf_counter() - start]
 
 
-def row(name: str, count: int | None, by: str, queue: Any) -> None:
+def row(name: str, count: int | None, threads: int | None, by: str, queue: Any) -> None:
     """One line of the table, from a process of its own."""
+    import torch
+
     from benchmarks.large_networks import drawn
 
+    if threads is not None:
+        torch.set_num_threads(threads)
     model, images = drawn(name)
-    held = _peak()
+    held, spent = _peak(), time.process_time()
     seconds = (search if by == "mpq" else toolkit)(model, images[:count])
+    spent = time.process_time() - spent
     stages = [f"{s:.1f}" for s in seconds] if len(seconds) > 1 else ["", "", "", ""]
-    queue.put((name, by, *stages, f"{sum(seconds):.1f}", f"{(_peak() - held) / 1e9:.2f}"))
+    queue.put((name, by, *stages, f"{sum(seconds):.1f}", f"{spent:.1f}", f"{(_peak() - held) / 1e9:.2f}"))
 
 
 def main() -> None:
@@ -91,15 +97,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--images", type=int, help="fewer calibration images than the network's own number")
+    parser.add_argument("--threads", type=int, help="of torch; as many as it takes by itself if not said")
     arguments = parser.parse_args()
-    headings = ("network", "by", *(f"{stage} s" for stage in STAGES), "together s", "peak GB")
+    headings = ("network", "by", *(f"{stage} s" for stage in STAGES), "together s", "CPU s", "peak GB")
     print("| " + " | ".join(headings) + " |")
     print("|" + "---|" * len(headings), flush=True)
     spawned = multiprocessing.get_context("spawn")
     for name in arguments.networks:
         for by in ("mpq", "mct") if find_spec("model_compression_toolkit") else ("mpq",):
             queue = spawned.SimpleQueue()
-            process = spawned.Process(target=row, args=(name, arguments.images, by, queue))
+            process = spawned.Process(target=row, args=(name, arguments.images, arguments.threads, by, queue))
             process.start()
             process.join()
             cells = (name, by, f"failed with exit code {process.exitcode}") if queue.empty() else queue.get()

@@ -66,6 +66,14 @@ class KeepsColumns(Protocol):
         """``covariance`` of a weight's site as a product of few columns; None where they are many."""
 
 
+@runtime_checkable
+class RatedSideBySide(Protocol):
+    """A measured model that may be asked by several threads at once."""
+
+    workers: int
+    """How many of its layers there is memory to rate at once."""
+
+
 class RunnableModel(MeasuredModel, Protocol):
     """A measured model that can still be run, which sensitivities by trial need."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ class NumpyRunner(NumpyOps):
 
     nearest: Any = staticmethod(np.rint)
     erf: Any = staticmethod(erf)
+    threads = 1
+    one_thread: Any = staticmethod(nullcontext)
 
 
 NUMPY_RUNNER: Any = NumpyRunner()

@@ -17,6 +17,9 @@ Sides = tuple[tuple[int, int], ...]
 Sizes = tuple[int, ...]
 """One number for each axis of an image or signal."""
 Tensor = Any
+Gradients = Callable[[Sequence[NDArray[np.float64]], Callable[[int, NDArray[Any]], None]], None]
+"""Of ``sum(output * direction)``, from the directions: the function beside them is given the place of each wanted
+tensor that a gradient flows to, and the gradient, as it appears."""
 Precision = Literal["float32", "float64"]
 
 
@@ -115,15 +118,19 @@ class Runner(Ops, Protocol):
     def differentiable(self, x: Tensor) -> bool:
         """Whether a tensor could have gradients: floats, and in torch what comes from a watched tensor."""
 
-    def gradients(
-        self,
-        outputs: Sequence[Tensor],
-        wanted: Sequence[Tensor],
-        directions: Sequence[NDArray[np.float64]],
-        use: Callable[[int, NDArray[Any]], None],
-    ) -> None:
-        """Of ``sum(output * direction)`` with respect to each wanted tensor: ``use`` is given the place of each that
-        one flows to, and the gradient, as it appears.
+    def gradients(self, outputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> AbstractContextManager[Gradients]:
+        """What takes gradients of these outputs with respect to each wanted tensor, inside one ``recording()``.
 
-        May be called several times for the same outputs, inside one ``recording()``.
+        It may be called several times, and in several threads at once where ``differentiates_side_by_side``.
         """
+
+    @property
+    def differentiates_side_by_side(self) -> bool:
+        """Whether what ``gradients`` gives may be called in several threads at once."""
+
+    @property
+    def threads(self) -> int:
+        """Threads that the user lets the framework take; as many pieces of work go side by side."""
+
+    def one_thread(self) -> AbstractContextManager[Any]:
+        """Inside, operations of this thread, and of threads that begin here, take one thread each."""

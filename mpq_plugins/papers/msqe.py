@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -57,6 +57,7 @@ class Msqe(RatingMethod):
     paper: str = "arXiv:2210.03671"
     training: MsqeTraining = field(default_factory=MsqeTraining)
     """The same paper's method while training (mpq_plugins.training)."""
+    rates_side_by_side: ClassVar[bool] = True
 
     def rate_group(self, problem: Problem, group: Sequence[Site]) -> dict[str, dict[int, Rated]]:
         """The grid and the predicted loss of every candidate of the sites that share one grid."""

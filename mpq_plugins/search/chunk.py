@@ -9,6 +9,7 @@ from typing import Any
 
 from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.node import FLOAT, Graph
+from mpq_plugins.graph.runner import Runner
 from mpq_plugins.rounding.moments.chunks import CHUNK
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,18 @@ def memory_in_sweep(graph: Graph, samples: int) -> int:
     size = {node.name: math.prod(node.sample_shape) for node in graph.nodes}
     widest = max((size[node.name] + sum(size[name] for name in node.inputs) for node in graph.nodes), default=0)
     return 8 * _WORKED * samples * widest
+
+
+def memory_of_pass(graph: Graph, samples: int) -> int:
+    """Bytes that another backward pass beside the first takes: gradients of what the widest op reads and writes."""
+    return memory_in_sweep(graph, samples) // 2
+
+
+def holds_user_code(graph: Graph, runner: Runner) -> bool:
+    """Whether a graph runs code of the user's, which several threads at once may break."""
+    return any(
+        node.op == FLOAT and (node.attrs.get("was") is None or node.name in runner.floats) for node in graph.nodes
+    )
 
 
 def only_size(graph: Graph, size: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 from mpq_plugins.errors import TooLittleMemory
 from mpq_plugins.graph.node import Graph, Node
@@ -13,7 +14,14 @@ from mpq_plugins.rounding.moments.machine import machine_memory
 from mpq_plugins.rounding.moments.thinning import COLUMNS
 from mpq_plugins.rounding.search import ELEMENTS
 from mpq_plugins.rounding.thin import few
-from mpq_plugins.search.chunk import MEMORY, memory_in_sweep, memory_of, samples_at_once, samples_in_sweep
+from mpq_plugins.search.chunk import (
+    MEMORY,
+    memory_in_sweep,
+    memory_of,
+    memory_of_pass,
+    samples_at_once,
+    samples_in_sweep,
+)
 from mpq_plugins.search.kept import IN_MEMORY
 
 AtOnce = Callable[[Graph, int, int | None], int]
@@ -59,23 +67,42 @@ def check_sweep_memory(graph: Graph, samples: int, total: int, limit: int | None
     _check("rounding", widest, needed, _or_machine(limit))
 
 
-def search_memory(graph: Graph, samples: int, total: int) -> int:
+def workers_to_search(graph: Graph, most: int, samples: int, total: int, limit: int | None = None) -> int:
+    """How many of ``most`` workers a search has the memory for, one at least; arguments as of check_memory."""
+    return _fitting(most, _or_machine(limit), partial(search_memory, graph, samples, total))
+
+
+def workers_to_round(graph: Graph, most: int, samples: int, total: int, limit: int | None = None) -> int:
+    """The same for the sweep of ``constrain``."""
+    return _fitting(most, _or_machine(limit), partial(sweep_memory, graph, samples, total, kept_in_memory(limit)))
+
+
+def search_memory(graph: Graph, samples: int, total: int, workers: int = 1) -> int:
     """Bytes, at most about, that a search holds beside the model and the data.
 
-    The moments of all layers, and what measuring a chunk or rating one layer takes, whichever is more.
+    The moments of all layers, and what measuring a chunk or rating as many layers as there are workers takes,
+    whichever is more.
     """
-    worked = [_worked(node, total) for node in _layers(graph)]
-    return _moments(graph, total) + max(memory_of(graph, samples), *worked, 0)
+    worked = sorted((_worked(node, total) for node in _layers(graph)), reverse=True)
+    measured = memory_of(graph, samples) + (workers - 1) * memory_of_pass(graph, samples)
+    return _moments(graph, total) + max(measured, sum(worked[:workers]))
 
 
-def sweep_memory(graph: Graph, samples: int, total: int, kept: int = IN_MEMORY) -> int:
+def sweep_memory(graph: Graph, samples: int, total: int, kept: int = IN_MEMORY, workers: int = 1) -> int:
     """Bytes, at most about, that the sweep of ``constrain`` holds beside the model and the data.
 
-    The values that are still needed, of both models, what one op reads and writes of a chunk, and the moments of one
-    layer with what rounding it takes. kept: bytes of values of a model before files are used.
+    The values that are still needed, of both models, what one op reads and writes of as many chunks as there are
+    workers, and the moments of one layer with what rounding it takes. kept: bytes of values of a model before files are
+    used.
     """
     values = 4 * total * sum(math.prod(node.sample_shape) for node in graph.nodes)
-    return 2 * min(values, kept) + memory_in_sweep(graph, samples) + _widest_layer(graph, total)
+    chunks = min(workers, -(-total // max(1, samples)))
+    return 2 * min(values, kept) + chunks * memory_in_sweep(graph, samples) + _widest_layer(graph, total, chunks)
+
+
+def _fitting(most: int, limit: int, memory: Callable[..., int]) -> int:
+    """The largest number of workers that keeps within a limit."""
+    return next((count for count in range(most, 1, -1) if memory(workers=count) <= limit), 1)
 
 
 def _check(what: str, widest: Node | None, needed: int, most: int) -> None:
@@ -101,9 +128,9 @@ def _moments(graph: Graph, total: int) -> int:
     return sum(_held(node, total) for node in _layers(graph))
 
 
-def _widest_layer(graph: Graph, total: int) -> int:
-    """What the sweep takes for a layer, at most."""
-    return max((_summed(node, total) + _rounded(node, total) for node in _layers(graph)), default=0)
+def _widest_layer(graph: Graph, total: int, chunks: int = 1) -> int:
+    """What the sweep takes for a layer, at most. chunks: summed side by side."""
+    return max((_summed(node, total, chunks) + _rounded(node, total) for node in _layers(graph)), default=0)
 
 
 def _held(node: Node, total: int) -> int:
@@ -121,14 +148,15 @@ def _worked(node: Node, total: int) -> int:
     return _factor(node, total) + rows + losses + 16 * matrix(node).size
 
 
-def _summed(node: Node, total: int) -> int:
-    """Moments of what a layer reads in the simulation and should give, and the columns that they are summed from."""
+def _summed(node: Node, total: int, chunks: int = 1) -> int:
+    """Moments of what a layer reads in the simulation and should give, and what they are summed from."""
     groups, inputs, positions = _sizes(node, total)
     outputs = len(node.biases)
     if few(positions, inputs):
         return 16 * positions * (groups * inputs + outputs)
     at_once = positions * min(CHUNK if _everywhere(node) else GRAIN, total) // max(1, total)
-    return 8 * groups * inputs**2 + 16 * inputs * outputs + 24 * at_once * (groups * inputs + outputs)
+    products, columns = 4 * groups * inputs**2 + 8 * inputs * outputs, 24 * at_once * (groups * inputs + outputs)
+    return 8 * groups * inputs**2 + 8 * inputs * outputs + chunks * (products + columns)
 
 
 def _rounded(node: Node, total: int) -> int:

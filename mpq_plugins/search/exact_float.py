@@ -6,7 +6,8 @@ float32. Functions of one element are NumPy's, in float64; ops that only move or
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,20 +31,21 @@ def adds_or_rounds(node: Node) -> bool:
     return not op.table and (op.weighted or op.rounds or node.op == INPUT)
 
 
-def exact_outputs(model: FloatModel, node: Node, inputs: Iterable[Sequence[Any]], largest: float) -> Iterator[Any]:
-    """The output of a node before its own clamp, chunk after chunk.
+def exact_output(model: FloatModel, node: Node, largest: float) -> Callable[[Sequence[Any]], Any]:
+    """What gives the output of a node before its own clamp, from what it reads.
 
-    inputs: of each chunk. largest: the largest magnitude of them all, where the node adds products, or rounds.
+    largest: the largest magnitude that it reads on all chunks, where the node adds products, or rounds.
     """
     run = model.runner
     if node.op in (FLOAT, CONSTANT):
-        return (model.step(node, xs) for xs in inputs)
+        return partial(model.step, node)
     op = op_of(node)
     if op.table:
-        return (_looked_up(run, node, x) for (x,) in inputs)
+        return lambda inputs: _looked_up(run, node, inputs[0])
     if not adds_or_rounds(node):
-        return (op.value(run, node, *xs) for xs in inputs)
-    return _summed(model, node, inputs, largest)
+        return lambda inputs: op.value(run, node, *inputs)
+    rows = snap_weight(matrix(node)) if op.weighted else None
+    return lambda inputs: _summed(model, node, rows, inputs[0], largest)
 
 
 def _looked_up(run: Runner, node: Node, x: Any) -> Any:
@@ -51,19 +53,16 @@ def _looked_up(run: Runner, node: Node, x: Any) -> Any:
     return run.tensor(op_of(node).value(NUMPY_RUNNER, node, run.numpy(x).astype(np.float64)), "float32")
 
 
-def _summed(model: FloatModel, node: Node, inputs: Iterable[Sequence[Any]], largest: float) -> Iterator[Any]:
-    """What adds products, or rounds."""
-    run, op = model.runner, op_of(node)
-    rows = snap_weight(matrix(node)) if op.weighted else None
-    for (x,) in inputs:
-        snapped = snap(run.numpy(x), largest, ACTIVATION_BITS)
-        if rows is None:
-            yield run.to_precision(op.value(run, node, run.tensor(snapped)), "float32")
-            continue
-        product = multiplied(node, rows, snapped, model.graph.layout)
-        if node.bias is not None:
-            product += _along_channels(model, node)  # last, which rounds once
-        yield run.tensor(product, "float32")
+def _summed(model: FloatModel, node: Node, rows: NDArray[np.float64] | None, x: Any, largest: float) -> Any:
+    """What adds products, or rounds. rows: the snapped weight of a layer, in matrix form."""
+    run = model.runner
+    snapped = snap(run.numpy(x), largest, ACTIVATION_BITS)
+    if rows is None:
+        return run.to_precision(op_of(node).value(run, node, run.tensor(snapped)), "float32")
+    product = multiplied(node, rows, snapped, model.graph.layout)
+    if node.bias is not None:
+        product += _along_channels(model, node)  # last, which rounds once
+    return run.tensor(product, "float32")
 
 
 def _along_channels(model: FloatModel, node: Node) -> NDArray[np.float64]:

@@ -131,7 +131,8 @@ class _Looked:
                 self.energies[site] = self.energies.get(site, 0.0) + own
 
             if found:
-                run.gradients(list(found.values()), [values[name] for name in self.owners.values()], starts, use)
+                with run.gradients(list(found.values()), [values[name] for name in self.owners.values()]) as take:
+                    take(starts, use)
 
     def scales(self, grids: Mapping[str, Grid]) -> Array:
         """The factor of each class."""

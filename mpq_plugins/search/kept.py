@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
@@ -38,6 +39,7 @@ class Kept:
         self._values: dict[str, list[Any]] = {}
         self._files: dict[str, IO[bytes]] = {}
         self._taken: dict[str, int] = {}
+        self._reading = threading.Lock()
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
@@ -99,8 +101,9 @@ class Kept:
 
     def _read(self, name: str, where: _Written) -> Any:
         file = self._files[name]
-        file.seek(where.start)
-        values = np.fromfile(file, where.dtype, math.prod(where.shape))
+        with self._reading:  # several threads may, and a file has one place at which it is read
+            file.seek(where.start)
+            values = np.fromfile(file, where.dtype, math.prod(where.shape))
         return self._runner.tensor(values.reshape(where.shape))
 
 

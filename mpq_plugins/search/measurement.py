@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +22,12 @@ from mpq_plugins.graph.weights import matrix
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.rounding.moments.input_moments import InputMoments
 from mpq_plugins.rounding.moments.layer_moments import FewColumns
-from mpq_plugins.search.chunk import Chunk, samples_of
+from mpq_plugins.search.chunk import Chunk, holds_user_code, samples_of
 from mpq_plugins.search.columns import columns, output_columns, thinned
 from mpq_plugins.search.directions import direction_at
 from mpq_plugins.search.ends import loss_ends
-from mpq_plugins.search.estimate import check_memory
+from mpq_plugins.search.estimate import check_memory, workers_to_search
+from mpq_plugins.search.gradient_products import add_products, energy, products
 from mpq_plugins.search.trial import Trial
 from mpq_plugins.search.unfinished import Interrupted, Unfinished, forget, waiting
 from mpq_plugins.search.usual import usual
@@ -31,12 +35,11 @@ from mpq_plugins.search_input import Change
 from mpq_plugins.sensitivity.fisher import DRAWS, FisherDirections, check_reached
 from mpq_plugins.terminal.progress import Advance, stage
 from mpq_plugins.thresholds.histogram import Histogram
+from mpq_plugins.workers import ALONE, InTurn, given_up, side_by_side
 
 Array = NDArray[np.float64]
 POSITIONS = 2**18
 """Of all samples, on which the products of a layer's gradients are summed, in each draw, or a few more."""
-_SUMMED = 2**12
-"""Squares of gradients that are summed in their own precision, before float64 sums these."""
 
 
 class Measurements:
@@ -61,10 +64,14 @@ class Measurements:
         memory: int | None = None,
         kept: Path | None = None,
     ) -> None:
-        check_memory(graph, max(map(samples_of, chunks), default=0), sum(map(samples_of, chunks)), memory)
+        counts = list(map(samples_of, chunks))
+        check_memory(graph, max(counts, default=0), sum(counts), memory)
+        self.workers = workers_to_search(graph, runner.threads, max(counts, default=0), sum(counts), memory)
         self._graph = graph
         self._model = FloatModel(graph, runner)
-        chunks = usual(self._model, chunks)
+        self._alone = holds_user_code(graph, runner)
+        with side_by_side(1 if self._alone else self.workers, runner.one_thread) as workers:
+            chunks = usual(self._model, chunks, workers, progress)
         self._ends = loss_ends(graph)
         self._trial = Trial(graph, sites, runner, chunks)
         self._owners = {site: name for name, site in sites.grid_of.items() if graph[name].site == site}
@@ -79,11 +86,15 @@ class Measurements:
         self._directions = FisherDirections(seed)
         self._draws, self._gradients = draws, 0
         total = sum(map(samples_of, chunks))
-        with stage("measuring the float model", progress, total * (1 + draws)) as advance:
+        with (
+            stage("measuring the float model", progress, total * (1 + draws)) as advance,
+            side_by_side(self.workers, runner.one_thread) as self._side_by_side,
+        ):
             if kept is None:
                 self._measure_all(chunks, total, advance)
             else:
                 self._measure_kept(chunks, total, advance, kept)
+        self._side_by_side = ALONE
         self.inventory: Inventory = take_sites(graph, self.signed_inputs()).inventory
 
     def check_gradients(self) -> None:
@@ -190,8 +201,10 @@ class Measurements:
         return left.samples
 
     def _measure(self, chunk: Chunk, first: int, total: int, advance: Advance) -> None:
-        samples, run = samples_of(chunk), self._model.runner
+        samples, run, workers = samples_of(chunk), self._model.runner, self._side_by_side
         unclamped: dict[str, Any] = {}
+        begun: list[Future[None]] = []
+        of_site: dict[str, Future[None]] = {}
 
         def step(node: Node, inputs: Sequence[Any]) -> Any:
             value = self._model.unclamped(node, inputs)
@@ -201,28 +214,39 @@ class Measurements:
                 value = run.watched(value)
             if node.weighted:
                 unclamped[node.name] = value
-                self._collect_inputs(node, inputs[0], value, first, samples, total)
-            clamped = self._model.clamped(node, value)
-            return clamped
+                if node.weight_site in of_site:  # sums of one layer take its calls in their order
+                    of_site[node.weight_site].result()
+                shape = tuple(value.shape)
+                of_site[node.weight_site] = workers.start(
+                    self._collect_inputs, node, inputs[0], shape, first, samples, total
+                )
+                begun.append(of_site[node.weight_site])
+            return self._model.clamped(node, value)
 
         with run.recording():
-            values = run_nodes(self._graph, chunk, step)
-            self._collect_values(values)
+            try:
+                values = run_nodes(self._graph, chunk, step)
+                begun += [workers.start(self._collect_values, site, values) for site in self._owners]
+                for future in begun:
+                    future.result()
+            finally:
+                given_up(begun)
             advance(samples)
             self._collect_gradients(values, unclamped, first, samples, total, advance)
 
-    def _collect_inputs(self, node: Node, x: Any, y: Any, first: int, samples: int, total: int) -> None:
+    def _collect_inputs(
+        self, node: Node, x: Any, output: tuple[int, ...], first: int, samples: int, total: int
+    ) -> None:
         array, layout = self._model.runner.numpy(x), self._graph.layout
         moments = self._inputs.setdefault(node.weight_site, InputMoments())
-        for rows, thinning in thinned(node, tuple(y.shape), layout, first, samples, total):
+        for rows, thinning in thinned(node, output, layout, first, samples, total):
             moments.update(columns(node, array[rows], layout, thinning))
 
-    def _collect_values(self, values: Mapping[str, Any]) -> None:
-        for site, name in self._owners.items():
-            try:
-                self._histograms[site].update(self._model.runner.numpy(values[name]))
-            except NonFiniteValues as error:
-                raise NonFiniteValues(f"site {site!r}: {error}") from None
+    def _collect_values(self, site: str, values: Mapping[str, Any]) -> None:
+        try:
+            self._histograms[site].update(self._model.runner.numpy(values[self._owners[site]]))
+        except NonFiniteValues as error:
+            raise NonFiniteValues(f"site {site!r}: {error}") from None
 
     def _collect_gradients(
         self,
@@ -248,54 +272,42 @@ class Measurements:
             self._fishers.setdefault(node.weight_site, np.zeros((len(node.biases), len(node.biases))))
         for site in self._owners:
             self._energies.setdefault(site, 0.0)
+        in_turn = InTurn(Counter(names))
 
-        def use(index: int, gradient: NDArray[Any]) -> None:
-            self._reached[names[index]] = True
-            if index < len(nodes):
-                self._add_fisher(nodes[index], gradient, first, samples, total)
-            else:
-                self._energies[names[index]] += _energy(gradient)
+        def use(turn: int, index: int, gradient: NDArray[Any]) -> None:
+            name = names[index]
+            self._reached[name] = True
+            if index >= len(nodes):
+                found = energy(gradient)
+                with in_turn.turn(turn, name):
+                    self._energies[name] += found
+                return
+            parts = list(self._products(nodes[index], gradient, first, samples, total))
+            with in_turn.turn(turn, name):
+                for part in parts:
+                    add_products(self._fishers[name], part)
 
-        for turn in range(self._draws):
-            directions = [
-                direction_at(self._graph, name, self._directions, run.numpy(value), index, turn, first, samples)
-                for index, (name, value) in enumerate(ends.items())
-            ]
-            run.gradients(list(ends.values()), wanted, directions, use)
-            advance(samples)
+        def draw(turn: int) -> None:
+            try:
+                directions = [
+                    direction_at(self._graph, name, self._directions, run.numpy(value), index, turn, first, samples)
+                    for index, (name, value) in enumerate(ends.items())
+                ]
+                take(directions, partial(use, turn))
+            finally:
+                in_turn.ended(turn)
+
+        alone = self._alone or not run.differentiates_side_by_side
+        with run.gradients(list(ends.values()), wanted) as take:
+            for _ in (ALONE if alone else self._side_by_side).ordered(draw, range(self._draws)):
+                advance(samples)
         self._gradients += self._draws * samples
 
-    def _add_fisher(self, node: Node, gradient: NDArray[Any], first: int, samples: int, total: int) -> None:
-        layout, sums = self._graph.layout, self._fishers[node.weight_site]
+    def _products(
+        self, node: Node, gradient: NDArray[Any], first: int, samples: int, total: int
+    ) -> Iterator[NDArray[Any]]:
+        layout, groups = self._graph.layout, 1 if node.op == "linear" else int(node.attrs["groups"])
         for rows, thinning in thinned(node, gradient.shape, layout, first, samples, total, POSITIONS):
             part = gradient[rows]
             by_output = output_columns(node, part, layout, thinning)
-            weight = part.size / by_output.size  # positions that each of those looked at stands for
-            _add_products(sums, by_output, 1 if node.op == "linear" else int(node.attrs["groups"]), weight)
-
-
-def _add_products(total: Array, by_output: NDArray[Any], groups: int, weight: float) -> None:
-    """Add products of outputs [out, positions] within each group; those between groups are never asked for."""
-    if groups == 1:
-        products = by_output @ by_output.T
-        total += products if weight == 1 else weight * products
-        return
-    by_group = by_output.reshape(groups, -1, by_output.shape[1])
-    count = by_group.shape[1]
-    blocks = np.einsum("gigj->gij", total.reshape(groups, count, groups, count))  # a view
-    own = _squares(by_output)[:, None, None] if count == 1 else by_group @ by_group.transpose(0, 2, 1)
-    blocks += weight * own
-
-
-def _energy(gradient: NDArray[Any]) -> float:
-    """The sum of squares."""
-    return float(_squares(gradient.reshape(1, -1))[0])
-
-
-def _squares(rows: NDArray[Any]) -> Array:
-    """The sum of squares of each row [rows, n]."""
-    count, size = rows.shape
-    whole = size // _SUMMED * _SUMMED
-    parts = rows[:, :whole].reshape(count, -1, _SUMMED)
-    sums = np.einsum("rpn,rpn->rp", parts, parts).sum(axis=1, dtype=np.float64)
-    return np.asarray(sums + np.einsum("rn,rn->r", rows[:, whole:], rows[:, whole:]))
+            yield products(by_output, groups, part.size / by_output.size)  # positions that each of those stands for

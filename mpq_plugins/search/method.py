@@ -13,10 +13,11 @@ from mpq_plugins.costs.cost_models import known_costs
 from mpq_plugins.errors import MPQError, NonFiniteValues
 from mpq_plugins.inventory import Site
 from mpq_plugins.recipe.recipe import Recipe
-from mpq_plugins.search_input import Problem
+from mpq_plugins.search_input import Problem, RatedSideBySide
 from mpq_plugins.sensitivity.ratings import Rated, Ratings, losses
-from mpq_plugins.terminal.progress import stage, track
+from mpq_plugins.terminal.progress import stage
 from mpq_plugins.training.method import TrainingMethod
+from mpq_plugins.workers import side_by_side
 
 
 class PostTrainingMethod:
@@ -50,7 +51,11 @@ class RatingMethod(PostTrainingMethod):
 
     Override ``rate_group``. What is here does the rest: the choice of least total loss within the budget, searches
     that go on after an interruption (``known`` and ``keep``), and fronts (``mpq pareto``).
+
+    rates_side_by_side: whether several threads may call ``rate_group`` at once.
     """
+
+    rates_side_by_side: ClassVar[bool] = False
 
     def rate_group(self, problem: Problem, group: Sequence[Site]) -> Mapping[str, Mapping[int, Rated]]:
         """For each site of the group, by bits of its candidates in their order: the grid, and what it would lose.
@@ -84,15 +89,26 @@ class RatingMethod(PostTrainingMethod):
         rated: dict[str, Mapping[int, Rated]] = dict(known)
         groups = [g for g in problem.model.inventory.groups().values() if any(site.name not in known for site in g)]
         efforts = [self.effort(problem, group) for group in groups]
-        for group in track(groups, "rating candidates", problem.progress, efforts):
+
+        def rate(group: Sequence[Site]) -> Mapping[str, Mapping[int, Rated]]:
             try:
                 new = dict(self.rate_group(problem, group))
             except NonFiniteValues as error:
                 raise NonFiniteValues(f"site {group[0].name!r}: {error}") from None
             self._check(problem, group, new)
-            rated |= new
-            if keep is not None:
-                keep(new)
+            return new
+
+        model = problem.model
+        several = model.workers if self.rates_side_by_side and isinstance(model, RatedSideBySide) else 1
+        with (
+            stage("rating candidates", problem.progress, sum(efforts)) as advance,
+            side_by_side(several) as workers,
+        ):
+            for new, effort in zip(workers.ordered(rate, groups), efforts, strict=True):
+                rated |= new
+                if keep is not None:
+                    keep(new)
+                advance(effort)
         return {site.name: rated[site.name] for site in problem.model.inventory}
 
     def choose(self, problem: Problem, ratings: Ratings, allocation: Allocation | None = None) -> Recipe:

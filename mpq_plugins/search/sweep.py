@@ -7,6 +7,7 @@ memory holds only the activations that are still needed, up to a limit; the rest
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections import Counter
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from mpq_plugins.errors import AccuracyWarning, NonFiniteValues
 from mpq_plugins.graph.accumulator import snap_bias
 from mpq_plugins.graph.evaluation import FloatModel
-from mpq_plugins.graph.node import ARGUMENT, INPUT, RAW, Graph, Node
+from mpq_plugins.graph.node import ARGUMENT, FLOAT, INPUT, RAW, Graph, Node
 from mpq_plugins.graph.placing import grid_at, input_step
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.runner import Runner
@@ -31,16 +32,17 @@ from mpq_plugins.hardware.target import Target
 from mpq_plugins.rounding.bias_correction import corrected_bias, quantize_layer
 from mpq_plugins.rounding.moments.few_moments import FewMoments
 from mpq_plugins.rounding.moments.layer_moments import LayerMoments
-from mpq_plugins.rounding.moments.layer_sums import LayerSums
+from mpq_plugins.rounding.moments.layer_sums import LayerSums, Part
 from mpq_plugins.rounding.moments.order import sweep_order
 from mpq_plugins.rounding.moments.snapping import ends_of, largest_magnitude
-from mpq_plugins.search.chunk import Chunk, samples_of
+from mpq_plugins.search.chunk import Chunk, holds_user_code, samples_of
 from mpq_plugins.search.columns import columns, output_columns, thinned
-from mpq_plugins.search.estimate import check_sweep_memory, kept_in_memory
-from mpq_plugins.search.exact_float import adds_or_rounds, exact_outputs
+from mpq_plugins.search.estimate import check_sweep_memory, kept_in_memory, workers_to_round
+from mpq_plugins.search.exact_float import adds_or_rounds, exact_output
 from mpq_plugins.search.kept import Kept
 from mpq_plugins.search.usual import usual
 from mpq_plugins.terminal.progress import track
+from mpq_plugins.workers import ALONE, Workers, side_by_side
 
 LOST = 0.9
 """Of the spread of a model's outputs; a squared error of more leaves nothing of them."""
@@ -66,9 +68,13 @@ def compensate(
     """
     counts = list(map(samples_of, chunks))
     check_sweep_memory(graph, max(counts, default=0), sum(counts), memory)
-    chunks = usual(FloatModel(graph, runner), chunks)
     kept = kept_in_memory(memory)
-    return _Sweep(graph, grid_of, grids, target, runner, chunks, nearest, kept).run(progress)
+    count = workers_to_round(graph, runner.threads, max(counts, default=0), sum(counts), memory)
+    with side_by_side(count, runner.one_thread) as workers:
+        chunks = usual(
+            FloatModel(graph, runner), chunks, ALONE if holds_user_code(graph, runner) else workers, progress
+        )
+        return _Sweep(graph, grid_of, grids, target, runner, chunks, nearest, kept, workers).run(progress)
 
 
 class _Sweep:
@@ -82,9 +88,10 @@ class _Sweep:
         chunks: Sequence[Chunk],
         nearest: bool,
         kept: int,
+        workers: Workers,
     ) -> None:
         self.graph, self.grid_of, self.grids = graph, grid_of, grids
-        self.runner, self.chunks, self.nearest = runner, chunks, nearest
+        self.runner, self.chunks, self.nearest, self.workers = runner, chunks, nearest, workers
         self.model = FloatModel(graph, runner)
         self.simulation = Simulation(QuantizedGraph(graph, grids, grid_of, target), runner)
         self.counts = [samples_of(chunk) for chunk in chunks]
@@ -115,15 +122,24 @@ class _Sweep:
         return self.graph.mapped(self._placed)
 
     def _visit(self, node: Node) -> None:
-        outputs = exact_outputs(self.model, node, self._floats_read(node), self._largest_read(node))
-        self.exact.add(node.name, self._watched(node.name, outputs))
+        # what a float part computes may be the user's code, of which nobody knows whether threads may share it
+        workers, places = ALONE if node.op == FLOAT else self.workers, range(len(self.chunks))
+        give = exact_output(self.model, node, self._largest_read(node))
+        self.exact.add(
+            node.name,
+            self._watched(
+                node.name,
+                workers.ordered(lambda index: give([self._float(name, index) for name in node.inputs]), places),
+            ),
+        )
         on_grid = node
         if node.weighted:
             if node.weight_site not in self.solved:
                 self.solved[node.weight_site] = self._solve(node, self._moments(node))
             on_grid = self._placed(node)
         # every node is computed once, on all chunks, so nothing that the simulation keeps of a layer grows stale
-        self.codes.add(node.name, (self.simulation.step(on_grid, xs) for xs in self._codes_read(node)))
+        codes = workers.ordered(lambda index: self.simulation.step(on_grid, self._codes_read(node, index)), places)
+        self.codes.add(node.name, codes)
 
     def _look_at_outputs(self) -> None:
         """Warn where the last layers give nothing of what they should: exact conversion would hide it."""
@@ -144,18 +160,11 @@ class _Sweep:
                     stacklevel=2,
                 )
 
-    def _floats_read(self, node: Node) -> Iterator[list[Any]]:
-        """What a node reads in the float model, chunk after chunk."""
-        for index in range(len(self.chunks)):
-            yield [self._float(name, index) for name in node.inputs]
-
-    def _codes_read(self, node: Node) -> Iterator[list[Any]]:
-        """The same in the simulation; of an argument that is quantized the snapped values."""
+    def _codes_read(self, node: Node, index: int) -> list[Any]:
+        """What a node reads of a chunk in the simulation; of an argument that is quantized the snapped values."""
         if node.op == INPUT and self._enters(node):
-            yield from ([self._float(node.name, index)] for index in range(len(self.chunks)))
-            return
-        for index in range(len(self.chunks)):
-            yield [self.codes.of(name, index) for name in node.inputs]
+            return [self._float(node.name, index)]
+        return [self.codes.of(name, index) for name in node.inputs]
 
     def _largest_read(self, node: Node) -> float:
         """The largest magnitude that a node which adds products, or rounds, reads in the float model; NaN of NaN."""
@@ -212,13 +221,21 @@ class _Sweep:
         grid = grid_at(self.grids, self.grid_of[source])
         outputs, total = len(node.biases), sum(self.counts)
         sums = LayerSums(grid, self._largest_wished(node), self.exact.elements(node.name) // outputs)
-        first = 0
-        for index, (x, samples) in enumerate(zip(self.codes.every(source), self.counts, strict=True)):
-            codes, wished = run.numpy(x), self._wished(node, index)
-            for rows, thinning in thinned(node, wished[0].shape, layout, first, samples, total):
-                y = _sum([output_columns(node, part[rows], layout, thinning) for part in wished])
-                sums.update(columns(node, codes[rows], layout, thinning), y)
-            first += samples
+        firsts = [0, *itertools.accumulate(self.counts)]
+
+        def parts(index: int) -> list[Part]:
+            codes, wished = run.numpy(self.codes.of(source, index)), self._wished(node, index)
+            return [
+                sums.part(
+                    columns(node, codes[rows], layout, thinning),
+                    _sum([output_columns(node, part[rows], layout, thinning) for part in wished]),
+                )
+                for rows, thinning in thinned(node, wished[0].shape, layout, firsts[index], self.counts[index], total)
+            ]
+
+        for found in self.workers.ordered(parts, range(len(self.chunks))):
+            for part in found:
+                sums.add(part)
         return sums.moments()
 
     def _wished(self, node: Node, index: int) -> list[NDArray[Any]]:
@@ -241,8 +258,9 @@ class _Sweep:
             largest = largest_magnitude(self._ends(node.name))
         else:
             largest = 0.0
-            for index in range(len(self.chunks)):
-                largest = float(np.maximum(largest, largest_magnitude(_sum(self._wished(node, index)))))
+            look = lambda index: largest_magnitude(_sum(self._wished(node, index)))  # noqa: E731
+            for found in self.workers.ordered(look, range(len(self.chunks))):
+                largest = float(np.maximum(largest, found))
         if not math.isfinite(largest):
             raise NonFiniteValues(
                 f"site {node.name!r} is NaN or infinite on the calibration data; look for it in the weights before it"

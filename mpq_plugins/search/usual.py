@@ -18,6 +18,8 @@ from mpq_plugins.graph.evaluation import FloatModel, Step, run_nodes
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.runner import Runner, Tensor
 from mpq_plugins.search.chunk import Chunk, first_axis, samples_of
+from mpq_plugins.terminal.progress import stage
+from mpq_plugins.workers import ALONE, Workers
 
 TIMES = 16.0
 """A sample is unusual where its largest magnitude at a site is so many times the median sample's: of 8 bits, a grid
@@ -26,7 +28,9 @@ SHARE = 64
 """One sample in so many may be left out; where more are so large, large values are what the model has."""
 
 
-def usual(model: FloatModel, chunks: Sequence[Chunk]) -> list[Chunk]:
+def usual(
+    model: FloatModel, chunks: Sequence[Chunk], workers: Workers = ALONE, progress: bool | None = None
+) -> list[Chunk]:
     """The chunks with usual samples in the place of unusual ones, of which a CalibrationWarning tells; one float pass.
 
     Looked at is what layers and adds give, sample by sample; not what the model is given, which is the user's.
@@ -37,8 +41,17 @@ def usual(model: FloatModel, chunks: Sequence[Chunk]) -> list[Chunk]:
     if total < SHARE or not sites:
         return list(chunks)
     found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in sites}
-    for chunk, samples in zip(chunks, counts, strict=True):
-        run_nodes(model.graph, chunk, _noting(model, found, samples), model.graph.outputs)
+
+    def look(chunk: Chunk) -> dict[str, NDArray[np.float64]]:
+        noted: dict[str, NDArray[np.float64]] = {}
+        run_nodes(model.graph, chunk, _noting(model, set(sites), noted, samples_of(chunk)), model.graph.outputs)
+        return noted
+
+    with stage("looking for unusual samples", progress, total) as advance:
+        for noted, samples in zip(workers.ordered(look, chunks), counts, strict=True):
+            for name, largest in noted.items():
+                found[name].append(largest)
+            advance(samples)
     unusual: dict[int, tuple[float, str]] = {}
     for name, parts in found.items():
         largest = np.concatenate(parts) if parts else np.zeros(0)
@@ -52,16 +65,16 @@ def usual(model: FloatModel, chunks: Sequence[Chunk]) -> list[Chunk]:
     return _replaced(chunks, counts, set(unusual), model.runner)
 
 
-def _noting(model: FloatModel, found: dict[str, list[NDArray[np.float64]]], samples: int) -> Step:
+def _noting(model: FloatModel, sites: set[str], noted: dict[str, NDArray[np.float64]], samples: int) -> Step:
     """A step that notes the largest magnitude of each sample."""
 
     def step(node: Node, inputs: Sequence[Tensor]) -> Tensor:
         value = model.step(node, inputs)
-        if node.name in found:
+        if node.name in sites:
             array = model.runner.numpy(value)
             if array.ndim > 1 and len(array) == samples:
                 axes = tuple(range(1, array.ndim))
-                found[node.name].append(np.maximum(array.max(axes), -array.min(axes)).astype(np.float64))
+                noted[node.name] = np.maximum(array.max(axes), -array.min(axes)).astype(np.float64)
         return value
 
     return step

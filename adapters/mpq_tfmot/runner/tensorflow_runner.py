@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins.graph.node import Layout
-from mpq_plugins.graph.runner import Precision, Sides, Sizes
+from mpq_plugins.graph.runner import Gradients, Precision, Sides, Sizes
+from mpq_plugins.workers import cores
 from mpq_tfmot.array_ops.ops import TensorflowOps
 from mpq_tfmot.keras import tf
 
@@ -159,19 +160,28 @@ class TensorflowRunner(TensorflowOps):
     def differentiable(self, x: Any) -> bool:
         return bool(x.dtype.is_floating)
 
-    def gradients(
-        self,
-        outputs: Sequence[Any],
-        wanted: Sequence[Any],
-        directions: Sequence[NDArray[np.float64]],
-        use: Callable[[int, NDArray[Any]], None],
-    ) -> None:
-        starts = [tf.constant(d, y.dtype) for d, y in zip(directions, outputs, strict=True)]
-        with self._tape.stop_recording():
-            found = self._tape.gradient(list(outputs), list(wanted), starts)
-        for index, gradient in enumerate(found):
-            if gradient is not None:
-                use(index, np.asarray(tf.convert_to_tensor(gradient)))
+    @property
+    def threads(self) -> int:
+        return int(tf.config.threading.get_intra_op_parallelism_threads()) or cores()
+
+    def one_thread(self) -> AbstractContextManager[Any]:
+        return nullcontext()  # its pool of threads cannot be changed once it runs, and is shared by all that call it
+
+    @property
+    def differentiates_side_by_side(self) -> bool:
+        return False  # a tape belongs to the thread that recorded it
+
+    @contextmanager
+    def gradients(self, outputs: Sequence[Any], wanted: Sequence[Any]) -> Iterator[Gradients]:
+        def take(directions: Sequence[NDArray[np.float64]], use: Callable[[int, NDArray[Any]], None]) -> None:
+            starts = [tf.constant(d, y.dtype) for d, y in zip(directions, outputs, strict=True)]
+            with self._tape.stop_recording():
+                found = self._tape.gradient(list(outputs), list(wanted), starts)
+            for index, gradient in enumerate(found):
+                if gradient is not None:
+                    use(index, np.asarray(tf.convert_to_tensor(gradient)))
+
+        yield take
 
 
 def _alike(a: Any, b: Any) -> tuple[Any, Any]:

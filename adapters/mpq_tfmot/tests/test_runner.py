@@ -84,5 +84,6 @@ def test_gradients_are_given_for_what_was_watched_and_leave_out_what_has_none():
     with RUN.recording():
         RUN.watched(x), RUN.watched(apart)
         y = 3.0 * x * x
-        RUN.gradients([y], [x, apart], [np.array([1.0, 2.0])], lambda index, g: seen.update({index: g.tolist()}))
+        with RUN.gradients([y], [x, apart]) as take:
+            take([np.array([1.0, 2.0])], lambda index, g: seen.update({index: g.tolist()}))
     assert seen == {0: [6.0, 24.0]}

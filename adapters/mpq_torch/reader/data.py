@@ -17,8 +17,10 @@ from mpq_torch.calling.arguments import takes_of
 from mpq_torch.calling.batches import Batch, as_batches, in_chunks, samples_of
 from mpq_torch.reader.check import check_reading
 from mpq_torch.reader.reading import Reading, read_model
+from mpq_torch.runner.threads import one_thread
 
 
+@one_thread()
 def read_with_data(
     model: nn.Module, calibration: Iterable[Any] | Tensor, keep_float: Iterable[str] = (), target: Target | None = None
 ) -> tuple[Reading, list[Batch]]:

@@ -37,6 +37,7 @@ from mpq_torch.reader.shape_values import computes_sizes
 from mpq_torch.reader.shapes import SIZES, Observed
 from mpq_torch.reader.tracers import Seen
 from mpq_torch.reader.tracing import CALLS, name_nodes
+from mpq_torch.runner.threads import one_thread
 from mpq_torch.runner.torch_runner import TorchRunner
 
 
@@ -104,6 +105,7 @@ class Output:
 
 
 @one_at_a_time
+@one_thread()
 def read_model(
     model: nn.Module,
     example: Sequence[Any] | None,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mpq_plugins.graph.node import Layout
-from mpq_plugins.graph.runner import Precision, Sides, Sizes
+from mpq_plugins.graph.runner import Gradients, Precision, Sides, Sizes
 from mpq_torch.array_ops.ops import TorchOps
 from mpq_torch.runner.slicing import sliced
+from mpq_torch.runner.threads import one_thread
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 FloatPart = Callable[..., Any]
@@ -32,6 +34,7 @@ class TorchRunner(TorchOps):
     layout: Layout = "NCHW"
     nearest = staticmethod(torch.round)
     erf = staticmethod(torch.erf)
+    one_thread = staticmethod(one_thread)
 
     def __init__(self, floats: Mapping[str, FloatPart] | None = None, device: str | torch.device = "cpu") -> None:
         self.floats = dict(floats or {})
@@ -142,44 +145,67 @@ class TorchRunner(TorchOps):
     def differentiable(self, x: Any) -> bool:
         return isinstance(x, Tensor) and x.requires_grad
 
-    def gradients(
-        self,
-        outputs: Sequence[Tensor],
-        wanted: Sequence[Tensor],
-        directions: Sequence[NDArray[np.float64]],
-        use: Callable[[int, NDArray[Any]], None],
-    ) -> None:
-        starts = (torch.as_tensor(d, dtype=y.dtype, device=y.device) for d, y in zip(directions, outputs, strict=True))
-        # sums, whose gradients start from one: for gradients to start from torch loads its symbolic shapes, a second
-        sums = [(y * start).sum() for y, start in zip(outputs, starts, strict=True)]
-        seen: set[int] = set()
+    @property
+    def threads(self) -> int:
+        return torch.get_num_threads()
 
-        def give(index: int, gradient: Tensor) -> None:
-            seen.add(index)
-            use(index, self.numpy(gradient))
+    @property
+    def differentiates_side_by_side(self) -> bool:
+        # on a device gradients are computed in a thread of the device's own, which would not know whose they are
+        return self.device.type == "cpu"
 
-        def differentiate(places: Sequence[int]) -> None:
-            # the same outputs are differentiated again
-            inputs = [wanted[index] for index in places]
-            found = torch.autograd.grad(sums, inputs, retain_graph=True, allow_unused=True)
-            for index, gradient in zip(places, found, strict=True):
-                if gradient is not None:
-                    give(index, gradient)
-
+    @contextmanager
+    def gradients(self, outputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> Iterator[Gradients]:
         able = [index for index, x in enumerate(wanted) if x.requires_grad]
         leaves = [index for index in able if wanted[index].is_leaf]
-        if leaves:
-            # what lies between is used on the way, so that no gradient waits for the others
-            inside = [index for index in able if not wanted[index].is_leaf]
-            handles = [wanted[index].register_hook(partial(give, index)) for index in inside]
-            try:
-                differentiate(leaves)
-            finally:
-                for handle in handles:
-                    handle.remove()
-        missed = [index for index in able if index not in seen]
-        if missed:  # no leaf lies before them: parameters of a float part do
-            differentiate(missed)
+        takers: dict[int, Callable[[int, Tensor], None]] = {}
+
+        def give(index: int, gradient: Tensor) -> None:
+            own = takers.get(threading.get_ident())
+            for take in takers.values() if own is None else (own,):  # elsewhere there is one at a time
+                take(index, gradient)
+
+        def take(directions: Sequence[NDArray[np.float64]], use: Callable[[int, NDArray[Any]], None]) -> None:
+            starts = (
+                torch.as_tensor(d, dtype=y.dtype, device=y.device) for d, y in zip(directions, outputs, strict=True)
+            )
+            # sums, whose gradients start from one: for gradients to start from torch loads symbolic shapes, a second
+            sums = [(y * start).sum() for y, start in zip(outputs, starts, strict=True)]
+            seen: set[int] = set()
+
+            def used(index: int, gradient: Tensor) -> None:
+                seen.add(index)
+                use(index, self.numpy(gradient))
+
+            if leaves:
+                takers[threading.get_ident()] = used
+                try:
+                    _differentiate(sums, wanted, leaves, used)
+                finally:
+                    del takers[threading.get_ident()]
+            missed = [index for index in able if index not in seen]
+            if missed:  # no leaf lies before them: parameters of a float part do
+                _differentiate(sums, wanted, missed, used)
+
+        # what lies between is used on the way, so that no gradient waits for the others
+        inside = [index for index in able if leaves and not wanted[index].is_leaf]
+        handles = [wanted[index].register_hook(partial(give, index)) for index in inside]
+        try:
+            yield take
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def _differentiate(
+    sums: Sequence[Tensor], wanted: Sequence[Tensor], places: Sequence[int], use: Callable[[int, Tensor], None]
+) -> None:
+    # the same outputs are differentiated again
+    inputs = [wanted[index] for index in places]
+    found = torch.autograd.grad(sums, inputs, retain_graph=True, allow_unused=True)
+    for index, gradient in zip(places, found, strict=True):
+        if gradient is not None:
+            use(index, gradient)
 
 
 def _flat(sides: Sides) -> tuple[int, ...]:

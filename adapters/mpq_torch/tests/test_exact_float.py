@@ -8,7 +8,7 @@ from torch import nn
 
 from mpq_plugins.graph.evaluation import FloatModel
 from mpq_plugins.graph.node import ARGUMENT
-from mpq_plugins.search.exact_float import exact_outputs
+from mpq_plugins.search.exact_float import exact_output
 from mpq_torch.reader.reading import read_model
 
 LAYERS = [
@@ -36,7 +36,8 @@ def outputs(model, batches):
                 continue
             chunks = list(zip(*(values[name] for name in node.inputs), strict=True))
             largest = max(float(x.abs().max()) for xs in chunks for x in xs)
-            values[node.name] = [exact.clamped(node, y) for y in exact_outputs(exact, node, chunks, largest)]
+            give = exact_output(exact, node, largest)
+            values[node.name] = [exact.clamped(node, give(xs)) for xs in chunks]
     return torch.cat(values[reading.graph.outputs[0]])
 
 

@@ -14,6 +14,7 @@ def test_gradients_come_in_the_order_in_which_they_are_computed_and_parameters_a
     output = inside * inside + alone
     wanted = [x, inside, alone, torch.ones(2), x]
     for _ in range(2):
-        run.gradients([output], wanted, [np.array([1.0, 2.0])], lambda at, g: seen.append((at, g.tolist())))
+        with run.gradients([output], wanted) as take:
+            take([np.array([1.0, 2.0])], lambda at, g: seen.append((at, g.tolist())))
     once = [(1, [6.0, 12.0]), (0, [18.0, 36.0]), (4, [18.0, 36.0]), (2, [1.0, 2.0])]
     assert seen == 2 * once

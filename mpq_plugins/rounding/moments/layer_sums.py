@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+import threading
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,13 @@ from mpq_plugins.rounding.thin import few
 _EXACT_FLOAT32 = 2**24
 _WORTHWHILE = 2**10
 """Positions that a float32 product should sum before it is faster than a float64 one."""
+
+
+class Part(NamedTuple):
+    """Some positions. shape: of their columns. kept: these, and the snapped outputs wished there, if not summed yet."""
+
+    shape: tuple[int, ...]
+    kept: tuple[NDArray[Any], Array] | None = None
 
 
 class LayerSums:
@@ -38,14 +46,31 @@ class LayerSums:
         self._count = 0
         self._kept: list[tuple[NDArray[Any], Array]] = []
         self._sums: list[Array] = []
+        self._adding = threading.Lock()
 
     def update(self, columns: NDArray[Any], wished: NDArray[Any]) -> None:
         """Add columns [groups, in, positions] of codes, floats, and the outputs [out, positions] wished there."""
-        self._kept.append((columns, snap(wished, self._largest, self._bits)))
-        self._count += columns.shape[2]
-        if not few(self._count, columns.shape[1]):
-            for part in self._kept:
-                self._add(*part)
+        self.add(self.part(columns, wished))
+
+    def part(self, columns: NDArray[Any], wished: NDArray[Any]) -> Part:
+        """The work on such columns, which several threads may do at once; ``add`` takes what it gives, in order.
+
+        Sums are exact, so their order does not matter; that of columns which are kept does.
+        """
+        y = snap(wished, self._largest, self._bits)
+        if few(columns.shape[2], columns.shape[1]):
+            return Part(columns.shape, (columns, y))
+        self._add(columns, y)
+        return Part(columns.shape)
+
+    def add(self, part: Part) -> None:
+        """Count a part in."""
+        self._count += part.shape[2]
+        if part.kept is not None:
+            self._kept.append(part.kept)
+        if not few(self._count, part.shape[1]):
+            for kept in self._kept:
+                self._add(*kept)
             self._kept = []
 
     def moments(self) -> LayerMoments | FewMoments:
@@ -63,15 +88,18 @@ class LayerSums:
 
     def _add(self, columns: NDArray[Any], y: Array) -> None:
         groups, inputs, _ = columns.shape
-        if not self._sums:
-            shapes = (groups, inputs, inputs), (groups, inputs), (len(y), inputs), (len(y),)
-            self._sums = [np.zeros(shape) for shape in shapes]
+        with self._adding:
+            if not self._sums:
+                shapes = (groups, inputs, inputs), (groups, inputs), (len(y), inputs), (len(y),)
+                self._sums = [np.zeros(shape) for shape in shapes]
         gram, mean, cross, output = self._sums
         self._add_gram(gram, columns)
         codes = columns.astype(np.float64)
-        mean += codes.sum(axis=2)
-        cross += (y.reshape(groups, -1, y.shape[1]) @ codes.transpose(0, 2, 1)).reshape(cross.shape)
-        output += y.sum(axis=1)
+        crossed = (y.reshape(groups, -1, y.shape[1]) @ codes.transpose(0, 2, 1)).reshape(cross.shape)
+        with self._adding:
+            mean += codes.sum(axis=2)
+            cross += crossed
+            output += y.sum(axis=1)
 
     def _add_gram(self, total: Array, codes: NDArray[Any]) -> None:
         """Products of codes: in float32 as far as its sums are exact, where that pays.
@@ -83,16 +111,21 @@ class LayerSums:
         block = _EXACT_FLOAT32 // max(largest, 1) ** 2
         if block < min(_WORTHWHILE, codes.shape[2]):
             doubles = codes.astype(np.float64)
-            total += doubles @ doubles.transpose(0, 2, 1)
+            products = doubles @ doubles.transpose(0, 2, 1)
+            with self._adding:
+                total += products
             return
         sums = np.zeros(codes.shape[:2])
         for start in range(0, codes.shape[2], block):
             part = codes[:, :, start : start + block].astype(np.float32)
             part -= half
-            total += part @ part.transpose(0, 2, 1)
+            products = part @ part.transpose(0, 2, 1)
+            with self._adding:
+                total += products
             sums += part.sum(axis=2, dtype=np.float64)
         if half:
             sums *= half
             sums += half**2 * codes.shape[2] / 2
-            total += sums[:, :, None]
-            total += sums[:, None, :]
+            with self._adding:
+                total += sums[:, :, None]
+                total += sums[:, None, :]
