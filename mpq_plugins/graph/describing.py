@@ -12,7 +12,7 @@ from typing import Any
 
 from mpq_plugins.graph.masks import SOFTMAX, WHERE, with_masks, without_unread
 from mpq_plugins.graph.moving import Part
-from mpq_plugins.graph.node import UNKNOWN, Graph, Node, Operand
+from mpq_plugins.graph.node import UNKNOWN, Batch, Graph, Node, Operand
 from mpq_plugins.graph.record_products import PRODUCTS
 from mpq_plugins.graph.record_rows import ROWS, masked, where
 from mpq_plugins.graph.record_writing import MATMUL, NORMALIZE, STAYS_FLOAT, Writing, as_float_part
@@ -38,7 +38,7 @@ def as_records(graph: Graph, target: Target | None) -> Graph:
                 made = where(Writing(node, graph.layout, integers), parts)
             elif word in PRODUCTS and (target is None or target.runs(MATMUL)):
                 made = PRODUCTS[word](Writing(node, graph.layout, integers), parts, _arguments(node))
-                made = None if made is not None and _too_long(made, graph, target) else made
+                made = made and _short(made, graph, target)
             elif integers and word in ROWS and (word != SOFTMAX or node.name in before):
                 made = ROWS[word](Writing(node, graph.layout, True), parts, _arguments(node))
         nodes += [node] if made is None else made
@@ -66,9 +66,15 @@ def _before_weights(graph: Graph) -> set[str]:
     return found
 
 
-def _too_long(made: list[Node], graph: Graph, target: Target | None) -> bool:
-    """Whether the runtime's sums of products, in float32, could round."""
+def _short(made: list[Node], graph: Graph, target: Target | None) -> list[Node]:
+    """The nodes, of which products stay float whose sums, in the runtime's float32, could round."""
     longest = None if target is None else runtime_of(target).longest_products
     shapes = {node.name: node.shape for node in (*graph.nodes, *made)}
-    inner = [shapes[node.inputs[0]][-1] for node in made if node.op == MATMUL]
-    return longest is not None and any(isinstance(size, int) and size > longest for size in inner)
+
+    def short(node: Node) -> Node:
+        inner = shapes[node.inputs[0]][-1] if node.op == MATMUL else 0
+        if longest is None or isinstance(inner, Batch) or inner <= longest:
+            return node
+        return as_float_part(node, f"sums of {inner} products could round in the float32 of the runtime")
+
+    return [short(node) for node in made]

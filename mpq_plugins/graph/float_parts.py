@@ -9,6 +9,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from mpq_plugins.errors import ModelError, UnmatchedName
+from mpq_plugins.graph.constants import AFFINE
 from mpq_plugins.graph.node import CONSTANT, FLOAT, INPUT, INPUT_SUFFIX, RAW, UNKNOWN, Graph, Node
 from mpq_plugins.graph.refusals import refusal
 from mpq_plugins.graph.shares import BEHIND, BETWEEN, KEPT
@@ -70,7 +71,8 @@ def _behind(graph: Graph, kept: Collection[str]) -> set[str]:
 def _between(graph: Graph, floats: Collection[str]) -> set[str]:
     """What lies between float nodes alone: rounding there would cost accuracy and gain nothing.
 
-    An op without a weight is between them where float nodes compute all that it reads and read all that it computes.
+    An op without a weight is between them where float nodes compute all that it reads and read all that it computes;
+    a sum or product with constants where they read all of it, for a small number that a divisor gets vanishes on grids.
     """
     behind = set(floats)
     for node in graph.nodes:
@@ -83,6 +85,10 @@ def _between(graph: Graph, floats: Collection[str]) -> set[str]:
             node.name in graph.outputs or not readers or not behind >= readers
         ):
             behind.remove(node.name)
+    for node in reversed(graph.nodes):
+        readers = {reader.name for reader in graph.readers(node.name)}
+        if node.op == AFFINE and node.name not in graph.outputs and readers and behind >= readers:
+            behind.add(node.name)
     return behind.difference(floats)
 
 

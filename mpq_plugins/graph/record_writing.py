@@ -19,10 +19,10 @@ STAYS_FLOAT = "float"
 """The attr of a norm or softmax that was written as a float part, whatever the model is read for."""
 
 
-def as_float_part(node: Node) -> Node:
-    """A norm or softmax that stays float."""
+def as_float_part(node: Node, reason: str = "") -> Node:
+    """A norm, softmax or product that stays float. reason: why; by default, there is no kernel."""
     was = replace(node, attrs={**node.attrs, STAYS_FLOAT: True})
-    attrs = {"what": node.op, "reason": f"no integer kernel for {node.op}", "was": was}
+    attrs = {"what": node.op, "reason": reason or f"no integer kernel for {node.op}", "was": was}
     return Node(node.name, UNKNOWN, node.inputs, node.shape, attrs=attrs)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mpq_plugins.errors import MPQError
-from mpq_plugins.graph.accumulator import snap_bias
+from mpq_plugins.graph.accumulator import INT32_LIMIT, accumulator_step, snap_bias
 from mpq_plugins.grid import Grid
 from mpq_plugins.rounding.compensated import along_rows, on_grid, round_compensated
 from mpq_plugins.rounding.factor import Factor
@@ -58,7 +58,16 @@ def quantize_layer(
     else:
         target, factor = _regressed(w, moments, damping)
         quantized = round_compensated(target.reshape(w.shape), factor, grid, sweeps=sweeps)
-    return quantized, snap_bias(corrected_bias(quantized, moments), input_step, grid, name)
+    return quantized, snap_corrected(b, corrected_bias(quantized, moments), input_step, grid, name)
+
+
+def snap_corrected(bias: ArrayLike, corrected: Array, input_step: float, grid: Grid, name: str) -> Array:
+    """A corrected bias as snap_bias gives it, at most half of what the accumulator holds, or the bias of before.
+
+    A layer that is scaled to next to nothing cannot make up for the error of what it is added to.
+    """
+    most = np.maximum(np.abs(np.asarray(bias)), (INT32_LIMIT + 1) / 2 * accumulator_step(input_step, grid))
+    return snap_bias(np.clip(corrected, -most, most), input_step, grid, name)
 
 
 def _regressed(weight: Array, moments: LayerMoments | FewMoments, damping: float) -> tuple[Array, Factor]:

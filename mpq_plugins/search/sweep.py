@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins.errors import AccuracyWarning, NonFiniteValues
-from mpq_plugins.graph.accumulator import snap_bias
 from mpq_plugins.graph.evaluation import FloatModel
 from mpq_plugins.graph.node import ARGUMENT, FLOAT, INPUT, RAW, Graph, Node
 from mpq_plugins.graph.placing import grid_at, input_step
@@ -29,7 +28,7 @@ from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.graph.weights import by_rows, from_matrix, matrix
 from mpq_plugins.grid import Grid
 from mpq_plugins.hardware.target import Target
-from mpq_plugins.rounding.bias_correction import corrected_bias, quantize_layer
+from mpq_plugins.rounding.bias_correction import corrected_bias, quantize_layer, snap_corrected
 from mpq_plugins.rounding.moments.few_moments import FewMoments
 from mpq_plugins.rounding.moments.layer_moments import LayerMoments
 from mpq_plugins.rounding.moments.layer_sums import LayerSums, Part
@@ -211,7 +210,7 @@ class _Sweep:
         rows, bias = (a.astype(np.float32) for a in (matrix(node), node.biases))
         if self.nearest:
             weight = grid.project(rows)
-            return weight, snap_bias(corrected_bias(weight, moments), step, grid, node.weight_site)
+            return weight, snap_corrected(bias, corrected_bias(weight, moments), step, grid, node.weight_site)
         return quantize_layer(rows, bias, moments, grid, step, name=node.layer or node.name)
 
     def _moments(self, node: Node) -> LayerMoments | FewMoments:
@@ -236,7 +235,13 @@ class _Sweep:
         for found in self.workers.ordered(parts, range(len(self.chunks))):
             for part in found:
                 sums.add(part)
-        return sums.moments()
+        try:
+            return sums.moments()
+        except NonFiniteValues:  # the float model's values are known to be finite
+            raise NonFiniteValues(
+                f"site {source!r} is NaN or infinite as soon as what it is computed from is on grids: something may be "
+                "divided by zero there, or a logarithm be of zero; leave what comes before it in float (keep_float)"
+            ) from None
 
     def _wished(self, node: Node, index: int) -> list[NDArray[Any]]:
         """The output that a layer should give on a chunk, as _sum takes it: the float model's, and where there is an

@@ -5,8 +5,9 @@ import pytest
 
 from mpq_plugins import Grid, Target, plugins
 from mpq_plugins.errors import TargetError, UnsupportedOp
+from mpq_plugins.graph.describing import as_records
 from mpq_plugins.graph.fitted import with_compositions, without_kernels
-from mpq_plugins.graph.node import ARGUMENT, Batch, Graph, Node
+from mpq_plugins.graph.node import ARGUMENT, UNKNOWN, Batch, Graph, Node, Operand
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.reading import settled
 from mpq_plugins.graph.sites import take_sites
@@ -97,3 +98,15 @@ def test_a_target_that_lists_lookup_has_every_function_and_one_without_it_those_
     assert not few.runs("gelu")
     assert LITERT.runs("gelu")
     assert not LITERT.runs("no such function")
+
+
+def test_a_product_whose_sums_could_round_in_the_runtime_is_float_and_the_others_of_an_attention_are_not():
+    shape = (Batch(), 2, 600, 8)
+    arguments = {**dict.fromkeys(["input", "key", "value"], Operand(0)), "scale": 0.3}
+    attention = Node("y", UNKNOWN, ("x",), shape, attrs={"function": "attention", "arguments": arguments})
+    graph = Graph((Node("x", ARGUMENT, (), shape, attrs={"index": 0}), attention), ("y",), "NCHW")
+    of_torch, of_onnx = (as_records(graph, target) for target in (X86, plugins.target("onnxruntime")))
+    assert [node.attrs.get("what") for node in of_torch.nodes if node.op == UNKNOWN] == ["softmax", "matmul"]
+    assert [node.op for node in of_torch.nodes].count("matmul") == 1
+    assert any("600 products" in node.attrs.get("reason", "") for node in of_torch.nodes)
+    assert [node.op for node in of_onnx.nodes].count("matmul") == 2

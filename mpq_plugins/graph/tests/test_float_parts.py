@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mpq_plugins.errors import ModelError, UnsupportedOp
+from mpq_plugins.graph.constants import AFFINE
 from mpq_plugins.graph.float_parts import OneNode, kept_names, settle_float_parts
 from mpq_plugins.graph.node import ARGUMENT, UNKNOWN, Batch, Graph, Node
 from mpq_plugins.graph.reading import settled
@@ -106,6 +107,12 @@ def test_an_op_without_a_weight_that_only_float_ops_feed_and_read_is_float_too()
     }
     graph = settle_float_parts(chain("linear", UNKNOWN, "clamp", "linear"))
     assert graph.float_ops == ("unknown1",)
+
+
+def test_a_sum_with_a_constant_that_only_a_float_op_reads_is_float_with_it_and_no_other_op_is():
+    graph = settle_float_parts(chain("linear", "clamp", AFFINE, UNKNOWN, "linear", AFFINE, "linear"))
+    assert float_reasons(graph) == {"affine2": BETWEEN, "unknown3": "no integer kernel for Odd"}
+    assert settle_float_parts(chain(AFFINE, "linear", AFFINE, UNKNOWN), anywhere=False).float_ops == ("unknown3",)
 
 
 def test_each_float_op_says_why_it_is_float():

@@ -87,6 +87,15 @@ def test_a_bias_beyond_int32_is_refused_with_its_site_and_numbers():
         snap_bias([0.0, -(2**31) * 2.0**-7], 1.0, grid, name="conv1")
 
 
+def test_a_correction_beyond_what_the_accumulator_holds_stops_at_half_of_it_and_a_bias_of_before_may_be_more():
+    grid, step = Grid.power_of_two(8, -30), 2.0**-37
+    moments = LayerMoments.measure(np.ones((1, 2, 1)), np.array([[1.0, -1.0], [1.0, -1.0]]))
+    _, bias = quantize_layer(np.zeros((2, 1)) + 0.3 * grid.steps[0], np.zeros(2), moments, grid, 1.0)
+    np.testing.assert_array_equal(bias, [2**30 * step, -(2**30) * step])
+    _, bias = quantize_layer(np.zeros((2, 1)) + 0.3 * grid.steps[0], [2.0**30.5 * step, 0], moments, grid, 1.0)
+    np.testing.assert_array_equal(bias, [np.rint(2.0**30.5) * step, -(2**30) * step])
+
+
 def test_a_bias_of_another_length_is_refused():
     moments = LayerMoments.measure(np.ones((2, 3)), np.ones((2, 2)))
     with pytest.raises(MPQError, match=r"fc: a weight of shape \(2, 3\) and a bias of shape \(3,\)"):
