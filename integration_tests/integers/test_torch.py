@@ -212,6 +212,14 @@ def test_a_float_op_between_integer_ones_is_refused_by_name():
         integers(model, recipe, x)
 
 
+def test_words_look_up_the_rows_of_an_embedding():
+    model, words = nn.Sequential(nn.Embedding(20, 4), nn.Linear(4, 3)).eval(), torch.randint(0, 20, (8, 6))
+    recipe = fx.search(model, words, "generic-po2", weight_bits=8, activation_bits=8, progress=False)
+    program = integers(model, recipe, words)
+    verify_integers(program, model, recipe, words).raise_if_different()
+    assert np.array_equal(next(iter(input_codes(program, words).values())), words)
+
+
 def test_mixing_samples_is_refused_by_name():
     class Mixing(nn.Module):
         def __init__(self):

@@ -311,6 +311,9 @@ def test_rows_of_an_embedding_are_looked_up_as_codes_and_the_file_takes_whole_nu
     assert error_of(model, on_grid, recipe, x) < 0.05
     (taken,) = Interpreter(model_content=mpq_tfmot.litert.export(on_grid, recipe)).get_input_details()
     assert taken["dtype"] == np.int32
+    recipe = mpq_tfmot.search(model, x, "generic-po2", weight_bits=8, activation_bits=8, progress=False)
+    program = mpq_tfmot.integers(model, recipe)
+    mpq_tfmot.verify_integers(program, model, recipe, x).raise_if_different()
 
 
 def refused(model, target, x=X, **options):

@@ -20,24 +20,29 @@ REASON = "rows of its table are looked up, as codes"
 
 def with_lookups(graph: Graph, target: Target | None) -> Graph:
     """The graph with embeddings of arguments as nodes that nothing refuses, where the target's runtime has such."""
-    if target is None or target.runtime is None or not runtime_of(target).rows:
+    if target is None or not runtime_of(target).rows:
         return graph
-    return graph.mapped(lambda node: _as_lookup(node) if node.op == UNKNOWN and _is_lookup(graph, node) else node)
+    return graph.mapped(lambda node: _as_lookup(node) if node.op == UNKNOWN and _looks_up(graph, node) else node)
 
 
 def table_of_rows(graph: Graph, node: Node) -> Array | None:
     """The table of a node whose rows only an "input" node reads; None of another node."""
     readers = graph.readers(node.name)
     alone = len(readers) == 1 and readers[0].op == INPUT and node.name not in graph.outputs
-    if node.op != FLOAT or not alone or not _is_lookup(graph, node):
+    if node.op != FLOAT or not alone or not _looks_up(graph, node):
         return None
     return np.asarray(node.attrs["arguments"]["weight"], np.float64)
 
 
 def reads_whole_numbers(graph: Graph, name: str) -> bool:
-    """Whether an argument is read by such nodes alone."""
+    """Whether an argument is read by nodes with such tables alone."""
     readers = graph.readers(name)
     return bool(readers) and all(table_of_rows(graph, node) is not None for node in readers)
+
+
+def _looks_up(graph: Graph, node: Node) -> bool:
+    """Whether a node looks up rows for an argument that nothing reads as anything but numbers of rows."""
+    return _is_lookup(graph, node) and all(_is_lookup(graph, reader) for reader in graph.readers(node.inputs[0]))
 
 
 def _is_lookup(graph: Graph, node: Node) -> bool:

@@ -18,21 +18,19 @@ from mpq_plugins.integers.steps import (
     Conv,
     Divide,
     Linear,
-    Lookup,
     Matmul,
     MaxPool,
     Mean,
     Move,
     Multiply,
-    Normalize,
     Product,
     Shift,
     Significant,
-    Softmax,
     Stage,
     Staged,
     Step,
 )
+from mpq_plugins.integers.table_steps import Lookup, Normalize, Rows, Softmax
 
 AXES = 4
 """Most axes of a tensor that the C kernels take, besides the samples."""
@@ -202,6 +200,12 @@ def _lookup(program: Program, step: Lookup, at: Any, symbol: Any) -> list[str]:
     return [f"mpq_lookup({at(step.inputs[0])}, {at(step.output)}, {size}, {symbol(step.table)}, {step.first});"]
 
 
+def _rows(program: Program, step: Rows, at: Any, symbol: Any) -> list[str]:
+    rows, size = program.arrays[step.table].shape
+    numbers = program.tensor(step.inputs[0]).elements
+    return [f"mpq_rows({at(step.inputs[0])}, {at(step.output)}, {numbers}, {symbol(step.table)}, {rows}, {size});"]
+
+
 def _concat(program: Program, step: Concat, at: Any, symbol: Any) -> list[str]:
     shape = program.tensor(step.output).shape
     blocks, distance, offset, lines = math.prod(shape[: step.axis]), math.prod(shape[step.axis :]), 0, []
@@ -287,6 +291,7 @@ _CALLS: dict[type[Any], Callable[..., list[str]]] = {
     AveragePool: _average_pool,
     Bound: _bound,
     Lookup: _lookup,
+    Rows: _rows,
     Concat: _concat,
     Move: _move,
 }

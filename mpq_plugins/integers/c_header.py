@@ -11,7 +11,8 @@ from mpq_plugins.integers.c_calls import calls, stage_row
 from mpq_plugins.integers.c_memory import MemoryPlan, plan_memory
 from mpq_plugins.integers.c_text import array, by_channel, comment, describe
 from mpq_plugins.integers.program import Program, arrays_of
-from mpq_plugins.integers.steps import STAGED, Conv, Move, Normalize, Shift, Softmax, Stage, Step
+from mpq_plugins.integers.steps import STAGED, Conv, Move, Shift, Stage, Step
+from mpq_plugins.integers.table_steps import Normalize, Softmax
 from mpq_plugins.stored import whole_file
 
 RUNTIME = "mpq_integers.h"

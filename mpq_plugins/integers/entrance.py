@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mpq_plugins.errors import NonFiniteValues, ProgramError
-from mpq_plugins.integers.program import Program
+from mpq_plugins.integers.program import Entrance, Program
 
 
 def input_codes(program: Program, inputs: Mapping[str, ArrayLike] | ArrayLike) -> dict[str, NDArray[np.int32]]:
@@ -25,13 +25,28 @@ def input_codes(program: Program, inputs: Mapping[str, ArrayLike] | ArrayLike) -
     for entrance in program.inputs:
         if entrance.tensor not in inputs:
             raise ProgramError(f"the input {entrance.tensor!r} is missing")
-        tensor, x = program.tensor(entrance.tensor), np.asarray(inputs[entrance.tensor], dtype=np.float32)
+        tensor, given = program.tensor(entrance.tensor), np.asarray(inputs[entrance.tensor])
+        if entrance.numbers_rows:
+            check_rows(entrance, given)
+            codes[entrance.tensor] = given.astype(np.int32)
+            continue
+        x = given.astype(np.float32)
         if not np.all(np.isfinite(x)):
             raise NonFiniteValues(f"input {entrance.tensor!r} holds NaN or infinite values")
         scaled = np.asarray(np.ldexp(x, -tensor.exponent) + np.float32(entrance.offset), dtype=np.float32)
         whole = _ROUND[entrance.rounding](scaled) - np.float32(entrance.offset)
         codes[entrance.tensor] = np.clip(whole, entrance.low, entrance.high).astype(np.int32)
     return codes
+
+
+def check_rows(entrance: Entrance, numbers: NDArray[Any]) -> None:
+    """Raise ProgramError, naming the input and a number, unless all are whole and name rows of the table."""
+    wrong = numbers[~((numbers >= entrance.low) & (numbers <= entrance.high) & (numbers == np.rint(numbers)))]
+    if wrong.size:
+        raise ProgramError(
+            f"input {entrance.tensor!r} holds {wrong.flat[0]}, and takes whole numbers from {entrance.low} to "
+            f"{entrance.high}, which name rows of a table"
+        )
 
 
 def output_values(program: Program, outputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float32]]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mpq_plugins.errors import ProgramError
+from mpq_plugins.integers.entrance import check_rows
 from mpq_plugins.integers.kernels import compute
 from mpq_plugins.integers.program import Program
 
@@ -59,7 +60,8 @@ def _checked(program: Program, inputs: Mapping[str, ArrayLike] | ArrayLike) -> d
             raise ProgramError(f"the program has {len(names)} inputs; give them by name: {', '.join(names)}")
         inputs = {names[0]: inputs}
     checked: dict[str, Any] = {}
-    for name in names:
+    for entrance in program.inputs:
+        name = entrance.tensor
         if name not in inputs:
             raise ProgramError(f"the input {name!r} is missing; the program reads {', '.join(names)}")
         tensor, array = program.tensor(name), np.asarray(inputs[name])
@@ -72,6 +74,8 @@ def _checked(program: Program, inputs: Mapping[str, ArrayLike] | ArrayLike) -> d
             raise ProgramError(
                 f"input {name!r} has the shape {array.shape}, and should have (samples, *{tensor.shape})"
             )
+        if entrance.numbers_rows:
+            check_rows(entrance, array)
         if array.size and (array.min() < tensor.low or array.max() > tensor.high):
             raise ProgramError(
                 f"input {name!r} holds codes from {array.min()} to {array.max()}, and its grid is "

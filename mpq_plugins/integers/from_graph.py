@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mpq_plugins.graph import arithmetic
 from mpq_plugins.graph.integer_steps import Movement
+from mpq_plugins.graph.lookups import table_of_rows
 from mpq_plugins.graph.node import CONSTANT, INPUT, RAW, Node, check_batches
 from mpq_plugins.graph.numpy_runner import NUMPY_RUNNER
 from mpq_plugins.graph.ops import op_of
@@ -23,6 +23,7 @@ from mpq_plugins.integers.lowerable import check_lowerable
 from mpq_plugins.integers.lowering import ProgramBuilder, check_steps
 from mpq_plugins.integers.program import Layout, Program
 from mpq_plugins.integers.samples import by_samples
+from mpq_plugins.integers.table_steps import Lookup, Normalize, Rows, Softmax
 
 LAYOUTS: dict[str, Layout] = {"NCHW": "channels_first", "NHWC": "channels_last"}
 
@@ -64,7 +65,8 @@ class _Lowering:
             if node.op not in RAW:
                 self._lower(node)
         outputs = [self.names[name] for name in graph.integer_outputs]
-        return self.builder.finish(outputs, graph.float_ops)
+        behind = [name for name in graph.float_ops if table_of_rows(graph, graph[name]) is None]
+        return self.builder.finish(outputs, behind)
 
     def _lower(self, node: Node) -> None:
         op = op_of(node)
@@ -89,19 +91,26 @@ class _Lowering:
         grid, entry = self.quantized.grid(node), self.quantized.runtime.entry
         name, rounding = self._output(node), self.quantized.rounding_word(node)
         source = self.quantized.graph[node.inputs[0]]
-        if source.op != CONSTANT:
+        table = table_of_rows(self.quantized.graph, source)
+        if source.op != CONSTANT and table is None:
             self.builder.inputs.append(laws.entrance(name, grid, entry, rounding))
             return
-        codes = arithmetic.entered(NUMPY_RUNNER, np.asarray(source.attrs["value"])[0], grid, entry, rounding)
-        self.builder.arrays[f"{name}.codes"] = np.asarray(codes).astype(np.int32)
-        self.builder.steps.append(steps.Constant(name, f"{name}.codes"))
+        values = np.asarray(source.attrs["value"])[0] if table is None else table
+        codes = np.asarray(arithmetic.entered(NUMPY_RUNNER, values, grid, entry, rounding)).astype(np.int32)
+        if table is None:
+            self.builder.arrays[f"{name}.codes"] = codes
+            self.builder.steps.append(steps.Constant(name, f"{name}.codes"))
+            return
+        numbers = self.quantized.graph[source.inputs[0]]
+        self.builder.row_numbers(numbers.name, numbers.sample_shape, len(codes))
+        self.builder.steps.append(Rows(name, (numbers.name,), self.builder.table(f"{name}.rows", codes)))
 
     def _look_up(self, node: Node) -> None:
         name = self._output(node)
         table = f"{name}.table"
         self.builder.arrays[table] = self.quantized.table(node).astype(np.int32)
         first = self.quantized.grid(node.inputs[0]).low
-        self.builder.steps.append(steps.Lookup(name, self._source(node), table, first))
+        self.builder.steps.append(Lookup(name, self._source(node), table, first))
 
     def linear(self, node: Node) -> None:
         weight, bias = self._weight_and_bias(node, self.quantized.layer(node).weight)
@@ -193,33 +202,15 @@ class _Lowering:
             grid.low,
             grid.high,
         )
-        self.builder.steps.append(steps.Normalize(name, source, own, *constants))
+        self.builder.steps.append(Normalize(name, source, own, *constants))
 
     def softmax(self, node: Node, axis: int) -> None:
         law, grid = self.quantized.softmax(node), self.quantized.grid(node)
         name, source = self._output(node), self._source(node)
         if law.hidden is not None:
-            source = (self._hidden(source[0], name, law.hidden[0], law.below),)
+            source = (self.builder.hidden(source[0], name, law.hidden[0], law.below),)
         table = self.builder.table(f"{name}.powers", law.table)
-        self.builder.steps.append(steps.Softmax(name, source, axis - 1, law.steps, table, grid.low, grid.high))
-
-    def _hidden(self, source: str, name: str, hidden: NDArray[np.bool_], below: int) -> str:
-        """A tensor with a number below its codes where they are hidden: times zeros and ones, and a sum."""
-        tensors, made = self.builder.tensors, self.builder
-        high = tensors[source].high
-        kept = made.like(source, f"{name}.kept", tensors[source].shape)
-        masked = made.like(source, f"{name}.masked", tensors[source].shape)
-        tensors[masked] = replace(tensors[masked], bits=(-below - 1).bit_length() + 1, signed=True)
-        constants = []
-        for what, values, bits in (("shown", ~hidden, 1), ("hidden", below * hidden, tensors[masked].bits)):
-            constant = made.like(source, f"{name}.{what}", hidden.shape)
-            tensors[constant] = replace(tensors[constant], bits=bits, signed=bits > 1)
-            made.arrays[f"{constant}.codes"] = np.asarray(values, np.int32)
-            made.steps.append(steps.Constant(constant, f"{constant}.codes"))
-            constants.append(constant)
-        made.steps.append(steps.Product(kept, (source, constants[0]), 32, (steps.Clamp(tensors[source].low, high),)))
-        made.steps.append(steps.Add(masked, (kept, constants[1]), (0, 0), 32, (steps.Clamp(below, high),)))
-        return masked
+        self.builder.steps.append(Softmax(name, source, axis - 1, law.steps, table, grid.low, grid.high))
 
     def mean(self, node: Node, axes: Sizes) -> None:
         (source,) = self._source(node)

@@ -19,19 +19,17 @@ from mpq_plugins.integers.steps import (
     Constant,
     Conv,
     Linear,
-    Lookup,
     Matmul,
     MaxPool,
     Mean,
     Move,
-    Normalize,
     Pair,
     Product,
     Reshape,
     Sides,
-    Softmax,
     Step,
 )
+from mpq_plugins.integers.table_steps import Lookup, Normalize, Rows, Softmax
 
 Integers = NDArray[Any]
 Arrays = Mapping[str, Codes]
@@ -169,6 +167,10 @@ def _lookup(step: Lookup, inputs: Sequence[Integers], output: Tensor, arrays: Ar
     return np.asarray(arrays[step.table].astype(np.int32)[inputs[0] - step.first])
 
 
+def _rows(step: Rows, inputs: Sequence[Integers], output: Tensor, arrays: Arrays, layout: Layout) -> Integers:
+    return np.asarray(arrays[step.table].astype(np.int32)[inputs[0]])
+
+
 def _concat(step: Concat, inputs: Sequence[Integers], output: Tensor, arrays: Arrays, layout: Layout) -> Integers:
     samples = max(len(x) for x in inputs)
     return np.concatenate([np.broadcast_to(x, (samples, *x.shape[1:])) for x in inputs], step.axis + 1)
@@ -239,6 +241,7 @@ _KERNELS: dict[type[Any], Callable[..., Integers]] = {
     AveragePool: _average_pool,
     Bound: _bound,
     Lookup: _lookup,
+    Rows: _rows,
     Concat: _concat,
     Move: _move,
     Reshape: _reshape,

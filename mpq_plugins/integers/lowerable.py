@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mpq_plugins.errors import UnsupportedOp
+from mpq_plugins.graph.lookups import table_of_rows
 from mpq_plugins.graph.node import CONSTANT, FLOAT, INPUT, RAW, Batch, Graph, Node, Shape
 from mpq_plugins.graph.ops import op_of
 
@@ -28,12 +29,13 @@ def check_lowerable(graph: Graph) -> None:
 
 
 def _floats_in_front(graph: Graph) -> list[str]:
-    """The float ops that lead to an op on integers, in the order of execution."""
+    """The float ops that lead to an op on integers, in the order of execution; not tables of rows, which are codes."""
     needed: set[str] = set()
     for node in reversed(graph.nodes):
         if node.op == INPUT or (node.op == FLOAT and node.name in needed):
             needed.update(node.inputs)
-    return [node.name for node in graph.nodes if node.op == FLOAT and node.name in needed]
+    floats = [node for node in graph.nodes if node.op == FLOAT and node.name in needed]
+    return [node.name for node in floats if table_of_rows(graph, node) is None]
 
 
 def _reason(graph: Graph, node: Node) -> str | None:

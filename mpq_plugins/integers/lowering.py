@@ -20,7 +20,7 @@ from mpq_plugins.integers import laws
 from mpq_plugins.integers.program import Bias, Entrance, Layout, Program, Tensor, Weight
 from mpq_plugins.integers.simplify import simplify
 from mpq_plugins.integers.stages import MOST_LEFT
-from mpq_plugins.integers.steps import Add, Clamp, Matmul, Product, Stage, Step
+from mpq_plugins.integers.steps import Add, Clamp, Constant, Matmul, Product, Stage, Step
 
 MOST_APART = 16
 """By how many powers of two the steps of an add may differ."""
@@ -162,10 +162,36 @@ class ProgramBuilder:
         stages = (*laws.ACCUMULATIONS[accumulation]([shift], bound, rounding), Clamp(grid.low, grid.high))
         self.steps.append(Matmul(output, inputs, _bits(bound), stages))
 
-    def table(self, name: str, values: NDArray[np.int64]) -> str:
-        """Add the table of a function and return its name."""
+    def table(self, name: str, values: NDArray[np.integer[Any]]) -> str:
+        """Add a table and return its name."""
         self.arrays[name] = values.astype(np.int32)
         return name
+
+    def row_numbers(self, name: str, shape: Sequence[int], rows: int) -> None:
+        """Add an input of whole numbers that name rows of a table; of several tables those that all of them have."""
+        before = next((entrance for entrance in self.inputs if entrance.tensor == name), None)
+        if before is None:
+            name = self._add(Tensor(name, _whole(shape), max((rows - 1).bit_length(), 1), False, 0))
+            self.inputs.append(Entrance(name, "half_even", 0, rows - 1, numbers_rows=True))
+        elif rows - 1 < before.high:
+            self.inputs[self.inputs.index(before)] = replace(before, high=rows - 1)
+
+    def hidden(self, source: str, name: str, hidden: NDArray[np.bool_], below: int) -> str:
+        """Add a tensor with a number below its codes where they are hidden: times zeros and ones, and a sum."""
+        high = self.tensors[source].high
+        kept = self.like(source, f"{name}.kept", self.tensors[source].shape)
+        masked = self.like(source, f"{name}.masked", self.tensors[source].shape)
+        self.tensors[masked] = replace(self.tensors[masked], bits=(-below - 1).bit_length() + 1, signed=True)
+        constants = []
+        for what, values, bits in (("shown", ~hidden, 1), ("hidden", below * hidden, self.tensors[masked].bits)):
+            constant = self.like(source, f"{name}.{what}", hidden.shape)
+            self.tensors[constant] = replace(self.tensors[constant], bits=bits, signed=bits > 1)
+            self.arrays[f"{constant}.codes"] = np.asarray(values, np.int32)
+            self.steps.append(Constant(constant, f"{constant}.codes"))
+            constants.append(constant)
+        self.steps.append(Product(kept, (source, constants[0]), 32, (Clamp(self.tensors[source].low, high),)))
+        self.steps.append(Add(masked, (kept, constants[1]), (0, 0), 32, (Clamp(below, high),)))
+        return masked
 
     def sum_bits(self, source: str, count: int) -> Any:
         """The bits, 32 or 64, that hold a sum of so many codes of a tensor."""

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from mpq_plugins.errors import ProgramError
 from mpq_plugins.hardware.op_support import Rounding
-from mpq_plugins.integers.steps import STAGED, STRICT, Constant, Conv, Linear, Lookup, Normalize, Softmax, Step
+from mpq_plugins.integers.steps import STAGED, Constant, Conv, Linear, Step
+from mpq_plugins.integers.strict import STRICT
+from mpq_plugins.integers.table_steps import Lookup, Normalize, Rows, Softmax
 
 Codes = NDArray[np.integer[Any]]
 Layout = Literal["channels_first", "channels_last"]
@@ -77,6 +79,8 @@ class Entrance:
     """How the codes of an input come from floats: round(x * 2**-exponent + offset) - offset, clamped to low .. high.
 
     The runtime adds its offset before it rounds, in float32, which decides about some ties.
+    numbers_rows: whether the input is of whole numbers that name rows of a table instead: they are the codes, and
+    none but those from low to high are taken.
     """
 
     tensor: str
@@ -84,6 +88,7 @@ class Entrance:
     low: int
     high: int
     offset: int = 0
+    numbers_rows: bool = False
     __pydantic_config__: ClassVar[Any] = STRICT
 
 
@@ -162,6 +167,6 @@ def arrays_of(step: Step) -> tuple[str, ...]:
     """Names of the arrays that a step reads."""
     if isinstance(step, Conv | Linear):
         return step.weight, step.bias
-    if isinstance(step, Lookup | Normalize | Softmax):
+    if isinstance(step, Lookup | Rows | Normalize | Softmax):
         return (step.table,)
     return (step.array,) if isinstance(step, Constant) else ()

@@ -12,13 +12,12 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from mpq_plugins.hardware.op_support import Rounding
+from mpq_plugins.integers.strict import STRICT
+from mpq_plugins.integers.table_steps import Lookup, Normalize, Rows, Softmax
 
 Pair = tuple[int, int]
 Sides = tuple[int, int, int, int]
 """Top, bottom, left, right."""
-
-STRICT: Any = {"extra": "forbid", "strict": True}
-"""What the reader of files asks of each dataclass: no unknown fields, no converted types."""
 
 
 @dataclass(frozen=True)
@@ -146,45 +145,6 @@ class Matmul:
 
 
 @dataclass(frozen=True)
-class Normalize:
-    """d times the root of n over A, for the n elements along neighbouring axes, as ``graph.integer_norm`` has it.
-
-    d is the code times 2^fraction, A of squares of codes times 2^square_fraction, and epsilon. The product with
-    the table's root is shifted right by shift and by half the exponent of A, half up, and clamped to low .. high.
-    """
-
-    output: str
-    inputs: tuple[str]
-    axes: tuple[int, ...]
-    centered: bool
-    fraction: int
-    square_fraction: int
-    epsilon: int
-    shift: int
-    table: str
-    low: int
-    high: int
-    op: Literal["normalize"] = "normalize"
-    __pydantic_config__: ClassVar[Any] = STRICT
-
-
-@dataclass(frozen=True)
-class Softmax:
-    """Along an axis: T, the table's entry for the distance from the largest code, times ``scale`` over the sum of T,
-    rounded half up and clamped to low .. high."""
-
-    output: str
-    inputs: tuple[str]
-    axis: int
-    scale: int
-    table: str
-    low: int
-    high: int
-    op: Literal["softmax"] = "softmax"
-    __pydantic_config__: ClassVar[Any] = STRICT
-
-
-@dataclass(frozen=True)
 class Mean:
     """Sum over axes, then the stages, which divide it."""
 
@@ -239,18 +199,6 @@ class Bound:
     low: int
     high: int
     op: Literal["clamp"] = "clamp"
-    __pydantic_config__: ClassVar[Any] = STRICT
-
-
-@dataclass(frozen=True)
-class Lookup:
-    """A function of one element as a table: the entry of code c is ``table[c - first]``."""
-
-    output: str
-    inputs: tuple[str]
-    table: str
-    first: int
-    op: Literal["lookup"] = "lookup"
     __pydantic_config__: ClassVar[Any] = STRICT
 
 
@@ -320,6 +268,7 @@ Step = Annotated[
     | AveragePool
     | Bound
     | Lookup
+    | Rows
     | Concat
     | Move
     | Reshape

@@ -357,6 +357,17 @@ static inline void mpq_lookup(const mpq_code *x, mpq_code *y, int32_t size, cons
         y[i] = table[x[i] - first];
 }
 
+/* for each number its row of a table, size codes; numbers past the table read the row that is nearest */
+static inline void mpq_rows(const mpq_code *x, mpq_code *y, int32_t count, const mpq_code *table, int32_t rows,
+                            int32_t size)
+{
+    for (int32_t i = 0; i < count; i++) {
+        const mpq_code *row = table + mpq_clamp(x[i], 0, rows - 1) * size;
+        for (int32_t j = 0; j < size; j++)
+            y[i * size + j] = row[j];
+    }
+}
+
 /* blocks of size codes, one after another in x, from y on, distance apart there */
 static inline void mpq_copy(const mpq_code *x, mpq_code *y, int32_t blocks, int32_t size, int32_t distance)
 {

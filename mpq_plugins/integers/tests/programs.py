@@ -15,7 +15,6 @@ from mpq_plugins.integers.steps import (
     Conv,
     Divide,
     Linear,
-    Lookup,
     MaxPool,
     Mean,
     Move,
@@ -24,6 +23,7 @@ from mpq_plugins.integers.steps import (
     Shift,
     Significant,
 )
+from mpq_plugins.integers.table_steps import Lookup
 
 CLAMP = Clamp(-128, 127)
 
