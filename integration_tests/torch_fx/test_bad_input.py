@@ -227,3 +227,23 @@ def test_a_model_that_ends_in_argmax_is_refused():
 
     with pytest.raises(mpq.ModelError, match=r"outputs have no gradient.*before its argmax"):
         fx.search(Net(), [torch.randn(8, 4)], X86, weight_bits=4, activation_bits=8)
+
+
+class Direction(nn.Module):
+    """What it divides by is never 0 in float, and 0 on a grid."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        y = self.first(x)
+        return self.last(y / y.abs())
+
+
+def test_a_division_by_what_is_zero_on_grids_alone_is_refused_by_site():
+    torch.manual_seed(0)
+    model, x = Direction().eval(), torch.randn(256, 4)
+    recipe = fx.search(model, [x], X86, weight_bits=8)
+    with pytest.raises(mpq.NonFiniteValues, match=r"site 'truediv' is NaN or infinite as soon as .* on grids"):
+        fx.constrain(model, recipe, [x])
