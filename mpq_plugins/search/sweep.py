@@ -240,8 +240,8 @@ class _Sweep:
         except NonFiniteValues:  # the float model's values are known to be finite
             raise NonFiniteValues(
                 f"site {self.graph[source].site!r} is NaN or infinite as soon as what it is computed from is on grids: "
-                "something may be divided by zero there, or a logarithm be of zero; leave what comes before it in float "
-                "(keep_float)"
+                "something may be divided by zero there, or a logarithm be of zero; leave what comes before it in "
+                "float (keep_float)"
             ) from None
 
     def _wished(self, node: Node, index: int) -> list[NDArray[Any]]:
