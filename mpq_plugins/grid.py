@@ -196,8 +196,9 @@ class Grid:
         return array
 
     def _codes(self, array: NDArray[Any]) -> NDArray[np.float64]:
-        scaled = np.asarray(array, dtype=np.float64) / self._steps_of(array.shape)
-        return np.asarray(np.clip(np.rint(scaled), self.low, self.high))
+        codes = np.asarray(np.asarray(array, dtype=np.float64) / self._steps_of(array.shape))
+        np.rint(codes, out=codes)
+        return np.clip(codes, self.low, self.high, out=codes)
 
 
 def _span(values: tuple[float, ...] | tuple[int, ...]) -> str:
