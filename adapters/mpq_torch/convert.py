@@ -90,6 +90,7 @@ def rounded(
     check_products(quantized)
     check_limits(quantized)
     if batches is not None:
+        del quantized  # a copy of all weights, of which none is kept
         memory = memory_limit(memory_gb)
         chunks, grid_of = chunks_of(reading, batches, samples_to_round, memory), sites.grid_of
         with torch.no_grad():  # the parameters of float parts would keep all that was computed with them

@@ -164,6 +164,10 @@ class QuantizedGraph:
             )
         return self._layers[node.name]
 
+    def forget(self, node: Node) -> None:
+        """Let go of a layer's integers, which are made again where they are asked for."""
+        self._layers.pop(node.name, None)
+
     def table(self, node: Node) -> NDArray[np.int64]:
         """The codes of a function of one element, for every code of its input from the lowest up."""
         return table_of(node, self.grid(node.inputs[0]), self.grid(node), self.rounding(node))

@@ -103,6 +103,16 @@ class Simulation:
             return codes
         return arithmetic.clipped(run, codes, *clamp_codes(node, grid))
 
+    def ready(self, node: Node) -> None:
+        """Make what a layer computes with, once, before several threads ask for it."""
+        if node.op not in RAW and op_of(node).weighted:
+            self._weight_and_bias(node)
+
+    def forget(self, node: Node) -> None:
+        """Let go of what the node computed with."""
+        self._tensors.pop(node.name, None)
+        self.quantized.forget(node)
+
     def _computed(self, node: Node, grid: Grid, inputs: Sequence[Any]) -> Any:
         op = op_of(node)
         if not op.computes:
@@ -117,18 +127,20 @@ class Simulation:
         """Whether a layer accumulates in float64."""
         return self.quantized.layer(node).wide or self.quantized.accumulation(node) != "float32"
 
-    def _weight_and_bias(self, node: Node, precision: Precision) -> tuple[Any, ...]:
+    def _precision(self, node: Node) -> Precision:
+        return "float64" if self._wide(node) else "float32"
+
+    def _weight_and_bias(self, node: Node) -> tuple[Any, ...]:
         if node.name not in self._tensors:
-            codes = self.quantized.layer(node)
+            codes, precision = self.quantized.layer(node), self._precision(node)
             tensors = (self.runner.tensor(array, precision) for array in (codes.weight, codes.bias))
             self._tensors[node.name] = tuple(tensors)
         return self._tensors[node.name]
 
     def _layer(self, node: Node, grid: Grid, x: Any) -> Any:
         run, quantized = self.runner, self.quantized
-        precision: Precision = "float64" if self._wide(node) else "float32"
-        weight, bias = self._weight_and_bias(node, precision)
-        accumulator = op_of(node).value(run, node, run.to_precision(x, precision), weight, bias)
+        weight, bias = self._weight_and_bias(node)
+        accumulator = op_of(node).value(run, node, run.to_precision(x, self._precision(node)), weight, bias)
         source, steps = quantized.grid(node.inputs[0]), np.asarray(quantized.weight_grid(node).steps, np.float32)
         how = quantized.accumulation(node)
         if how != "float32":

@@ -98,12 +98,16 @@ def _best(finalists: Sequence[_Finalist], shares: Sequence[float], importance: A
 def _hopeful(rows: Array, steps: Array, kind: Kind, importance: Array) -> NDArray[np.bool_]:
     """Which steps may be a row's best, [candidates, groups, rows]; of the rows of all groups alike."""
     plain = np.empty(steps.shape)
-    for step, error in zip(steps, plain, strict=True):
-        codes = (rows / step[:, :, None]).astype(np.float32)
-        rounded = np.rint(codes)
-        np.clip(rounded, kind.low, kind.high, out=rounded)
-        rounded -= codes
-        error[...] = np.einsum("gri,gri->gr", rounded, rounded) * step**2
+    groups, count, size = rows.shape
+    together = max(1, ELEMENTS // (size * groups))
+    for start in range(0, count, together):
+        some = slice(start, start + together)
+        for step, error in zip(steps[:, :, some], plain[:, :, some], strict=True):
+            codes = (rows[:, some] / step[:, :, None]).astype(np.float32)
+            rounded = np.rint(codes)
+            np.clip(rounded, kind.low, kind.high, out=rounded)
+            rounded -= codes
+            error[...] = np.einsum("gri,gri->gr", rounded, rounded) * step**2
     if not kind.per_channel:
         plain = np.broadcast_to(np.sum(plain * importance, axis=(1, 2), keepdims=True), plain.shape)
     kept = plain <= _HOPELESS * plain.min(axis=0)

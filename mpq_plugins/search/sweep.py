@@ -123,22 +123,27 @@ class _Sweep:
     def _visit(self, node: Node) -> None:
         # what a float part computes may be the user's code, of which nobody knows whether threads may share it
         workers, places = ALONE if node.op == FLOAT else self.workers, range(len(self.chunks))
-        give = exact_output(self.model, node, self._largest_read(node))
-        self.exact.add(
-            node.name,
-            self._watched(
-                node.name,
-                workers.ordered(lambda index: give([self._float(name, index) for name in node.inputs]), places),
-            ),
-        )
+        self.exact.add(node.name, self._watched(node.name, self._exact(node, workers)))
         on_grid = node
         if node.weighted:
             if node.weight_site not in self.solved:
                 self.solved[node.weight_site] = self._solve(node, self._moments(node))
             on_grid = self._placed(node)
-        # every node is computed once, on all chunks, so nothing that the simulation keeps of a layer grows stale
+        # every node is computed once, on all chunks, so nothing that the simulation keeps of a layer grows stale,
+        # or is needed longer
+        self.simulation.ready(on_grid)
         codes = workers.ordered(lambda index: self.simulation.step(on_grid, self._codes_read(node, index)), places)
         self.codes.add(node.name, codes)
+        self.simulation.forget(node)
+
+    def _exact(self, node: Node, workers: Workers) -> Iterator[Any]:
+        """The float outputs of a node before its clamp, chunk after chunk."""
+        give = exact_output(self.model, node, self._largest_read(node))
+
+        def of(index: int) -> Any:
+            return give([self._float(name, index) for name in node.inputs])
+
+        yield from workers.ordered(of, range(len(self.chunks)))
 
     def _look_at_outputs(self) -> None:
         """Warn where the last layers give nothing of what they should: exact conversion would hide it."""

@@ -21,6 +21,8 @@ from mpq_plugins.search.estimate import (
     samples_to_round,
     search_memory,
     sweep_memory,
+    workers_to_round,
+    workers_to_search,
 )
 from mpq_plugins.search.sweep import compensate
 
@@ -97,6 +99,17 @@ def test_chunks_are_as_large_as_the_limit_allows(limit, measured, rounded):
     assert samples_to_round(graph, 64, int(limit)) == rounded
     assert search_memory(graph, measured, 64) <= limit
     assert sweep_memory(graph, rounded, 64, kept_in_memory(int(limit))) <= limit
+
+
+def test_there_are_as_many_workers_as_the_limit_has_room_for_and_one_at_least():
+    graph = beside_wide_values(2**18)
+    searching = [search_memory(graph, 16, 64, workers) for workers in (1, 2, 3, 4)]
+    assert searching == sorted(set(searching))
+    assert [workers_to_search(graph, 3, 16, 64, limit) for limit in (1, *searching)] == [1, 1, 2, 3, 3]
+    rounding = [sweep_memory(graph, 16, 64, kept_in_memory(4 * 10**8), workers) for workers in (1, 2, 3, 4)]
+    room = [workers_to_round(graph, 4, 16, 64, limit) for limit in (1, 4 * 10**8, 10**12)]
+    assert room == [1, sum(needed <= 4 * 10**8 for needed in rounding), 4]
+    assert 1 < room[1] < 4
 
 
 def test_a_limit_above_what_a_pass_may_hold_changes_no_chunk():
