@@ -1,6 +1,6 @@
 """Networks of torchvision, timm and tf_keras.applications as integers, each in a process of its own.
 
-    python -m benchmarks.zoo [--targets NAME ...] [--stock] [--images N] [--seconds N] [NETWORK ...]
+    python -m benchmarks.zoo [--targets NAME ...] [--stock] [--images N] [--seconds N] [--read] [NETWORK ...]
     python -m benchmarks.zoo --kinds [--frameworks NAME ...] [--targets NAME ...] [--stock] [--seconds N] [KIND ...]
 
 Drawn weights, norms that have seen the images, a search at 8 bits. "exact": every output, and every float one behind
@@ -8,7 +8,8 @@ the integers, is the number that the simulation has. MACs: the share of the mult
 products of attention counted. CPU s: seconds of processors for the work on the network; memory is the peak of the
 process over what it held with the network built. Behind the table, the reasons that stopped networks or kept parts of
 them in float, by the number of networks. --kinds: small networks of every kind that people quantize, written for this
-purpose. --stock: beside the frameworks' own tools, of which it says whether they give a model that runs.
+purpose. NETWORK: of the lists, or another of these packages. --read: only the share that a target has kernels for,
+without a search. --stock: beside the frameworks' own tools, of which it says whether they give a model that runs.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from benchmarks.zoo import kind_rows
-from benchmarks.zoo.networks import listed
+from benchmarks.zoo.networks import listed, others
 from benchmarks.zoo.ours import DEFAULTS, TARGETS
 from benchmarks.zoo.rows import in_a_process
 from benchmarks.zoo.stock import BY
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--stock", action="store_true")
     parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=300.0, help="after which a network is given up")
+    parser.add_argument("--read", action="store_true")
     parser.add_argument("--kinds", action="store_true")
     parser.add_argument("--frameworks", nargs="+", default=list(kind_rows.TARGETS), choices=kind_rows.TARGETS)
     chosen = parser.parse_args(arguments)
@@ -45,13 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print("| " + " | ".join(HEADINGS) + " |")
     print("|" + "---|" * len(HEADINGS), flush=True)
     why: Counter[str] = Counter()
-    for package, name in listed():
+    for package, name in (*listed(), *others(chosen.networks)):
         if chosen.networks and name not in chosen.networks:
             continue
         framework = "keras" if package == "tf_keras" else "torch"
         targets = [t for t in chosen.targets or DEFAULTS[framework] if t in TARGETS[framework]]
         for by in (*targets, *(BY[framework] if chosen.stock else ())):
-            cells = in_a_process(package, name, by, chosen.images, chosen.seconds)
+            cells = in_a_process(package, name, by, chosen.images, chosen.seconds, chosen.read)
             why.update(_reasons(cells[-1]))
             print("| " + " | ".join((name, package, by, *(_cell(c) for c in cells))) + " |", flush=True)
     _print_reasons(why)

@@ -6,7 +6,7 @@ they import. Networks of a package that is not installed are left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from typing import Any
 
@@ -14,7 +14,15 @@ from benchmarks.torchvision_models import torchvision_models
 
 SIZE = 64
 """Pixels of an image along each side, unless the network needs more."""
-SIZES = {"vit_b_16": 224, "levit_128": 224, "efficientformer_l1": 224, "InceptionV3": 75, "Xception": 71}
+SIZES = {
+    "vit_b_16": 224,
+    "levit_128": 224,
+    "efficientformer_l1": 224,
+    "InceptionV3": 75,
+    "Xception": 71,
+    "InceptionResNetV2": 75,
+    "inception_v3": 96,
+}
 SEGMENTATION = ("deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large", "fcn_resnet50")
 TORCHVISION = (
     *("alexnet", "vgg11_bn", "resnet18", "resnet50", "densenet121", "googlenet", "squeezenet1_1"),
@@ -30,7 +38,7 @@ KERAS = (
     *("MobileNet", "MobileNetV2", "MobileNetV3Small", "MobileNetV3Large", "EfficientNetB0", "EfficientNetV2B0"),
     *("ResNet50", "ResNet50V2", "DenseNet121", "Xception", "InceptionV3", "RegNetX002", "ConvNeXtTiny"),
 )
-_OPTIONS = {"googlenet": {"init_weights": False, "aux_logits": False}}
+_OPTIONS = {name: {"init_weights": False, "aux_logits": False} for name in ("googlenet", "inception_v3")}
 
 
 def listed() -> Iterator[tuple[str, str]]:
@@ -38,6 +46,31 @@ def listed() -> Iterator[tuple[str, str]]:
     for package, names in (("torchvision", TORCHVISION), ("timm", TIMM), ("tf_keras", KERAS)):
         if find_spec(package):
             yield from ((package, name) for name in names)
+
+
+def others(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """The package and the name of networks of the same packages that are in no list. Raises ValueError for no name."""
+    known = {name for _, name in listed()}
+    for name in names:
+        if name not in known:
+            yield _package_of(name), name
+
+
+def _package_of(name: str) -> str:
+    if find_spec("torchvision"):
+        models = torchvision_models()
+        if hasattr(models, name) or hasattr(models.segmentation, name):
+            return "torchvision"
+    if find_spec("timm"):
+        import timm  # type: ignore[import-not-found]
+
+        if timm.is_model(name):
+            return "timm"
+    from mpq_tfmot.keras import keras
+
+    if hasattr(keras.applications, name):
+        return "tf_keras"
+    raise ValueError(f"no network of torchvision, timm or tf_keras.applications has the name {name!r}")
 
 
 def built(package: str, name: str, count: int) -> tuple[Any, Any]:
@@ -64,18 +97,19 @@ def _torch(package: str, name: str, count: int) -> tuple[Any, Any]:
     import torch
 
     torch.manual_seed(0)
-    models = torchvision_models()
+    models, size = torchvision_models(), SIZES.get(name, SIZE)
     if package == "timm":
-        import timm  # type: ignore[import-not-found]
+        import timm
 
         model = timm.create_model(name, pretrained=False)
+        if model.default_cfg.get("fixed_input_size"):
+            size = model.default_cfg["input_size"][-1]
     elif name.startswith("ssdlite320"):
         model = _detector(models.detection.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None))
-    elif name in SEGMENTATION:
+    elif not hasattr(models, name):
         model = getattr(models.segmentation, name)(weights=None, weights_backbone=None)
     else:
         model = getattr(models, name)(weights=None, **_OPTIONS.get(name, {}))
-    size = SIZES.get(name, SIZE)
     images = torch.randn(count, 3, size, size)
     model.train()
     with torch.no_grad():

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
+
+from mpq_plugins import plugins
+from mpq_plugins.graph.shares import float_macs, float_reasons, macs_of
 
 BITS = {"weight_bits": 8, "activation_bits": 8, "progress": False}
 TARGETS = {"torch": ("torch-x86", "torch-pt2e", "onnxruntime", "litert-po2"), "keras": ("litert-po2", "onnxruntime")}
@@ -19,6 +23,21 @@ def exactness(model: Any, images: Any, target: str) -> tuple[str, str, str]:
         "exact" if not differing else f"{differing} of {compared} differ, from {verification.first_differing_site}"
     )
     return verdict, f"{100 * recipe.quantized_macs:.1f} %", _floats(recipe.floats)
+
+
+def placed(model: Any, images: Any, target: str) -> tuple[str, str, str]:
+    """The share of MACs that the target has kernels for, and what would be float, without a search."""
+    hardware = plugins.target(target)
+    if hasattr(model, "state_dict"):
+        from mpq_torch.reader.data import read_with_data
+
+        graph = read_with_data(model, [images], target=hardware)[0].graph
+    else:
+        from mpq_tfmot.reader.reading import read_model
+
+        graph = read_model(model, target=hardware, refusing=True).graph
+    total, in_float = sum(macs_of(node, graph) for node in graph.nodes), sum(float_macs(graph).values())
+    return "placed", f"{100 * (1 - in_float / total):.1f} %", _counted(float_reasons(graph).values())
 
 
 def _torch(model: Any, images: Any, target: str) -> tuple[Any, Any]:
@@ -55,6 +74,9 @@ def _keras(model: Any, images: Any, target: str) -> tuple[Any, Any]:
 
 
 def _floats(parts: Any) -> str:
+    return _counted(part.reason or part.name for part in parts)
+
+
+def _counted(reasons: Iterable[str]) -> str:
     """The reasons of float parts with their numbers, the most frequent first."""
-    counts = Counter(part.reason or part.name for part in parts)
-    return "; ".join(f"{count} x {reason}" for reason, count in counts.most_common())
+    return "; ".join(f"{count} x {reason}" for reason, count in Counter(reasons).most_common())
