@@ -156,6 +156,30 @@ def test_rows_in_c_give_the_codes_of_the_program(kind, tmp_path):
     assert np.array_equal(c_outputs(program, {entrance.tensor: codes}, tmp_path), wanted)
 
 
+class Tagged(nn.Module):
+    """Words and their tags, each by its number."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.tags, self.head = nn.Embedding(300, 6), nn.Embedding(9, 6), nn.Linear(6, 3)
+
+    def forward(self, words, tags):
+        return self.head(self.words(words) * self.tags(tags))
+
+
+def test_looked_up_rows_in_c_give_the_codes_of_the_program(tmp_path):
+    torch.manual_seed(0)
+    model = Tagged().eval()
+    given = torch.randint(0, 300, (4, 5)), torch.randint(0, 9, (4, 5))
+    recipe = fx.search(model, [given], "generic-po2", weight_bits=4, activation_bits=8, progress=False)
+    program = mpq_torch.integers(model, recipe, given)
+    mpq_torch.verify_integers(program, model, recipe, [given]).raise_if_different()
+    assert [(program.tensor(e.tensor).exponent, e.high) for e in program.inputs] == [(0, 299), (0, 8)]
+    assert not program.float_ops
+    codes = {e.tensor: x.numpy() for e, x in zip(program.inputs, given, strict=True)}
+    assert np.array_equal(c_outputs(program, codes, tmp_path), joined(program, run(program, codes)))
+
+
 class OfWholeNumbers(nn.Module):
     """Bytes that the model divides, and whole numbers that it adds."""
 

@@ -20,7 +20,7 @@ REASON = "rows of its table are looked up, as codes"
 
 def with_lookups(graph: Graph, target: Target | None) -> Graph:
     """The graph with embeddings of arguments as nodes that nothing refuses, where the target's runtime has such."""
-    if target is None or target.runtime is None or not runtime_of(target).rows:
+    if target is None or not runtime_of(target).rows:
         return graph
     return graph.mapped(lambda node: _as_lookup(node) if node.op == UNKNOWN and _is_lookup(graph, node) else node)
 

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.special import erf
 
 from mpq_plugins.array_ops.reference import NumpyOps
+from mpq_plugins.graph.runner import Precision
 
 
 class NumpyRunner(NumpyOps):
@@ -15,6 +16,12 @@ class NumpyRunner(NumpyOps):
 
     nearest: Any = staticmethod(np.rint)
     erf: Any = staticmethod(erf)
+
+    def to_precision(self, x: Any, precision: Precision) -> Any:
+        return np.asarray(x, precision)
+
+    def precision_of(self, x: Any) -> Precision:
+        return "float64" if np.asarray(x).dtype == np.float64 else "float32"
 
 
 NUMPY_RUNNER: Any = NumpyRunner()

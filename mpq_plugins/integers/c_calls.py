@@ -198,7 +198,11 @@ def _bound(program: Program, step: Bound, at: Any, symbol: Any) -> list[str]:
 
 
 def _lookup(program: Program, step: Lookup, at: Any, symbol: Any) -> list[str]:
-    size = program.tensor(step.output).elements
+    size, entries = program.tensor(step.output).elements, program.arrays[step.table]
+    if entries.ndim > 1:
+        rows = program.tensor(step.inputs[0]).elements
+        ends = f"{at(step.inputs[0])}, {at(step.output)}, {rows}, {size // rows}"
+        return [f"mpq_rows({ends}, {symbol(step.table)});"]
     return [f"mpq_lookup({at(step.inputs[0])}, {at(step.output)}, {size}, {symbol(step.table)}, {step.first});"]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mpq_plugins.graph import arithmetic
 from mpq_plugins.graph.integer_steps import Movement
+from mpq_plugins.graph.lookups import table_of_rows
 from mpq_plugins.graph.node import CONSTANT, INPUT, RAW, Node, check_batches
 from mpq_plugins.graph.numpy_runner import NUMPY_RUNNER
 from mpq_plugins.graph.ops import op_of
@@ -64,7 +65,8 @@ class _Lowering:
             if node.op not in RAW:
                 self._lower(node)
         outputs = [self.names[name] for name in graph.integer_outputs]
-        return self.builder.finish(outputs, graph.float_ops)
+        floats = [name for name in graph.float_ops if table_of_rows(graph, graph[name]) is None]
+        return self.builder.finish(outputs, floats)
 
     def _lower(self, node: Node) -> None:
         op = op_of(node)
@@ -89,12 +91,27 @@ class _Lowering:
         grid, entry = self.quantized.grid(node), self.quantized.runtime.entry
         name, rounding = self._output(node), self.quantized.rounding_word(node)
         source = self.quantized.graph[node.inputs[0]]
-        if source.op != CONSTANT:
+        rows = table_of_rows(self.quantized.graph, source)
+        if source.op != CONSTANT and rows is None:
             self.builder.inputs.append(laws.entrance(name, grid, entry, rounding))
             return
-        codes = arithmetic.entered(NUMPY_RUNNER, np.asarray(source.attrs["value"])[0], grid, entry, rounding)
+        values = np.asarray(source.attrs["value"])[0] if rows is None else rows
+        codes = arithmetic.entered(NUMPY_RUNNER, values, grid, entry, rounding)
+        if rows is not None:
+            self._look_up_rows(name, source, np.asarray(codes).astype(np.int32))
+            return
         self.builder.arrays[f"{name}.codes"] = np.asarray(codes).astype(np.int32)
         self.builder.steps.append(steps.Constant(name, f"{name}.codes"))
+
+    def _look_up_rows(self, name: str, source: Node, codes: NDArray[np.int32]) -> None:
+        """Rows of a table of codes, by the whole numbers of an argument, which are codes of a step of one."""
+        (argument,) = source.inputs
+        if argument not in self.names:
+            shape = self.quantized.graph[argument].sample_shape
+            self.names[argument] = self.builder.whole_numbers(argument, shape, len(codes) - 1)
+        table = f"{name}.rows"
+        self.builder.arrays[table] = codes
+        self.builder.steps.append(steps.Lookup(name, (self.names[argument],), table, 0))
 
     def _look_up(self, node: Node) -> None:
         name = self._output(node)
@@ -199,27 +216,9 @@ class _Lowering:
         law, grid = self.quantized.softmax(node), self.quantized.grid(node)
         name, source = self._output(node), self._source(node)
         if law.hidden is not None:
-            source = (self._hidden(source[0], name, law.hidden[0], law.below),)
+            source = (self.builder.hidden(source[0], name, law.hidden[0], law.below),)
         table = self.builder.table(f"{name}.powers", law.table)
         self.builder.steps.append(steps.Softmax(name, source, axis - 1, law.steps, table, grid.low, grid.high))
-
-    def _hidden(self, source: str, name: str, hidden: NDArray[np.bool_], below: int) -> str:
-        """A tensor with a number below its codes where they are hidden: times zeros and ones, and a sum."""
-        tensors, made = self.builder.tensors, self.builder
-        high = tensors[source].high
-        kept = made.like(source, f"{name}.kept", tensors[source].shape)
-        masked = made.like(source, f"{name}.masked", tensors[source].shape)
-        tensors[masked] = replace(tensors[masked], bits=(-below - 1).bit_length() + 1, signed=True)
-        constants = []
-        for what, values, bits in (("shown", ~hidden, 1), ("hidden", below * hidden, tensors[masked].bits)):
-            constant = made.like(source, f"{name}.{what}", hidden.shape)
-            tensors[constant] = replace(tensors[constant], bits=bits, signed=bits > 1)
-            made.arrays[f"{constant}.codes"] = np.asarray(values, np.int32)
-            made.steps.append(steps.Constant(constant, f"{constant}.codes"))
-            constants.append(constant)
-        made.steps.append(steps.Product(kept, (source, constants[0]), 32, (steps.Clamp(tensors[source].low, high),)))
-        made.steps.append(steps.Add(masked, (kept, constants[1]), (0, 0), 32, (steps.Clamp(below, high),)))
-        return masked
 
     def mean(self, node: Node, axes: Sizes) -> None:
         (source,) = self._source(node)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mpq_plugins.errors import UnsupportedOp
+from mpq_plugins.graph.lookups import reads_whole_numbers, table_of_rows
 from mpq_plugins.graph.node import CONSTANT, FLOAT, INPUT, RAW, Batch, Graph, Node, Shape
 from mpq_plugins.graph.ops import op_of
 
@@ -33,7 +34,13 @@ def _floats_in_front(graph: Graph) -> list[str]:
     for node in reversed(graph.nodes):
         if node.op == INPUT or (node.op == FLOAT and node.name in needed):
             needed.update(node.inputs)
-    return [node.name for node in graph.nodes if node.op == FLOAT and node.name in needed]
+    found = [node for node in graph.nodes if node.op == FLOAT and node.name in needed]
+    return [node.name for node in found if not _looked_up(graph, node)]
+
+
+def _looked_up(graph: Graph, node: Node) -> bool:
+    """Whether rows of codes are looked up by an argument that nothing else reads."""
+    return table_of_rows(graph, node) is not None and reads_whole_numbers(graph, node.inputs[0])
 
 
 def _reason(graph: Graph, node: Node) -> str | None:

@@ -20,7 +20,7 @@ from mpq_plugins.integers import laws
 from mpq_plugins.integers.program import Bias, Entrance, Layout, Program, Tensor, Weight
 from mpq_plugins.integers.simplify import simplify
 from mpq_plugins.integers.stages import MOST_LEFT
-from mpq_plugins.integers.steps import Add, Clamp, Matmul, Product, Stage, Step
+from mpq_plugins.integers.steps import Add, Clamp, Constant, Matmul, Product, Stage, Step
 
 MOST_APART = 16
 """By how many powers of two the steps of an add may differ."""
@@ -62,6 +62,29 @@ class ProgramBuilder:
         """Add an activation and return its name, which gets a number where it is taken."""
         (exponent,) = exponents_of(grid)
         return self._add(Tensor(name, _whole(shape), grid.bits, grid.signed, exponent))
+
+    def whole_numbers(self, name: str, shape: Sequence[int], highest: int) -> str:
+        """Add an input of whole numbers from 0 to the highest, which are their own codes; returns its name."""
+        made = self._add(Tensor(name, _whole(shape), max(highest, 1).bit_length(), False, 0))
+        self.inputs.append(Entrance(made, "half_even", 0, highest))
+        return made
+
+    def hidden(self, source: str, name: str, where: NDArray[np.bool_], below: int) -> str:
+        """Add a tensor with a number below its codes where they are hidden: times zeros and ones, and a sum."""
+        high = self.tensors[source].high
+        kept = self.like(source, f"{name}.kept", self.tensors[source].shape)
+        masked = self.like(source, f"{name}.masked", self.tensors[source].shape)
+        self.tensors[masked] = replace(self.tensors[masked], bits=(-below - 1).bit_length() + 1, signed=True)
+        constants = []
+        for what, values, bits in (("shown", ~where, 1), ("hidden", below * where, self.tensors[masked].bits)):
+            constant = self.like(source, f"{name}.{what}", where.shape)
+            self.tensors[constant] = replace(self.tensors[constant], bits=bits, signed=bits > 1)
+            self.arrays[f"{constant}.codes"] = np.asarray(values, np.int32)
+            self.steps.append(Constant(constant, f"{constant}.codes"))
+            constants.append(constant)
+        self.steps.append(Product(kept, (source, constants[0]), 32, (Clamp(self.tensors[source].low, high),)))
+        self.steps.append(Add(masked, (kept, constants[1]), (0, 0), 32, (Clamp(below, high),)))
+        return masked
 
     def like(self, source: str, name: str, shape: Sequence[int]) -> str:
         """Add an activation on the grid of another and return its name."""

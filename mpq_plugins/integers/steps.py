@@ -244,7 +244,10 @@ class Bound:
 
 @dataclass(frozen=True)
 class Lookup:
-    """A function of one element as a table: the entry of code c is ``table[c - first]``."""
+    """A function of one element as a table: the entry of code c is ``table[c - first]``.
+
+    Entries are codes, or rows of codes, whose axis stands behind those of the input.
+    """
 
     output: str
     inputs: tuple[str]

@@ -279,7 +279,12 @@ class _Concrete(fx.Proxy):
 
     tracer: ConcreteTracer
 
-    def __getattr__(self, k: str) -> Attribute:
+    def __getattr__(self, k: str) -> Any:
+        """One of several results by its name is made here, and not where it is read, which may be in a layer."""
+        known = self.tracer.values.get(self.node)
+        found = getattr(known, k, None) if isinstance(known, tuple) else None
+        if isinstance(known, tuple) and isinstance(found, Tensor):
+            return _item(self, next(index for index, value in enumerate(known) if value is found))
         return _Attribute(self, k)
 
     def __len__(self) -> int:

@@ -2,4 +2,4 @@
 
 from mpq_plugins.graph.runtimes.runtime import Runtime
 
-PLAIN = Runtime("", "", rounding={})
+PLAIN = Runtime("", "", rounding={}, rows=True)

@@ -357,6 +357,14 @@ static inline void mpq_lookup(const mpq_code *x, mpq_code *y, int32_t size, cons
         y[i] = table[x[i] - first];
 }
 
+/* rows of width codes of a table, by their numbers */
+static inline void mpq_rows(const mpq_code *x, mpq_code *y, int32_t size, int32_t width, const mpq_code *table)
+{
+    for (int32_t i = 0; i < size; i++)
+        for (int32_t j = 0; j < width; j++)
+            y[i * width + j] = table[x[i] * width + j];
+}
+
 /* blocks of size codes, one after another in x, from y on, distance apart there */
 static inline void mpq_copy(const mpq_code *x, mpq_code *y, int32_t blocks, int32_t size, int32_t distance)
 {
