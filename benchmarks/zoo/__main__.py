@@ -1,7 +1,7 @@
 """Networks of torchvision, timm and tf_keras.applications as integers, each in a process of its own.
 
     python -m benchmarks.zoo [--targets NAME ...] [--stock] [--images N] [--seconds N] [--read] [NETWORK ...]
-    python -m benchmarks.zoo --kinds [--frameworks NAME ...] [--targets NAME ...] [--stock] [--seconds N] [KIND ...]
+    python -m benchmarks.zoo --kinds [--frameworks NAME ...] [--targets NAME ...] [--data FOLDER] [KIND ...]
 
 Drawn weights, norms that have seen the images, a search at 8 bits. "exact": every output, and every float one behind
 the integers, is the number that the simulation has. MACs: the share of the multiply-accumulates that is quantized, the
@@ -15,6 +15,7 @@ without a search. --stock: beside the frameworks' own tools, of which it says wh
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -40,8 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--read", action="store_true")
     parser.add_argument("--kinds", action="store_true")
     parser.add_argument("--frameworks", nargs="+", default=list(kind_rows.TARGETS), choices=kind_rows.TARGETS)
+    parser.add_argument("--data", default="data", help="folder of MLPerf Tiny's files, for --kinds in Keras")
     chosen = parser.parse_args(arguments)
     if chosen.kinds:
+        os.environ["MPQ_ZOO_DATA"] = chosen.data
         _kinds(chosen)
         return
     print("| " + " | ".join(HEADINGS) + " |")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import tf_keras as keras
 layers = keras.layers
 Kind = tuple[Any, Any]
 """A network, and what it is called with: an array, or a list of arrays."""
-DATA = Path("data")
-"""Where MLPerf Tiny's files lie."""
+DATA = Path(os.environ.get("MPQ_ZOO_DATA", "data"))
+"""Where MLPerf Tiny's files lie; --data says it to the processes of a run."""
 
 
 def normal(*shape: int) -> Any:

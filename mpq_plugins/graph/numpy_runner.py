@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import erf
 
 from mpq_plugins.array_ops.reference import NumpyOps
+from mpq_plugins.graph.runner import Precision
 
 
 class NumpyRunner(NumpyOps):
@@ -18,6 +19,12 @@ class NumpyRunner(NumpyOps):
     erf: Any = staticmethod(erf)
     threads = 1
     one_thread: Any = staticmethod(nullcontext)
+
+    def to_precision(self, x: Any, precision: Precision) -> Any:
+        return np.asarray(x, precision)
+
+    def precision_of(self, x: Any) -> Precision:
+        return "float64" if np.asarray(x).dtype == np.float64 else "float32"
 
 
 NUMPY_RUNNER: Any = NumpyRunner()

@@ -56,8 +56,8 @@ def _before_orders(graph: Graph, node: Node) -> tuple[Node, Node]:
 
 
 def fold_into_layers_behind(graph: Graph) -> Graph:
-    """Rule 3, for every "affine" that is left."""
-    for name in [node.name for node in graph.nodes if node.op == AFFINE]:
+    """Rule 3, for every "affine" that is left, the last first: another one may stand between it and the layers."""
+    for name in [node.name for node in reversed(graph.nodes) if node.op == AFFINE]:
         node = graph[name]
         last, padded = node, False
         while (reader := _only_reader(graph, last)) is not None and _lets_through(reader, node):

@@ -50,14 +50,15 @@ def from_framework(op: str, layout: Layout, weight: NDArray[Any], groups: int = 
 def channel_axis(node: Node, layout: Layout) -> int | None:
     """The axis of the output channels of the weight as the layout's framework has it.
 
-    None where they lie along two: of Keras' depthwise convolutions that make several channels of each.
+    None where they lie along two: of Keras' depthwise convolutions that make several channels of each, and of torch's
+    transposed ones in groups.
     """
     assert node.weight is not None
     if layout == "NHWC" and node.op.startswith("depthwise") and len(node.weight) > node.attrs["groups"]:
         return None
     transposed = node.op.startswith("conv_transpose")
     if layout == "NCHW":
-        return 1 if transposed else 0
+        return 0 if not transposed else 1 if node.attrs["groups"] == 1 else None
     return node.weight.ndim - (2 if transposed or node.op.startswith("depthwise") else 1)
 
 

@@ -103,7 +103,7 @@ FUNCTIONS: dict[Any, Known] = {
     F.gelu: Known("gelu", "input approximate"),
     F.silu: Known("silu", "input inplace"),
     F.elu: Known("elu", "input alpha inplace"),
-    F.selu: Known("selu", "input inplace"),
+    **dict.fromkeys([F.selu, torch.selu], Known("selu", "input inplace")),
     F.leaky_relu: Known("leaky_relu", "input negative_slope inplace", _SLOPE),
     F.softplus: Known("softplus", "input beta threshold", neutral=_SOFTPLUS),
     F.softsign: Known("softsign"),
@@ -201,8 +201,8 @@ _DEFAULTS = {"approximate": "none", "alpha": 1.0, "negative_slope": 0.01, "eps":
 def described(call: Call, sources: Sequence[fx.Node]) -> dict[str, Any]:
     """The attrs "function" and "arguments" of a call that no record describes; none where it is not known here.
 
-    sources: the nodes that the float part reads. Sizes that the model computes are no plain values, so that a call
-    with such an argument is not described.
+    sources: the nodes that the float part reads. Sizes that depend on the number of samples are no plain values, so
+    that a call with such an argument is not described.
     """
     called: Any = call.node.target if call.module is None else type(call.module)
     special = SPECIAL.get(called)
@@ -238,13 +238,19 @@ def _renamed(call: Call, known: Known) -> dict[str, Any]:
 
 def _given(call: Call, known: Known) -> dict[str, Any]:
     """All arguments by torch's names; none where there are more than is known of."""
+    observed = call.observed
+
+    def plain(node: fx.Node) -> Any:
+        return node if node in observed.by_batch else observed.values.get(node, node)
+
     names, args = known.parameters.split(), call.node.args
     if call.module is not None:
         return {"input": args[0], **{name: getattr(call.module, name) for name in names}}
     if len(args) > len(names):
         return {}
     implied = {name: _DEFAULTS[name] for name in names if name in _DEFAULTS and name not in known.neutral}
-    return {**implied, **dict(zip(names, args, strict=False)), **call.node.kwargs}
+    given: dict[str, Any] = fx.node.map_arg({**dict(zip(names, args, strict=False)), **call.node.kwargs}, plain)
+    return {**implied, **given}
 
 
 def _in_core_terms(word: str, arguments: dict[str, Any], call: Call) -> dict[str, Any]:

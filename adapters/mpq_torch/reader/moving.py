@@ -26,6 +26,14 @@ def concat(call: Call) -> Node:
     return _concat(call, tuple(tensors), int(call.argument(1, "dim", 0)))
 
 
+def columns(call: Call) -> Node:
+    """torch.hstack and column_stack of tensors of at least two axes."""
+    tensors = call.argument(0, "tensors")
+    if not isinstance(tensors, (list, tuple)) or len(call.shape) < 2:
+        return call.unknown("columns are joined of a list of tensors of at least two axes")
+    return _concat(call, tuple(tensors), 1)
+
+
 def concat_module(call: Call) -> Node:
     """The concat of a model that was constrained."""
     module: Any = call.module
@@ -164,6 +172,7 @@ MODULES: dict[Any, Rule] = {
 }
 FUNCTIONS: dict[Any, Rule] = {
     **dict.fromkeys([torch.cat, torch.concat, torch.concatenate], concat),
+    **dict.fromkeys([torch.hstack, torch.column_stack], columns),
     **dict.fromkeys(
         [
             torch.flatten,

@@ -34,7 +34,7 @@ class Observed:
     of what has the same for every sample.
     repeated: those of the constants that the model has for every sample.
     same: calls that give the very tensor that they read first.
-    by_batch: nodes that give numbers which are others for another batch size.
+    by_batch: nodes that give numbers, one or several, which are others for another batch size.
     macs: multiply-accumulates of each call for one sample, as torch's FLOP counter counts matrix products, attention
     and convolutions; recurrent layers by their weights.
     one_batch_size: a sentence that names the op that runs on no batch of another size than the example's; "" for none.
@@ -102,8 +102,7 @@ def _of_batches_of(
         value = first.get(node)
         if isinstance(value, Tensor) and isinstance(other, Tensor) and value.dim() == other.dim():
             shapes[node] = tuple(_axis(a, b) for a, b in zip(value.shape, other.shape, strict=True))
-    numbers = {n: v for n, v in _others(first).items() if isinstance(v, (int, float))}
-    by_batch = frozenset(n for n, v in numbers.items() if v != second.get(n))
+    by_batch = frozenset(n for n, v in _others(first).items() if _of_numbers(v) and v != second.get(n))
     macs = {node: count // SIZES[1] for node, count in macs.items()}
     returned = _returned(second)
     constants = _constants(second, first)
@@ -173,12 +172,18 @@ def _always(value: Any, before: Any) -> Any:
     """A value that was the same at another number of samples; a sample of a tensor that has as many, all alike."""
     if not isinstance(value, Tensor) or not isinstance(before, Tensor):
         return value
-    if value.dim() and value.shape != before.shape and value.shape[1:] == before.shape[1:]:
-        alike = len(value) == SIZES[1] and len(before) == SIZES[0] and bool((value == value[:1]).all())
-        value, before = value[:1], before[:1]
-        if not alike:
+    axes = [axis for axis, size in enumerate(value.shape) if before.dim() == value.dim() and size != before.shape[axis]]
+    if len(axes) == 1:
+        (axis,) = axes
+        samples, (value, before) = (value, before), (value.narrow(axis, 0, 1), before.narrow(axis, 0, 1))
+        if tuple(len(x.movedim(axis, 0)) for x in samples) != (SIZES[1], SIZES[0]) or not (samples[0] == value).all():
             return None
     return value if torch.equal(value.nan_to_num(), before.nan_to_num()) else None
+
+
+def _of_numbers(value: Any) -> bool:
+    parts = value if isinstance(value, (tuple, list)) else [value]
+    return all(isinstance(part, (int, float)) for part in parts)
 
 
 def _whole(run: Mapping[fx.Node, Any]) -> frozenset[fx.Node]:

@@ -98,3 +98,17 @@ def test_a_chain_of_functions_may_be_as_long_as_a_network():
         node = graph.call_function(torch.add, (node, node))
     assert is_shape_value(node)
     assert not is_shape_value(graph.call_function(torch.add, (node, graph.placeholder("y"))))
+
+
+def test_a_named_result_that_a_layer_reads_lies_outside_of_the_layer():
+    class Largest(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.last = nn.Conv1d(2, 3, 3), nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.last(self.conv(x).max(2).values)
+
+    graph = graph_of(Largest(), torch.randn(2, 2, 8))
+    assert not graph.float_ops
+    assert not any(node.name.startswith("last.") for node in graph.nodes)

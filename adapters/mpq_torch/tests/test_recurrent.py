@@ -19,6 +19,18 @@ LAYERS = {
 }
 
 
+class Begun(nn.Module):
+    """A recurrent layer that begins with states of as many samples as there are, all alike."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.last = nn.LSTM(6, 4, batch_first=True), nn.Linear(4, 2)
+
+    def forward(self, x):
+        states = torch.zeros(1, x.size(0), 4), torch.full((1, x.size(0), 4), 0.5)
+        return self.last(self.layer(x, states)[0][:, -1])
+
+
 class Series(nn.Module):
     """A recurrent layer between two linear ones. begun: whether it begins with states."""
 
@@ -57,6 +69,14 @@ class Cells(nn.Module):
 def test_a_layer_is_unrolled_for_a_target_of_integers(name, begun):
     torch.manual_seed(0)
     model, x = Series(LAYERS[name], begun and LAYERS[name].batch_first).eval(), torch.randn(3, 3, 6)
+    reading = read_model(model, (x,), target=plugins.target("litert-po2"))
+    assert not reading.graph.float_ops
+    assert torch.allclose(write_module(reading)(x), model(x), atol=1e-5)
+
+
+def test_a_layer_may_begin_with_constant_states_of_as_many_samples():
+    torch.manual_seed(0)
+    model, x = Begun().eval(), torch.randn(3, 3, 6)
     reading = read_model(model, (x,), target=plugins.target("litert-po2"))
     assert not reading.graph.float_ops
     assert torch.allclose(write_module(reading)(x), model(x), atol=1e-5)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.op import Op, any_negative
 
 
 def leaky_relu(run: Any, node: Node, x: Any) -> Any:
-    """A slope above one is legal."""
-    return run.where(x >= 0, x, node.attrs["slope"] * x)
+    """A slope above one is legal. Kernels multiply float32 numbers, and some products are ties only as such."""
+    below = run.to_precision(float(np.float32(node.attrs["slope"])) * x, "float32")
+    return run.where(x >= 0, x, run.to_precision(below, run.precision_of(x)))
 
 
 OPS = (

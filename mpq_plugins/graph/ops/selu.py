@@ -23,7 +23,7 @@ OPS = (
         selu,
         table=True,
         negative=any_negative,
-        spellings={"torch": ("nn.SELU", "F.selu"), "keras": ("selu",), "onnx": ("Selu",)},
+        spellings={"torch": ("nn.SELU", "F.selu", "torch.selu"), "keras": ("selu",), "onnx": ("Selu",)},
         onnx=lambda attrs: {"alpha": ALPHA, "gamma": SCALE},
     ),
 )

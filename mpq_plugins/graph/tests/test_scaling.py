@@ -97,6 +97,14 @@ def test_a_factor_in_front_of_a_layer_goes_into_its_input_channels_through_paddi
         assert layer.bias is None
 
 
+def test_factors_with_a_reshape_between_them_go_into_the_layer_behind_at_one_reading():
+    summed = Node("summed", "max_pool", (), IMAGE, attrs={**PLAIN, "kernel": (1, 1)})
+    moved = Node("moved", "reshape", (), IMAGE)
+    *_, layer = made = chain(summed, affine("a", 3.0), moved, affine("b", 0.5), conv("c"))
+    assert not any(node.op == AFFINE for node in made)
+    np.testing.assert_array_equal(layer.weight, 1.5 * WEIGHT)
+
+
 def test_a_shift_in_front_of_a_layer_that_pads_nothing_goes_into_its_bias():
     (layer,) = chain(affine("a", 2.0, np.array([1.0, -1.0]), axis=1), conv("c"))
     np.testing.assert_array_equal(layer.weight, 2 * WEIGHT)

@@ -42,6 +42,12 @@ def test_the_rows_of_a_grouped_transposed_convolution_go_group_by_group():
     np.testing.assert_array_equal(weight[:, :, 0], expected)
 
 
+def test_the_channels_of_a_grouped_transposed_convolution_lie_along_two_axes():
+    node = Node("t", "conv_transpose1d", ("x",), weight=np.ones((4, 2, 1)), attrs={"groups": 2})
+    assert as_framework(node, "NCHW").shape == (4, 2, 1)
+    assert channel_axis(node, "NCHW") is None
+
+
 def test_the_matrix_of_a_transposed_convolution_has_the_flipped_kernel_and_goes_back():
     weight = np.random.default_rng(0).normal(size=(2, 3, 4))
     node = Node("t", "conv_transpose1d", ("x",), weight=weight, attrs={"groups": 1})
