@@ -64,7 +64,7 @@ def samples_of(call: Call) -> Batch:
     """The first axis of the output: what a reshape joins with the samples is counted with them."""
     times = max((samples.times for samples in call.in_samples), default=1)
     symbol = str(getattr(call.layer, "symbol", "")).removeprefix("compat.v1.")
-    if (symbol == "reshape" or call.kind == "JoinedReshape") and len(call.inputs) > 0 and 0 not in call.shape:
+    if (symbol == "reshape" or call.kind == "JoinedReshape") and len(call.inputs) > 0 and all(call.shape):
         inside, outside = math.prod(call.in_shapes[0]) * call.in_samples[0].times, math.prod(call.shape)
         return Batch(inside // outside) if inside % outside == 0 else Batch(times)
     return Batch(times)
