@@ -322,6 +322,22 @@ def refused(model, target, x=X, **options):
     return caught.value
 
 
+CHANNELS_FIRST = (
+    layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D, layers.AveragePooling2D, layers.UpSampling2D,
+    layers.Cropping2D, layers.ZeroPadding2D, layers.Flatten,
+)  # fmt: skip
+
+
+def test_layers_of_channels_first_are_refused_by_name():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((4, 4, 4))
+    y = layers.Conv2D(4, 1)(inputs)
+    ends = [layers.Flatten()(kind(data_format="channels_first", name=kind.__name__)(y)) for kind in CHANNELS_FIRST]
+    model = keras.Model(inputs, layers.Dense(2)(layers.Concatenate()(ends)))
+    names = refused(model, "litert-po2", X[:, :4, :4, [0, 1, 2, 0]]).names
+    assert sorted(names) == sorted(kind.__name__ for kind in CHANNELS_FIRST)
+
+
 def test_everything_that_is_refused_is_named_at_once_with_the_list_to_paste_and_what_it_costs():
     keras.utils.set_random_seed(0)
     model = keras.Sequential(

@@ -16,12 +16,11 @@ import numpy as np
 from mpq_plugins.graph.constants import ADD, AFFINE
 from mpq_plugins.graph.moving import Part
 from mpq_plugins.graph.node import CONSTANT, UNKNOWN, Array, Batch, Graph, Node, Operand, Shape
+from mpq_plugins.graph.off_grids import far_apart, with_large_numbers_off_grids
 
 HIDES = -64.0
 """The largest number that hides a score."""
 SOFTMAX, WHERE = "softmax", "where"
-OFF_GRIDS = -1e4
-"""The largest number that, added to some of an activation's elements, no grid holds beside the others."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +42,17 @@ def with_masks(graph: Graph, wanted: Collection[str]) -> Graph:
         found = _under(graph, node) if node.name in wanted and _along_last_axis(node) else None
         nodes += [node] if found is None else _written(node, found)
     made = without_unread(replace(graph, nodes=tuple(nodes)), graph)
-    return made.mapped(lambda node: _off_grids(node) if _adds_too_much(made, node) else node)
+    return with_large_numbers_off_grids(made, {node.name for node in made.nodes if _chooses_large(made, node)})
 
 
-def _adds_too_much(graph: Graph, node: Node) -> bool:
-    """Whether a sum with a constant hides elements from no softmax."""
-    if node.op == AFFINE:
-        return "axis" in node.attrs and bool(np.any(np.asarray(node.attrs["offset"]) <= OFF_GRIDS))
-    constants = [graph[name].attrs["value"] for name in node.inputs if graph[name].op == CONSTANT]
-    return node.op == ADD and any(np.any(np.asarray(value) <= OFF_GRIDS) for value in constants)
-
-
-def _off_grids(node: Node) -> Node:
-    reason = "it hides elements by adding what no grid holds beside other numbers"
-    return Node(node.name, UNKNOWN, node.inputs, node.shape, attrs={"what": ADD, "reason": reason, "was": node})
+def _chooses_large(graph: Graph, node: Node) -> bool:
+    """Whether a node puts large numbers in the place of an activation's elements."""
+    chosen = choice(node)
+    if chosen is None:
+        return False
+    sides = [graph[node.inputs[index]] for index in (chosen.index, chosen.other) if index is not None]
+    constants = [side.attrs["value"] for side in sides if side.op == CONSTANT]
+    return any(far_apart(np.append(0.0, value)) for value in (chosen.fill, *constants))
 
 
 def without_unread(graph: Graph, before: Graph) -> Graph:

@@ -164,10 +164,13 @@ def of_layer(layer: Any, count: int, rank: int) -> dict[str, Any]:
     if kind.__name__ not in LAYERS or getattr(keras.layers, kind.__name__, None) is not kind:
         return {}
     word, names = LAYERS[kind.__name__]
+    attributes = {core: getattr(layer, name) for name, core in names.items()}
+    if not isinstance(attributes.get("axis", 0), int):
+        return {}
     operands = dict(zip(("input", "other"), map(Operand, range(count)), strict=False))
     if count > 2 or (count == 2) != (not names):
         return {}
-    return _described(word, {**operands, **{core: getattr(layer, name) for name, core in names.items()}}, rank)
+    return _described(word, {**operands, **attributes}, rank)
 
 
 def of_call(symbol: str, tensors: Sequence[Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,8 @@ def check_masks(layer: Any, record: Record, name: str) -> None:
 
 def objection(call: Call) -> str:
     """Why a layer is not what its class says; "" where it is."""
+    if getattr(call.layer, "data_format", "channels_last") != "channels_last":
+        return "channels_first does not run on LiteRT; build it channels_last"
     if call.kind in HEEDED:
         return ""
     more = list(given_more(call.node))

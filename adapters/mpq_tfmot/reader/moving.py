@@ -11,6 +11,7 @@ import numpy as np
 from mpq_plugins.graph.composing import Composing
 from mpq_plugins.graph.moving import Moving, Part, size_of
 from mpq_plugins.graph.node import Batch, Node, Shape
+from mpq_plugins.graph.off_grids import APART
 from mpq_tfmot.reader import rectifying, reducing, resizing
 
 Move = Callable[[Any, list[Part], Mapping[str, Any], Shape], "Part | None"]
@@ -157,6 +158,8 @@ def _padded(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: 
         return None
     if mode == "constant":
         value = float(given.get("constant_values") or 0.0)
+        if abs(value) >= APART:
+            return None
         return moving.framed(parts[0], sides, value) if value else moving.pad(parts[0], sides)
     return moving.bordered(parts[0], {axis: pair for axis, pair in enumerate(sides) if any(pair)}, mode)
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from mpq_plugins.graph.moving import Moving, Part
 from mpq_plugins.graph.node import Batch, Node
+from mpq_plugins.graph.off_grids import APART, PADDED
 from mpq_plugins.graph.runner import Sides
 from mpq_torch.modules.written import Concat, Pad
 from mpq_torch.reader.call import Call, Made, Rule, whole
@@ -104,12 +105,15 @@ def pad(call: Call) -> Made:
         return bordered(call, mode, pads)
     value = 0.0 if value is None else value
     if not isinstance(value, (int, float)) or not math.isfinite(value):
-        return call.unknown("padding by anything but a finite number has no integer kernel")
+        infinite = isinstance(value, float) and math.isinf(value)
+        return call.unknown(PADDED if infinite else "padding by anything but a number has no integer kernel")
     sides = _sides(call, pads)
     if any(sides[0]):
         return call.unknown("padding along the samples of a batch has no integer kernel")
     if value == 0 and all(amount >= 0 for amount in pads):
         return call.made("pad", attrs={"pads": sides})
+    if abs(value) >= APART:
+        return call.unknown(PADDED)
     moving, x = begun(call)
     x = moving.slice(
         x,

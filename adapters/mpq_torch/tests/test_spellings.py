@@ -72,7 +72,7 @@ class Indexed(nn.Module):
 
 REFUSED = [
     (nn.Upsample(scale_factor=1.5, mode="nearest-exact"), "interpolation mode 'nearest-exact' has no exact integer"),
-    (lambda x: F.pad(x, (1, 1), value=float("inf")), "padding by anything but a finite number has no integer kernel"),
+    (lambda x: F.pad(x, (1, 1), value=float("inf")), "it pads with numbers that no grid holds beside the others"),
     (lambda x: x[1:], "taking some of the samples of a batch has no integer kernel"),
     (lambda x: x[:, :, [0, 2], [1, 3]], "indexing by a tensor has no integer kernel"),
     (lambda x: torch.roll(x, 3), "a roll of all elements in one row has no integer kernel"),
