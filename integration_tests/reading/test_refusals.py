@@ -91,7 +91,7 @@ def test_what_a_runtime_cannot_compute_in_float_either_is_said_at_search(target)
     assert set(error.names) == ({"2"} if target == "onnxruntime" else {"1", "2", "3"})
     assert "The target's runtime has nothing that computes" in str(error)
     assert "'2'" not in str(error)  # no list to paste has the convolution
-    tail = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1), nn.Softplus(3.0)).eval()
+    tail = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1), nn.LocalResponseNorm(3)).eval()
     assert refused(tail, target).names == ("3",)
     known = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1), nn.Softmax(1)).eval()
     fx.search(known, [X], target, weight_bits=8, activation_bits=8, progress=False)

@@ -119,6 +119,8 @@ _SPECIAL: dict[str, Callable[[Mapping[str, Any]], Spelled]] = {
     "feature_dropout": _function(F.dropout2d, "input", "p", "train"),
     "embedding": _function(F.embedding, "indices", "weight"),
     "slice": _slice,
+    "view": _method("reshape", "self", "size"),  # what runs in float may lie in another order in memory
+    "_unsafe_view": _method("reshape", "self", "size"),
     "sym_size": _method("size", "self", "dim"),
     "upsample_nearest1d": _resized("nearest"),
     "upsample_nearest2d": _resized("nearest"),

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import fx, nn
 
 from mpq_torch.reader.shape_values import is_shape_value
+
+
+@dataclass(frozen=True)
+class Spread:
+    """over: a source with all samples. rest: the axes behind the first, as ``expand`` takes them."""
+
+    over: fx.Node
+    rest: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -19,7 +27,8 @@ class FloatCall:
     node: the call. sizes: the nodes that compute sizes for it, in order. sources: the tensors that both read.
     positions: of each source among the inputs of the Node that stands for the call. dense: those of them that come
     from the part on grids; their elements are put in the order of the axes, since functions such as exp give other
-    last bits where they lie otherwise.
+    last bits where they lie otherwise. spread: sources that are constants of one sample, which the call reads for every
+    sample of another source.
     """
 
     traced: fx.GraphModule
@@ -28,6 +37,7 @@ class FloatCall:
     sources: tuple[fx.Node, ...]
     positions: tuple[int, ...]
     dense: frozenset[int] = frozenset()
+    spread: Mapping[fx.Node, Spread] = field(default_factory=dict)
 
     @property
     def module(self) -> nn.Module | None:
@@ -41,6 +51,9 @@ class FloatCall:
         interpreter.env = {
             source: read[position] for source, position in zip(self.sources, self.positions, strict=True)
         }
+        for source, spread in self.spread.items():
+            x, samples = interpreter.env[source], len(interpreter.env[spread.over])
+            interpreter.env[source] = x.expand(samples, *spread.rest)
         for step in (*self.sizes, self.node):
             args, kwargs = interpreter.fetch_args_kwargs_from_env(step)
             interpreter.env[step] = getattr(interpreter, step.op)(step.target, args, kwargs)
@@ -49,6 +62,9 @@ class FloatCall:
     def copied_to(self, graph: fx.Graph, inputs: Sequence[fx.Node]) -> fx.Node:
         """The call at the end of another graph, reading the Node's inputs there."""
         at = {source: inputs[position] for source, position in zip(self.sources, self.positions, strict=True)}
+        for source, spread in self.spread.items():
+            samples = graph.call_method("size", (at[spread.over], 0))
+            at[source] = graph.call_method("expand", (at[source], samples, *spread.rest))
         for step in (*self.sizes, self.node):
             at[step] = graph.node_copy(step, lambda n: at[n])
             at[step].meta = {}

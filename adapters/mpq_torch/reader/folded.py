@@ -7,6 +7,7 @@ import operator
 import torch
 from torch import fx
 
+from mpq_torch.reader.float_calls import Spread
 from mpq_torch.reader.shape_values import computes_sizes
 from mpq_torch.reader.shapes import FILLED, Observed
 
@@ -17,7 +18,8 @@ OF_TWO = (
     *(torch.maximum, torch.minimum, torch.max, torch.min, "maximum", "minimum", "max", "min"),
 )
 """Sums, products and the like, whose operands may have one sample for all, and fewer axes."""
-SPREADING = (*OF_TWO, torch.cat, torch.concat, torch.concatenate)
+CONCATENATIONS = (torch.cat, torch.concat, torch.concatenate)
+SPREADING = (*OF_TWO, *CONCATENATIONS)
 """Functions that take a constant of one sample for one that is repeated for every sample."""
 
 
@@ -40,3 +42,14 @@ def missing_axes(node: fx.Node, observed: Observed, axes: int) -> int:
     """How many axes a constant of so many lacks in front, where sums and products of more alone read it."""
     ranks = (len(observed.shapes.get(user, ())) if user.target in OF_TWO else 0 for user in node.users)
     return max(0, min(ranks, default=0) - axes)
+
+
+def spread(node: fx.Node, observed: Observed) -> dict[fx.Node, Spread]:
+    """The constants that a concatenation in float reads for every sample, by what has all of them."""
+    if node.target not in CONCATENATIONS:
+        return {}
+    constants = [source for source in node.all_input_nodes if source in observed.repeated and folds(source, observed)]
+    others = [source for source in node.all_input_nodes if source not in observed.constants]
+    if not others:
+        return {}
+    return {source: Spread(others[0], (-1,) * (observed.constants[source].dim() - 1)) for source in constants}

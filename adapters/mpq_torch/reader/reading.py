@@ -28,7 +28,7 @@ from mpq_torch.reader.arguments import containers, leaves, placeholders_of
 from mpq_torch.reader.call import Call
 from mpq_torch.reader.float_calls import FloatCall, float_call
 from mpq_torch.reader.float_functions import described
-from mpq_torch.reader.folded import folds, missing_axes
+from mpq_torch.reader.folded import folds, missing_axes, spread
 from mpq_torch.reader.given import check_given
 from mpq_torch.reader.remembering import traced_once
 from mpq_torch.reader.returned import made, mapped, structure
@@ -337,7 +337,7 @@ class _Reader:
         else:
             made_call = float_call(self.traced, node, lambda sources: self._positions(sources, made.inputs))
         if made_call is not None and not made.weighted and made.op != AFFINE:
-            self.calls[made.name] = made_call
+            self.calls[made.name] = replace(made_call, spread=spread(node, self.observed))
         self.names[node] = made.name
         self.nodes.append(made)
 
