@@ -31,11 +31,11 @@ from mpq_plugins.search.gradient_products import add_products, energy, products
 from mpq_plugins.search.trial import Trial
 from mpq_plugins.search.unfinished import Interrupted, Unfinished, forget, waiting
 from mpq_plugins.search.usual import usual
+from mpq_plugins.search.workers import ALONE, InTurn, given_up, side_by_side
 from mpq_plugins.search_input import Change
 from mpq_plugins.sensitivity.fisher import DRAWS, FisherDirections, check_reached
 from mpq_plugins.terminal.progress import Advance, stage
 from mpq_plugins.thresholds.histogram import Histogram
-from mpq_plugins.workers import ALONE, InTurn, given_up, side_by_side
 
 Array = NDArray[np.float64]
 POSITIONS = 2**18

@@ -13,11 +13,11 @@ from mpq_plugins.costs.cost_models import known_costs
 from mpq_plugins.errors import MPQError, NonFiniteValues
 from mpq_plugins.inventory import Site
 from mpq_plugins.recipe.recipe import Recipe
+from mpq_plugins.search.workers import side_by_side
 from mpq_plugins.search_input import Problem, RatedSideBySide
 from mpq_plugins.sensitivity.ratings import Rated, Ratings, losses
 from mpq_plugins.terminal.progress import stage
 from mpq_plugins.training.method import TrainingMethod
-from mpq_plugins.workers import side_by_side
 
 
 class PostTrainingMethod:

@@ -40,8 +40,8 @@ from mpq_plugins.search.estimate import check_sweep_memory, kept_in_memory, work
 from mpq_plugins.search.exact_float import adds_or_rounds, exact_output
 from mpq_plugins.search.kept import Kept
 from mpq_plugins.search.usual import usual
+from mpq_plugins.search.workers import ALONE, Workers, side_by_side
 from mpq_plugins.terminal.progress import track
-from mpq_plugins.workers import ALONE, Workers, side_by_side
 
 LOST = 0.9
 """Of the spread of a model's outputs; a squared error of more leaves nothing of them."""

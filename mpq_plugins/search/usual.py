@@ -18,8 +18,8 @@ from mpq_plugins.graph.evaluation import FloatModel, Step, run_nodes
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.runner import Runner, Tensor
 from mpq_plugins.search.chunk import Chunk, first_axis, samples_of
+from mpq_plugins.search.workers import ALONE, Workers
 from mpq_plugins.terminal.progress import stage
-from mpq_plugins.workers import ALONE, Workers
 
 TIMES = 16.0
 """A sample is unusual where its largest magnitude at a site is so many times the median sample's: of 8 bits, a grid

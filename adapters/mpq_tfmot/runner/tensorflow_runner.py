@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mpq_plugins.graph.node import Layout
 from mpq_plugins.graph.runner import Gradients, Precision, Sides, Sizes
-from mpq_plugins.workers import cores
+from mpq_plugins.search.workers import cores
 from mpq_tfmot.array_ops.ops import TensorflowOps
 from mpq_tfmot.keras import tf
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from mpq_plugins.workers import ALONE, InTurn, cores, side_by_side
+from mpq_plugins.search.workers import ALONE, InTurn, cores, side_by_side
 
 
 def test_results_come_in_the_order_of_the_items_and_no_more_are_begun_than_there_are_workers():
