@@ -63,8 +63,9 @@ def _weight(rng, target, site, bits, largest):
     candidates = target.weight_candidates(site.op, vnni=False)
     wanted = [c for c in candidates if c.bits == bits] or candidates
     candidate = wanted[rng.integers(len(wanted))]
-    highest = largest.get(site.name, math.ceil(math.log2(2 * spread(site.shape, site.channels))) + 1)
-    exponents = highest + rng.integers(-2, 1, site.channels)
+    channels = site.channels or site.shape[1]  # of transposed convolutions in groups: those of a group
+    highest = largest.get(site.name, math.ceil(math.log2(2 * spread(site.shape, channels))) + 1)
+    exponents = highest + rng.integers(-2, 1, channels)
     axis = site.channel_axis if candidate.per_channel else None
     exponents = [int(e) for e in (exponents if candidate.per_channel else exponents[:1])]
     return _grid(rng, candidate, exponents, axis)

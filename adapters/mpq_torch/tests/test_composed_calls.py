@@ -87,21 +87,3 @@ def test_truth_values_that_a_product_reads_enter_the_grids_as_numbers():
     model, x = Between(lambda x: x * (x > 0)).eval(), torch.randn(3, 2, 6, 6)
     recipe = fx.search(model, [x], "torch-x86", weight_bits=8)
     fx.verify(fx.quantize(model, recipe, x), model, [x], recipe).raise_if_different()
-
-
-class Tokens(nn.Module):
-    """A token of the model's own in front of those of the input."""
-
-    def __init__(self):
-        super().__init__()
-        self.first, self.token, self.last = nn.Linear(4, 4), nn.Parameter(torch.randn(1, 1, 4)), nn.Linear(4, 2)
-
-    def forward(self, x):
-        return self.last(torch.cat([self.token.expand(len(x), -1, -1), self.first(x)], dim=1))
-
-
-def test_a_constant_of_every_sample_is_joined_with_them_in_float_too():
-    model, x = Tokens().eval(), torch.randn(5, 3, 4)
-    recipe = fx.search(model, [x], "torch-x86", weight_bits=8, keep_float=["cat"])
-    assert "cat" in read_model(model, (x,), ["cat"]).graph.float_ops
-    fx.verify(fx.quantize(model, recipe, x), model, [x], recipe).raise_if_different()
