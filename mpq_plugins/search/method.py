@@ -46,6 +46,10 @@ class PostTrainingMethod:
         raise NotImplementedError
 
 
+AHEAD = 8
+"""Times the number of threads, groups that are begun, or rated and not yet taken: activations cost little."""
+
+
 class RatingMethod(PostTrainingMethod):
     """A method that rates the candidates of each site by a loss that adds up, and chooses bits by the sum.
 
@@ -104,7 +108,7 @@ class RatingMethod(PostTrainingMethod):
             stage("rating candidates", problem.progress, sum(efforts)) as advance,
             side_by_side(several) as workers,
         ):
-            for new, effort in zip(workers.ordered(rate, groups), efforts, strict=True):
+            for new, effort in zip(workers.ordered(rate, groups, AHEAD), efforts, strict=True):
                 rated |= new
                 if keep is not None:
                     keep(new)

@@ -29,8 +29,11 @@ class Workers:
     def __init__(self, count: int = 1, pool: ThreadPoolExecutor | None = None) -> None:
         self.count, self._pool = count, pool
 
-    def ordered(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    def ordered(self, work: Callable[[Item], Result], items: Iterable[Item], ahead: int = 1) -> Iterator[Result]:
         """What ``work`` gives of each item, in their order; so many are begun or wait to be taken at a time.
+
+        ahead: that many times as many, where results are small and items differ in what they cost, so that a short one
+        behind a long one leaves no thread idle.
 
         Items are drawn as they are needed, by the thread that takes the results. An error of a piece is raised where
         its result would be; those behind it are given up, or waited for.
@@ -42,7 +45,7 @@ class Workers:
         source = iter(items)
         try:
             while True:
-                while len(begun) < self.count:
+                while len(begun) < self.count * ahead:
                     try:
                         item = next(source)
                     except StopIteration:

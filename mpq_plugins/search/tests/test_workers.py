@@ -30,6 +30,22 @@ def test_results_come_in_the_order_of_the_items_and_no_more_are_begun_than_there
     assert taken == [0, 10, 20, 30, 40, 50]
 
 
+def test_short_pieces_behind_a_long_one_leave_no_thread_idle():
+    other_long_one, done = threading.Event(), []
+
+    def work(number):
+        if number == 0:
+            assert other_long_one.wait(5)  # which is begun while the first is at work, behind three short ones
+        if number == 4:
+            other_long_one.set()
+        done.append(number)
+        return number
+
+    with side_by_side(2) as workers:
+        assert list(workers.ordered(work, range(6), ahead=3)) == list(range(6))
+    assert done[:4] == [1, 2, 3, 4]
+
+
 def test_two_workers_work_at_the_same_time():
     meet = threading.Barrier(2, timeout=5)
     with side_by_side(2) as workers:
