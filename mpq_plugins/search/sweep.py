@@ -45,6 +45,8 @@ from mpq_plugins.terminal.progress import track
 
 LOST = 0.9
 """Of the spread of a model's outputs; a squared error of more leaves nothing of them."""
+VARIES = 2.0**-24
+"""Of the outputs' squares: a spread of less is that of constants, and says nothing of bits."""
 
 
 def compensate(
@@ -150,12 +152,13 @@ class _Sweep:
         for node in self.graph.layers:
             if node.name not in self.exact or node.name not in self.codes:
                 continue  # read by others, and dropped
-            spread = error = 0.0
+            spread = error = size = 0.0
             for index, codes in enumerate(self.codes.every(node.name)):
                 y = self.runner.numpy(self._float(node.name, index)).astype(np.float64)
                 z = self.runner.numpy(self.simulation.value(node.name, codes))
                 spread, error = spread + np.square(y - y.mean(0)).sum(), error + np.square(y - z).sum()
-            if spread and error > LOST * spread:
+                size += np.square(y).sum()
+            if spread > VARIES * size and error > LOST * spread:
                 warnings.warn(
                     f"on its grids {node.name!r} is as far from the float model's outputs on the calibration data as "
                     f"their mean is (squared error {error / spread:.2f} of their spread): give more bits or more "

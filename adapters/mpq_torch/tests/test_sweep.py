@@ -152,3 +152,14 @@ def test_outputs_that_have_nothing_of_the_float_model_s_are_said(threshold, warn
     said = [str(each.message) for each in caught if issubclass(each.category, AccuracyWarning)]
     assert len(said) == warned
     assert all("'2' is as far from the float model's outputs" in sentence for sentence in said)
+
+
+def test_outputs_that_hardly_vary_say_nothing_of_bits():
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 4)).eval(), torch.randn(64, 6)
+    with torch.no_grad():
+        model[2].weight.mul_(1e-5)
+    recipe = fx.search(model, [x], "generic-po2", weight_bits=8, activation_bits=8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", AccuracyWarning)
+        fx.constrain(model, recipe, [x])
