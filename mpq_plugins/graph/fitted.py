@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mpq_plugins.graph.constants import AFFINE, broadcast
-from mpq_plugins.graph.node import UNKNOWN, Graph, Node, Shape
+from mpq_plugins.graph.node import Graph, Node, Shape, undescribed
 from mpq_plugins.graph.ops import all_ops, is_op, op_of
 from mpq_plugins.graph.runtimes import runtime_of
 from mpq_plugins.graph.runtimes.runtime import Composition, inputs_of
@@ -31,7 +31,7 @@ def without_kernels(graph: Graph, target: Target) -> Graph:
             return node
         of = f", of which {node.op} is made" if missing else ""
         reason = f"target {target.name!r} has no kernel for {', '.join(missing) or node.op}{of}"
-        return Node(node.name, UNKNOWN, node.inputs, node.shape, attrs={"what": node.op, "reason": reason, "was": node})
+        return undescribed(node, reason)
 
     return graph.mapped(fitted)
 

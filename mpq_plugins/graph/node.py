@@ -233,6 +233,11 @@ class Graph:
         return self.mapped(lambda node: new.get(node.name, node))
 
 
+def undescribed(node: Node, reason: str) -> Node:
+    """The node as one that no op describes, which remembers what it was. reason: why it is on no grid."""
+    return Node(node.name, UNKNOWN, node.inputs, node.shape, attrs={"what": node.op, "reason": reason, "was": node})
+
+
 def check_batches(graph: Graph) -> None:
     """Raise UnsupportedOp, with all names, for arguments without a batch axis."""
     without = [node.name for node in graph.arguments if node.shape and not isinstance(node.shape[0], Batch)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from mpq_plugins.graph.constants import ADD, AFFINE
-from mpq_plugins.graph.node import CONSTANT, RAW, UNKNOWN, Array, Graph, Node
+from mpq_plugins.graph.node import CONSTANT, RAW, UNKNOWN, Array, Graph, Node, undescribed
 from mpq_plugins.graph.ops import op_of
 
 APART = 1e4
@@ -37,7 +37,7 @@ def with_large_numbers_off_grids(graph: Graph, large: set[str]) -> Graph:
         **dict.fromkeys(reading, "it reads numbers that no grid holds beside the others"),
         **dict.fromkeys(adding, "it hides elements by numbers that no grid holds beside the others"),
     }
-    return graph.mapped(lambda node: _off_grids(node, reasons[node.name]) if node.name in reasons else node)
+    return graph.mapped(lambda node: undescribed(node, reasons[node.name]) if node.name in reasons else node)
 
 
 def far_apart(values: Array) -> bool:
@@ -61,7 +61,3 @@ def _ends(node: Node) -> bool:
     """Whether nothing is left of large numbers behind a node."""
     bounded = node.op in ("max_pool", "clamp") or node.low is not None or node.high is not None
     return bounded or (op_of(node).table and node.op not in KEEP)
-
-
-def _off_grids(node: Node, reason: str) -> Node:
-    return Node(node.name, UNKNOWN, node.inputs, node.shape, attrs={"what": node.op, "reason": reason, "was": node})

@@ -11,7 +11,7 @@ import numpy as np
 from mpq_plugins.graph.constants import ADD, AFFINE, MUL, broadcast, with_constant
 from mpq_plugins.graph.masks import SOFTMAX, parted
 from mpq_plugins.graph.moving import Part
-from mpq_plugins.graph.node import CONSTANT, UNKNOWN, Array, Batch, Layout, Node, Shape
+from mpq_plugins.graph.node import CONSTANT, Array, Batch, Layout, Node, Shape, undescribed
 from mpq_plugins.graph.reducing import Reducing
 
 MATMUL, NORMALIZE = "matmul", "normalize"
@@ -22,8 +22,7 @@ STAYS_FLOAT = "float"
 def as_float_part(node: Node, reason: str = "") -> Node:
     """A norm, softmax or product that stays float. reason: why; by default, there is no kernel."""
     was = replace(node, attrs={**node.attrs, STAYS_FLOAT: True})
-    attrs = {"what": node.op, "reason": reason or f"no integer kernel for {node.op}", "was": was}
-    return Node(node.name, UNKNOWN, node.inputs, node.shape, attrs=attrs)
+    return undescribed(was, reason or f"no integer kernel for {node.op}")
 
 
 class Writing(Reducing):

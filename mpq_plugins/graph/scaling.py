@@ -24,6 +24,7 @@ from mpq_plugins.graph.folding import channel_axis_of, reader_counts, with_fused
 from mpq_plugins.graph.lonely_norms import at_one_position, float32
 from mpq_plugins.graph.node import BATCH_NORM, Array, Batch, Graph, Layout, Node, Shape, merged
 from mpq_plugins.graph.ops import op_of
+from mpq_plugins.graph.weights import groups_of
 
 PASSED_BY_NUMBERS = ("reshape", "transpose", "slice", "upsample", "nearest", "avg_pool", "global_avg_pool")
 """Ops before which a factor may stand as well as behind them."""
@@ -161,7 +162,7 @@ def _taken_before(graph: Graph, layer: Node, node: Node, padded: bool) -> Node |
     if np.any(offset) and (pads or padded or layer.op.startswith("conv_transpose")):
         return None
     assert layer.weight is not None
-    groups = 1 if layer.op == "linear" else int(layer.attrs["groups"])
+    groups = groups_of(layer)
     weight = layer.weight.reshape(groups, -1, *layer.weight.shape[1:])
     moved = (weight * _by_group(offset, weight)).reshape(len(layer.weight), -1).sum(axis=1)
     scaled = (weight * _by_group(scale, weight)).reshape(layer.weight.shape)

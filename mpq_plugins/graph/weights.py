@@ -19,6 +19,11 @@ from mpq_plugins.graph.node import Layout, Node
 from mpq_plugins.grid import Grid
 
 
+def groups_of(node: Node) -> int:
+    """Of how many independent parts, of inputs and outputs, the products of a layer are."""
+    return 1 if node.op == "linear" else int(node.attrs["groups"])
+
+
 def as_framework(node: Node, layout: Layout, weight: NDArray[Any] | None = None) -> NDArray[Any]:
     """A weight of the node (its own, if none is given) as the layout's framework lays it out."""
     w = node.weight if weight is None else weight

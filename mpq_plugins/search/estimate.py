@@ -8,7 +8,7 @@ from functools import partial
 
 from mpq_plugins.errors import TooLittleMemory
 from mpq_plugins.graph.node import Graph, Node
-from mpq_plugins.graph.weights import matrix
+from mpq_plugins.graph.weights import groups_of, matrix
 from mpq_plugins.rounding.moments.chunks import CHUNK, GRAIN
 from mpq_plugins.rounding.moments.machine import machine_memory
 from mpq_plugins.rounding.moments.thinning import COLUMNS
@@ -181,5 +181,5 @@ def _sizes(node: Node, total: int) -> tuple[int, int, int]:
     positions = total * math.prod(node.sample_shape) // max(1, len(node.biases))
     if not _everywhere(node):
         positions = min(positions, COLUMNS)
-    groups = 1 if node.op == "linear" else int(node.attrs["groups"])
+    groups = groups_of(node)
     return groups, matrix(node).shape[1], positions

@@ -18,6 +18,7 @@ from mpq_plugins.graph.evaluation import FloatModel, run_nodes
 from mpq_plugins.graph.node import INPUT, RAW, Graph, Node
 from mpq_plugins.graph.runner import Runner
 from mpq_plugins.graph.sites import GraphSites
+from mpq_plugins.graph.weights import groups_of
 from mpq_plugins.grid import Grid
 from mpq_plugins.search.channel_classes import KEPT, Channels, channel_classes
 from mpq_plugins.search.channel_scales import OCTAVES, Losses, chosen_scales, errors_by_threshold
@@ -72,7 +73,7 @@ def rescaled(graph: Graph, channels: Mapping[str, Channels], scales: Array) -> G
         if node.weight is None or not {node.name, *node.inputs} & channels.keys():
             return node
         outputs, inputs = (_factors(channels, name, scales) for name in (node.name, node.inputs[0]))
-        groups = 1 if node.op == "linear" else int(node.attrs["groups"])
+        groups = groups_of(node)
         weight = node.weight.reshape(groups, len(node.weight) // groups, node.weight.shape[1], -1)
         if inputs is not None:
             weight = weight / inputs.reshape(groups, 1, -1, 1)

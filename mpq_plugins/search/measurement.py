@@ -18,7 +18,7 @@ from mpq_plugins.graph.evaluation import FloatModel, run_nodes
 from mpq_plugins.graph.node import INPUT, RAW, Graph, Node
 from mpq_plugins.graph.runner import Runner
 from mpq_plugins.graph.sites import GraphSites, take_sites
-from mpq_plugins.graph.weights import matrix
+from mpq_plugins.graph.weights import groups_of, matrix
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.rounding.moments.input_moments import InputMoments
 from mpq_plugins.rounding.moments.layer_moments import FewColumns
@@ -306,7 +306,7 @@ class Measurements:
     def _products(
         self, node: Node, gradient: NDArray[Any], first: int, samples: int, total: int
     ) -> Iterator[NDArray[Any]]:
-        layout, groups = self._graph.layout, 1 if node.op == "linear" else int(node.attrs["groups"])
+        layout, groups = self._graph.layout, groups_of(node)
         for rows, thinning in thinned(node, gradient.shape, layout, first, samples, total, POSITIONS):
             part = gradient[rows]
             by_output = output_columns(node, part, layout, thinning)
