@@ -16,6 +16,7 @@ SIZE = 64
 """Pixels of an image along each side, unless the network needs more."""
 SIZES = {
     "vit_b_16": 224,
+    "maxvit_t": 224,
     "levit_128": 224,
     "efficientformer_l1": 224,
     "InceptionV3": 75,
