@@ -84,7 +84,7 @@ def _unit_norm(layer: Any) -> tuple[str, dict[str, Any]]:
 def _both_ways(layer: Any) -> tuple[str, dict[str, Any]]:
     """A Bidirectional that joins what both ways give."""
     (word, first), (other, second) = _recurrent(layer.forward_layer), _recurrent(layer.backward_layer, turned=True)
-    if layer.merge_mode != "concat" or not word or not other:
+    if layer.merge_mode != "concat" or not word or word != other:
         return "", {}
     layers = [tuple(map(np.concatenate, zip(first["layers"][0], second["layers"][0], strict=True)))]
     return word, {**first, "layers": layers}
