@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import mpq_plugins as mpq
-from integration_tests.torch_fx.second_device import DEVICE
+from integration_tests.torch_fx.second_device import DEVICE, add_device
 from mpq_torch import fx, pt2e
 
 BUDGET = mpq.Budget(average_weight_bits=4)
@@ -55,6 +55,7 @@ def grids(recipe: mpq.Recipe) -> dict[str, Any]:
 
 
 def main() -> None:
+    kernels = add_device()
     torch.manual_seed(0)
     model, data = Network().eval(), [torch.randn(16, 3, 8, 8) for _ in range(2)]
     model.norm.running_mean.normal_()  # type: ignore[union-attr]
@@ -83,6 +84,7 @@ def main() -> None:
     for method in ("msqe", "hmq"):
         for near, there in zip(trained(model, data, method), trained(far, far_data, method), strict=True):
             assert torch.equal(near, there), method
+    del kernels
     print("equal")
 
 

@@ -1,7 +1,7 @@
 """A second device for torch that every machine has: tensors that live on "faraway" and compute on the processor.
 
 What mixes its tensors with the processor's, or asks for their values without bringing them over, fails as it does on a
-GPU. To be imported in a process of its own: torch takes one such device, for good.
+GPU. For a process of its own: torch takes one such device, for good.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ _MOVES = ("aten::_to_copy", "aten::copy_")
 _INDEXES = ("aten::index.Tensor", "aten::index", "aten::index_put_", "aten::_index_put_impl_")
 """What takes indices of the processor beside values of a device."""
 
-_setup_privateuseone_for_python_backend(DEVICE)  # type: ignore[no-untyped-call]
+
+def add_device() -> torch.library.Library:
+    """Let torch know the device, for as long as what is returned is kept."""
+    _setup_privateuseone_for_python_backend(DEVICE)  # type: ignore[no-untyped-call]
+    kernels = torch.library.Library("aten", "IMPL")
+    kernels.impl("empty.memory_format", _empty, "PrivateUse1")
+    kernels.impl("empty_strided", _empty_strided, "PrivateUse1")
+    kernels.impl("_copy_from", _copy_from, "PrivateUse1")
+    return kernels
 
 
 class Far(torch.Tensor):
@@ -82,9 +90,3 @@ def _empty_strided(size: Sequence[int], stride: Sequence[int], dtype: Any = None
 def _copy_from(source: torch.Tensor, target: torch.Tensor, non_blocking: bool = False) -> torch.Tensor:
     _near(target).copy_(_near(source))
     return target
-
-
-_KERNELS = torch.library.Library("aten", "IMPL")
-_KERNELS.impl("empty.memory_format", _empty, "PrivateUse1")
-_KERNELS.impl("empty_strided", _empty_strided, "PrivateUse1")
-_KERNELS.impl("_copy_from", _copy_from, "PrivateUse1")
