@@ -45,6 +45,7 @@ class Runner(Ops, Protocol):
     def nearest(self, x: Tensor) -> Tensor:
         """The nearest whole number, half to even, without a gradient of its own making."""
 
+    def atan(self, x: Tensor) -> Tensor: ...
     def erf(self, x: Tensor) -> Tensor: ...
     def gather(self, table: Tensor, index: Tensor) -> Tensor:
         """``table[index]`` of a table of one axis; index: whole numbers as floats."""

@@ -25,6 +25,7 @@ class TensorflowRunner(TensorflowOps):
 
     layout: Layout = "NHWC"
     nearest = staticmethod(tf.round)
+    atan = staticmethod(tf.math.atan)
     erf = staticmethod(tf.math.erf)
 
     def __init__(self, floats: Mapping[str, FloatPart] | None = None) -> None:
