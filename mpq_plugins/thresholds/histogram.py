@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mpq_plugins.errors import NonFiniteValues, RecipeError, ThresholdError
-from mpq_plugins.thresholds.float_bins import FloatBins, Moments, collect, octave_above
+from mpq_plugins.thresholds.collecting import collect
+from mpq_plugins.thresholds.float_bins import FloatBins, Moments, octave_above
 
 OCTAVES = 32
 NEWEST = 0.9

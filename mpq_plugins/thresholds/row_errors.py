@@ -9,10 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mpq_plugins.errors import EmptyCalibration, ThresholdError
+from mpq_plugins.thresholds import compiled
 from mpq_plugins.thresholds.candidate_grids import CandidateGrids
-from mpq_plugins.thresholds.float_bins import FloatBins, Moments, collect, octave_above
+from mpq_plugins.thresholds.collecting import collect
+from mpq_plugins.thresholds.float_bins import FloatBins, Moments, octave_above
+from mpq_plugins.thresholds.halvings import Halvings
 from mpq_plugins.thresholds.histogram import OCTAVES, Histogram, as_floats, finite_range
-from mpq_plugins.thresholds.octave_errors import OctaveSums, error_sums, octave_sums
+from mpq_plugins.thresholds.octave_errors import error_sums, halved_errors, octave_sums
 from mpq_plugins.thresholds.threshold_metrics import elementwise_sums, kl_divergences, lp_sums, overshoot
 
 KL_RESOLUTION = 8
@@ -121,7 +124,8 @@ def _fitting_bins(values: NDArray[Any], grids: CandidateGrids) -> FloatBins | No
     candidates = len(grids.bits) * len(grids.exponents)
     steps = len(grids.by_step())
     # nanoseconds for each element and for each bin, on one core; only their ratio matters
-    binned = 4.0 * values.shape[1] + 20.0 * bins.slots
+    element, slot = (2.0, 4.0) if compiled.is_worth_it(values.size) else (4.0, 20.0)
+    binned = element * values.shape[1] + slot * bins.slots
     elementwise = (candidates + 2.0 * steps) * values.shape[1]
     return bins if binned < elementwise else None
 
@@ -129,19 +133,29 @@ def _fitting_bins(values: NDArray[Any], grids: CandidateGrids) -> FloatBins | No
 def _binned_sums(
     values: NDArray[Any], weights: NDArray[Any] | None, bins: FloatBins, grids: CandidateGrids, power: int
 ) -> Array:
+    values = _within_exponents(values, bins)
     tables = []
     for top in range(0, len(values), _ROWS_AT_ONCE):
         rows = slice(top, top + _ROWS_AT_ONCE)
-        parts = _moments(values[rows], None if weights is None else weights[rows], bins)
-        octaves = OctaveSums.stacked([octave_sums(m, grids.shifts, power) for m in parts])
-        tables.append(error_sums(octaves, grids, power))
+        halved, small = _halved(values[rows], None if weights is None else weights[rows], bins)
+        tables.append(halved_errors(bins, halved, small, grids, power))
     return np.concatenate(tables)
+
+
+def _halved(values: NDArray[Any], weights: NDArray[Any] | None, bins: FloatBins) -> tuple[Halvings, Array]:
+    if compiled.is_worth_it(values.size):
+        return compiled.halved(values, weights, bins)
+    parts = [(Halvings.of(m.count, m.first, m.second), m.small) for m in _moments(values, weights, bins)]
+    return Halvings.stacked([halved for halved, _ in parts]), np.concatenate([small for _, small in parts])
+
+
+def _within_exponents(values: NDArray[Any], bins: FloatBins) -> NDArray[Any]:
+    """float64 where the lowest bins hold numbers that float32 writes without its leading bit."""
+    return values.astype(np.float64) if values.dtype == np.float32 and bins.lowest < -126 else values
 
 
 def _moments(values: NDArray[Any], weights: NDArray[Any] | None, bins: FloatBins) -> Iterator[Moments]:
     """Moments of blocks of rows, one after the other, so that few bins are alive at once."""
-    if values.dtype == np.float32 and bins.lowest < -126:
-        values = values.astype(np.float64)
     across = max(1, _SLOTS_AT_ONCE // bins.slots)
     for i in range(0, len(values), across):
         yield collect(values[i : i + across], bins, None if weights is None else weights[i : i + across])
@@ -151,4 +165,4 @@ def _kl(values: NDArray[Any], grids: CandidateGrids) -> Array:
     top = octave_above(float(max(-values.min(), values.max())))
     lowest = max(min(top - OCTAVES, grids.finest_half_step), -1022)
     bins = FloatBins(max(grids.widest_shift, KL_RESOLUTION), lowest, max(top - lowest, 1))
-    return np.concatenate([kl_divergences(m, grids) for m in _moments(values, None, bins)])
+    return np.concatenate([kl_divergences(m, grids) for m in _moments(_within_exponents(values, bins), None, bins)])
