@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.thresholds import compiled
+from mpq_plugins.thresholds.compiled import is_worth_it, moments
 from mpq_plugins.thresholds.float_bins import FloatBins, Moments
 
 CHUNK = 1 << 16
@@ -19,8 +19,8 @@ def collect(values: NDArray[Any], bins: FloatBins, weights: NDArray[Any] | None 
 
     weights: floats [rows, n], or None. One pass over the data in chunks that stay in cache.
     """
-    if compiled.is_worth_it(values.size):
-        return compiled.moments(values, weights, bins)
+    if is_worth_it(values.size):
+        return moments(values, weights, bins)
     rows, n = values.shape
     totals = np.zeros((3, rows * 2 * bins.slots))
     small = np.zeros((3, rows * 2))

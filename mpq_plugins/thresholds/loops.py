@@ -19,7 +19,7 @@ except ImportError:  # not installed, or made for another NumPy
     njit = None
 
 COMPILED = njit is not None
-BLOCK = 1024
+BLOCK = 256
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 Ints = NDArray[Any]
