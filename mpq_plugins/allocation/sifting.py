@@ -17,7 +17,7 @@ from mpq_plugins.allocation.knapsack import Floats, Knapsack
 
 _LARGE = 5000  # columns from which on sifting is faster than HiGHS with all of them
 _EXTRA = 0.25  # candidates besides the best one that the first programme has of a decision, on average
-_STEPS = 200  # of the ascent
+_STEPS = 200  # of the ascent: bounds asked for
 _ROUNDS = 10
 _EQUAL = 1e-9  # of the value: HiGHS's own tolerances
 
@@ -55,7 +55,7 @@ def _ascended(problem: Knapsack, loss: Floats) -> Floats:
 
     start = np.zeros(len(unit))
     found = minimize(
-        negated, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(unit), options={"maxiter": _STEPS}
+        negated, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(unit), options={"maxfun": _STEPS}
     )
     return np.asarray(found.x) / unit
 

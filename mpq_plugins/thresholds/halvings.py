@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +83,7 @@ class Halvings:
         """[..., octaves] sum of the distances from the anchors of the bins."""
         return self.columns[..., -1]
 
-    @property
+    @cached_property
     def steps(self) -> Array:
         """[resolution + 1]: the step before each halving, and that after the last."""
         return np.ldexp(1.0, np.arange(1 - self.resolution, 2))
@@ -95,9 +95,9 @@ class Halvings:
         """
         sums = np.empty((*self.count.shape, self.resolution + 2))
         sums[..., -1] = self.squared if power == 2 else self.distance
-        added = self.growth * self.steps[:-1] ** (power - 1)
-        np.cumsum(added, axis=-1, out=added)
-        np.add(added[..., ::-1], sums[..., -1:], out=sums[..., 1:-1])
+        # each step but the finest has the growth of all halvings up to it
+        halved = np.tri(self.resolution)[::-1].T * self.steps[:-1, None] ** (power - 1)
+        np.add(self.growth @ halved, sums[..., -1:], out=sums[..., 1:-1])
         sums[..., 0] = self.count + self.first if power == 1 else self.count + 2 * self.first + self.second
         return sums
 

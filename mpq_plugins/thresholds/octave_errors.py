@@ -9,6 +9,7 @@ a sum over octaves. All terms are positive.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -79,7 +80,7 @@ def error_sums(octaves: OctaveSums, grids: CandidateGrids, power: int) -> Array:
 
     first_beyond = e - bins.lowest
     inside = (first_beyond >= 1) & (first_beyond <= bins.octaves)
-    last = np.clip(first_beyond - 1, 0, bins.octaves - 1)
+    last = np.minimum(np.maximum(first_beyond - 1, 0), bins.octaves - 1)
     step = np.ldexp(1.0, step_exponents)
     for sign in range(signs):
         last_code_missing = sign == 0 or grids.narrow  # two's complement reaches -threshold itself
@@ -99,8 +100,7 @@ def halved_errors(bins: FloatBins, halved: Halvings, small: Array, grids: Candid
     It adds up parts of what octaves give, and so is a product with what a 1 in each place gives.
     """
     rows, *places = halved.columns.shape
-    size = int(np.prod(places)) * int(np.prod(grids.shape))
-    if rows < _WORTH_A_MATRIX or size > _LARGEST_MATRIX:
+    if rows < _WORTH_A_MATRIX or math.prod(places) * math.prod(grids.shape) > _LARGEST_MATRIX:
         return error_sums(from_halvings(bins, halved, small, grids.shifts, power), grids, power)
     per_column, per_square, per_small = _of_each_place(bins, grids, power)
     sums = halved.columns.reshape(rows, -1) @ per_column
@@ -113,7 +113,7 @@ def halved_errors(bins: FloatBins, halved: Halvings, small: Array, grids: Candid
 def _of_each_place(bins: FloatBins, grids: CandidateGrids, power: int) -> tuple[Array, Array, Array]:
     """[places, grids] of columns, squares and small sums, flattened."""
     shapes = (2, bins.octaves, 2 * bins.resolution + 4), (2, bins.octaves), (2, 3)
-    sizes = [int(np.prod(shape)) for shape in shapes]
+    sizes = [math.prod(shape) for shape in shapes]
     one = np.split(np.eye(sum(sizes)), np.cumsum(sizes)[:-1], axis=1)
     columns, squared, small = (part.reshape(-1, *shape) for part, shape in zip(one, shapes, strict=True))
     octaves = from_halvings(bins, Halvings(columns, squared), small, grids.shifts, power)
@@ -124,14 +124,15 @@ def _of_each_place(bins: FloatBins, grids: CandidateGrids, power: int) -> tuple[
 
 def _within(residual: Array, bins: FloatBins, step_exponents: NDArray[Any], e: NDArray[Any]) -> Array:
     """Sum of residuals of the octaves below each threshold: [rows, bits, exponents]."""
-    distinct, which = np.unique(step_exponents, return_inverse=True)
+    distinct = np.array(sorted(set(step_exponents.ravel().tolist())))
+    which = np.searchsorted(distinct, step_exponents)
     halvings = bins.octave_exponents[None, :] + 1 - distinct[:, None]
-    column = np.clip(halvings, -1, residual.shape[-1] - 2) + 1
+    column = np.minimum(np.maximum(halvings, -1), residual.shape[-1] - 2) + 1
     per_step = residual.sum(axis=1)[:, np.arange(bins.octaves)[None, :], column]  # [rows, steps, octaves]
     running = np.zeros((*per_step.shape[:-1], bins.octaves + 1))
     np.cumsum(per_step, axis=-1, out=running[..., 1:])
-    octaves_below = np.broadcast_to(np.clip(e - bins.lowest, 0, bins.octaves), step_exponents.shape)
-    result: Array = running[:, which.reshape(step_exponents.shape), octaves_below]
+    octaves_below = np.broadcast_to(np.minimum(np.maximum(e - bins.lowest, 0), bins.octaves), step_exponents.shape)
+    result: Array = running[:, which, octaves_below]
     return result
 
 

@@ -149,6 +149,9 @@ def _binned_sums(
 def _halved(values: NDArray[Any], weights: NDArray[Any] | None, bins: FloatBins) -> tuple[Halvings, Array]:
     if is_worth_it(values.size):
         return halved(values, weights, bins)
+    if len(values) == 1:
+        m = collect(values, bins, weights)
+        return Halvings.of(m.count, m.first, m.second), m.small
     parts = [(Halvings.of(m.count, m.first, m.second), m.small) for m in _moments(values, weights, bins)]
     return Halvings.stacked([known for known, _ in parts]), np.concatenate([small for _, small in parts])
 
