@@ -47,12 +47,14 @@ def with_masks(graph: Graph, wanted: Collection[str]) -> Graph:
 
 def _chooses_large(graph: Graph, node: Node) -> bool:
     """Whether a node puts large numbers in the place of an activation's elements."""
-    chosen = choice(node)
-    if chosen is None:
+    if node.op != UNKNOWN or node.attrs.get("function") != WHERE:
         return False
-    sides = [graph[node.inputs[index]] for index in (chosen.index, chosen.other) if index is not None]
+    given = node.attrs["arguments"]
+    sides = [
+        graph[node.inputs[side.index]] for key in ("input", "other") if isinstance(side := given.get(key), Operand)
+    ]
     constants = [side.attrs["value"] for side in sides if side.op == CONSTANT]
-    return any(far_apart(np.append(0.0, value)) for value in (chosen.fill, *constants))
+    return any(far_apart(np.append(0.0, value)) for value in (given.get("fill", 0.0), *constants))
 
 
 def without_unread(graph: Graph, before: Graph) -> Graph:
@@ -166,6 +168,8 @@ def choice(node: Node) -> Choice | None:
     """What a described "where" chooses by a constant condition, the same for every sample; None of another node."""
     given = node.attrs.get("arguments", {})
     if node.op != UNKNOWN or node.attrs.get("function") != WHERE or not isinstance(given.get("input"), Operand):
+        return None
+    if isinstance(given["condition"], Operand):
         return None
     keep, fill, other = np.asarray(given["condition"]) != 0, given.get("fill", 0.0), given.get("other")
     if not (_of_every_sample(keep, node.shape) and _of_every_sample(fill, node.shape)):

@@ -180,7 +180,9 @@ def of_call(symbol: str, tensors: Sequence[Any], args: Sequence[Any], kwargs: Ma
     if symbol.removeprefix("compat.v1.") in ("gather", "nn.embedding_lookup") and len(tensors) == 1:
         return _gathered(tensors[0], args, kwargs)
     if symbol.removeprefix("compat.v1.") in ("where", "where_v2"):
-        return _chosen(args, kwargs)
+        return _chosen(tensors, args, kwargs)
+    if symbol.removeprefix("compat.v1.") == "pad":
+        return _padded(*args, **kwargs)
     if symbol not in FUNCTIONS:
         return {}
     word, names = FUNCTIONS[symbol]
@@ -210,16 +212,35 @@ def of_call(symbol: str, tensors: Sequence[Any], args: Sequence[Any], kwargs: Ma
     return _described(word, arguments, len(tensors[0].shape))
 
 
-def _chosen(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """tf.where by a constant condition."""
-    given = [*args, *(kwargs[key] for key in ("x", "y") if key in kwargs)]
-    if len(given) != 3 or is_symbol(given[0]) or not any(map(is_symbol, given)):
+def _chosen(tensors: Sequence[Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """tf.where. turned: it chooses the other where the condition, which the model computes, holds."""
+    given = [*args, *(kwargs[key] for key in ("condition", "x", "y") if key in kwargs)]
+    if len(given) != 3 or not any(map(is_symbol, given[1:])):
         return {}
-    keep, first, second = np.asarray(given[0]).astype(bool), *given[1:]
-    if not is_symbol(first):
-        keep, first, second = ~keep, second, first
-    elsewhere = {"other": Operand(1)} if is_symbol(second) else {"fill": np.asarray(second, np.float64)}
-    return {"function": "where", "arguments": {"input": Operand(0), "condition": keep, **elsewhere}}
+
+    def operand(symbol: Any) -> Operand:
+        return Operand(next(index for index, tensor in enumerate(tensors) if tensor is symbol))
+
+    condition, first, second = given
+    turned = not is_symbol(first)
+    if turned:
+        first, second = second, first
+    elsewhere = {"other": operand(second)} if is_symbol(second) else {"fill": np.asarray(second, np.float64)}
+    arguments = {"input": operand(first), **elsewhere}
+    if is_symbol(condition):
+        return {"function": "where", "arguments": {**arguments, "condition": operand(condition), "turned": turned}}
+    keep = np.asarray(condition).astype(bool)
+    return {"function": "where", "arguments": {**arguments, "condition": ~keep if turned else keep}}
+
+
+def _padded(
+    tensor: Any, paddings: Any, mode: str = "CONSTANT", name: Any = None, constant_values: Any = 0
+) -> dict[str, Any]:
+    """tf.pad with a number."""
+    if mode.upper() != "CONSTANT" or is_symbol(paddings) or is_symbol(constant_values):
+        return {}
+    pads = [tuple(map(int, sides)) for sides in np.asarray(paddings)]
+    return {"function": "pad", "arguments": {"input": Operand(0), "pads": pads, "value": float(constant_values)}}
 
 
 def _gathered(indices: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -59,6 +59,16 @@ def test_nested_models_are_flattened_under_their_names():
     assert {"block.conv", "block.add"} <= set(nodes_of(NETWORKS["nested"]()))
 
 
+def test_a_layer_that_is_called_in_two_nested_models_is_read_again_as_it_was_written():
+    inner = keras.Sequential([keras.Input((6, 6, 3)), layers.Conv2D(3, 3, name="conv")], name="inner")
+    outer = keras.Sequential([keras.Input((6, 6, 3)), inner, layers.Conv2D(3, 1, name="last")], name="outer")
+    inputs = keras.Input((6, 6, 3))
+    reading = read_model(keras.Model(inputs, layers.Add(name="add")([inner(inputs), outer(inputs)])))
+    names = [node.name for node in reading.graph.nodes]
+    assert names[2:] == ["inner.conv", "inner.conv__call1", "outer.last", "add"]
+    assert [node.name for node in read_model(write_model(reading)).graph.nodes] == names
+
+
 def test_a_separable_convolution_becomes_two_and_a_lonely_batch_norm_a_depthwise_one():
     nodes = nodes_of(NETWORKS["branches"]())
     assert nodes["separable.depthwise"].op == "depthwise_conv2d"

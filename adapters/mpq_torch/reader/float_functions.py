@@ -149,27 +149,39 @@ def _filled(call: Call) -> tuple[str, dict[str, Any]] | None:
     """masked_fill: a number where the mask says so."""
     mask, fill = call.argument(1, "mask"), call.constant(call.argument(2, "value"))
     held = call.held(mask) if isinstance(mask, fx.Node) else mask
-    if not isinstance(held, torch.Tensor) or fill is None:
+    if fill is None:
         return None
+    if not isinstance(held, torch.Tensor):
+        return "where", {"input": call.tensor(), "condition": mask, "turned": True, "fill": fill}
     return "where", {"input": call.tensor(), "condition": ~held.bool(), "fill": fill}
 
 
 def _where(call: Call) -> tuple[str, dict[str, Any]] | None:
-    """torch.where, and Tensor.where, which has its condition second."""
+    """torch.where, and Tensor.where, which has its condition second. turned: it chooses the other where it holds."""
     names = ("self", "condition", "other") if call.node.op == "call_method" else ("condition", "input", "other")
     given = {name: call.argument(index, name) for index, name in enumerate(names)}
     mask, first, second = given["condition"], given.get("input", given.get("self")), given["other"]
     held = call.held(mask) if isinstance(mask, fx.Node) else mask
-    if not isinstance(held, torch.Tensor):
-        return None
-    keep = held.bool()
-    if not isinstance(first, fx.Node) or call.held(first) is not None:
-        keep, first, second = ~keep, second, first
+    turned = not isinstance(first, fx.Node) or call.held(first) is not None
+    if turned:
+        first, second = second, first
     if not isinstance(first, fx.Node) or call.held(first) is not None:
         return None
     fill = call.constant(second)
     elsewhere = {"other": second} if fill is None else {"fill": fill}
-    return "where", {"input": first, "condition": keep, **elsewhere}
+    if not isinstance(held, torch.Tensor):
+        return "where", {"input": first, "condition": mask, **({"turned": True} if turned else {}), **elsewhere}
+    return "where", {"input": first, "condition": ~held.bool() if turned else held.bool(), **elsewhere}
+
+
+def _padded(call: Call) -> tuple[str, dict[str, Any]] | None:
+    """F.pad with a number, along all axes but the first."""
+    pads, mode, value = call.argument(1, "pad"), call.argument(2, "mode", "constant"), call.argument(3, "value")
+    if mode != "constant" or not all(isinstance(side, int) for side in pads):
+        return None
+    pairs = list(zip(pads[::2], pads[1::2], strict=True))[::-1]
+    whole = [(0, 0)] * (len(call.in_shape) - len(pairs)) + pairs
+    return "pad", {"input": call.tensor(), "pads": whole, "value": 0.0 if value is None else float(value)}
 
 
 def _topk(call: Call) -> tuple[str, dict[str, Any]] | None:
@@ -186,6 +198,7 @@ SPECIAL: dict[Any, Callable[[Call], tuple[str, dict[str, Any]] | None]] = {
     Products: of_products,
     Shares: of_shares,
     **dict.fromkeys([torch.einsum, torch.functional.einsum], _einsum),
+    F.pad: _padded,
     **dict.fromkeys([torch.topk, "topk"], _topk),
     **dict.fromkeys([torch.masked_fill, "masked_fill", "masked_fill_"], _filled),
     **dict.fromkeys([torch.where, "where"], _where),
