@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mpq_plugins.graph.constants import ADD, AFFINE
+from mpq_plugins.graph.logic import CHOOSE
 from mpq_plugins.graph.moving import Part
 from mpq_plugins.graph.node import CONSTANT, UNKNOWN, Array, Batch, Graph, Node, Operand, Shape
 from mpq_plugins.graph.off_grids import far_apart, with_large_numbers_off_grids
@@ -47,14 +48,13 @@ def with_masks(graph: Graph, wanted: Collection[str]) -> Graph:
 
 def _chooses_large(graph: Graph, node: Node) -> bool:
     """Whether a node puts large numbers in the place of an activation's elements."""
-    if node.op != UNKNOWN or node.attrs.get("function") != WHERE:
+    if node.op != UNKNOWN or node.attrs.get("function") not in (WHERE, CHOOSE):
         return False
-    given = node.attrs["arguments"]
-    sides = [
-        graph[node.inputs[side.index]] for key in ("input", "other") if isinstance(side := given.get(key), Operand)
-    ]
-    constants = [side.attrs["value"] for side in sides if side.op == CONSTANT]
-    return any(far_apart(np.append(0.0, value)) for value in (given.get("fill", 0.0), *constants))
+    chosen = [node.attrs["arguments"].get(name, 0.0) for name in ("fill", "input", "other")]
+    sides = [graph[node.inputs[side.index]] for side in chosen if isinstance(side, Operand)]
+    numbers = [side for side in chosen if not isinstance(side, Operand)]
+    numbers += [side.attrs["value"] for side in sides if side.op == CONSTANT]
+    return any(far_apart(np.append(0.0, number)) for number in numbers)
 
 
 def without_unread(graph: Graph, before: Graph) -> Graph:
@@ -168,8 +168,6 @@ def choice(node: Node) -> Choice | None:
     """What a described "where" chooses by a constant condition, the same for every sample; None of another node."""
     given = node.attrs.get("arguments", {})
     if node.op != UNKNOWN or node.attrs.get("function") != WHERE or not isinstance(given.get("input"), Operand):
-        return None
-    if isinstance(given["condition"], Operand):
         return None
     keep, fill, other = np.asarray(given["condition"]) != 0, given.get("fill", 0.0), given.get("other")
     if not (_of_every_sample(keep, node.shape) and _of_every_sample(fill, node.shape)):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mpq_plugins.graph.node import Operand
 from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.reader.float_logic import of_logic
 from mpq_tfmot.reader.record import is_symbol
 
 _BINARY = {"add": "add", "subtract": "sub", "multiply": "mul", "divide": "div", "truediv": "div"}
@@ -84,7 +85,7 @@ def _unit_norm(layer: Any) -> tuple[str, dict[str, Any]]:
 def _both_ways(layer: Any) -> tuple[str, dict[str, Any]]:
     """A Bidirectional that joins what both ways give."""
     (word, first), (other, second) = _recurrent(layer.forward_layer), _recurrent(layer.backward_layer, turned=True)
-    if layer.merge_mode != "concat" or not word or not other:
+    if layer.merge_mode != "concat" or not word or word != other:
         return "", {}
     layers = [tuple(map(np.concatenate, zip(first["layers"][0], second["layers"][0], strict=True)))]
     return word, {**first, "layers": layers}
@@ -179,12 +180,10 @@ def of_call(symbol: str, tensors: Sequence[Any], args: Sequence[Any], kwargs: Ma
         return {"function": "einsum", "arguments": {"equation": args[0], "input": Operand(0), "other": Operand(1)}}
     if symbol.removeprefix("compat.v1.") in ("gather", "nn.embedding_lookup") and len(tensors) == 1:
         return _gathered(tensors[0], args, kwargs)
-    if symbol.removeprefix("compat.v1.") in ("where", "where_v2"):
-        return _chosen(tensors, args, kwargs)
     if symbol.removeprefix("compat.v1.") == "pad":
         return _padded(*args, **kwargs)
     if symbol not in FUNCTIONS:
-        return {}
+        return of_logic(symbol, tensors, args, kwargs)
     word, names = FUNCTIONS[symbol]
     if len(args) > len(names):
         return {}
@@ -210,27 +209,6 @@ def of_call(symbol: str, tensors: Sequence[Any], args: Sequence[Any], kwargs: Ma
         if found is None and (tf.is_tensor(value) or isinstance(value, tf.Variable)):
             arguments[names.get(name, name)] = np.asarray(value)
     return _described(word, arguments, len(tensors[0].shape))
-
-
-def _chosen(tensors: Sequence[Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """tf.where. turned: it chooses the other where the condition, which the model computes, holds."""
-    given = [*args, *(kwargs[key] for key in ("condition", "x", "y") if key in kwargs)]
-    if len(given) != 3 or not any(map(is_symbol, given[1:])):
-        return {}
-
-    def operand(symbol: Any) -> Operand:
-        return Operand(next(index for index, tensor in enumerate(tensors) if tensor is symbol))
-
-    condition, first, second = given
-    turned = not is_symbol(first)
-    if turned:
-        first, second = second, first
-    elsewhere = {"other": operand(second)} if is_symbol(second) else {"fill": np.asarray(second, np.float64)}
-    arguments = {"input": operand(first), **elsewhere}
-    if is_symbol(condition):
-        return {"function": "where", "arguments": {**arguments, "condition": operand(condition), "turned": turned}}
-    keep = np.asarray(condition).astype(bool)
-    return {"function": "where", "arguments": {**arguments, "condition": ~keep if turned else keep}}
 
 
 def _padded(

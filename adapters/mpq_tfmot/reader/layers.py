@@ -27,7 +27,7 @@ from mpq_tfmot.reader.functions import CLAMPS, attributes, function_node, is_fun
 from mpq_tfmot.reader.more_given import objection
 from mpq_tfmot.reader.norms import along_another_axis, statistics
 from mpq_tfmot.reader.own_tensors import constant_node
-from mpq_tfmot.reader.record import Record, is_function_layer, recall
+from mpq_tfmot.reader.record import Record, is_function_layer, recall, under
 from mpq_tfmot.reader.weighted import WEIGHTED, separable, weighted
 from mpq_tfmot.reader.written_layers import OfRecord, OwnTensor
 
@@ -59,7 +59,7 @@ def nodes_of(call: Call) -> list[Node]:
         return []
     refused = "" if is_function_layer(layer) else objection(call)
     if refused:
-        return [unknown(call.name, call.inputs, call.whole(), kind, refused)]
+        return [unknown(call.name, call.inputs, call.whole(), kind, refused, _held(call))]
     if isinstance(layer, OwnTensor):
         return [constant_node(call.name, layer.value.numpy())]
     if isinstance(layer, OfRecord):
@@ -112,8 +112,13 @@ def nodes_of(call: Call) -> list[Node]:
         return [function_node(call.name, call.inputs, call.whole(), kind, evaluator(layer), None, described)]
     if isinstance(layer, HeadsAttention):
         described = of_products(layer)
-    held = sum(int(np.prod(weight.shape)) for weight in layer.weights if len(weight.shape) > 1)
-    return [unknown(call.name, call.inputs, call.whole(), kind, described={**described, "weights": held, **macs(call)})]
+    return [unknown(call.name, call.inputs, call.whole(), kind, described={**described, **_held(call)})]
+
+
+def _held(call: Call) -> dict[str, int]:
+    """The attrs "weights", and "macs" where they are not one for each weight and position."""
+    held = sum(int(np.prod(weight.shape)) for weight in call.layer.weights if len(weight.shape) > 1)
+    return {"weights": held, **macs(call)}
 
 
 def _casts_to_its_own(call: Call) -> bool:
@@ -129,6 +134,15 @@ def call_again(layer: Any, name: str, record: Record, tensors: Sequence[Any], **
     return recall(replace(record, layer=fresh), tensors)
 
 
+def called_as(made: Any, name: str) -> Any:
+    """The same call again, of a function or a layer of another name."""
+    if isinstance(made, partial) and made.func is recall:
+        return partial(recall, under(made.args[0], name))
+    if isinstance(made, partial) and made.func is call_again:
+        return partial(call_again, made.args[0], name, *made.args[2:])
+    return made
+
+
 def evaluator(layer: Any) -> Callable[..., Any]:
     """What a layer computes outside of training, from its tensors one by one."""
     options = {"training": False} if getattr(layer, "_expects_training_arg", False) else {}
@@ -140,8 +154,7 @@ def _checked(made: list[Node] | str, call: Call) -> list[Node]:
     node without a record that stands for both."""
     if not isinstance(made, str):
         return _activated(made, call)
-    held = sum(int(np.prod(weight.shape)) for weight in call.layer.weights if len(weight.shape) > 1)
-    return [unknown(call.name, call.inputs, call.whole(), call.kind, made, {"weights": held})]
+    return [unknown(call.name, call.inputs, call.whole(), call.kind, made, _held(call))]
 
 
 def _activated(nodes: list[Node], call: Call) -> list[Node]:

@@ -14,7 +14,7 @@ from torch import fx, nn
 
 from mpq_plugins.graph.node import Operand
 from mpq_torch.modules.attention import Products, Shares
-from mpq_torch.reader import float_recurrent
+from mpq_torch.reader import float_logic, float_recurrent
 from mpq_torch.reader.call import Call, array_of
 from mpq_torch.reader.float_attention import of_call, of_products, of_shares
 
@@ -145,35 +145,6 @@ def _einsum(call: Call) -> tuple[str, dict[str, Any]] | None:
     return "einsum", {"equation": equation, **dict(zip(("input", "other"), operands, strict=False))}
 
 
-def _filled(call: Call) -> tuple[str, dict[str, Any]] | None:
-    """masked_fill: a number where the mask says so."""
-    mask, fill = call.argument(1, "mask"), call.constant(call.argument(2, "value"))
-    held = call.held(mask) if isinstance(mask, fx.Node) else mask
-    if fill is None:
-        return None
-    if not isinstance(held, torch.Tensor):
-        return "where", {"input": call.tensor(), "condition": mask, "turned": True, "fill": fill}
-    return "where", {"input": call.tensor(), "condition": ~held.bool(), "fill": fill}
-
-
-def _where(call: Call) -> tuple[str, dict[str, Any]] | None:
-    """torch.where, and Tensor.where, which has its condition second. turned: it chooses the other where it holds."""
-    names = ("self", "condition", "other") if call.node.op == "call_method" else ("condition", "input", "other")
-    given = {name: call.argument(index, name) for index, name in enumerate(names)}
-    mask, first, second = given["condition"], given.get("input", given.get("self")), given["other"]
-    held = call.held(mask) if isinstance(mask, fx.Node) else mask
-    turned = not isinstance(first, fx.Node) or call.held(first) is not None
-    if turned:
-        first, second = second, first
-    if not isinstance(first, fx.Node) or call.held(first) is not None:
-        return None
-    fill = call.constant(second)
-    elsewhere = {"other": second} if fill is None else {"fill": fill}
-    if not isinstance(held, torch.Tensor):
-        return "where", {"input": first, "condition": mask, **({"turned": True} if turned else {}), **elsewhere}
-    return "where", {"input": first, "condition": ~held.bool() if turned else held.bool(), **elsewhere}
-
-
 def _padded(call: Call) -> tuple[str, dict[str, Any]] | None:
     """F.pad with a number, along all axes but the first."""
     pads, mode, value = call.argument(1, "pad"), call.argument(2, "mode", "constant"), call.argument(3, "value")
@@ -200,8 +171,7 @@ SPECIAL: dict[Any, Callable[[Call], tuple[str, dict[str, Any]] | None]] = {
     **dict.fromkeys([torch.einsum, torch.functional.einsum], _einsum),
     F.pad: _padded,
     **dict.fromkeys([torch.topk, "topk"], _topk),
-    **dict.fromkeys([torch.masked_fill, "masked_fill", "masked_fill_"], _filled),
-    **dict.fromkeys([torch.where, "where"], _where),
+    **float_logic.SPECIAL,
     nn.LSTM: float_recurrent.of_layer,
     nn.GRU: float_recurrent.of_layer,
     operator.getitem: float_recurrent.of_item,
@@ -227,6 +197,8 @@ def described(call: Call, sources: Sequence[fx.Node]) -> dict[str, Any]:
     if found is None:
         return {}
     word, given = found
+    if call.node in call.observed.truths:
+        word = {"add": "logical_or", "mul": "logical_and"}.get(word, word)
     arguments: dict[str, Any] = {}
     for name, value in given.items():
         if isinstance(value, fx.Node):

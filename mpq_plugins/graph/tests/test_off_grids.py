@@ -24,6 +24,8 @@ def chosen(**arguments):
 MASK = Node("mask", CONSTANT, (), (1, 1, 3), attrs={"value": HIDING.reshape(1, 1, 3)})
 FAR = Node("mask", CONSTANT, (), (1, 1, 1), attrs={"value": np.full((1, 1, 1), -np.inf)})
 SUM = Node("hidden", "add", ("x", "mask"), SHAPE)
+TRUTHS = {"input": Operand(0), "condition": Operand(1), "other": -1e9}
+by_computed = {"what": "where", "function": "choose", "arguments": TRUTHS}
 WIDE = Node("mask", CONSTANT, (), (1, 4, 3), attrs={"value": np.full((1, 4, 3), 1e9)})
 HIDDEN = {
     "a number": (affine("hidden", "x", 1.0, -1e9),),
@@ -45,7 +47,7 @@ HIDDEN = {
     ),
     "a choice by what is computed": (
         Node("over", UNKNOWN, ("x",), SHAPE, attrs={"what": "gt", "reason": ""}),
-        Node("hidden", UNKNOWN, ("x", "over"), SHAPE, attrs=chosen(condition=Operand(1), fill=-1e9)),
+        Node("hidden", UNKNOWN, ("x", "over"), SHAPE, attrs=by_computed),
     ),
     "a sum with a constant": (MASK, SUM),
     "an offset of each column": (affine("hidden", "x", 1.0, HIDING, axis=2),),
