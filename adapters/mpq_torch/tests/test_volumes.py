@@ -49,10 +49,9 @@ def test_they_compute_what_they_are_in_float_with_as_many_products(model, target
     assert sum(macs_of(node, reading.graph) for node in reading.graph.layers) == first + again + 4 * 3
 
 
-@pytest.mark.parametrize("target", ["generic-po2", "onnxruntime"])
-def test_they_run_as_simulated(model, target):
+def test_they_run_as_simulated(model):
     x = torch.randn(16, 2, 5, 6, 5)
-    recipe = fx.search(model, [x], target, weight_bits=8, activation_bits=8, progress=False)
+    recipe = fx.search(model, [x], "generic-po2", weight_bits=8, activation_bits=8, progress=False)
     on_grid = fx.constrain(model, recipe, [x])
     wanted = model(x).detach()
     off = fx.simulate(on_grid, recipe, example_inputs=x)(x).detach() - wanted
