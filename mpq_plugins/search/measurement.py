@@ -101,8 +101,8 @@ class Measurements:
         """Raise ModelError, naming the sites, where no gradient reaches some, so that bits cannot be chosen."""
         check_reached(self._reached)
 
-    def weight(self, site: str) -> Array:
-        """The weight in matrix form, float64 [out, in]."""
+    def weight(self, site: str) -> NDArray[np.floating[Any]]:
+        """The weight in matrix form, [out, in], as the graph has it."""
         return matrix(self._layers[site])
 
     def bias(self, site: str) -> Array:

@@ -41,13 +41,14 @@ class RowWindow:
     offsets: NDArray[np.int64]
     live: NDArray[np.bool_]
 
-    def scale(self, values: NDArray[Any]) -> NDArray[Any]:
-        """The rows divided by ``2**offset``: exact, and all rows then share one window."""
+    def scale(self, values: NDArray[Any], part: slice = slice(None)) -> NDArray[Any]:
+        """Some rows divided by ``2**offset``: exact, and all rows then share one window."""
+        values, offsets = values[part], self.offsets[part]
         if not self.offsets.any():
             return values
         if np.abs(self.offsets).max() > 100:
-            return np.asarray(np.ldexp(values.astype(np.float64), -self.offsets[:, None]))
-        return np.asarray(values * np.ldexp(1.0, -self.offsets).astype(values.dtype)[:, None])
+            return np.asarray(np.ldexp(values.astype(np.float64), -offsets[:, None]))
+        return np.asarray(values * np.ldexp(1.0, -offsets).astype(values.dtype)[:, None])
 
     def absolute(self, relative: Sequence[int]) -> NDArray[np.int64]:
         """Exponent of each row; that of a dead row is the smallest of the live ones, or 0."""
