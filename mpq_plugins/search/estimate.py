@@ -14,8 +14,6 @@ from mpq_plugins.rounding.moments.machine import machine_memory
 from mpq_plugins.rounding.moments.thinning import COLUMNS
 from mpq_plugins.rounding.row_parts import ELEMENTS
 from mpq_plugins.rounding.thin import few
-from mpq_plugins.sensitivity.fisher import DRAWS
-from mpq_plugins.thresholds.search import TOGETHER
 from mpq_plugins.search.chunk import (
     MEMORY,
     memory_in_sweep,
@@ -25,6 +23,8 @@ from mpq_plugins.search.chunk import (
     samples_in_sweep,
 )
 from mpq_plugins.search.kept import IN_MEMORY
+from mpq_plugins.sensitivity.fisher import DRAWS
+from mpq_plugins.thresholds.search import TOGETHER
 
 AtOnce = Callable[[Graph, int, int | None], int]
 """How many samples a chunk of a graph's data may hold, of a number of samples in all, within bytes of memory."""
