@@ -9,8 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from mpq_plugins import registry
-from mpq_plugins.versions import modules
-from mpq_plugins.versions.version import __version__ as __version__
+from mpq_plugins.registry import moved_modules
+from mpq_plugins.registry.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from mpq_plugins.costs.budget import Budget
@@ -150,7 +150,7 @@ def _host() -> Any:
 
 
 registry.made_by(_host)
-modules.watch()
+moved_modules.watch()
 
 
 def __dir__() -> list[str]:

@@ -16,11 +16,11 @@ from mpq_plugins.hardware.target import Target
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.recipe.verification import Verification
+from mpq_plugins.registry.renamed_arguments import renamed
 from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.search.request import Request
 from mpq_plugins.search_input import Bits
 from mpq_plugins.terminal.progress import stage
-from mpq_plugins.versions.arguments import renamed
 from mpq_tfmot import litert
 from mpq_tfmot.calibration.batches import as_chunks
 from mpq_tfmot.convert import constrain, simulate

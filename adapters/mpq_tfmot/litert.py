@@ -10,7 +10,7 @@ from mpq_plugins.exporters.litert.sizes import LitertSizes, sizes
 from mpq_plugins.exporters.litert.verification import compare
 from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.recipe.verification import Verification
-from mpq_plugins.versions.arguments import renamed
+from mpq_plugins.registry.renamed_arguments import renamed
 from mpq_tfmot.reader.fitting import read_quantized
 from mpq_tfmot.verifying import simulation_of
 

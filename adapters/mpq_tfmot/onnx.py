@@ -20,7 +20,7 @@ from mpq_plugins.exporters.onnx.sizes import NEEDS_EXAMPLE
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.recipe.verification import Verification
-from mpq_plugins.versions.arguments import renamed
+from mpq_plugins.registry.renamed_arguments import renamed
 from mpq_tfmot.calibration.batches import as_batches, in_chunks
 from mpq_tfmot.reader.fitting import read_quantized
 from mpq_tfmot.simulation.simulated_model import BATCH, as_tensors

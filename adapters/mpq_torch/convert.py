@@ -21,7 +21,7 @@ from mpq_plugins.search.estimate import samples_to_round
 from mpq_plugins.search.sweep import compensate
 from mpq_plugins.terminal.progress import stage
 from mpq_torch.calling.arguments import takes_of
-from mpq_torch.calling.batches import Batch, as_batch, as_batches
+from mpq_torch.calling.batches import Batch, as_batch, as_batches, on_device
 from mpq_torch.calling.surroundings import undisturbed
 from mpq_torch.reader.data import chunks_of
 from mpq_torch.reader.fitting import inputs_of, read_fitting, read_quantized
@@ -59,13 +59,12 @@ def constrain(
     target = quantized.target
     own_kernels = target.runtime is None or target.runtime.framework == "torch"
     engine = DEFAULT_ENGINE if target.runtime is None else target.runtime.engine
-    written = write_module(
+    return write_module(
         replace(reading, graph=clamps_on_grids(quantized)),
         kernel_layers(quantized, engine) if own_kernels else {},
         lambda node: grid_clamps(quantized, node),
         channels_last=True,
     )
-    return written.to(reading.runner.device)
 
 
 def rounded(
@@ -124,7 +123,8 @@ def quantize(
 ) -> fx.GraphModule:
     """The model on torch's int8 kernels: constrain, prepare_fx, convert_fx in one call.
 
-    example_inputs, calibration: as of ``constrain``.
+    example_inputs, calibration: as of ``constrain``. The model may be on any device; what is returned is on the
+    processor, which torch's kernels are for.
     Set ``torch.backends.quantized.engine`` to the engine of the recipe's target to run it.
     Raises NothingQuantized when a part that the recipe quantizes came out float.
     """
@@ -142,13 +142,15 @@ def constrained(
 ) -> tuple[fx.GraphModule, Batch]:
     """The model on its grids, and an example of its arguments: the one given, of the calibration, or of the recipe.
 
+    Both on the processor, whatever device the model is on: integer kernels are there.
     verb: the ``constrain`` of an adapter; other arguments as of ``quantize``.
     """
     batches = None if calibration is None else as_batches(calibration, takes_of(model))
-    on_grid = verb(model, recipe, batches, example_inputs=example_inputs)
+    on_grid = verb(model, recipe, batches, example_inputs=example_inputs).cpu()
     if example_inputs is not None:
         return on_grid, as_batch(example_inputs, takes_of(on_grid))
-    return on_grid, Batch(example_of(on_grid, inputs_of(recipe))) if batches is None else batches[0]
+    example = Batch(example_of(on_grid, inputs_of(recipe))) if batches is None else batches[0]
+    return on_grid, on_device(example, torch.device("cpu"))
 
 
 def _engine(target: Target) -> str:

@@ -16,7 +16,7 @@ from mpq_plugins.exporters.litert import exporting
 from mpq_plugins.exporters.litert.verification import compare
 from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.recipe.verification import Verification
-from mpq_plugins.versions.arguments import renamed
+from mpq_plugins.registry.renamed_arguments import renamed
 from mpq_torch.calling.arguments import takes_of
 from mpq_torch.calling.batches import as_batch
 from mpq_torch.reader.fitting import read_quantized

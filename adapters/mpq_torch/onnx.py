@@ -23,7 +23,7 @@ from mpq_plugins.exporters.onnx.opsets import OLDEST_OPSET, check_opset
 from mpq_plugins.exporters.onnx.sizes import FIXED, NEEDS_EXAMPLE
 from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.recipe.verification import Verification
-from mpq_plugins.versions.arguments import renamed
+from mpq_plugins.registry.renamed_arguments import renamed
 from mpq_torch.calling.arguments import flat, takes_of
 from mpq_torch.calling.batches import as_batch
 from mpq_torch.reader.fitting import read_quantized

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from mpq_plugins.versions import modules
+from mpq_plugins.registry import moved_modules
 
-__getattr__ = modules.names_of(__name__)
+__getattr__ = moved_modules.names_of(__name__)

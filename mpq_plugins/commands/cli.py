@@ -20,7 +20,7 @@ from mpq_plugins.commands.report import report
 from mpq_plugins.commands.search import search
 from mpq_plugins.commands.show import show
 from mpq_plugins.errors import InfeasibleBudget, MPQError, VerificationError
-from mpq_plugins.versions.version import __version__
+from mpq_plugins.registry.version import __version__
 
 EPILOG = (
     "Exit codes: 0 done, 1 an error (one sentence on standard error), 2 a wrong option or argument, 3 no choice of "

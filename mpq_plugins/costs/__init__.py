@@ -6,8 +6,8 @@ from mpq_plugins.costs.budget import Budget
 from mpq_plugins.costs.cost_models import CostModel, CostRow, CostTerm
 from mpq_plugins.costs.latency_table import LatencyTable
 from mpq_plugins.costs.op_table import EnergyTable
-from mpq_plugins.versions import modules
+from mpq_plugins.registry import moved_modules
 
 __all__ = ["Budget", "CostModel", "CostRow", "CostTerm", "EnergyTable", "LatencyTable"]
 
-__getattr__ = modules.names_of(__name__)
+__getattr__ = moved_modules.names_of(__name__)

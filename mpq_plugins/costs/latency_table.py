@@ -11,10 +11,10 @@ from mpq_plugins.costs.cost_models import CostModel
 from mpq_plugins.costs.op_table import Bits, EnergyTable, Entries, OpTable
 from mpq_plugins.errors import CostError, MPQError
 from mpq_plugins.hardware.device import Device
+from mpq_plugins.registry.version import __version__
 from mpq_plugins.stored import whole_file
 from mpq_plugins.stored.heading import Heading
 from mpq_plugins.stored.schema import Schema
-from mpq_plugins.versions.version import __version__
 
 HEADING = Heading("mpq-latency-table", 1, "latency table", CostError)
 

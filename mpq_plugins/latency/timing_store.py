@@ -15,10 +15,10 @@ from mpq_plugins.hardware.device import Device
 from mpq_plugins.hardware.workload import Workload
 from mpq_plugins.latency.cache_directory import cache_directory
 from mpq_plugins.latency.clock import Timing
+from mpq_plugins.registry.version import __version__
 from mpq_plugins.stored import whole_file
 from mpq_plugins.stored.heading import Heading
 from mpq_plugins.stored.schema import Schema
-from mpq_plugins.versions.version import __version__
 
 HEADING = Heading("mpq-timings", 1, "file of measurements", CostError, "delete it to measure again")
 CACHE_PART = "latency"

@@ -13,7 +13,7 @@ from mpq_plugins.plugins.plugin_host import (
     method,
     methods,
 )
-from mpq_plugins.versions import modules
+from mpq_plugins.registry import moved_modules
 
 __all__ = [
     "PluginHost",
@@ -30,4 +30,4 @@ __all__ = [
     "targets",
 ]
 
-__getattr__ = modules.names_of(__name__)
+__getattr__ = moved_modules.names_of(__name__)

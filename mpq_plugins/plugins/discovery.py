@@ -11,7 +11,7 @@ from typing import Any
 
 from mpq_plugins.errors import PluginError, sentence
 from mpq_plugins.plugins.hookspecs import PROJECT
-from mpq_plugins.versions.version import __version__
+from mpq_plugins.registry.version import __version__
 
 DISTRIBUTION = "mpq-plugins"
 LOAD_VARIABLE = "MPQ_LOAD_PLUGINS"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.recipe.site_grid import SiteGrid
-from mpq_plugins.versions import modules
+from mpq_plugins.registry import moved_modules
 
 __all__ = ["Recipe", "SiteGrid"]
 
-__getattr__ = modules.names_of(__name__)
+__getattr__ = moved_modules.names_of(__name__)

@@ -1,7 +1,8 @@
-"""Registry: what plug-ins have registered, for every room below the host that loads them.
+"""Registry: what is found by its name: what plug-ins have registered, old import paths and arguments, this version.
 
-Each room asks for what is its own: targets in hardware, ops and runtimes in graph, methods in search. Who loads
-plug-ins stands above all of them, and is named by the package itself (``made_by``), so that nothing imports upwards.
+Each room below the host that loads plug-ins asks for what is its own: targets in hardware, ops and runtimes in graph,
+methods in search. The host stands above all of them, and is named by the package itself (``made_by``), so that nothing
+imports upwards.
 """
 
 from __future__ import annotations

@@ -5,12 +5,12 @@ from __future__ import annotations
 from importlib.resources import files
 
 from mpq_plugins.recipe.recipe import Recipe
+from mpq_plugins.registry.version import __version__
 from mpq_plugins.reporting import evidence, overview
 from mpq_plugins.reporting.details import Details
 from mpq_plugins.reporting.front import Front
 from mpq_plugins.reporting.markup import Html, join, tag, tag_open
 from mpq_plugins.reporting.subject import LeftOut, Section, Subject
-from mpq_plugins.versions.version import __version__
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 """What the page may load: nothing but what is inside it. A browser refuses, and says so, if it tries."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import mpq_plugins
-from mpq_plugins.versions.modules import MOVED
+from mpq_plugins.registry.moved_modules import MOVED
 
 ROOT = Path(mpq_plugins.__file__).parent.parent
 HEAVY = ("torch", "tensorflow", "tf_keras", "scipy", "numba", "pydantic", "rich", "typer", "sklearn")

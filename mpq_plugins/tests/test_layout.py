@@ -13,7 +13,7 @@ import mpq_plugins
 
 ROOT = Path(mpq_plugins.__file__).parent.parent
 ORDER = (
-    *("errors", "versions", "registry", "terminal", "stored", "grid", "inventory"),
+    *("errors", "registry", "terminal", "stored", "grid", "inventory"),
     *("array_ops", "hardware", "graph", "costs", "allocation", "thresholds", "rounding", "search_input", "recipe"),
     *("sensitivity", "training", "latency", "search", "integers", "exporters", "plugins", "papers", "builtin"),
     *("workspace", "reporting", "testing", "commands"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import Field, ValidationError, model_validator
 
 from mpq_plugins.errors import NonFiniteValues, RecipeError, ThresholdError
+from mpq_plugins.stored.schema import Schema, problems
 from mpq_plugins.thresholds.float_bins import FloatBins, Moments, collect, octave_above
 
 OCTAVES = 32
@@ -103,29 +106,24 @@ class Histogram:
         if self._moments is not None:
             m = self._moments
             used = np.flatnonzero(m.count)
-            state |= {"lowest": m.bins.lowest, "bins": used.tolist(), "small": m.small.ravel().tolist()}
             sums = {"counts": m.count, "first": m.first, "second": m.second}
-            state |= {name: values.ravel()[used].tolist() for name, values in sums.items()}
+            listed = {name: values.ravel()[used].tolist() for name, values in sums.items()}
+            state |= {"lowest": m.bins.lowest, "bins": used.tolist(), "small": m.small.ravel().tolist(), **listed}
         return state
 
     @classmethod
-    def from_dict(cls, state: dict[str, Any]) -> Histogram:
+    def from_dict(cls, state: Mapping[str, Any]) -> Histogram:
         """The histogram that ``to_dict`` described. Raises RecipeError on a damaged description."""
         try:
-            histogram = cls(state["resolution"])
-            histogram.count, histogram.zeros = int(state["count"]), int(state["zeros"])
-            histogram.min = float(state.get("min", "inf"))
-            histogram.max = float(state.get("max", "-inf"))
-            histogram.moving = float(state.get("moving", max(-histogram.min, histogram.max, 0.0)))
-            if "bins" in state:
-                bins = FloatBins(histogram.resolution, int(state["lowest"]), OCTAVES)
-                full = np.zeros((3, 2 * OCTAVES * bins.per_octave))
-                full[:, state["bins"]] = state["counts"], state["first"], state["second"]
-                count, first, second = full.reshape(3, 1, 2, OCTAVES, bins.per_octave)
-                small = np.asarray(state["small"], dtype=np.float64).reshape(1, 2, 3)
-                histogram._moments = Moments(bins, count, first, second, small)
-        except (KeyError, TypeError, ValueError, IndexError, ThresholdError) as error:
-            raise RecipeError(f"this is no histogram: {error!r}; calibrate again") from error
+            described = _Described.model_validate(state)
+        except ValidationError as error:
+            raise RecipeError(f"this is no histogram: {problems(error)}; calibrate again") from None
+        histogram = cls(described.resolution)
+        histogram.count, histogram.zeros = described.count, described.zeros
+        if described.min is not None and described.max is not None:
+            histogram.min, histogram.max = described.min, described.max
+            histogram.moving = max(-described.min, described.max) if described.moving is None else described.moving
+        histogram._moments = described.moments()
         return histogram
 
     def _add(self, new: Moments) -> None:
@@ -146,6 +144,45 @@ class Histogram:
         if not self.count:
             return "Histogram(empty)"
         return f"Histogram(count={self.count}, zeros={self.zeros}, min={self.min:g}, max={self.max:g})"
+
+
+class _Described(Schema):
+    """What ``to_dict`` gives. bins: flat numbers of the bins in use, whose counts and moments the lists of sums are."""
+
+    resolution: int = Field(ge=4, le=16)
+    count: int = Field(ge=0)
+    zeros: int = Field(ge=0)
+    min: float | None = None
+    max: float | None = None
+    moving: float | None = None
+    lowest: int = Field(default=0, ge=-1022, le=1023)
+    bins: list[int] | None = None
+    counts: list[float] = Field(default_factory=list)
+    first: list[float] = Field(default_factory=list)
+    second: list[float] = Field(default_factory=list)
+    small: list[float] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _fits(self) -> _Described:
+        if (self.min is None or self.max is None) != (self.count == 0):
+            raise ValueError("values have a least and a largest one")
+        if self.bins is None:
+            return self
+        if not len(self.bins) == len(self.counts) == len(self.first) == len(self.second) or len(self.small) != 6:
+            raise ValueError("every bin has a count and two moments, and what is small has six")
+        if self.bins and not 0 <= min(self.bins) <= max(self.bins) < 2 * OCTAVES * 2**self.resolution:
+            raise ValueError(f"there are {2 * OCTAVES} octaves of 2**resolution bins")
+        return self
+
+    def moments(self) -> Moments | None:
+        """The moments of all bins, or None where no value but zero was seen."""
+        if self.bins is None:
+            return None
+        bins = FloatBins(self.resolution, self.lowest, OCTAVES)
+        full = np.zeros((3, 2 * OCTAVES * bins.per_octave))
+        full[:, self.bins] = self.counts, self.first, self.second
+        count, first, second = full.reshape(3, 1, 2, OCTAVES, bins.per_octave)
+        return Moments(bins, count, first, second, np.asarray(self.small).reshape(1, 2, 3))
 
 
 def as_floats(x: ArrayLike) -> NDArray[Any]:

@@ -20,13 +20,13 @@ from mpq_plugins.errors import BudgetError, MPQError
 from mpq_plugins.hardware.target import Target
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.recipe.recipe import Recipe
+from mpq_plugins.registry.version import __version__
 from mpq_plugins.search.method import RatingMethod
 from mpq_plugins.search.request import Request
 from mpq_plugins.search.unfinished import forget
 from mpq_plugins.search_input import Problem
 from mpq_plugins.sensitivity.ratings import Ratings, losses
 from mpq_plugins.terminal.progress import stage, track
-from mpq_plugins.versions.version import __version__
 from mpq_plugins.workspace.loading import LoadedModel
 from mpq_plugins.workspace.ratings_file import RatingsFile
 from mpq_plugins.workspace.snapshot import Snapshot

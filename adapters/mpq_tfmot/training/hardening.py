@@ -21,6 +21,7 @@ from mpq_plugins.grid import Grid
 from mpq_plugins.hardware.target import Target
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.recipe.recipe import Recipe
+from mpq_plugins.registry.renamed_arguments import renamed
 from mpq_plugins.search.headroom import with_headroom
 from mpq_plugins.search_input import Bits
 from mpq_plugins.thresholds.search import search_threshold
@@ -28,7 +29,6 @@ from mpq_plugins.training.hardened_grid import hardened_grid
 from mpq_plugins.training.method import TrainingMethod
 from mpq_plugins.training.plan import TrainingPlan, own_bits
 from mpq_plugins.training.predicting import Losses, predicted_losses
-from mpq_plugins.versions.arguments import renamed
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.training.hosted import Hosted, HostedModel, Numbers, forget_functions, hosted_model
 

@@ -43,7 +43,12 @@ def as_batch(example: Any, takes: Takes) -> Batch:
             raise NonFiniteValues(
                 f"argument {index} of a calibration batch holds {bad} NaN or infinite values of {tensor.numel()}"
             )
-    return batch if takes.device is None else Batch(rebuilt(part, partial(_moved, takes.device)) for part in batch)
+    return on_device(batch, takes.device)
+
+
+def on_device(batch: Batch, device: torch.device | None) -> Batch:
+    """The batch with its tensors there; None leaves them where they are."""
+    return batch if device is None else Batch(rebuilt(part, partial(_moved, device)) for part in batch)
 
 
 def _moved(device: torch.device, value: Any) -> Any:

@@ -91,7 +91,7 @@ def quantize(
 ) -> fx.GraphModule:
     """The model as torchao's q/dq graph: constrain, export, prepare_pt2e, convert_pt2e in one call.
 
-    example_inputs, calibration: as of ``constrain``.
+    example_inputs, calibration: as of ``constrain``. The model may be on any device; the graph is on the processor.
     Takes batches of any size where the model does. Layers whose sums could round in float32 add in
     float64; for a target of inductor's int8 kernels (torch-pt2e-x86), which add in int32, the graph is
     that of ``prepare_for_x86`` instead, to be run by ``lower_to_x86`` or by torch.compile while freezing.

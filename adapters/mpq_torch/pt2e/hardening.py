@@ -9,7 +9,7 @@ from torch import fx
 from mpq_plugins.errors import MPQError
 from mpq_plugins.grid import Grid
 from mpq_plugins.recipe.recipe import Recipe
-from mpq_plugins.versions.arguments import renamed
+from mpq_plugins.registry.renamed_arguments import renamed
 from mpq_torch.training.learned_grid import LearnedGrid
 from mpq_torch.training.search import Search
 

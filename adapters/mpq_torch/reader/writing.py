@@ -95,7 +95,7 @@ class _Writer:
             return self.graph.create_node("call_function", call.kind, call.args, dict(call.kwargs))
 
         self.graph.output(mapped(self.reading.returned, tensor, made))
-        written = fx.GraphModule(self.parts, self.graph).eval()
+        written = fx.GraphModule(self.parts, self.graph).eval().to(self.reading.runner.device)
         written.graph.lint()
         return written
 

@@ -12,6 +12,7 @@ from torch import nn
 import mpq_plugins as mpq
 from mpq_plugins.errors import ModelError
 from mpq_torch import fx
+from mpq_torch.calling.surroundings import whole_floats
 
 X = torch.randn(40, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 BUDGET = mpq.Budget(average_weight_bits=4)
@@ -33,6 +34,24 @@ def test_a_search_without_gradients_finds_the_recipe_of_a_search_with_them(mode)
     outside = grids(made())
     with mode():
         assert grids(made(), X.clone()) == outside
+
+
+def precisions():
+    """What torch may take for float32 products, by both of its switches."""
+    rooms = [torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.mkldnn.matmul]
+    return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32, [r.fp32_precision for r in rooms]
+
+
+@pytest.mark.parametrize("wanted", ["highest", "high", "medium"])
+def test_verbs_compute_in_whole_floats_and_leave_the_processs_choice_of_precision(wanted):
+    torch.set_float32_matmul_precision(wanted)
+    try:
+        before = precisions()
+        with whole_floats():
+            assert precisions() == ("highest", False, ["ieee"] * 3)
+        assert precisions() == before
+    finally:
+        torch.set_float32_matmul_precision("highest")
 
 
 class Cut(nn.Module):

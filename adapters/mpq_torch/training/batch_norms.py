@@ -66,7 +66,8 @@ class FoldedNorms(HeldTensors):
         self._scales: Tensor | None = None
         self._read: tuple[Tensor, Tensor] | None = None
         if self.layers:
-            self.hold("eps", torch.tensor([n.eps for n in self._norms() for _ in range(n.num_features)]).double())
+            eps = torch.tensor([n.eps for n in self._norms() for _ in range(n.num_features)]).double()
+            self.hold("eps", eps.to(self.layers[0].layer.weight.device))
             self.hold("eps32", self.held["eps"].float())
 
     @property

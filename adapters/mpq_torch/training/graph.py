@@ -65,7 +65,8 @@ def build(
     quantizer its grid; its last completes it with the statistics that the layers give beside their outputs.
     """
     graph, own = written.graph, copied(model).eval()
-    banks = [GridBank(trains(plan.method, b.slots[0]), b, seed) for b in banks_of(list(plan.slots.values()))]
+    device = written.reading.runner.device
+    banks = [GridBank(trains(plan.method, b.slots[0]), b, seed).to(device) for b in banks_of(list(plan.slots.values()))]
     quantizers = {s.name: SiteQuantizer(bank, i) for bank in banks for i, s in enumerate(bank.plain.slots)}
     layers, shared = _trained_layers(own, written, plan, quantizers, batch_norms)
     by_slot = {plan.slot_of[f"{path}.weight"]: layer for path, layer in layers.items()}

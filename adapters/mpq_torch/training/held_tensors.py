@@ -22,11 +22,12 @@ class HeldTensors(nn.Module):
         self.held: dict[str, Tensor] = {}
 
     def hold(self, name: str, value: Any) -> Tensor:
-        """Keep a tensor or an array; float64 arrays become float32."""
+        """Keep a tensor or an array, on the device of what is kept already; float64 arrays become float32."""
         tensor = value if isinstance(value, Tensor) else torch.as_tensor(value)
         if not isinstance(value, Tensor) and tensor.dtype == torch.float64:
             tensor = tensor.float()
-        self.held[name] = tensor
+        beside = next(iter(self.held.values()), tensor)
+        self.held[name] = tensor = tensor.to(beside.device)
         return tensor
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> HeldTensors:

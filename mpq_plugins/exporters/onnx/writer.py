@@ -20,7 +20,7 @@ from mpq_plugins.exporters.onnx.containers import Container, activation_containe
 from mpq_plugins.exporters.onnx.opsets import check_opset
 from mpq_plugins.exporters.onnx.requirements import require
 from mpq_plugins.grid import Grid
-from mpq_plugins.versions.version import __version__
+from mpq_plugins.registry.version import __version__
 
 SITES = "mpq_sites"
 """Metadata of a model: JSON, site name -> [tensor of its codes, zero point]; a third entry has the axes of the tensor

@@ -166,7 +166,14 @@ def test_a_checkpoint_restores_the_histogram_through_json(stream):
 
 
 @pytest.mark.parametrize(
-    "state", [{}, {"resolution": 99, "count": 0, "zeros": 0}, {"resolution": 8, "count": 3, "zeros": 0, "bins": [1]}]
+    "state",
+    [
+        {},
+        {"resolution": 99, "count": 0, "zeros": 0},
+        {"resolution": 8, "count": 3, "zeros": 0, "bins": [1]},
+        {**histogram_of(np.ones(3)).to_dict(), "bins": [1 << 20]},
+        {**histogram_of(np.ones(3)).to_dict(), "count": -3},
+    ],
 )
 def test_a_damaged_checkpoint_is_refused(state):
     with pytest.raises(RecipeError, match="no histogram"):
