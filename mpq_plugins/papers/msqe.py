@@ -32,6 +32,7 @@ from mpq_plugins.rounding.rating import Rating, rate_each
 from mpq_plugins.rounding.row_parts import row_parts
 from mpq_plugins.rounding.thin import Thin
 from mpq_plugins.search.method import RatingMethod
+from mpq_plugins.search.workers import each_side_by_side
 from mpq_plugins.search_input import KeepsColumns, Problem
 from mpq_plugins.sensitivity.ratings import Rated
 from mpq_plugins.thresholds.free_steps import refined, short, squared_error
@@ -80,7 +81,7 @@ def _rate_weight(problem: Problem, site: Site) -> dict[str, dict[int, Rated]]:
     candidates = problem.candidates[site.name]
     plain = _least_squares(weight, candidates)
     kinds = [Kind(c.bits, _weight_steps(weight, c, plain[c]), c.per_channel, c.narrow) for c in candidates]
-    rate = rate_each if weight.size * weight.shape[1] > _WIDE else _searched_in_full
+    rate = _rated_by_feedback if weight.size * weight.shape[1] > _WIDE else _searched_in_full
     signal = None if known is not None else _signal(weight, factor)
     rated: dict[int, Rated] = {}
     for candidate, found in zip(candidates, rate(weight, factor, kinds, known), strict=True):
@@ -94,6 +95,12 @@ def _signal(weight: NDArray[Any], factor: Factor) -> float:
     """The error of a weight that is rounded to zero."""
     rows = by_group(weight, factor.shape[0])
     return math.fsum(float(factor.errors_of_rows(rows[:, p].astype(np.float64)).sum()) for p in row_parts(rows.shape))
+
+
+def _rated_by_feedback(
+    weight: NDArray[Any], factor: Factor, kinds: Sequence[Kind], fisher: Array | None
+) -> list[Rating]:
+    return rate_each(weight, factor, kinds, fisher, each=each_side_by_side)
 
 
 def _searched_in_full(

@@ -7,7 +7,7 @@ between rows; so it is measured on some rows, and taken for all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,12 +53,17 @@ class _Finalist:
 
 
 def rate_each(
-    weight: NDArray[Any], factor: Factor, kinds: Sequence[Kind], fisher: Array | None, sweeps: int = 2
+    weight: NDArray[Any],
+    factor: Factor,
+    kinds: Sequence[Kind],
+    fisher: Array | None,
+    sweeps: int = 2,
+    each: Callable[[Callable[[Kind], list[_Finalist]], Sequence[Kind]], Iterable[list[_Finalist]]] = map,
 ) -> list[Rating]:
     """For each kind its best grid (axis 0 if per channel), and what it costs.
 
     weight: [out, in]. fisher: F, [out, out]; None weighs all rows alike. kinds: as of choice.choose_each; of their
-    steps those are left out that are _HOPELESS.
+    steps those are left out that are _HOPELESS. each: as ``map``, which may work on kinds side by side.
     """
     check_finite("weight", weight)
     check_finite("importance of rows", np.ones(1) if fisher is None else fisher)
@@ -66,7 +71,7 @@ def rate_each(
     rows = by_group(weight, groups)
     importance = np.ones(rows.shape[:2]) if fisher is None else fisher.diagonal().reshape(rows.shape[:2])
     roots = None if fisher is None else _roots(fisher, groups)
-    finalists = [_finalists(rows, factor, kind, importance, roots) for kind in kinds]
+    finalists = list(each(lambda kind: _finalists(rows, factor, kind, importance, roots), kinds))
     shares = iter(_shares_of_descent(rows, factor, [f for own in finalists for f in own], importance, sweeps))
     return [_best(own, [next(shares) for _ in own], importance) for own in finalists]
 

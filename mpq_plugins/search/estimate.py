@@ -12,7 +12,7 @@ from mpq_plugins.graph.weights import groups_of, matrix_shape
 from mpq_plugins.rounding.moments.chunks import CHUNK, GRAIN
 from mpq_plugins.rounding.moments.machine import machine_memory
 from mpq_plugins.rounding.moments.thinning import COLUMNS
-from mpq_plugins.rounding.row_parts import ELEMENTS
+from mpq_plugins.rounding.row_parts import ELEMENTS, LEAST, at_once
 from mpq_plugins.rounding.thin import few
 from mpq_plugins.search.chunk import (
     MEMORY,
@@ -91,7 +91,8 @@ def search_memory(graph: Graph, samples: int, total: int, workers: int = 1) -> i
     """
     worked = sorted((_worked(node, total) for node in _layers(graph)), reverse=True)
     measured = memory_of(graph, samples) + (workers - 1) * memory_of_pass(graph, samples)
-    return _moments(graph, total) + max(measured, sum(worked[:workers]))
+    rows = max(map(_rows_rated, _layers(graph)), default=0)  # parts of one layer too are rated side by side
+    return _moments(graph, total) + max(measured, sum(worked[:workers]) + workers * rows)
 
 
 def sweep_memory(graph: Graph, samples: int, total: int, kept: int = IN_MEMORY, workers: int = 1) -> int:
@@ -149,13 +150,18 @@ def _held(node: Node, total: int) -> int:
 
 
 def _worked(node: Node, total: int) -> int:
-    """The factor of a layer's curvature, what it is made of, and rows of candidates."""
-    groups, inputs, positions = _sizes(node, total)
+    """The factor of a layer's curvature, what it is made of, and what all its rows are rated with."""
+    _, inputs, positions = _sizes(node, total)
     outputs, elements = matrix_shape(node)[0], math.prod(matrix_shape(node))
-    rows = 4 * max(ELEMENTS, groups * inputs) * _PARTS
     rank = min(outputs, DRAWS * positions)
     thresholds = 16 * min(elements, max(TOGETHER, inputs))
-    return _factor(node, total) + rows + 4 * 3 * inputs * rank + 8 * _FISHERS * outputs**2 + thresholds
+    return _factor(node, total) + 4 * 3 * inputs * rank + 8 * _FISHERS * outputs**2 + thresholds
+
+
+def _rows_rated(node: Node) -> int:
+    """What is made of some rows of a layer in rating its candidates."""
+    inputs = matrix_shape(node)[1]
+    return 4 * _PARTS * max(ELEMENTS, LEAST * inputs, groups_of(node) * inputs)
 
 
 def _summed(node: Node, total: int, chunks: int = 1) -> int:
@@ -171,8 +177,8 @@ def _summed(node: Node, total: int, chunks: int = 1) -> int:
 
 def _rounded(node: Node, total: int, workers: int) -> int:
     """The factor, what rows of the weight are worked with, and copies of all of it."""
-    elements = math.prod(matrix_shape(node))
-    return _factor(node, total) + _PARTS * 8 * min(elements, workers * ELEMENTS) + _COPIES * elements
+    inputs, elements = matrix_shape(node)[1], math.prod(matrix_shape(node))
+    return _factor(node, total) + _PARTS * 8 * min(elements, workers * at_once(inputs) * inputs) + _COPIES * elements
 
 
 def _factor(node: Node, total: int) -> int:

@@ -36,8 +36,9 @@ from mpq_plugins.rounding.moments.order import sweep_order
 from mpq_plugins.rounding.moments.snapping import ends_of, largest_magnitude
 from mpq_plugins.search.chunk import Chunk, holds_user_code, samples_of
 from mpq_plugins.search.columns import columns, output_columns, thinned
-from mpq_plugins.search.estimate import check_sweep_memory, kept_in_memory, workers_to_round
+from mpq_plugins.search.estimate import check_sweep_memory, kept_in_memory, sweep_memory, workers_to_round
 from mpq_plugins.search.exact_float import adds_or_rounds, exact_output
+from mpq_plugins.search.given_back import give_back
 from mpq_plugins.search.kept import Kept
 from mpq_plugins.search.usual import usual
 from mpq_plugins.search.workers import ALONE, Workers, side_by_side
@@ -70,6 +71,7 @@ def compensate(
     counts = list(map(samples_of, chunks))
     check_sweep_memory(graph, max(counts, default=0), sum(counts), memory)
     kept = kept_in_memory(memory)
+    give_back(sweep_memory(graph, max(counts, default=0), sum(counts), kept))
     count = workers_to_round(graph, runner.threads, max(counts, default=0), sum(counts), memory)
     with side_by_side(count, runner.one_thread) as workers:
         chunks = usual(
