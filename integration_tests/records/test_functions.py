@@ -49,16 +49,28 @@ SPELLED = [
     if op.table and any(n.startswith(("nn.", "torch.")) for n in op.spellings.get("torch", ()))
 ]
 TINY = 2.0**-126
+BELOW_ONE = 1 - 2.0**-24
 RARER = {
+    "acos": (torch.acos, lambda x: math.acos(min(max(x, -1), 1))),
+    "acosh": (torch.acosh, lambda x: math.acosh(max(x, 1))),
+    "asin": (torch.asin, lambda x: math.asin(min(max(x, -1), 1))),
+    "asinh": (torch.asinh, math.asinh),
+    "atan": (torch.atan, math.atan),
+    "atanh": (torch.atanh, lambda x: math.atanh(min(max(x, -BELOW_ONE), BELOW_ONE))),
     "ceil": (torch.ceil, math.ceil),
     "celu": (nn.CELU(0.5), lambda x: x if x > 0 else 0.5 * math.expm1(2 * x)),
     "cos": (torch.cos, math.cos),
+    "cosh": (torch.cosh, math.cosh),
     "erf": (torch.erf, math.erf),
+    "exp2": (torch.exp2, lambda x: 2.0**x),
     "expm1": (torch.expm1, math.expm1),
     "floor": (torch.floor, math.floor),
     "hardshrink": (nn.Hardshrink(0.3), lambda x: x if abs(x) > 0.3 else 0.0),
     "log": (torch.log, lambda x: math.log(max(x, TINY))),
+    "frac": (torch.frac, lambda x: math.modf(x)[0]),
+    "log10": (torch.log10, lambda x: math.log10(max(x, TINY))),
     "log1p": (torch.log1p, lambda x: math.log(max(1 + x, TINY))),
+    "log2": (torch.log2, lambda x: math.log2(max(x, TINY))),
     "log_sigmoid": (nn.LogSigmoid(), lambda x: -softplus(-x)),
     "power": (lambda x: torch.pow(x, 1.5), lambda x: max(x, 0.0) ** 1.5),
     "reciprocal": (torch.reciprocal, lambda x: 1 / (x or TINY)),
@@ -66,10 +78,13 @@ RARER = {
     "rsqrt": (torch.rsqrt, lambda x: max(x, TINY) ** -0.5),
     "sign": (torch.sign, lambda x: (x > 0) - (x < 0)),
     "sin": (torch.sin, math.sin),
+    "sinh": (torch.sinh, math.sinh),
     "softshrink": (nn.Softshrink(0.3), lambda x: math.copysign(max(abs(x) - 0.3, 0.0), x)),
     "sqrt": (torch.sqrt, lambda x: math.sqrt(max(x, 0.0))),
+    "tan": (torch.tan, math.tan),
     "tanhshrink": (nn.Tanhshrink(), lambda x: x - math.tanh(x)),
     "threshold": (nn.Threshold(0.4, -0.2), lambda x: x if x > 0.4 else -0.2),
+    "trunc": (torch.trunc, math.trunc),
 }
 """Those that networks seldom have, all in one model: what torch calls them, and what they are in real numbers."""
 

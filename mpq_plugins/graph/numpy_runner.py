@@ -16,6 +16,7 @@ class NumpyRunner(NumpyOps):
     """Elementwise functions only; a framework computes the rest."""
 
     nearest: Any = staticmethod(np.rint)
+    atan: Any = staticmethod(np.arctan)
     erf: Any = staticmethod(erf)
     threads = 1
     one_thread: Any = staticmethod(nullcontext)

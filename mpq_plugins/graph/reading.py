@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from mpq_plugins.errors import ModelError, NonFiniteValues
+from mpq_plugins.graph.choosing import by_products
 from mpq_plugins.graph.constants import written_out
 from mpq_plugins.graph.describing import as_records
 from mpq_plugins.graph.fitted import with_compositions, without_kernels
@@ -22,9 +23,6 @@ from mpq_plugins.graph.recognizing import recognized
 from mpq_plugins.graph.refusals import Refuses, refusal, refuses_nothing
 from mpq_plugins.graph.scaling import channels_as_layers, fold_into_layers_before, fold_into_layers_behind
 from mpq_plugins.hardware.target import Target
-
-WHOLE = "it gives whole numbers or truth values (indices, a mask), which lie on no grid"
-"""Why moves and arithmetic of such tensors stay float."""
 
 
 def settled(
@@ -44,7 +42,10 @@ def settled(
     target without float arithmetic, or that the target has nothing for at all, and NonFiniteValues for a weight or bias
     that holds NaN or infinity.
     """
-    graph = fold_into_layers_before(recognized(as_records(written_out(joined_by_sums(graph)), target), target))
+    graph = recognized(as_records(written_out(joined_by_sums(graph)), target), target)
+    if target is not None and not target.float_arithmetic:
+        graph = recognized(by_products(graph), target)
+    graph = fold_into_layers_before(graph)
     graph = fold_batch_norms(graph, into_layers=fold)
     graph = fold_into_layers_behind(graph)
     graph = with_lookups(graph if target is None else without_kernels(graph, target), target)

@@ -23,6 +23,15 @@ def lstm_step(gates: Sequence[Any], cell: Any, gate: Function, activation: Funct
     return gate(out) * activation(found), found
 
 
+def simple_step(read: Any, again: Any, activation: Function) -> Any:
+    """The output of a cell without gates, from what it makes of its input and of the output before, None for zeros.
+
+    >>> simple_step(-3.0, None, abs), simple_step(-3.0, 1.0, abs)
+    (3.0, 2.0)
+    """
+    return activation(read if again is None else read + again)
+
+
 def gru_output(new: Any, update: Any, before: Any) -> Any:
     """A GRU's output between the candidate and the output of the step before, None for zeros, by the update gate.
 

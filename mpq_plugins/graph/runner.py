@@ -17,9 +17,9 @@ Sides = tuple[tuple[int, int], ...]
 Sizes = tuple[int, ...]
 """One number for each axis of an image or signal."""
 Tensor = Any
-Gradients = Callable[[Sequence[NDArray[np.float64]], Callable[[int, NDArray[Any]], None]], None]
+Gradients = Callable[[Sequence[NDArray[np.float64]], Callable[[int, Tensor], None]], None]
 """Of ``sum(output * direction)``, from the directions: the function beside them is given the place of each wanted
-tensor that a gradient flows to, and the gradient, as it appears."""
+tensor that a gradient flows to, and the gradient, as it appears and where it lies."""
 Precision = Literal["float32", "float64"]
 
 
@@ -48,6 +48,7 @@ class Runner(Ops, Protocol):
     def nearest(self, x: Tensor) -> Tensor:
         """The nearest whole number, half to even, without a gradient of its own making."""
 
+    def atan(self, x: Tensor) -> Tensor: ...
     def erf(self, x: Tensor) -> Tensor: ...
     def gather(self, table: Tensor, index: Tensor) -> Tensor:
         """``table[index]`` of a table of one axis; index: whole numbers as floats."""
@@ -120,6 +121,9 @@ class Runner(Ops, Protocol):
 
     def differentiable(self, x: Tensor) -> bool:
         """Whether a tensor could have gradients: floats, and in torch what comes from a watched tensor."""
+
+    def energy(self, x: Tensor) -> float:
+        """The sum of the squares of a tensor's elements, computed where it lies."""
 
     def gradients(self, outputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> AbstractContextManager[Gradients]:
         """What takes gradients of these outputs with respect to each wanted tensor, inside one ``recording()``.

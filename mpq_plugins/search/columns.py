@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins.graph.node import Layout, Node
+from mpq_plugins.graph.runner import Tensor
 from mpq_plugins.rounding.moments.chunks import GRAIN, grains
 from mpq_plugins.rounding.moments.thinning import COLUMNS, EVERYWHERE, Thinning
 
@@ -45,9 +46,18 @@ def output_columns(node: Node, y: Array, layout: Layout, thinning: Thinning = EV
     """An output of a layer as [outputs, samples * positions], in the order of ``columns``."""
     if node.op == "linear":
         return np.ascontiguousarray(y.reshape(-1, y.shape[-1]).T)
-    top, left = thinning.offset
-    images = channels_lead(y, layout)[:, :, top :: thinning.every, left :: thinning.every]
+    images = channels_lead(looked_at(node, y, layout, thinning), layout)
     return np.ascontiguousarray(images).reshape(len(images), -1)
+
+
+def looked_at(node: Node, y: Tensor, layout: Layout, thinning: Thinning) -> Tensor:
+    """The positions of a layer's output, an array or a framework's tensor, that ``thinning`` leaves; of its rank."""
+    if node.op == "linear" or thinning == EVERYWHERE:
+        return y
+    top, left = thinning.offset
+    rows, across = slice(top, None, thinning.every), slice(left, None, thinning.every)
+    places = (rows, across) if y.ndim == 4 else (across,)
+    return y[(slice(None), slice(None), *places) if layout == "NCHW" else (slice(None), *places)]
 
 
 def thinned(

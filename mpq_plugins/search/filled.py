@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mpq_plugins.graph.evaluation import FloatModel, run_nodes
 from mpq_plugins.graph.node import INPUT, RAW, Graph, Node
-from mpq_plugins.graph.runner import Runner
+from mpq_plugins.graph.runner import Runner, Tensor
 from mpq_plugins.graph.sites import GraphSites
 from mpq_plugins.graph.weights import groups_of
 from mpq_plugins.grid import Grid
@@ -126,9 +126,10 @@ class _Looked:
             ]
             names = list(self.owners)
 
-            def use(index: int, gradient: NDArray[Any]) -> None:
+            def use(index: int, gradient: Tensor) -> None:
                 site = names[index]
-                own = np.square(self._by_channel(self.owners[site], gradient), dtype=np.float64).sum(axis=1) / total
+                near = self._by_channel(self.owners[site], run.numpy(gradient))
+                own = np.square(near, dtype=np.float64).sum(axis=1) / total
                 self.energies[site] = self.energies.get(site, 0.0) + own
 
             if found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -16,19 +17,19 @@ from numpy.typing import NDArray
 from mpq_plugins.errors import ModelError, NonFiniteValues
 from mpq_plugins.graph.evaluation import FloatModel, run_nodes
 from mpq_plugins.graph.node import INPUT, RAW, Graph, Node
-from mpq_plugins.graph.runner import Runner
+from mpq_plugins.graph.runner import Runner, Tensor
 from mpq_plugins.graph.sites import GraphSites, take_sites
 from mpq_plugins.graph.weights import groups_of, matrix
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.rounding.moments.input_moments import InputMoments
 from mpq_plugins.rounding.moments.layer_moments import FewColumns
 from mpq_plugins.search.chunk import Chunk, holds_user_code, samples_of
-from mpq_plugins.search.columns import columns, output_columns, thinned
+from mpq_plugins.search.columns import columns, looked_at, output_columns, thinned
 from mpq_plugins.search.directions import direction_at
 from mpq_plugins.search.ends import loss_ends
 from mpq_plugins.search.estimate import check_memory, search_memory, workers_to_search
 from mpq_plugins.search.given_back import give_back
-from mpq_plugins.search.gradient_products import add_products, energy, products
+from mpq_plugins.search.gradient_products import add_products, products
 from mpq_plugins.search.trial import Trial
 from mpq_plugins.search.unfinished import Interrupted, Unfinished, forget, waiting
 from mpq_plugins.search.usual import usual
@@ -276,11 +277,11 @@ class Measurements:
             self._energies.setdefault(site, 0.0)
         in_turn = InTurn(Counter(names))
 
-        def use(turn: int, index: int, gradient: NDArray[Any]) -> None:
+        def use(turn: int, index: int, gradient: Tensor) -> None:
             name = names[index]
             self._reached[name] = True
             if index >= len(nodes):
-                found = energy(gradient)
+                found = run.energy(gradient)
                 with in_turn.turn(turn, name):
                     self._energies[name] += found
                 return
@@ -305,11 +306,11 @@ class Measurements:
                 advance(samples)
         self._gradients += self._draws * samples
 
-    def _products(
-        self, node: Node, gradient: NDArray[Any], first: int, samples: int, total: int
-    ) -> Iterator[NDArray[Any]]:
-        layout, groups = self._graph.layout, groups_of(node)
-        for rows, thinning in thinned(node, gradient.shape, layout, first, samples, total, POSITIONS):
+    def _products(self, node: Node, gradient: Tensor, first: int, samples: int, total: int) -> Iterator[NDArray[Any]]:
+        layout, groups, shape = self._graph.layout, groups_of(node), tuple(gradient.shape)
+        for rows, thinning in thinned(node, shape, layout, first, samples, total, POSITIONS):
             part = gradient[rows]
-            by_output = output_columns(node, part, layout, thinning)
-            yield products(by_output, groups, part.size / by_output.size)  # positions that each of those stands for
+            near = self._model.runner.numpy(looked_at(node, part, layout, thinning))  # the rest stays on its device
+            by_output = output_columns(node, near, layout)
+            stands_for = math.prod(part.shape) / by_output.size  # positions, each of those that are looked at
+            yield products(by_output, groups, stands_for)

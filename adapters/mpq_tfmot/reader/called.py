@@ -12,6 +12,7 @@ from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.runner import Sides
 from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.reader.call import Call
+from mpq_tfmot.reader.record import is_symbol
 
 Given = Mapping[str, Any]
 """The arguments of a call by TensorFlow's names."""
@@ -56,19 +57,25 @@ def _pad(call: Call, given: Given) -> Node | None:
 
 
 def _clip(call: Call, given: Given) -> Node | None:
-    low, high = given["clip_value_min"], given["clip_value_max"]
-    plain = all(isinstance(bound, (int, float)) for bound in (low, high))
-    return _made(call, "clamp", low=float(low), high=float(high)) if plain and len(call.inputs) == 1 else None
+    bounds = [_number(given[f"clip_value_{name}"]) for name in ("min", "max")]
+    return None if None in bounds else _made(call, "clamp", low=bounds[0], high=bounds[1])
+
+
+def _number(value: Any) -> float | None:
+    """A constant that is one number; None for others."""
+    if value is None or isinstance(value, str) or is_symbol(value) or np.size(value) != 1:
+        return None
+    return float(np.reshape(np.asarray(value), ()))
 
 
 def _bound(which: str) -> Callable[[Call, Given], Node | None]:
     """The larger, or the smaller, of a tensor and a number."""
 
     def rule(call: Call, given: Given) -> Node | None:
-        numbers = [value for value in given.values() if isinstance(value, (int, float))]
+        numbers = [number for value in given.values() if (number := _number(value)) is not None]
         if not len(numbers) == 1 == len(call.inputs):
             return None
-        bound: dict[str, Any] = {which: float(numbers[0])}
+        bound: dict[str, Any] = {which: numbers[0]}
         return _made(call, "clamp", **bound)
 
     return rule

@@ -14,10 +14,11 @@ from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader import written_functions
 from mpq_tfmot.reader.as_functions import as_functions
 from mpq_tfmot.reader.attention_layer import HeadsAttention
+from mpq_tfmot.reader.float_functions import of_layer as described
 from mpq_tfmot.reader.functions import is_known, name_of
 from mpq_tfmot.reader.opened_functions import OPENED
 from mpq_tfmot.reader.record import Record
-from mpq_tfmot.reader.recurrent import recurrent
+from mpq_tfmot.reader.recurrent import is_recurrent, recurrent
 from mpq_tfmot.reader.written_layers import JoinedReshape, OfRecord, OwnTensor
 
 _OWN = ("tf_keras", "keras", "tensorflow_model_optimization")
@@ -109,9 +110,14 @@ def _expanded(layer: Any, record: Record, unrolled: bool) -> Callable[..., Any] 
         if steps is None or steps > MOST_STEPS or type(layer.layer) is keras.layers.Dense:
             return None
         return lambda x: tf.stack([layer.layer(x[:, step]) for step in range(steps)], 1)
-    if unrolled and kind in (keras.layers.LSTM, keras.layers.GRU, keras.layers.Bidirectional):
+    if is_recurrent(layer) and (unrolled or not _is_described(layer, tensors)):
         return recurrent(layer, tensors)
     return None
+
+
+def _is_described(layer: Any, tensors: Any) -> bool:
+    """Whether a recurrent layer is a function of the core's that stays float where there are floats."""
+    return not isinstance(tensors, (list, tuple)) and bool(described(layer, 1, len(tensors.shape)))
 
 
 def _is_kerass(kind: type) -> bool:

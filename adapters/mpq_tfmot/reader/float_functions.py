@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mpq_plugins.graph.node import Operand
 from mpq_tfmot.keras import keras, tf
-from mpq_tfmot.reader.record import is_symbol
+from mpq_tfmot.reader.float_logic import of_logic
 
 _BINARY = {"add": "add", "subtract": "sub", "multiply": "mul", "divide": "div", "truediv": "div"}
 _OPERATORS = {"add": "add", "sub": "sub", "mul": "mul", "truediv": "div"}
@@ -84,7 +84,7 @@ def _unit_norm(layer: Any) -> tuple[str, dict[str, Any]]:
 def _both_ways(layer: Any) -> tuple[str, dict[str, Any]]:
     """A Bidirectional that joins what both ways give."""
     (word, first), (other, second) = _recurrent(layer.forward_layer), _recurrent(layer.backward_layer, turned=True)
-    if layer.merge_mode != "concat" or not word or not other:
+    if layer.merge_mode != "concat" or not word or word != other:
         return "", {}
     layers = [tuple(map(np.concatenate, zip(first["layers"][0], second["layers"][0], strict=True)))]
     return word, {**first, "layers": layers}
@@ -179,10 +179,8 @@ def of_call(symbol: str, tensors: Sequence[Any], args: Sequence[Any], kwargs: Ma
         return {"function": "einsum", "arguments": {"equation": args[0], "input": Operand(0), "other": Operand(1)}}
     if symbol.removeprefix("compat.v1.") in ("gather", "nn.embedding_lookup") and len(tensors) == 1:
         return _gathered(tensors[0], args, kwargs)
-    if symbol.removeprefix("compat.v1.") in ("where", "where_v2"):
-        return _chosen(args, kwargs)
     if symbol not in FUNCTIONS:
-        return {}
+        return of_logic(symbol, tensors, args, kwargs)
     word, names = FUNCTIONS[symbol]
     if len(args) > len(names):
         return {}
@@ -208,18 +206,6 @@ def of_call(symbol: str, tensors: Sequence[Any], args: Sequence[Any], kwargs: Ma
         if found is None and (tf.is_tensor(value) or isinstance(value, tf.Variable)):
             arguments[names.get(name, name)] = np.asarray(value)
     return _described(word, arguments, len(tensors[0].shape))
-
-
-def _chosen(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """tf.where by a constant condition."""
-    given = [*args, *(kwargs[key] for key in ("x", "y") if key in kwargs)]
-    if len(given) != 3 or is_symbol(given[0]) or not any(map(is_symbol, given)):
-        return {}
-    keep, first, second = np.asarray(given[0]).astype(bool), *given[1:]
-    if not is_symbol(first):
-        keep, first, second = ~keep, second, first
-    elsewhere = {"other": Operand(1)} if is_symbol(second) else {"fill": np.asarray(second, np.float64)}
-    return {"function": "where", "arguments": {"input": Operand(0), "condition": keep, **elsewhere}}
 
 
 def _gathered(indices: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def nodes_of(call: Call) -> list[Node]:
         return []
     refused = "" if is_function_layer(layer) else objection(call)
     if refused:
-        return [unknown(call.name, call.inputs, call.whole(), kind, refused)]
+        return [unknown(call.name, call.inputs, call.whole(), kind, refused, _held(call))]
     if isinstance(layer, OwnTensor):
         return [constant_node(call.name, layer.value.numpy())]
     if isinstance(layer, OfRecord):
@@ -112,8 +112,13 @@ def nodes_of(call: Call) -> list[Node]:
         return [function_node(call.name, call.inputs, call.whole(), kind, evaluator(layer), None, described)]
     if isinstance(layer, HeadsAttention):
         described = of_products(layer)
-    held = sum(int(np.prod(weight.shape)) for weight in layer.weights if len(weight.shape) > 1)
-    return [unknown(call.name, call.inputs, call.whole(), kind, described={**described, "weights": held, **macs(call)})]
+    return [unknown(call.name, call.inputs, call.whole(), kind, described={**described, **_held(call)})]
+
+
+def _held(call: Call) -> dict[str, int]:
+    """The attrs "weights", and "macs" where they are not one for each weight and position."""
+    held = sum(int(np.prod(weight.shape)) for weight in call.layer.weights if len(weight.shape) > 1)
+    return {"weights": held, **macs(call)}
 
 
 def _casts_to_its_own(call: Call) -> bool:
@@ -140,8 +145,7 @@ def _checked(made: list[Node] | str, call: Call) -> list[Node]:
     node without a record that stands for both."""
     if not isinstance(made, str):
         return _activated(made, call)
-    held = sum(int(np.prod(weight.shape)) for weight in call.layer.weights if len(weight.shape) > 1)
-    return [unknown(call.name, call.inputs, call.whole(), call.kind, made, {"weights": held})]
+    return [unknown(call.name, call.inputs, call.whole(), call.kind, made, _held(call))]
 
 
 def _activated(nodes: list[Node], call: Call) -> list[Node]:

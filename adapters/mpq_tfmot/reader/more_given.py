@@ -8,6 +8,7 @@ from mpq_plugins.errors import UnsupportedOp
 from mpq_tfmot.reader.call import Call
 from mpq_tfmot.reader.expanding import given_more
 from mpq_tfmot.reader.record import Record
+from mpq_tfmot.reader.recurrent import REMEMBERS
 
 HEEDED = ("MultiHeadAttention", "Attention", "AdditiveAttention")
 """Layers whose rules look at all that they are called with."""
@@ -31,6 +32,8 @@ def objection(call: Call) -> str:
         return "channels_first does not run on LiteRT; build it channels_last"
     if call.kind in HEEDED:
         return ""
+    if getattr(call.layer, "stateful", False):
+        return REMEMBERS
     more = list(given_more(call.node))
     more += [f"argument {index + 1}" for index, value in enumerate(call.node.call_args[1:], 1) if value is not None]
     return f"what {call.kind} computes with {', '.join(more)} has no integer form" if more else ""

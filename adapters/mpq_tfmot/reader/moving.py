@@ -38,6 +38,10 @@ def moved(name: str, parts: list[Part], move: Move, given: Mapping[str, Any], sh
         return None
     if found is None:
         return None
+    if None in shape:  # Keras does not know what computed sizes come to
+        shape = found.shape
+    if found == parts[0] and found.shape == shape:
+        return []
     return moving.done(found if found.shape == shape else moving.reshape(found, shape))
 
 
@@ -137,6 +141,8 @@ def _transposed(moving: Moving, parts: list[Part], given: Mapping[str, Any], sha
 
 def _reshaped(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: Shape) -> Part | None:
     """Only where the batch stays the first axis."""
+    if parts[0].shape == shape:
+        return parts[0]
     sizes = [np.prod([size for size in each if not isinstance(size, Batch)]) for each in (parts[0].shape, shape)]
     return moving.reshape(parts[0], shape) if sizes[0] == sizes[1] else None
 

@@ -10,10 +10,11 @@ from typing import Any
 from mpq_plugins.errors import ModelError
 from mpq_plugins.exporters.refusals import refused_by
 from mpq_plugins.graph.constants import AFFINE
+from mpq_plugins.graph.logic import WHOLE
 from mpq_plugins.graph.lookups import EMBEDDING
 from mpq_plugins.graph.node import ARGUMENT, FLOAT, UNKNOWN, Batch, Graph, Node, sample_shape
 from mpq_plugins.graph.ops import is_op, op_of
-from mpq_plugins.graph.reading import WHOLE, settled
+from mpq_plugins.graph.reading import settled
 from mpq_plugins.graph.refusals import refuses_nothing
 from mpq_plugins.hardware.target import Target
 from mpq_tfmot.keras import keras, tf
@@ -219,7 +220,7 @@ class _Reader:
                 return opened
         if made and all(is_whole(tensor) for tensor in flat(node.outputs)):
             was = {"was": made[0]} if len(made) == 1 and made[0].op != UNKNOWN else made[-1].attrs
-            made = [unknown(name, call.inputs, call.whole(), call.kind, WHOLE, was)]
+            made = [unknown(name, call.inputs, call.whole(), call.kind, WHOLE, {**was, "reason": WHOLE})]
         for one in made:
             self.nodes[one.name] = one
             if one.weighted and any(None in shape for shape in call.in_shapes):

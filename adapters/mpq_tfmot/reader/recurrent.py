@@ -1,112 +1,95 @@
 """Keras' recurrent layers taken apart, so that their products can be quantized.
 
-A layer is its cells, one for each step, of two dense layers that all of them share, functions of one element, sums and
-products. The steps have to be as many at every call.
+A layer is its cells, one for each step, whose layers all of them share. The steps have to be as many at every call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from mpq_plugins.graph.recurrence import MOST_STEPS, gru_output, lstm_step
+from mpq_plugins.graph.recurrence import MOST_STEPS
 from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.reader.record import is_symbol
+from mpq_tfmot.reader.recurrent_cells import Step, step_of
 
-MERGES: dict[str, Callable[[Any, Any], Any]] = {
+MERGES: dict[str | None, Callable[[Any, Any], Any]] = {
     "concat": lambda a, b: tf.concat([a, b], -1),
     "sum": lambda a, b: a + b,
     "mul": lambda a, b: a * b,
     "ave": lambda a, b: (a + b) * 0.5,
 }
 """What a Bidirectional makes of both directions."""
+REMEMBERS = "it remembers from one call to the next; build it with stateful=False"
 
 
-def recurrent(layer: Any, x: Any) -> Callable[[Any], Any] | None:
-    """What an LSTM, a GRU, or both ways of one compute, of symbols; None for one that is another function here.
+def is_recurrent(layer: Any) -> bool:
+    """Whether it is one of Keras' own layers of series, or both ways of one."""
+    own = type(layer).__module__.partition(".")[0] in ("tf_keras", "keras")
+    return own and isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional))
 
-    x: the symbol that it reads, without initial states.
+
+def recurrent(layer: Any, given: Any) -> Callable[[Any], Any] | None:
+    """What a recurrent layer, or both ways of one, computes, of symbols; None for one that is another function here.
+
+    given: the symbol that it reads, or a list of that and initial states.
     """
-    if isinstance(x, (list, tuple)) or len(x.shape) != 3 or x.shape[1] is None or x.shape[1] > MOST_STEPS:
+    x, *begun = given if isinstance(given, (list, tuple)) else [given]
+    if x.shape[1] is None or x.shape[1] > MOST_STEPS:
         return None
     if not isinstance(layer, keras.layers.Bidirectional):
-        return (lambda x: _series(layer, x)) if _plain(layer) else None
+        step = _step(layer, layer.name)
+        return None if step is None else lambda given: _listed(_series(layer, step, given), layer)
     ways = (layer.forward_layer, layer.backward_layer)
-    if layer.merge_mode not in MERGES or not all(map(_plain, ways)):
+    steps = [_step(way, way.name) for way in ways]
+    if None in steps or layer.merge_mode not in (*MERGES, None) or len(begun) % 2:
         return None
-    return lambda x: MERGES[layer.merge_mode](_series(ways[0], x), _series(ways[1], x, True))
+    first, second = (step for step in steps if step is not None)
+    return lambda given: _both(layer, first, second, given)
 
 
-def _plain(layer: Any) -> bool:
-    known = type(layer) in (keras.layers.LSTM, keras.layers.GRU)
-    return known and not (layer.return_state or layer.stateful or layer.time_major)
+def _step(layer: Any, name: str) -> Step | None:
+    """One step of a layer; None where it does more than going through a series."""
+    stacked = isinstance(layer.cell, keras.layers.StackedRNNCells)
+    if layer.stateful or layer.time_major or (layer.return_state and stacked):
+        return None
+    return step_of(layer.cell, name)
 
 
-def _series(layer: Any, x: Any, turned: bool = False) -> Any:
-    """All outputs, in the order of the steps, or the last one. turned: of the second direction of a Bidirectional."""
-    lstm = isinstance(layer, keras.layers.LSTM)
-    read, again, own = _dense(layer, lstm)
-    step, state, found = (_lstm if lstm else _gru), None, []
-    order = range(x.shape[1])[::-1] if layer.go_backwards else range(x.shape[1])
-    for index in order:
-        state = step(layer, read(x[:, index]), state, again, own)
-        found.append(state[0])
-    if not layer.return_sequences:
-        return found[-1]
-    return tf.stack(found[::-1] if turned else found, 1)
+def _series(layer: Any, step: Step, given: Any, turned: bool = False) -> tuple[Any, Sequence[Any]]:
+    """All outputs, in the order of the steps, or the last one; and the last states.
 
-
-def _dense(layer: Any, lstm: bool) -> tuple[Any, Any, Any]:
-    """The layers of what is read and of what is remembered, and the bias of a GRU's candidate that is inside a product.
-
-    All other biases are those of what is read.
+    turned: of the second direction of a Bidirectional.
     """
-    kernel, recurrence, *bias = (np.asarray(weight) for weight in layer.get_weights())
-    (features, rows), units = kernel.shape, recurrence.shape[0]
-    both = np.zeros((2, rows), np.float32)
-    if bias:
-        both[: np.atleast_2d(bias[0]).shape[0]] = bias[0]
-    own = np.zeros(rows, np.float32)
-    if not lstm:
-        own[2 * units :] = both[1, 2 * units :]
-    parts = [_layer(f"{layer.name}.read", kernel, both.sum(0) - own, features)]
-    if lstm or layer.reset_after:
-        parts.append(_layer(f"{layer.name}.again", recurrence, own, units))
-        return parts[0], parts[1], own[2 * units :]
-    gates, candidate = recurrence[:, : 2 * units], recurrence[:, 2 * units :]
-    parts.append(_layer(f"{layer.name}.gates", gates, np.zeros(2 * units, np.float32), units))
-    parts.append(_layer(f"{layer.name}.candidate", candidate, np.zeros(units, np.float32), units))
-    return parts[0], tuple(parts[1:]), own[2 * units :]
+    x, *begun = given if isinstance(given, (list, tuple)) else [given]
+    states: Sequence[Any] | None = None if all(map(_is_zero, begun)) else begun
+    found = []
+    for index in range(x.shape[1])[::-1] if layer.go_backwards else range(x.shape[1]):
+        output, states = step(x[:, index], states)
+        found.append(output)
+    assert states is not None, f"{layer.name}: a series of no step"
+    if not layer.return_sequences:
+        return found[-1], states
+    return tf.stack(found[::-1] if turned else found, 1), states
 
 
-def _layer(name: str, kernel: Any, bias: Any, features: int) -> Any:
-    made = keras.layers.Dense(kernel.shape[1], name=name)
-    made.build((None, features))
-    made.set_weights([kernel, bias])
-    return made
+def _is_zero(state: Any) -> bool:
+    return not is_symbol(state) and not np.any(np.asarray(state))
 
 
-def _lstm(layer: Any, x: Any, state: Any, again: Any, own: Any) -> tuple[Any, Any]:
-    n = layer.units
-    gates = x if state is None else x + again(state[0])
-    parts = [gates[:, index * n : (index + 1) * n] for index in range(4)]
-    return lstm_step(parts, None if state is None else state[1], layer.recurrent_activation, layer.activation)
+def _listed(found: tuple[Any, Sequence[Any]], layer: Any) -> Any:
+    return [found[0], *found[1]] if layer.return_state else found[0]
 
 
-def _gru(layer: Any, x: Any, state: Any, again: Any, own: Any) -> tuple[Any]:
-    n, gate = layer.units, layer.recurrent_activation
-    if state is None:
-        update, reset = gate(x[:, :n]), gate(x[:, n : 2 * n])
-        new = layer.activation(x[:, 2 * n :] + reset * own if np.any(own) else x[:, 2 * n :])
-        return (gru_output(new, update, None),)
-    (before,) = state
-    if layer.reset_after:
-        remembered = again(before)
-        update, reset = gate(x[:, :n] + remembered[:, :n]), gate(x[:, n : 2 * n] + remembered[:, n : 2 * n])
-        new = layer.activation(x[:, 2 * n :] + reset * remembered[:, 2 * n :])
-    else:
-        gates = again[0](before)
-        update, reset = gate(x[:, :n] + gates[:, :n]), gate(x[:, n : 2 * n] + gates[:, n:])
-        new = layer.activation(x[:, 2 * n :] + again[1](reset * before))
-    return (gru_output(new, update, before),)
+def _both(layer: Any, first: Step, second: Step, given: Any) -> Any:
+    """Both directions, merged."""
+    x, *begun = given if isinstance(given, (list, tuple)) else [given]
+    half = len(begun) // 2
+    one = _series(layer.forward_layer, first, [x, *begun[:half]])
+    other = _series(layer.backward_layer, second, [x, *begun[half:]], turned=True)
+    merge = MERGES.get(layer.merge_mode)
+    outputs = [one[0], other[0]] if merge is None else [merge(one[0], other[0])]
+    found = [*outputs, *one[1], *other[1]] if layer.return_state else outputs
+    return found if len(found) > 1 else found[0]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mpq_plugins.graph.node import Layout
 from mpq_plugins.graph.runner import Gradients, Precision, Sides, Sizes
+from mpq_plugins.search.gradient_products import energy
 from mpq_plugins.search.workers import cores
 from mpq_tfmot.array_ops.ops import TensorflowOps
 from mpq_tfmot.keras import tf
@@ -24,6 +25,7 @@ class TensorflowRunner(TensorflowOps):
 
     layout: Layout = "NHWC"
     nearest = staticmethod(tf.round)
+    atan = staticmethod(tf.math.atan)
     erf = staticmethod(tf.math.erf)
 
     def __init__(self, floats: Mapping[str, FloatPart] | None = None) -> None:
@@ -174,9 +176,12 @@ class TensorflowRunner(TensorflowOps):
     def differentiates_side_by_side(self) -> bool:
         return False  # a tape belongs to the thread that recorded it
 
+    def energy(self, x: Any) -> float:
+        return energy(self.numpy(x))
+
     @contextmanager
     def gradients(self, outputs: Sequence[Any], wanted: Sequence[Any]) -> Iterator[Gradients]:
-        def take(directions: Sequence[NDArray[np.float64]], use: Callable[[int, NDArray[Any]], None]) -> None:
+        def take(directions: Sequence[NDArray[np.float64]], use: Callable[[int, Any], None]) -> None:
             starts = [tf.constant(d, y.dtype) for d, y in zip(directions, outputs, strict=True)]
             with self._tape.stop_recording():
                 found = self._tape.gradient(list(outputs), list(wanted), starts)

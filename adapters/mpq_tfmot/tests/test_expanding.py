@@ -33,6 +33,14 @@ def recurrent(layer):
     return lambda x: layers.Reshape((1, 1, -1))(layer(layers.Reshape((2, 72))(x)))
 
 
+def states_of_another(x):
+    x = layers.Reshape((2, 72))(x)
+    both = layers.Bidirectional(layers.SimpleRNN(2, return_state=True, return_sequences=True), merge_mode=None)
+    y, turned, *states = both(x)
+    z = layers.SimpleRNN(2)(y, initial_state=states[0])
+    return layers.Reshape((1, 1, -1))(layers.Concatenate()([z, turned[:, -1], states[1]]))
+
+
 KERNELS = [tf.constant(drawn(*shape)) for shape in ((3, 3, 4, 4), (3, 2, 4, 1), (2, 2, 4, 4))]
 KINDS = {
     "a layer of a user": lambda x: Own()(x),
@@ -66,9 +74,11 @@ KINDS = {
         layers.Conv2DTranspose(4, 2, 2, output_padding=1, bias_initializer="normal")(x)
     ),
     "dilated, with all of the border": lambda x: layers.Conv2DTranspose(4, 2, dilation_rate=2)(x),
-    "lstm": recurrent(layers.LSTM(3, bias_initializer="normal")),
     "gru, reset before": recurrent(layers.GRU(3, bias_initializer="normal", reset_after=False, go_backwards=True)),
-    "gru": recurrent(layers.GRU(3, bias_initializer="normal")),
+    "simple": recurrent(layers.SimpleRNN(3, activation="relu", go_backwards=True)),
+    "cells in a stack": recurrent(layers.RNN([layers.LSTMCell(2), layers.GRUCell(2)])),
+    "one that begins with the states of another": states_of_another,
+    "an lstm of convolutions": lambda x: layers.ConvLSTM1D(4, 3, padding="same", return_sequences=True)(x[:, :2]),
     "both ways": recurrent(layers.Bidirectional(layers.LSTM(2, return_sequences=True), merge_mode="ave")),
 }
 

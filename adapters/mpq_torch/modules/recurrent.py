@@ -11,10 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mpq_plugins.graph.recurrence import MOST_STEPS, gru_output, lstm_step
+from mpq_plugins.graph.recurrence import MOST_STEPS, gru_output, lstm_step, simple_step
 
 State = tuple[Tensor, ...]
-"""What a cell remembers: of an LSTM (output, cell), of a GRU (output,)."""
+"""What a cell remembers: of an LSTM (output, cell), of others (output,)."""
+LSTM, GRU = "LSTM", "GRU"
+"""Kinds of cells; others are the activation of a cell without gates ("tanh", "relu")."""
+CELLS = (nn.LSTMCell, nn.GRUCell, nn.RNNCell)
+SERIES = (nn.LSTM, nn.GRU, nn.RNN)
 
 
 class Gates(nn.Module):
@@ -22,10 +26,11 @@ class Gates(nn.Module):
 
     candidate: Tensor
 
-    def __init__(self, weights: tuple[Tensor, Tensor], biases: tuple[Tensor, Tensor] | None, gru: bool) -> None:
+    def __init__(self, weights: tuple[Tensor, Tensor], biases: tuple[Tensor, Tensor] | None, kind: str) -> None:
         super().__init__()
         (rows, features), units = weights[0].shape, weights[1].shape[1]
-        self.units, self.gru = units, gru
+        gru = kind == GRU
+        self.units, self.kind = units, kind
         self.read, self.again = nn.Linear(features, rows), nn.Linear(units, rows, bias=gru)
         read, again = biases or (torch.zeros(rows), torch.zeros(rows))
         own = torch.zeros(rows)
@@ -41,7 +46,10 @@ class Gates(nn.Module):
 
     def forward(self, x: Tensor, state: State | None) -> State:
         """x: what ``read`` gave of a step. state: None for zeros."""
-        return self._gru(x, state) if self.gru else self._lstm(x, state)
+        if self.kind in (LSTM, GRU):
+            return self._gru(x, state) if self.kind == GRU else self._lstm(x, state)
+        activation = torch.relu if self.kind == "relu" else torch.tanh
+        return (simple_step(x, None if state is None else self.again(state[0]), activation),)
 
     def _lstm(self, x: Tensor, state: State | None) -> State:
         gates = x if state is None else x + self.again(state[0])
@@ -62,14 +70,15 @@ class Gates(nn.Module):
 
 
 class Cell(nn.Module):
-    """nn.LSTMCell and nn.GRUCell."""
+    """nn.LSTMCell, nn.GRUCell and nn.RNNCell."""
 
-    def __init__(self, cell: nn.LSTMCell | nn.GRUCell) -> None:
+    def __init__(self, cell: nn.LSTMCell | nn.GRUCell | nn.RNNCell) -> None:
         super().__init__()
         _take_over(cell, self)
         self.lstm = isinstance(cell, nn.LSTMCell)
         biases = (cell.bias_ih, cell.bias_hh) if cell.bias else None
-        self.gates = Gates((cell.weight_ih, cell.weight_hh), biases, not self.lstm)
+        kind = cell.nonlinearity if isinstance(cell, nn.RNNCell) else GRU if isinstance(cell, nn.GRUCell) else LSTM
+        self.gates = Gates((cell.weight_ih, cell.weight_hh), biases, kind)
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:
         """The next state."""
@@ -79,17 +88,18 @@ class Cell(nn.Module):
 
 
 class Unrolled(nn.Module):
-    """nn.LSTM and nn.GRU, a cell for each step."""
+    """nn.LSTM, nn.GRU and nn.RNN, a cell for each step."""
 
-    def __init__(self, layer: nn.LSTM | nn.GRU) -> None:
+    def __init__(self, layer: nn.LSTM | nn.GRU | nn.RNN) -> None:
         super().__init__()
         _take_over(layer, self)
         self.lstm, self.both, self.series = isinstance(layer, nn.LSTM), 2 if layer.bidirectional else 1, layer
+        kind = layer.nonlinearity if isinstance(layer, nn.RNN) else layer.mode
         for index in range(layer.num_layers):
             for way in range(self.both):
                 end = f"l{index}" + "_reverse" * way
                 biases = _pair(layer, "bias", end) if layer.bias else None
-                self.add_module(end, Gates(_pair(layer, "weight", end), biases, not self.lstm))
+                self.add_module(end, Gates(_pair(layer, "weight", end), biases, kind))
 
     def forward(self, input: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
         """The outputs, and the last states of all layers and directions; of long series as the layer has them."""
@@ -124,7 +134,7 @@ class Unrolled(nn.Module):
         return tuple(part[index] for part in hx) if self.lstm else (hx[index],)
 
 
-def _pair(layer: nn.LSTM | nn.GRU, kind: str, end: str) -> tuple[Tensor, Tensor]:
+def _pair(layer: nn.RNNBase, kind: str, end: str) -> tuple[Tensor, Tensor]:
     """What multiplies, or is added to, a layer's input and its states. kind: "weight" or "bias"; end: "l0_reverse"."""
     return getattr(layer, f"{kind}_ih_{end}"), getattr(layer, f"{kind}_hh_{end}")
 
@@ -143,15 +153,16 @@ def _stacked(parts: list[Tensor]) -> Tensor:
 def taken_apart(module: nn.Module, unrolled: bool) -> nn.Module:
     """A recurrent cell, and a layer where it is to be unrolled, as modules that torch.fx sees into; others as they are.
 
-    A layer that projects its states stays as it is.
+    Layers without gates always are: no runtime here has one of its own. One that projects its states stays as it is.
     """
-    if type(module) is nn.LSTMCell or type(module) is nn.GRUCell:
+    if isinstance(module, CELLS) and type(module) in CELLS:
         return Cell(module)
-    if unrolled and (type(module) is nn.LSTM or type(module) is nn.GRU) and not module.proj_size:
+    wanted = unrolled or type(module) is nn.RNN
+    if wanted and isinstance(module, SERIES) and type(module) in SERIES and not module.proj_size:
         return Unrolled(module)
     return module
 
 
 def is_unrolled(model: nn.Module) -> bool:
     """Whether there is a layer that could be."""
-    return any(type(module) in (nn.LSTM, nn.GRU) for module in model.modules())
+    return any(type(module) in SERIES for module in model.modules())

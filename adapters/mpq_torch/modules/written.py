@@ -6,6 +6,7 @@ by name. torch.ao's tracer traces through them (they are not torch.nn classes); 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -61,14 +62,16 @@ class OfOne(nn.Module):
 
 
 class OfRecord(nn.Module):
-    """A function of one element that torch has not. word: of its record."""
+    """A function of one element that torch has not. word, attrs: of its record."""
 
-    def __init__(self, word: str) -> None:
+    def __init__(self, word: str, attrs: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         self.word = word
+        self.attrs = dict(attrs or {})
+        self._text = json.dumps(self.attrs)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = function_of_one(x, self.word)
+        y: Tensor = function_of_one(x, self.word, self._text)
         return y
 
     def extra_repr(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
@@ -35,10 +36,12 @@ def hardtanh(call: Call) -> Node:
 
 def clamp_function(call: Call) -> Node:
     """torch.clamp."""
-    low, high = call.argument(1, "min"), call.argument(2, "max")
-    if isinstance(low, fx.Node) or isinstance(high, fx.Node):
-        return call.unknown("the bounds of a clamp must be constants")
-    return call.made("clamp", low=_number(low), high=_number(high))
+    given = [call.argument(1, "min"), call.argument(2, "max")]
+    bounds = [None if bound is None else call.constant(bound) for bound in given]
+    if any(g is not None and (b is None or np.size(b) != 1) for g, b in zip(given, bounds, strict=True)):
+        return call.unknown("the bounds of a clamp must be constant numbers")
+    low, high = (None if bound is None else float(np.reshape(bound, ())) for bound in bounds)
+    return call.made("clamp", low=low, high=high)
 
 
 def filled(value: float | None) -> Rule:
@@ -146,7 +149,7 @@ def written_of_one(call: Call) -> Made:
 def written_of_record(call: Call) -> Node:
     """The same of a function that torch has not."""
     module: Any = call.module
-    return call.made(module.word)
+    return call.made(module.word, attrs=module.attrs)
 
 
 MODULES: dict[Any, Rule] = {

@@ -14,7 +14,7 @@ from torch import fx, nn
 
 from mpq_plugins.graph.node import Operand
 from mpq_torch.modules.attention import Products, Shares
-from mpq_torch.reader import float_recurrent
+from mpq_torch.reader import float_logic, float_recurrent
 from mpq_torch.reader.call import Call, array_of
 from mpq_torch.reader.float_attention import of_call, of_products, of_shares
 
@@ -145,33 +145,6 @@ def _einsum(call: Call) -> tuple[str, dict[str, Any]] | None:
     return "einsum", {"equation": equation, **dict(zip(("input", "other"), operands, strict=False))}
 
 
-def _filled(call: Call) -> tuple[str, dict[str, Any]] | None:
-    """masked_fill: a number where the mask says so."""
-    mask, fill = call.argument(1, "mask"), call.constant(call.argument(2, "value"))
-    held = call.held(mask) if isinstance(mask, fx.Node) else mask
-    if not isinstance(held, torch.Tensor) or fill is None:
-        return None
-    return "where", {"input": call.tensor(), "condition": ~held.bool(), "fill": fill}
-
-
-def _where(call: Call) -> tuple[str, dict[str, Any]] | None:
-    """torch.where, and Tensor.where, which has its condition second."""
-    names = ("self", "condition", "other") if call.node.op == "call_method" else ("condition", "input", "other")
-    given = {name: call.argument(index, name) for index, name in enumerate(names)}
-    mask, first, second = given["condition"], given.get("input", given.get("self")), given["other"]
-    held = call.held(mask) if isinstance(mask, fx.Node) else mask
-    if not isinstance(held, torch.Tensor):
-        return None
-    keep = held.bool()
-    if not isinstance(first, fx.Node) or call.held(first) is not None:
-        keep, first, second = ~keep, second, first
-    if not isinstance(first, fx.Node) or call.held(first) is not None:
-        return None
-    fill = call.constant(second)
-    elsewhere = {"other": second} if fill is None else {"fill": fill}
-    return "where", {"input": first, "condition": keep, **elsewhere}
-
-
 def _topk(call: Call) -> tuple[str, dict[str, Any]] | None:
     count, axis = call.argument(1, "k"), int(call.argument(2, "dim", -1))
     largest = bool(call.argument(3, "largest", True))
@@ -187,8 +160,7 @@ SPECIAL: dict[Any, Callable[[Call], tuple[str, dict[str, Any]] | None]] = {
     Shares: of_shares,
     **dict.fromkeys([torch.einsum, torch.functional.einsum], _einsum),
     **dict.fromkeys([torch.topk, "topk"], _topk),
-    **dict.fromkeys([torch.masked_fill, "masked_fill", "masked_fill_"], _filled),
-    **dict.fromkeys([torch.where, "where"], _where),
+    **float_logic.SPECIAL,
     nn.LSTM: float_recurrent.of_layer,
     nn.GRU: float_recurrent.of_layer,
     operator.getitem: float_recurrent.of_item,
@@ -214,6 +186,8 @@ def described(call: Call, sources: Sequence[fx.Node]) -> dict[str, Any]:
     if found is None:
         return {}
     word, given = found
+    if call.node in call.observed.truths:
+        word = {"add": "logical_or", "mul": "logical_and"}.get(word, word)
     arguments: dict[str, Any] = {}
     for name, value in given.items():
         if isinstance(value, fx.Node):

@@ -103,7 +103,8 @@ def module_of(node: Node) -> tuple[Any, ...]:
         in_torch = any(
             name.startswith("torch.") and not of_package(name) for name in op_of(node).spellings.get("torch", ())
         )
-        return name, OfOne(_in_torch(node.op), **_options(node)) if in_torch else OfRecord(node.op)
+        told = {attr: node.attrs[attr] for attr in op_of(node).attrs if attr in node.attrs}
+        return name, OfOne(_in_torch(node.op), **_options(node)) if in_torch else OfRecord(node.op, told)
     return name + SAME_GRID_SUFFIX, *_same_grid(node)
 
 

@@ -15,8 +15,9 @@ from mpq_plugins.errors import ModelError
 from mpq_plugins.exporters.refusals import refused_by
 from mpq_plugins.graph.constants import AFFINE
 from mpq_plugins.graph.joining import with_samples
+from mpq_plugins.graph.logic import WHOLE
 from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, RAW, UNKNOWN, Batch, Graph, Node, Shape
-from mpq_plugins.graph.reading import WHOLE, settled
+from mpq_plugins.graph.reading import settled
 from mpq_plugins.graph.refusals import Refuses, refuses_nothing
 from mpq_plugins.hardware.target import Target
 from mpq_plugins.inventory import PLAIN, ModelInput

@@ -40,6 +40,7 @@ class Observed:
     one_batch_size: a sentence that names the op that runs on no batch of another size than the example's; "" for none.
     decided: nodes whose values Python code has asked for, so that the graph is that of these values.
     whole: nodes that give tensors of whole numbers or truth values alone, which lie on no grid.
+    truths: those of them that give truth values alone.
     returned: what the model returned when it was run last: at the second batch size, or at the example's.
     """
 
@@ -54,6 +55,7 @@ class Observed:
     decided: frozenset[fx.Node] = frozenset()
     whole: frozenset[fx.Node] = frozenset()
     repeated: frozenset[fx.Node] = frozenset()
+    truths: frozenset[fx.Node] = frozenset()
 
 
 def at_size(example: Sequence[Any], wanted: int = SIZES[0]) -> list[Any]:
@@ -84,7 +86,9 @@ def observe(graph: fx.GraphModule, example: Sequence[Any], values: Mapping[fx.No
                 return _of_one_batch_size(graph, example, size, error)
     run = _run(graph, example)
     shapes = {n: _plain(v) for n, v in run.items() if isinstance(v, Tensor)}
-    return Observed(shapes, _others(run), _constants(run), _same(run), returned=_returned(run), whole=_whole(run))
+    found = Observed(shapes, _others(run), _constants(run), _same(run), returned=_returned(run))
+    whole, truths = _whole(run)
+    return replace(found, whole=whole, truths=truths)
 
 
 def _of_batches_of(
@@ -108,7 +112,8 @@ def _of_batches_of(
     constants = _constants(second, first)
     repeated = frozenset(n for n, value in constants.items() if len(value.shape) and value.shape != second[n].shape)
     found = Observed(shapes, _others(first), constants, _same(second), by_batch, returned=returned, macs=macs)
-    return replace(found, whole=_whole(second), repeated=repeated)
+    whole, truths = _whole(second)
+    return replace(found, whole=whole, truths=truths, repeated=repeated)
 
 
 def _of_one_batch_size(graph: fx.GraphModule, example: Sequence[Any], samples: int, error: ModelError) -> Observed:
@@ -127,7 +132,8 @@ def _of_one_batch_size(graph: fx.GraphModule, example: Sequence[Any], samples: i
     macs = {node: count // max(1, samples) for node, count in macs.items()}
     returned = _returned(run)
     found = Observed(shapes, _others(run), _constants(run), _same(run), returned=returned, macs=macs)
-    return replace(found, one_batch_size=stopped, whole=_whole(run))
+    whole, truths = _whole(run)
+    return replace(found, one_batch_size=stopped, whole=whole, truths=truths)
 
 
 def _stopped_at(graph: fx.GraphModule, example: Sequence[Any], samples: int) -> str:
@@ -186,13 +192,15 @@ def _of_numbers(value: Any) -> bool:
     return all(isinstance(part, (int, float)) for part in parts)
 
 
-def _whole(run: Mapping[fx.Node, Any]) -> frozenset[fx.Node]:
-    found = set()
+def _whole(run: Mapping[fx.Node, Any]) -> tuple[frozenset[fx.Node], frozenset[fx.Node]]:
+    """The nodes that are whole, and truths."""
+    whole, truths = set(), set()
     for node, value in run.items():
         tensors = [leaf for leaf in flat([value]) if isinstance(leaf, Tensor)]
         if tensors and not any(tensor.is_floating_point() for tensor in tensors):
-            found.add(node)
-    return frozenset(found)
+            whole.add(node)
+            truths.update([node] if all(tensor.dtype == torch.bool for tensor in tensors) else [])
+    return frozenset(whole), frozenset(truths)
 
 
 def _same(run: Mapping[fx.Node, Any]) -> frozenset[fx.Node]:

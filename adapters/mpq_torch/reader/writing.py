@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from mpq_plugins.graph.logic import WHOLE
 from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, FLOAT, RAW, Batch, Graph, Node
 from mpq_plugins.graph.ops import op_of
-from mpq_plugins.graph.reading import WHOLE
 from mpq_torch.modules.written import RELU_SUFFIX, SAME_GRID_SUFFIX, Clamp, FloatPart, Input, OfTwo
 from mpq_torch.reader.arguments import placeholders_of
 from mpq_torch.reader.modules import layer_of, module_of

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mpq_plugins.graph.node import Layout
 from mpq_plugins.graph.runner import Gradients, Precision, Sides, Sizes
+from mpq_plugins.search.gradient_products import energy
 from mpq_torch.array_ops.ops import TorchOps
 from mpq_torch.runner.slicing import sliced
 from mpq_torch.runner.threads import one_thread
@@ -33,6 +34,7 @@ class TorchRunner(TorchOps):
 
     layout: Layout = "NCHW"
     nearest = staticmethod(torch.round)
+    atan = staticmethod(torch.atan)
     erf = staticmethod(torch.erf)
     one_thread = staticmethod(one_thread)
 
@@ -137,7 +139,9 @@ class TorchRunner(TorchOps):
         return x[torch.tensor(list(indices), device=x.device)]
 
     def float_part(self, name: str, inputs: Sequence[Tensor]) -> Any:
-        return self.floats[name](*inputs)
+        found = self.floats[name](*inputs)
+        steps = isinstance(found, Tensor) and type(found.grad_fn).__name__ == "NotImplemented"
+        return found.detach() if steps else found  # flat where it has a slope, as a comparison
 
     def recording(self) -> AbstractContextManager[Any]:
         return torch.enable_grad()
@@ -157,6 +161,11 @@ class TorchRunner(TorchOps):
         # on a device gradients are computed in a thread of the device's own, which would not know whose they are
         return self.device.type == "cpu"
 
+    def energy(self, x: Tensor) -> float:
+        if x.device.type == "cpu":
+            return energy(self.numpy(x))
+        return float(torch.linalg.vector_norm(x, dtype=torch.float64)) ** 2
+
     @contextmanager
     def gradients(self, outputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> Iterator[Gradients]:
         able = [index for index, x in enumerate(wanted) if x.requires_grad]
@@ -168,7 +177,7 @@ class TorchRunner(TorchOps):
             for take in takers.values() if own is None else (own,):  # elsewhere there is one at a time
                 take(index, gradient)
 
-        def take(directions: Sequence[NDArray[np.float64]], use: Callable[[int, NDArray[Any]], None]) -> None:
+        def take(directions: Sequence[NDArray[np.float64]], use: Callable[[int, Tensor], None]) -> None:
             starts = (
                 torch.as_tensor(d, dtype=y.dtype, device=y.device) for d, y in zip(directions, outputs, strict=True)
             )
@@ -178,7 +187,7 @@ class TorchRunner(TorchOps):
 
             def used(index: int, gradient: Tensor) -> None:
                 seen.add(index)
-                use(index, self.numpy(gradient))
+                use(index, gradient.detach())
 
             if leaves:
                 takers[threading.get_ident()] = used

@@ -15,6 +15,7 @@ LAYERS = {
     "two lstms both ways": nn.LSTM(6, 4, 2, batch_first=True, bidirectional=True),
     "lstm without biases, steps first": nn.LSTM(6, 4, bias=False),
     "gru": nn.GRU(6, 4, batch_first=True),
+    "without gates": nn.RNN(6, 4, 2, nonlinearity="relu", batch_first=True, bidirectional=True),
     "two grus both ways, steps first": nn.GRU(6, 4, 2, bidirectional=True),
 }
 
@@ -91,7 +92,9 @@ def test_a_layer_stays_float_where_there_is_float_arithmetic_and_where_the_serie
         read_model(model, (long,), target=plugins.target("generic-po2"))
 
 
-@pytest.mark.parametrize("cell", [nn.LSTMCell(6, 4), nn.GRUCell(6, 4), nn.GRUCell(6, 4, bias=False)], ids=str)
+@pytest.mark.parametrize(
+    "cell", [nn.LSTMCell(6, 4), nn.GRUCell(6, 4), nn.GRUCell(6, 4, bias=False), nn.RNNCell(6, 4)], ids=str
+)
 def test_a_cell_is_taken_apart_for_every_target(cell):
     model, x = Cells(cell).eval(), torch.randn(4, 3, 6)
     reading = read_model(model, (x,))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mpq_plugins.errors import UnsupportedOp
+from mpq_plugins.exporters.onnx import float_logic
 from mpq_plugins.exporters.onnx.attention import attention, heads_attention, heads_shares
 from mpq_plugins.exporters.onnx.float_choices import argmax, argmin, einsum, normalize, topk
 from mpq_plugins.exporters.onnx.float_norms import group_norm, instance_norm, layer_norm, rms_norm
@@ -19,7 +20,7 @@ from mpq_plugins.exporters.onnx.writer import GraphWriter
 from mpq_plugins.graph.node import Node, Operand
 from mpq_plugins.graph.ops import all_ops
 
-TENSORS = ("input", "other", "key", "value", "state", "cell")
+TENSORS = ("input", "other", "key", "value", "state", "cell", "condition")
 """The arguments that may be tensors which the model computes."""
 Given = Mapping[str, Any]
 """Arguments by name; tensors as the names that they have in the ONNX graph."""
@@ -108,13 +109,13 @@ def _embedding(writer: GraphWriter, name: str, given: Given) -> str:
 
 
 FORMS: Mapping[str, Form] = {
+    **{word: Form(*form) for word, form in float_logic.FORMS.items()},
     "abs": _one("Abs"),
     "add": _two("Add"),
     "argmax": Form(argmax, ("input", "axis", "keepdims")),
     "argmin": Form(argmin, ("input", "axis", "keepdims")),
     "attention": Form(attention, ("input", "key", "value", "scale", "mask")),
     "clip": Form(_clip, ("input", "low", "high")),
-    "div": _two("Div"),
     "einsum": Form(einsum, ("input", "other", "equation")),
     "embedding": Form(_embedding, ("input", "weight")),
     "group_norm": Form(group_norm, ("input", "groups", "epsilon", "weight", "bias", "channels_last")),

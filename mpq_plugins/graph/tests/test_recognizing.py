@@ -4,7 +4,8 @@ import pytest
 
 from mpq_plugins import plugins
 from mpq_plugins.graph.constants import AFFINE
-from mpq_plugins.graph.node import ARGUMENT, Batch, Graph, Node
+from mpq_plugins.graph.logic import WHOLE
+from mpq_plugins.graph.node import ARGUMENT, Batch, Graph, Node, Operand
 from mpq_plugins.graph.recognizing import recognized
 
 X86, LITERT = plugins.target("torch-x86"), plugins.target("litert-po2")
@@ -108,3 +109,35 @@ def test_tensors_that_broadcast_are_no_function_of_one_element():
     nodes = graph(("a", "sigmoid", "x"), ("y", "mul", "x", "a")).nodes
     wide = [*nodes[:-1], Node("y", "mul", ("x", "a"), (Batch(), 3, 4))]
     assert recognized(Graph(tuple(wide), ("y",), "NCHW"), LITERT)["y"].op == "mul"
+
+
+def told(word, **arguments):
+    """A node that a reader only describes."""
+    return "unknown", {"function": word, "arguments": arguments, "reason": "none"}
+
+
+X, Y = Operand(0), Operand(1)
+MASK = ("m", ("unknown", {**told("greater", input=X, other=0.0)[1], "reason": WHOLE}), "x")
+
+
+@pytest.mark.parametrize(
+    ("steps", "op", "low"),
+    [
+        ([MASK, ("y", "mul", "x", "m")], "clamp", 0.0),
+        ([MASK, ("a", times(0.25), "x"), ("y", told("choose", condition=X, input=Y, other=Operand(2)), "m", "x", "a")],
+         "leaky_relu", None),
+        ([MASK, ("y", told("choose", condition=X, input=Y, other=0.5), "m", "x")], "piecewise", None),
+        ([MASK, ("a", told("cast", input=X, to="float"), "m"), ("y", "sigmoid", "a")], "piecewise", None),
+        ([("a", told("greater", input=X, other=0.01), "x"), ("y", "mul", "x", "a")], "piecewise", None),
+    ],
+)  # fmt: skip
+def test_a_function_with_a_comparison_is_a_clamp_a_leaky_relu_or_a_table(steps, op, low):
+    found = recognized(graph(*steps), LITERT)["y"]
+    assert (found.op, found.inputs, found.low) == (op, ("x",), low)
+
+
+def test_a_comparison_that_float_parts_read_or_the_model_returns_is_left():
+    masked = graph(MASK, ("y", told("choose", condition=X, input=Y, other=0.5), "m", "x"))
+    assert recognized(masked, X86).nodes == masked.nodes
+    returned = graph(MASK, ("y", "mul", "x", "m"), outputs=("y", "m"))
+    assert recognized(returned, LITERT).nodes == returned.nodes

@@ -21,6 +21,7 @@ ATTRS: dict[str, list[dict[str, Any]]] = {
     "elu": [{"alpha": 0.7}],
     "gelu": [{"approximate": False}, {"approximate": True}],
     "leaky_relu": [{"slope": 0.3}],
+    "piecewise": [{"steps": (("greater", ("x", 0.3), ()), ("choose", (0, "x", -0.5), ()), ("sigmoid", (1,), ()))}],
     "power": [{"exponent": 3.0}, {"exponent": 0.5}, {"exponent": -1.5}],
     "threshold": [{"threshold": 0.5, "value": -0.25}, {"threshold": -1.0, "value": 3.0}],
     "threshold_relu": [{"threshold": 0.5, "slope": 0.1, "high": 3.0}, {"threshold": 0.25, "slope": 0.0, "high": None}],
