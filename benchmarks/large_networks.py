@@ -1,4 +1,4 @@
-"""Networks for images of ImageNet's size, as torchvision defines them, with weights drawn at random."""
+"""Networks for images of ImageNet's size, as torchvision defines them, and of CIFAR-10's; with weights drawn."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from benchmarks.cifar import CifarResNet
 
 CLASSES = 1000
 NORM_PASSES, NORM_BATCH = 3, 16
@@ -123,6 +125,8 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, int]] = {
     "resnet50": (lambda: resnet(bottleneck, 4, (3, 4, 6, 3)), 128, 64),
     "efficientnet_lite0": (efficientnet_lite0, 224, 200),
     "vgg11": (vgg11, 224, 32),
+    "cifar_resnet20": (lambda: CifarResNet(3), 32, 256),
+    "cifar_resnet56": (lambda: CifarResNet(9), 32, 256),
 }
 """Name -> how to build it, pixels of a side, calibration images."""
 

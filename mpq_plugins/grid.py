@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ from mpq_plugins.errors import GridError, NonFiniteValues
 
 MIN_BITS = 1
 MAX_BITS = 16
+_TOGETHER = 2**20
+"""Elements of an array that are put on a grid at once: 8 MB."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ class Grid:
         >>> Grid.power_of_two(4, 0).quantize([0.0625, 0.1875, 2.0])
         array([0, 2, 7], dtype=int8)
         """
-        return self._codes(self._checked(x)).astype(self.dtype)
+        return self._placed(self._checked(x), self.dtype, values=False)
 
     def dequantize(self, codes: ArrayLike) -> NDArray[np.float64]:
         """Values of ``codes``, float64: codes times step. Raises GridError on a code off the grid."""
@@ -153,11 +156,16 @@ class Grid:
 
     def project(self, x: ArrayLike) -> NDArray[Any]:
         """The nearest grid value of each element (ties to the even code); keeps float32 and float64."""
-        array = np.asarray(x)
-        values = self._codes(self._checked(array))
-        values *= self._steps_of(array.shape)
-        kept = array.dtype if np.issubdtype(array.dtype, np.floating) else np.dtype(np.float64)
-        return np.asarray(values, dtype=kept)
+        array = self._checked(x)
+        return self._placed(array, _kept(array), values=True)
+
+    def holds(self, x: ArrayLike) -> bool:
+        """Whether every element is what ``project`` makes of it."""
+        array = self._checked(x)
+        steps = self._steps_of(array.shape)
+        kept = _kept(array)
+        parts = ((array[part], _of_part(steps, part)) for part in _parts(array.shape))
+        return all(np.array_equal(self._on(some, own, values=True).astype(kept), some) for some, own in parts)
 
     def contains(self, other: Grid) -> bool:
         """Whether every value of ``other`` is a value of this grid (power-of-two grids nest).
@@ -196,10 +204,41 @@ class Grid:
             raise NonFiniteValues(f"{bad} of {array.size} values are NaN or infinite")
         return array
 
-    def _codes(self, array: NDArray[Any]) -> NDArray[np.float64]:
-        codes = np.asarray(np.divide(array, self._steps_of(array.shape), dtype=np.float64))
+    def _placed(self, array: NDArray[Any], dtype: np.dtype[Any], values: bool) -> NDArray[Any]:
+        """Codes, or their values, in a type; computed in float64, part by part of a large array."""
+        steps, found = self._steps_of(array.shape), np.empty(array.shape, dtype)
+        for part in _parts(array.shape):
+            found[part] = self._on(array[part], _of_part(steps, part), values)
+        return found
+
+    def _on(self, array: NDArray[Any], steps: NDArray[np.float64], values: bool) -> NDArray[np.float64]:
+        codes = np.asarray(np.divide(array, steps, dtype=np.float64))
         np.rint(codes, out=codes)  # in place: new memory for a large weight takes longer than the arithmetic
-        return np.clip(codes, self.low, self.high, out=codes)
+        np.clip(codes, self.low, self.high, out=codes)
+        if values:
+            codes *= steps
+        return codes
+
+
+def _kept(array: NDArray[Any]) -> np.dtype[Any]:
+    """The type of values on a grid, of an array: its own, if that is a float's."""
+    return array.dtype if np.issubdtype(array.dtype, np.floating) else np.dtype(np.float64)
+
+
+def _of_part(steps: NDArray[np.float64], part: Any) -> NDArray[np.float64]:
+    """The steps of a part of an array, which broadcast against it."""
+    return steps[part] if steps.ndim and len(steps) > 1 else steps
+
+
+def _parts(shape: tuple[int, ...]) -> Iterator[Any]:
+    """Indices, along the first axis, of parts of an array of about _TOGETHER elements, or of one entry each."""
+    size = math.prod(shape)
+    if size <= _TOGETHER:
+        yield ...
+        return
+    entries = max(1, shape[0] * _TOGETHER // size)
+    for start in range(0, shape[0], entries):
+        yield slice(start, start + entries)
 
 
 def _span(values: tuple[float, ...] | tuple[int, ...]) -> str:

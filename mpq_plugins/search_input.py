@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from numbers import Integral
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mpq_plugins.costs.budget import Budget, limits_of
 from mpq_plugins.costs.cost_models import CostModel
@@ -35,8 +38,8 @@ class MeasuredModel(Protocol):
 
     inventory: Inventory
 
-    def weight(self, site: str) -> Array:
-        """The weight of a layer, [out, in]."""
+    def weight(self, site: str) -> NDArray[np.floating[Any]]:
+        """The weight of a layer, [out, in]: float32, where that holds it. Nobody writes to it."""
 
     def bias(self, site: str) -> Array:
         """The bias of a weight's layer, [out]; zeros where it has none."""

@@ -83,7 +83,7 @@ class FloatModel:
             return op_of(node).value(run, node, *inputs)
         if node.name not in self._tensors:
             bias = None if node.bias is None else run.tensor(node.bias, "float32")
-            self._tensors[node.name] = run.tensor(node.weight, "float32"), bias
+            self._tensors[node.name] = run.shared(node.weight), bias
         return op_of(node).value(run, node, inputs[0], *self._tensors[node.name])
 
     def _normalized(self, node: Node, x: Any) -> Any:

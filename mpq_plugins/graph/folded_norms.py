@@ -29,11 +29,13 @@ def fold_batch_norm(
     >>> fold_batch_norm([[2.0]], [1.0], gamma=[3.0], beta=[0.5], mean=[4.0], variance=[3.0], epsilon=1.0)
     (array([[3.]]), array([-4.]))
     """
-    w, spread = np.asarray(weight, dtype=np.float64), np.asarray(variance, dtype=np.float64) + epsilon
+    w, spread = np.asarray(weight), np.asarray(variance, dtype=np.float64) + epsilon
     if not np.all(spread > 0):
         raise MPQError(f"a batch norm of variance + epsilon {spread.min():.3g} cannot be folded")
     scale = np.asarray(gamma, dtype=np.float64) / np.sqrt(spread)
     shape = [1] * w.ndim
     shape[axis] = w.shape[axis]
     old = np.zeros_like(scale) if bias is None else np.asarray(bias, dtype=np.float64)
-    return w * scale.reshape(shape), (old - np.asarray(mean)) * scale + np.asarray(beta)
+    # not widened by itself: a wide weight is most of the memory
+    folded = np.multiply(w, scale.reshape(shape), dtype=np.float64)
+    return folded, (old - np.asarray(mean)) * scale + np.asarray(beta)

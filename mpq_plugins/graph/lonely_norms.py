@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mpq_plugins.graph.folded_norms import fold_batch_norm
-from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, Array, Graph, Node, Shape
+from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, Array, Graph, Node, Shape, Weight
 
 
 def into_readers(graph: Graph, norm: Node) -> Graph | None:
@@ -59,11 +59,11 @@ SIGNAL_SUFFIX, FEATURES_SUFFIX = "__signal", "__features"
 """What the names of the reshapes around a norm of features have behind its own."""
 
 
-def folded_weight(weight: Array, bias: Array | None, norm: Node) -> tuple[Array, Array]:
+def folded_weight(weight: Weight, bias: Array | None, norm: Node) -> tuple[Weight, Array]:
     """The weight and bias of a layer with a norm behind it, in float64, then as the float32 of a framework's layer."""
     a = norm.attrs
     folded = fold_batch_norm(weight, bias, a["gamma"], a["beta"], a["mean"], a["variance"], a["epsilon"])
-    return float32(folded[0]), float32(folded[1])
+    return single(folded[0]), float32(folded[1])
 
 
 def _convolution(norm: Node, dims: int, inputs: tuple[str, ...], shape: Shape) -> Node:
@@ -107,8 +107,14 @@ def _after(norm: Node, layer: Node) -> Node:
     scales, shifts = (v.reshape(*v.shape, *(1,) * (layer.weight.ndim - 2)) for v in inside)
     bias = layer.biases + (layer.weight * shifts).reshape(len(layer.weight), -1).sum(axis=1)
     attrs = {**layer.attrs, "fused_before": (*layer.attrs.get("fused_before", ()), norm.name)}
-    return replace(layer, inputs=norm.inputs, weight=float32(layer.weight * scales), bias=float32(bias), attrs=attrs)
+    return replace(layer, inputs=norm.inputs, weight=single(layer.weight * scales), bias=float32(bias), attrs=attrs)
+
+
+def single(values: Weight) -> Weight:
+    """The float32 values next to others, as a framework's layer holds its weight."""
+    return np.asarray(values, dtype=np.float32)
 
 
 def float32(values: Array) -> Array:
-    return np.asarray(values, dtype=np.float32).astype(np.float64)
+    """The same held in float64, as a Node has its bias."""
+    return single(values).astype(np.float64)

@@ -15,6 +15,7 @@ from mpq_plugins.errors import ModelError, UnsupportedOp
 from mpq_plugins.inventory import ModelInput
 
 Array = NDArray[np.float64]
+Weight = NDArray[np.floating[Any]]
 Layout = Literal["NCHW", "NHWC"]
 """Where the channels of an activation lie: behind the batch, or last."""
 
@@ -70,7 +71,9 @@ class Node:
         holds), "float" (what no op describes, or what is kept in float), "batch_norm" (until it is folded).
     inputs: names of the nodes whose outputs it reads. shape: of its output.
     weight: [out, in / groups, rows, columns] of a convolution (no rows over signals), [out, in] of a linear; of a
-        transposed convolution too, whose kernel is not flipped. bias: [out]; None without one. Both float64.
+        transposed convolution too, whose kernel is not flipped; float32, and perhaps in the framework's own memory, so
+        that nobody writes to it, or float64 where float32 does not hold its values. bias: [out], float64; None without
+        one.
     low, high: bounds of a clamp, own or fused; None for none.
     layer: name of the layer that owns the weight, where several nodes share it; else the node's own.
     attrs: what else the op needs, as plain values; axes count from zero and include the batch.
@@ -80,7 +83,7 @@ class Node:
     op: str
     inputs: tuple[str, ...]
     shape: Shape = ()
-    weight: Array | None = None
+    weight: Weight | None = None
     bias: Array | None = None
     low: float | None = None
     high: float | None = None

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mpq_plugins.errors import NonFiniteValues, RecipeMismatch
 from mpq_plugins.graph.accumulator import snap_bias
-from mpq_plugins.graph.node import Graph, Node
+from mpq_plugins.graph.node import Graph, Node, Weight
 from mpq_plugins.graph.weights import by_rows
 from mpq_plugins.grid import Grid
 
@@ -42,7 +41,7 @@ def put_on_grids(graph: Graph, grid_of: Mapping[str, str], grids: Mapping[str, G
         grid = by_rows(node, grid_at(grids, node.weight_site))
         if not np.all(np.isfinite(node.weight)):
             raise NonFiniteValues(f"{node.weight_site} holds NaN or infinite values")
-        weight: NDArray[np.float64] = grid.project(node.weight)
+        weight: Weight = grid.project(node.weight)
         if node.bias is None:
             return replace(node, weight=weight)
         bias = snap_bias(node.bias, input_step(graph, node, grid_of, grids), grid, node.name)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,26 +52,30 @@ def clamp_codes(node: Node, grid: Grid) -> tuple[int, int]:
 class LayerCodes:
     """A layer in integers.
 
-    weight: codes as Node has the weight. bias: codes on the accumulator's steps, [out]. steps: of the accumulator,
-    [out]. wide: whether a float32 sum of the products could pass 2**24 and so round.
+    weight: codes as Node has the weight, in the smallest integers that hold them. bias: codes on the accumulator's
+    steps, [out]. steps: of the accumulator, [out]. largest: the largest sum of products and bias in magnitude that any
+    codes of the input give, [out]. wide: whether a float32 sum of the products could pass 2**24 and so round.
     """
 
-    weight: NDArray[np.float64]
+    weight: NDArray[np.integer[Any]]
     bias: NDArray[np.float64]
     steps: NDArray[np.float64]
-    wide: bool
+    largest: NDArray[np.float64]
+
+    @property
+    def wide(self) -> bool:
+        return bool((self.largest > arithmetic.EXACT_IN_FLOAT32).any())
 
 
 def layer_codes(node: Node, weight_grid: Grid, source: Grid) -> LayerCodes:
     """The codes of a layer whose weight and bias lie on their grids; source: the grid of its input."""
     assert node.weight is not None
     rows = by_rows(node, weight_grid)
-    weight = rows.quantize(node.weight).astype(np.float64)
+    weight = rows.quantize(node.weight)
     steps = accumulator_steps(node, weight_grid, source)
     bias = np.rint(node.biases / steps)
-    norms = np.abs(weight).reshape(len(weight), -1).sum(axis=1)
-    bound = norms * max(source.high, -source.low) + np.abs(bias)
-    return LayerCodes(weight, bias, steps, bool((bound > arithmetic.EXACT_IN_FLOAT32).any()))
+    norms = np.array([np.abs(row, dtype=np.int32).sum(dtype=np.float64) for row in weight])
+    return LayerCodes(weight, bias, steps, norms * max(source.high, -source.low) + np.abs(bias))
 
 
 def table_of(node: Node, source: Grid, grid: Grid, rounding: Rule) -> NDArray[np.int64]:
@@ -189,9 +194,7 @@ class QuantizedGraph:
 
     def largest_sum(self, node: Node) -> float:
         """The largest absolute sum of a layer that any codes of its input can give, the bias among it."""
-        layer, source = self.layer(node), self.grid(node.inputs[0])
-        norms = np.abs(layer.weight).reshape(len(layer.weight), -1).sum(axis=1)
-        return float((norms * max(source.high, -source.low) + np.abs(layer.bias)).max())
+        return float(self.layer(node).largest.max())
 
     def accumulation(self, node: Node) -> Accumulation:
         """How the accumulator of a layer or a matrix product becomes codes."""

@@ -16,8 +16,9 @@ from mpq_plugins.graph.float_parts import kept_names, settle_float_parts, unknow
 from mpq_plugins.graph.folding import fold_batch_norms
 from mpq_plugins.graph.fusing import fuse_clamps
 from mpq_plugins.graph.joining import joined_by_sums
+from mpq_plugins.graph.lonely_norms import single
 from mpq_plugins.graph.lookups import with_lookups
-from mpq_plugins.graph.node import INPUT, RAW, Graph
+from mpq_plugins.graph.node import INPUT, RAW, Graph, Node
 from mpq_plugins.graph.recognizing import recognized
 from mpq_plugins.graph.refusals import Refuses, refusal, refuses_nothing
 from mpq_plugins.graph.scaling import channels_as_layers, fold_into_layers_before, fold_into_layers_behind
@@ -49,7 +50,7 @@ def settled(
     graph = fold_batch_norms(graph, into_layers=fold)
     graph = fold_into_layers_behind(graph)
     graph = with_lookups(graph if target is None else without_kernels(graph, target), target)
-    graph = _checked(graph, tuple(keep_float), target, refuses)
+    graph = _checked(graph, tuple(keep_float), target, refuses).mapped(_held_in_single)
     for node in graph.nodes:
         for array in (node.weight, node.bias):
             if array is not None and not np.all(np.isfinite(array)):
@@ -92,6 +93,14 @@ def _checked(graph: Graph, keep_float: tuple[str, ...], target: Target | None, r
         helped = [name for name in reasons if name not in stuck]
         raise refusal(graph, reasons, stuck, kept_names(graph, helped), followed)
     return made
+
+
+def _held_in_single(node: Node) -> Node:
+    """The node with its weight in float32, if that holds all its values."""
+    if node.weight is None or node.weight.dtype == np.float32:
+        return node
+    held = single(node.weight)
+    return replace(node, weight=held) if np.array_equal(held, node.weight) else node
 
 
 def _noted(graph: Graph, reasons: Mapping[str, str]) -> Graph:

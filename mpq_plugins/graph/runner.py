@@ -35,6 +35,9 @@ class Runner(Ops, Protocol):
     def tensor(self, array: NDArray[Any], precision: Precision | None = None) -> Tensor:
         """A NumPy array as a tensor that computes on the graph's device; of its own type, or converted."""
 
+    def shared(self, array: NDArray[Any]) -> Tensor:
+        """A NumPy array as a float32 tensor that nobody writes to: it may lie in the array's own memory."""
+
     def numpy(self, x: Tensor) -> NDArray[Any]:
         """A tensor as a NumPy array, detached."""
 

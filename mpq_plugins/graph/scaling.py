@@ -21,8 +21,8 @@ import numpy as np
 
 from mpq_plugins.graph.constants import AFFINE, Factor, chained
 from mpq_plugins.graph.folding import channel_axis_of, reader_counts, with_fused
-from mpq_plugins.graph.lonely_norms import at_one_position, float32
-from mpq_plugins.graph.node import BATCH_NORM, Array, Batch, Graph, Layout, Node, Shape, merged
+from mpq_plugins.graph.lonely_norms import at_one_position, float32, single
+from mpq_plugins.graph.node import BATCH_NORM, Array, Batch, Graph, Layout, Node, Shape, Weight, merged
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.weights import groups_of
 
@@ -138,7 +138,7 @@ def _taken_along(graph: Graph, source: Node, node: Node) -> Node | None:
     factors = np.broadcast_to(np.asarray(scale), len(source.weight))
     weight = source.weight * factors.reshape(-1, *(1,) * (source.weight.ndim - 1))
     bias = None if source.bias is None and not np.any(offset) else float32(source.biases * factors + offset)
-    return replace(source, weight=float32(weight), bias=bias, attrs=attrs)
+    return replace(source, weight=single(weight), bias=bias, attrs=attrs)
 
 
 def _shared(graph: Graph, node: Node) -> bool:
@@ -167,10 +167,10 @@ def _taken_before(graph: Graph, layer: Node, node: Node, padded: bool) -> Node |
     moved = (weight * _by_group(offset, weight)).reshape(len(layer.weight), -1).sum(axis=1)
     scaled = (weight * _by_group(scale, weight)).reshape(layer.weight.shape)
     bias = None if layer.bias is None and not np.any(moved) else float32(layer.biases + moved)
-    return replace(layer, weight=float32(scaled), bias=bias, attrs=with_fused(layer, node))
+    return replace(layer, weight=single(scaled), bias=bias, attrs=with_fused(layer, node))
 
 
-def _by_group(values: Factor, weight: Array) -> Array:
+def _by_group(values: Factor, weight: Weight) -> Array:
     """Values of input channels, shaped to broadcast against a weight [groups, out, in / groups, ...]."""
     groups, _, inputs = weight.shape[:3]
     spread = np.broadcast_to(np.asarray(values, np.float64), groups * inputs)
@@ -231,7 +231,7 @@ def _depthwise(node: Node, source: str, seen: Shape, layout: Layout) -> Node:
     assert isinstance(channels, int)
     scale, offset = (np.broadcast_to(np.asarray(node.attrs[key]), channels) for key in ("scale", "offset"))
     fused = {"fused": node.attrs["fused"]} if "fused" in node.attrs else {}
-    weight, bias = float32(scale).reshape(-1, 1, 1, 1), float32(offset) if np.any(offset) else None
+    weight, bias = single(scale).reshape(-1, 1, 1, 1), float32(offset) if np.any(offset) else None
     attrs = {**at_one_position(2), "groups": channels, **fused}
     return Node(node.name, "depthwise_conv2d", (source,), seen, weight, bias, attrs=attrs)
 

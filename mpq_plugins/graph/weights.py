@@ -8,6 +8,7 @@ framework's shapes and axes; whatever computes takes rows: [out, ...], with the 
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins.errors import GridError
-from mpq_plugins.graph.node import Layout, Node
+from mpq_plugins.graph.node import Layout, Node, Weight
 from mpq_plugins.grid import Grid
 
 
@@ -89,7 +90,13 @@ def accumulator_steps(node: Node, weight: Grid, source: Grid) -> NDArray[np.floa
     return np.broadcast_to(steps, (len(node.weight),))
 
 
-def matrix(node: Node) -> NDArray[np.float64]:
+def matrix_shape(node: Node) -> tuple[int, int]:
+    """The shape of ``matrix``."""
+    assert node.weight is not None
+    return len(node.weight), math.prod(node.weight.shape[1:])
+
+
+def matrix(node: Node) -> Weight:
     """The weight as [out, in / groups * kernel]: rows of all groups one after another; transposed kernels flipped.
 
     A transposed convolution is a convolution of the zero-stuffed input with the flipped kernel.
@@ -98,7 +105,7 @@ def matrix(node: Node) -> NDArray[np.float64]:
     return np.ascontiguousarray(_as_convolved(node, node.weight).reshape(len(node.weight), -1))
 
 
-def from_matrix(node: Node, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+def from_matrix(node: Node, rows: Weight) -> Weight:
     """The inverse of ``matrix``."""
     assert node.weight is not None
     return np.ascontiguousarray(_as_convolved(node, np.asarray(rows).reshape(node.weight.shape)))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mpq_plugins.graph import arithmetic
 from mpq_plugins.graph.integer_steps import Movement
@@ -134,7 +135,7 @@ class _Lowering:
             )
         )
 
-    def _weight_and_bias(self, node: Node, codes: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> tuple[str, str]:
+    def _weight_and_bias(self, node: Node, codes: NDArray[np.integer[Any]]) -> tuple[str, str]:
         grid = self.quantized.weight_grid(node)
         weight = self.builder.weight(node.weight_site, codes, grid)
         return weight, self.builder.bias(node.name, node.biases, grid, self.quantized.grid(node.inputs[0]))

@@ -10,11 +10,13 @@ the loss that a Kronecker-factored Fisher matrix predicts for each candidate
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mpq_plugins.errors import NonFiniteValues
 from mpq_plugins.grid import Grid
@@ -27,8 +29,10 @@ from mpq_plugins.rounding.factor import Factor
 from mpq_plugins.rounding.factored import Factored
 from mpq_plugins.rounding.moments.layer_moments import DAMPING, Array, by_group, damped
 from mpq_plugins.rounding.rating import Rating, rate_each
+from mpq_plugins.rounding.row_parts import row_parts
 from mpq_plugins.rounding.thin import Thin
 from mpq_plugins.search.method import RatingMethod
+from mpq_plugins.search.workers import each_side_by_side
 from mpq_plugins.search_input import KeepsColumns, Problem
 from mpq_plugins.sensitivity.ratings import Rated
 from mpq_plugins.thresholds.free_steps import refined, short, squared_error
@@ -77,8 +81,8 @@ def _rate_weight(problem: Problem, site: Site) -> dict[str, dict[int, Rated]]:
     candidates = problem.candidates[site.name]
     plain = _least_squares(weight, candidates)
     kinds = [Kind(c.bits, _weight_steps(weight, c, plain[c]), c.per_channel, c.narrow) for c in candidates]
-    rate = rate_each if weight.size * weight.shape[1] > _WIDE else _searched_in_full
-    signal = None if known is not None else factor.errors_of_rows(by_group(weight, factor.shape[0])).sum()
+    rate = _rated_by_feedback if weight.size * weight.shape[1] > _WIDE else _searched_in_full
+    signal = None if known is not None else _signal(weight, factor)
     rated: dict[int, Rated] = {}
     for candidate, found in zip(candidates, rate(weight, factor, kinds, known), strict=True):
         grid = replace(found.grid, axis=site.channel_axis if candidate.per_channel else None)
@@ -87,7 +91,21 @@ def _rate_weight(problem: Problem, site: Site) -> dict[str, dict[int, Rated]]:
     return {site.name: rated}
 
 
-def _searched_in_full(weight: Array, factor: Factor, kinds: Sequence[Kind], fisher: Array | None) -> list[Rating]:
+def _signal(weight: NDArray[Any], factor: Factor) -> float:
+    """The error of a weight that is rounded to zero."""
+    rows = by_group(weight, factor.shape[0])
+    return math.fsum(float(factor.errors_of_rows(rows[:, p].astype(np.float64)).sum()) for p in row_parts(rows.shape))
+
+
+def _rated_by_feedback(
+    weight: NDArray[Any], factor: Factor, kinds: Sequence[Kind], fisher: Array | None
+) -> list[Rating]:
+    return rate_each(weight, factor, kinds, fisher, each=each_side_by_side)
+
+
+def _searched_in_full(
+    weight: NDArray[Any], factor: Factor, kinds: Sequence[Kind], fisher: Array | None
+) -> list[Rating]:
     """As compensation.rating.rate_each, from codes that are searched in full for every kind."""
     importance = None if fisher is None else fisher.diagonal()
     ratings = []
@@ -107,7 +125,7 @@ def _factor(problem: Problem, site: Site) -> Factor:
     return Factored.of(damped(problem.model.covariance(site.name), DAMPING))
 
 
-def _least_squares(weight: Array, candidates: Sequence[Candidate]) -> dict[Candidate, Grid]:
+def _least_squares(weight: NDArray[Any], candidates: Sequence[Candidate]) -> dict[Candidate, Grid]:
     """For each candidate its power-of-two grid of least squared error, from one table for those that differ in bits."""
     found: dict[Candidate, Grid] = {}
     for kind in dict.fromkeys((c.per_channel, c.narrow) for c in candidates):
@@ -118,7 +136,7 @@ def _least_squares(weight: Array, candidates: Sequence[Candidate]) -> dict[Candi
     return found
 
 
-def _weight_steps(weight: Array, candidate: Candidate, plain: Grid) -> list[Array]:
+def _weight_steps(weight: NDArray[Any], candidate: Candidate, plain: Grid) -> list[Array]:
     """The steps to try for a weight, each [1] or [out]: that of least squared error and its neighbours.
 
     plain: the power-of-two grid of least squared error.

@@ -34,8 +34,7 @@ def on_grid(weight: ArrayLike, grid: Grid) -> bool:
     >>> on_grid([0.25, -1.0], Grid.power_of_two(3, 0)), on_grid([0.3], Grid.power_of_two(3, 0))
     (True, False)
     """
-    array = np.asarray(weight)
-    return bool(np.array_equal(grid.project(array), array))
+    return grid.holds(weight)
 
 
 def along_rows(grid: Grid, rows: int) -> Grid:
@@ -82,7 +81,7 @@ def round_compensated(
     grid = along_rows(grid, len(weight))
     if on_grid(weight, grid):
         return weight
-    levels = _levels(grid, rows.shape[:2])
+    levels = levels_on(grid, rows.shape[:2])
     codes = _codes(rows, curvature, levels, damping, sweeps)
     return (codes * levels.step[:, :, None]).reshape(weight.shape)
 
@@ -142,7 +141,8 @@ def _codes(
     return search_codes(rows, Factored.of(damped(matrix, damping)), levels, sweeps, plain=matrix)
 
 
-def _levels(grid: Grid, shape: tuple[int, ...]) -> Levels:
+def levels_on(grid: Grid, shape: tuple[int, ...]) -> Levels:
+    """Of a grid, one step or one for each row of all groups, for rows [groups, rows]."""
     step = np.broadcast_to(np.asarray(grid.steps), (math.prod(shape),)).reshape(shape)
     return Levels(step, np.full(shape, float(grid.low)), np.full(shape, float(grid.high)))
 

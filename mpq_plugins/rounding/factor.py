@@ -139,7 +139,7 @@ def unit_of(diagonal: Array, ridge: Array) -> Array:
     return np.asarray(np.ldexp(1.0, 2 * (exponent // 2)))
 
 
-def check_finite(name: str, array: Array) -> None:
+def check_finite(name: str, array: NDArray[Any]) -> None:
     """Raise NonFiniteValues where the array that is called by this name holds NaN or infinity."""
     if not np.all(np.isfinite(array)):
         raise NonFiniteValues(f"the {name} holds NaN or infinity; rounding takes finite values")

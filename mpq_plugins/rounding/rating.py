@@ -7,8 +7,9 @@ between rows; so it is measured on some rows, and taken for all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -20,7 +21,8 @@ from mpq_plugins.rounding.factor import Factor, Single, check_finite
 from mpq_plugins.rounding.feedback import feedback
 from mpq_plugins.rounding.levels import Levels
 from mpq_plugins.rounding.moments.layer_moments import Array, by_group
-from mpq_plugins.rounding.search import ELEMENTS, search_codes
+from mpq_plugins.rounding.row_parts import ELEMENTS, LEAST
+from mpq_plugins.rounding.search import search_codes
 
 _SAMPLE = 32
 """Rows on which descent is tried."""
@@ -51,12 +53,17 @@ class _Finalist:
 
 
 def rate_each(
-    weight: Array, factor: Factor, kinds: Sequence[Kind], fisher: Array | None, sweeps: int = 2
+    weight: NDArray[Any],
+    factor: Factor,
+    kinds: Sequence[Kind],
+    fisher: Array | None,
+    sweeps: int = 2,
+    each: Callable[[Callable[[Kind], list[_Finalist]], Sequence[Kind]], Iterable[list[_Finalist]]] = map,
 ) -> list[Rating]:
     """For each kind its best grid (axis 0 if per channel), and what it costs.
 
     weight: [out, in]. fisher: F, [out, out]; None weighs all rows alike. kinds: as of choice.choose_each; of their
-    steps those are left out that are _HOPELESS.
+    steps those are left out that are _HOPELESS. each: as ``map``, which may work on kinds side by side.
     """
     check_finite("weight", weight)
     check_finite("importance of rows", np.ones(1) if fisher is None else fisher)
@@ -64,12 +71,14 @@ def rate_each(
     rows = by_group(weight, groups)
     importance = np.ones(rows.shape[:2]) if fisher is None else fisher.diagonal().reshape(rows.shape[:2])
     roots = None if fisher is None else _roots(fisher, groups)
-    finalists = [_finalists(rows, factor, kind, importance, roots) for kind in kinds]
+    finalists = list(each(lambda kind: _finalists(rows, factor, kind, importance, roots), kinds))
     shares = iter(_shares_of_descent(rows, factor, [f for own in finalists for f in own], importance, sweeps))
     return [_best(own, [next(shares) for _ in own], importance) for own in finalists]
 
 
-def _finalists(rows: Array, factor: Factor, kind: Kind, importance: Array, roots: Array | None) -> list[_Finalist]:
+def _finalists(
+    rows: NDArray[Any], factor: Factor, kind: Kind, importance: Array, roots: Array | None
+) -> list[_Finalist]:
     """One per channel; for a tensor the step that is best after feedback, and those that are close."""
     groups, count, _ = rows.shape
     steps = kind.by_row(groups * count).reshape(-1, groups, count)
@@ -95,7 +104,7 @@ def _best(finalists: Sequence[_Finalist], shares: Sequence[float], importance: A
     return Rating(Grid(kind.bits, tuple(own), True, kind.narrow, axis), totals[k], finalists[k].loss * shares[k])
 
 
-def _hopeful(rows: Array, steps: Array, kind: Kind, importance: Array) -> NDArray[np.bool_]:
+def _hopeful(rows: NDArray[Any], steps: Array, kind: Kind, importance: Array) -> NDArray[np.bool_]:
     """Which steps may be a row's best, [candidates, groups, rows]; of the rows of all groups alike."""
     plain = np.empty(steps.shape)
     groups, count, size = rows.shape
@@ -115,7 +124,7 @@ def _hopeful(rows: Array, steps: Array, kind: Kind, importance: Array) -> NDArra
 
 
 def _after_feedback(
-    rows: Array, factor: Factor, kind: Kind, steps: Array, kept: NDArray[np.bool_], roots: Array | None
+    rows: NDArray[Any], factor: Factor, kind: Kind, steps: Array, kept: NDArray[np.bool_], roots: Array | None
 ) -> tuple[Array, Array]:
     """Errors [candidates, groups, rows], infinite where not kept, and losses.
 
@@ -124,7 +133,7 @@ def _after_feedback(
     candidates, groups, count = steps.shape
     errors = np.full(steps.shape, np.inf)
     sums = _Sums(factor, roots, 1 if kind.per_channel else candidates, float(steps.max()))
-    together = max(1, ELEMENTS // (factor.shape[1] * candidates * groups))
+    together = max(1, max(ELEMENTS // factor.shape[1], LEAST) // (candidates * groups))
     for start in range(0, count, together):
         which, of = np.nonzero(kept[:, 0, start : start + together])
         of = of + start
@@ -173,7 +182,7 @@ class _Sums:
 
 
 def _shares_of_descent(
-    rows: Array, factor: Factor, finalists: Sequence[_Finalist], importance: Array, sweeps: int
+    rows: NDArray[Any], factor: Factor, finalists: Sequence[_Finalist], importance: Array, sweeps: int
 ) -> list[float]:
     """What descent leaves of the error after feedback, by some rows of every group."""
     groups, count, _ = rows.shape

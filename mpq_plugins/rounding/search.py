@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +13,46 @@ from mpq_plugins.rounding.factor import Factor, Single
 from mpq_plugins.rounding.feedback import feedback, feedback_error
 from mpq_plugins.rounding.levels import Levels
 from mpq_plugins.rounding.moments.layer_moments import Array
+from mpq_plugins.rounding.row_parts import row_parts
 
-_WIDTH = 2**12
-"""Rows, of all groups, that are searched at once: enough for large matrix products, few enough for the cache."""
-ELEMENTS = 2**22
-"""Elements of a weight that are searched at once, unless a single row has more: 16 MB, a few times over."""
 _SURE = 1 - 2.0**-10
 """A ratio of two errors that float32 does not mistake for 1."""
 
 
+class Rows(Protocol):
+    """What is to be rounded, row by row: a weight, or what a regression makes of one."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """groups, rows, in."""
+
+    def rows(self, part: slice) -> Array:
+        """Some rows of every group, float64 [groups, rows, in]."""
+
+
+Each = Callable[[Callable[[slice], None], Iterable[slice]], Iterable[None]]
+"""As ``map``, which may be side by side."""
+
+
+def search_values(
+    target: Rows, factor: Factor, levels: Levels, sweeps: int, found: NDArray[np.floating[Any]], each: Each = map
+) -> None:
+    """Values on the grid of every row, by ``search_codes``, into ``found`` [groups, rows, in], part by part.
+
+    each: works on the parts, in any order.
+    """
+
+    def work(part: slice) -> None:
+        own = levels.rows(part)
+        codes = _searched(target.rows(part), factor, own, sweeps, None)
+        found[:, part] = codes * own.step[:, :, None]
+
+    for _ in each(work, row_parts(target.shape)):
+        pass
+
+
 def search_codes(
-    target: Array,
+    target: NDArray[Any],
     factor: Factor,
     levels: Levels,
     sweeps: int,
@@ -35,21 +65,26 @@ def search_codes(
     of: which row of the target each row of the levels is for, where one is searched on several grids.
     """
     found = np.empty((*levels.step.shape, target.shape[2]), np.float32)
-    for part in _parts(found.shape):
-        rows, own = _taken(target, of, part), levels.rows(part)
-        columns, low, high = _in_steps(rows, factor, own)
-        codes = feedback(columns, factor, low, high).codes
-        for _ in range(sweeps):
-            if not descend(codes, columns, factor, low, high):
-                break
-        found[:, part] = _guarded(codes, columns, rows, factor, own, plain)
+    for part in row_parts(found.shape):
+        found[:, part] = _searched(_taken(target, of, part), factor, levels.rows(part), sweeps, plain)
     return found
 
 
-def feedback_errors(target: Array, factor: Factor, levels: Levels, of: NDArray[np.intp]) -> Array:
+def _searched(
+    rows: NDArray[Any], factor: Factor, levels: Levels, sweeps: int, plain: Array | None
+) -> NDArray[np.float32]:
+    columns, low, high = _in_steps(rows, factor, levels)
+    codes = feedback(columns, factor, low, high).codes
+    for _ in range(sweeps):
+        if not descend(codes, columns, factor, low, high):
+            break
+    return _guarded(codes, columns, rows, factor, levels, plain)
+
+
+def feedback_errors(target: NDArray[Any], factor: Factor, levels: Levels, of: NDArray[np.intp]) -> Array:
     """The errors [groups, rows] of the target's codes after feedback, by which steps are compared."""
     found = np.empty(levels.step.shape)
-    for part in _parts((*levels.step.shape, target.shape[2])):
+    for part in row_parts((*levels.step.shape, target.shape[2])):
         own = levels.rows(part)
         columns, low, high = _in_steps(_taken(target, of, part), factor, own)
         errors = feedback_error(feedback(columns, factor, low, high), factor)
@@ -63,18 +98,18 @@ def row_error(differences: Array, curvature: Array) -> Array:
     return error
 
 
-def _taken(target: Array, of: NDArray[np.intp] | None, part: slice) -> Array:
+def _taken(target: NDArray[Any], of: NDArray[np.intp] | None, part: slice) -> Array:
     return target[:, part] if of is None else target[:, of[part]]
 
 
-def _in_steps(rows: Array, factor: Factor, levels: Levels) -> tuple[Single, Single, Single]:
+def _in_steps(rows: NDArray[Any], factor: Factor, levels: Levels) -> tuple[Single, Single, Single]:
     """Ordered columns, lowest and highest codes of rows, in units of their steps."""
     columns = factor.ordered((rows / levels.step[:, :, None]).astype(np.float32))
     return columns, levels.low.astype(np.float32), levels.high.astype(np.float32)
 
 
 def _guarded(
-    codes: Single, columns: Single, rows: Array, factor: Factor, levels: Levels, plain: Array | None
+    codes: Single, columns: Single, rows: NDArray[Any], factor: Factor, levels: Levels, plain: Array | None
 ) -> NDArray[np.float32]:
     """Row by row the codes of less error, nearest ones where both are equal; [groups, rows, in].
 
@@ -102,11 +137,3 @@ def _guarded(
 def _rows_by_group(chosen: NDArray[np.bool_]) -> Iterator[tuple[int, NDArray[np.intp]]]:
     for group in np.flatnonzero(chosen.any(axis=1)).tolist():
         yield group, np.flatnonzero(chosen[group])
-
-
-def _parts(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Slices of the rows of [groups, rows, in]."""
-    groups, rows, size = shape
-    step = max(1, min(_WIDTH, ELEMENTS // max(size, 1)) // groups)
-    for start in range(0, rows, step):
-        yield slice(start, start + step)

@@ -81,7 +81,8 @@ def _axis(node: Node, output: bool) -> int:
 def _ranges(node: Node, output: bool) -> Array:
     assert node.weight is not None
     axis = _axis(node, output)
-    return np.asarray(np.abs(node.weight).max(axis=tuple(d for d in range(node.weight.ndim) if d != axis)))
+    others = tuple(d for d in range(node.weight.ndim) if d != axis)
+    return np.asarray(np.abs(node.weight).max(axis=others), np.float64)
 
 
 def _scaled(node: Node, factor: Array, output: bool) -> Array:

@@ -8,11 +8,11 @@ from functools import partial
 
 from mpq_plugins.errors import TooLittleMemory
 from mpq_plugins.graph.node import Graph, Node
-from mpq_plugins.graph.weights import groups_of, matrix
+from mpq_plugins.graph.weights import groups_of, matrix_shape
 from mpq_plugins.rounding.moments.chunks import CHUNK, GRAIN
 from mpq_plugins.rounding.moments.machine import machine_memory
 from mpq_plugins.rounding.moments.thinning import COLUMNS
-from mpq_plugins.rounding.search import ELEMENTS
+from mpq_plugins.rounding.row_parts import ELEMENTS, LEAST, at_once
 from mpq_plugins.rounding.thin import few
 from mpq_plugins.search.chunk import (
     MEMORY,
@@ -23,11 +23,17 @@ from mpq_plugins.search.chunk import (
     samples_in_sweep,
 )
 from mpq_plugins.search.kept import IN_MEMORY
+from mpq_plugins.sensitivity.fisher import DRAWS
+from mpq_plugins.thresholds.search import TOGETHER
 
 AtOnce = Callable[[Graph, int, int | None], int]
 """How many samples a chunk of a graph's data may hold, of a number of samples in all, within bytes of memory."""
 _PARTS = 8
 """Arrays of so many elements of a weight that its rating works with."""
+_FISHERS = 3
+"""Matrices of the gradients at a layer's output that its rating works with: the mean, its roots, and one between."""
+_COPIES = 13
+"""Bytes of an element of a weight on its grid: the value, its code, and the float64 that sums exactly."""
 
 
 def samples_to_measure(graph: Graph, total: int, limit: int | None = None) -> int:
@@ -41,7 +47,7 @@ def samples_to_measure(graph: Graph, total: int, limit: int | None = None) -> in
 
 def samples_to_round(graph: Graph, total: int, limit: int | None = None) -> int:
     """The same for the sweep of ``constrain``."""
-    left = _or_machine(limit) - 2 * kept_in_memory(limit) - _widest_layer(graph, total)
+    left = _or_machine(limit) - sweep_memory(graph, 0, total, kept_in_memory(limit))
     return samples_in_sweep(graph, min(MEMORY // 4, left))
 
 
@@ -63,7 +69,7 @@ def check_memory(graph: Graph, samples: int, total: int, limit: int | None = Non
 def check_sweep_memory(graph: Graph, samples: int, total: int, limit: int | None = None) -> None:
     """The same for the sweep of ``constrain``."""
     needed = sweep_memory(graph, samples, total, kept_in_memory(limit))
-    widest = max(graph.layers, key=lambda node: _summed(node, total) + _rounded(node, total), default=None)
+    widest = max(graph.layers, key=lambda node: _summed(node, total) + _rounded(node, total, 1), default=None)
     _check("rounding", widest, needed, _or_machine(limit))
 
 
@@ -85,19 +91,22 @@ def search_memory(graph: Graph, samples: int, total: int, workers: int = 1) -> i
     """
     worked = sorted((_worked(node, total) for node in _layers(graph)), reverse=True)
     measured = memory_of(graph, samples) + (workers - 1) * memory_of_pass(graph, samples)
-    return _moments(graph, total) + max(measured, sum(worked[:workers]))
+    rows = max(map(_rows_rated, _layers(graph)), default=0)  # parts of one layer too are rated side by side
+    return _moments(graph, total) + max(measured, sum(worked[:workers]) + workers * rows)
 
 
 def sweep_memory(graph: Graph, samples: int, total: int, kept: int = IN_MEMORY, workers: int = 1) -> int:
     """Bytes, at most about, that the sweep of ``constrain`` holds beside the model and the data.
 
-    The values that are still needed, of both models, what one op reads and writes of as many chunks as there are
-    workers, and the moments of one layer with what rounding it takes. kept: bytes of values of a model before files are
-    used.
+    The weights on their grids, the values that are still needed, of both models, what one op reads and writes of as
+    many chunks as there are workers, and the moments of one layer with what rounding it takes. kept: bytes of values of
+    a model before files are used.
     """
+    weights = 4 * sum(math.prod(matrix_shape(node)) for node in _layers(graph))
     values = 4 * total * sum(math.prod(node.sample_shape) for node in graph.nodes)
     chunks = min(workers, -(-total // max(1, samples)))
-    return 2 * min(values, kept) + chunks * memory_in_sweep(graph, samples) + _widest_layer(graph, total, chunks)
+    worked = chunks * memory_in_sweep(graph, samples) + _widest_layer(graph, total, chunks)
+    return weights + 2 * min(values, kept) + worked
 
 
 def _fitting(most: int, limit: int, memory: Callable[..., int]) -> int:
@@ -109,7 +118,7 @@ def _check(what: str, widest: Node | None, needed: int, most: int) -> None:
     if needed > most and widest is not None:
         raise TooLittleMemory(
             f"{what} takes about {needed / 1e9:.3g} GB and there are {most / 1e9:.3g} GB; of the layers "
-            f"{widest.weight_site!r} with its {matrix(widest).shape[1]} inputs takes most: pass fewer samples, leave "
+            f"{widest.weight_site!r} with its {matrix_shape(widest)[1]} inputs takes most: pass fewer samples, leave "
             "it in float (keep_float), or allow more (memory_gb)"
         )
 
@@ -130,7 +139,7 @@ def _moments(graph: Graph, total: int) -> int:
 
 def _widest_layer(graph: Graph, total: int, chunks: int = 1) -> int:
     """What the sweep takes for a layer, at most. chunks: summed side by side."""
-    return max((_summed(node, total, chunks) + _rounded(node, total) for node in _layers(graph)), default=0)
+    return max((_summed(node, total, chunks) + _rounded(node, total, chunks) for node in _layers(graph)), default=0)
 
 
 def _held(node: Node, total: int) -> int:
@@ -141,11 +150,18 @@ def _held(node: Node, total: int) -> int:
 
 
 def _worked(node: Node, total: int) -> int:
-    """The factor of a layer's curvature, what it is made of, and rows of candidates."""
-    groups, inputs, _ = _sizes(node, total)
-    rows = 4 * max(ELEMENTS, groups * inputs) * _PARTS
-    losses = 4 * 3 * inputs * len(node.biases)
-    return _factor(node, total) + rows + losses + 16 * matrix(node).size
+    """The factor of a layer's curvature, what it is made of, and what all its rows are rated with."""
+    _, inputs, positions = _sizes(node, total)
+    outputs, elements = matrix_shape(node)[0], math.prod(matrix_shape(node))
+    rank = min(outputs, DRAWS * positions)
+    thresholds = 16 * min(elements, max(TOGETHER, inputs))
+    return _factor(node, total) + 4 * 3 * inputs * rank + 8 * _FISHERS * outputs**2 + thresholds
+
+
+def _rows_rated(node: Node) -> int:
+    """What is made of some rows of a layer in rating its candidates."""
+    inputs = matrix_shape(node)[1]
+    return 4 * _PARTS * max(ELEMENTS, LEAST * inputs, groups_of(node) * inputs)
 
 
 def _summed(node: Node, total: int, chunks: int = 1) -> int:
@@ -159,9 +175,10 @@ def _summed(node: Node, total: int, chunks: int = 1) -> int:
     return 8 * groups * inputs**2 + 8 * inputs * outputs + chunks * (products + columns)
 
 
-def _rounded(node: Node, total: int) -> int:
-    """The factor, and copies of the weight."""
-    return _factor(node, total) + 8 * _PARTS * matrix(node).size
+def _rounded(node: Node, total: int, workers: int) -> int:
+    """The factor, what rows of the weight are worked with, and copies of all of it."""
+    inputs, elements = matrix_shape(node)[1], math.prod(matrix_shape(node))
+    return _factor(node, total) + _PARTS * 8 * min(elements, workers * at_once(inputs) * inputs) + _COPIES * elements
 
 
 def _factor(node: Node, total: int) -> int:
@@ -182,4 +199,4 @@ def _sizes(node: Node, total: int) -> tuple[int, int, int]:
     if not _everywhere(node):
         positions = min(positions, COLUMNS)
     groups = groups_of(node)
-    return groups, matrix(node).shape[1], positions
+    return groups, matrix_shape(node)[1], positions

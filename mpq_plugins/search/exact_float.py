@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins.graph.evaluation import FloatModel
-from mpq_plugins.graph.node import CONSTANT, FLOAT, INPUT, Node
+from mpq_plugins.graph.node import CONSTANT, FLOAT, INPUT, Node, Weight
 from mpq_plugins.graph.numpy_runner import NUMPY_RUNNER
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.runner import Runner
 from mpq_plugins.graph.weights import matrix
-from mpq_plugins.rounding.moments.snapping import ACTIVATION_BITS, snap, snap_weight
+from mpq_plugins.rounding.moments.snapping import ACTIVATION_BITS, SINGLE_BITS, significant_bits, snap, snap_weight
+from mpq_plugins.rounding.row_parts import ELEMENTS, row_parts
 from mpq_plugins.search.exact_products import multiplied
 
 
@@ -44,8 +45,19 @@ def exact_output(model: FloatModel, node: Node, largest: float) -> Callable[[Seq
         return lambda inputs: _looked_up(run, node, inputs[0])
     if not adds_or_rounds(node):
         return lambda inputs: op.value(run, node, *inputs)
-    rows = snap_weight(matrix(node)) if op.weighted else None
+    rows = _snapped_rows(node) if op.weighted else None
     return lambda inputs: _summed(model, node, rows, inputs[0], largest)
+
+
+def _snapped_rows(node: Node) -> Weight:
+    """The snapped weight of a layer, in matrix form; of a wide dense one in float32, if that holds it."""
+    weight = matrix(node)
+    if node.op != "linear" or weight.size <= ELEMENTS or significant_bits(weight.shape[1]) > SINGLE_BITS:
+        return snap_weight(weight)
+    snapped = np.empty(weight.shape, np.float32)
+    for part in row_parts((1, *weight.shape)):
+        snapped[part] = snap_weight(weight[part])
+    return snapped
 
 
 def _looked_up(run: Runner, node: Node, x: Any) -> Any:
@@ -53,7 +65,7 @@ def _looked_up(run: Runner, node: Node, x: Any) -> Any:
     return run.tensor(op_of(node).value(NUMPY_RUNNER, node, run.numpy(x).astype(np.float64)), "float32")
 
 
-def _summed(model: FloatModel, node: Node, rows: NDArray[np.float64] | None, x: Any, largest: float) -> Any:
+def _summed(model: FloatModel, node: Node, rows: Weight | None, x: Any, largest: float) -> Any:
     """What adds products, or rounds. rows: the snapped weight of a layer, in matrix form."""
     run = model.runner
     snapped = snap(run.numpy(x), largest, ACTIVATION_BITS)

@@ -7,7 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.graph.node import Batch, Layout, Node
+from mpq_plugins.graph.node import Batch, Layout, Node, Weight
+from mpq_plugins.rounding.row_parts import row_parts
 from mpq_plugins.search.columns import columns
 
 Array = NDArray[np.float64]
@@ -17,10 +18,11 @@ MANY = 64
 """Positions of a sample from which it is worth a matrix product of its own."""
 
 
-def multiplied(node: Node, rows: Array, x: Array, layout: Layout) -> Array:
+def multiplied(node: Node, rows: Weight, x: Array, layout: Layout) -> Array:
     """The output of a layer without its bias. rows: its weight in matrix form. x: what it reads."""
     if node.op == "linear":
-        return np.asarray(x @ rows.T)
+        parts = [x @ rows[part].astype(np.float64, copy=False).T for part in row_parts((1, *rows.shape))]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
     along = node.shape[2:] if layout == "NCHW" else node.shape[1:-1]
     sizes = [n for n in along if not isinstance(n, Batch)]
     positions = math.prod(sizes)
@@ -47,7 +49,7 @@ def _pointwise(node: Node) -> bool:
     return not moved and a["groups"] == 1 and not node.op.startswith("conv_transpose")
 
 
-def _product(node: Node, rows: Array, x: Array, layout: Layout) -> Array:
+def _product(node: Node, rows: Weight, x: Array, layout: Layout) -> Array:
     """[out, samples, positions]."""
     read = columns(node, x, layout)
     groups = len(read)

@@ -27,7 +27,8 @@ from mpq_plugins.search.chunk import Chunk, holds_user_code, samples_of
 from mpq_plugins.search.columns import columns, looked_at, output_columns, thinned
 from mpq_plugins.search.directions import direction_at
 from mpq_plugins.search.ends import loss_ends
-from mpq_plugins.search.estimate import check_memory, workers_to_search
+from mpq_plugins.search.estimate import check_memory, search_memory, workers_to_search
+from mpq_plugins.search.given_back import give_back
 from mpq_plugins.search.gradient_products import add_products, products
 from mpq_plugins.search.trial import Trial
 from mpq_plugins.search.unfinished import Interrupted, Unfinished, forget, waiting
@@ -96,14 +97,15 @@ class Measurements:
             else:
                 self._measure_kept(chunks, total, advance, kept)
         self._side_by_side = ALONE
+        give_back(search_memory(graph, max(counts, default=0), sum(counts), self.workers))
         self.inventory: Inventory = take_sites(graph, self.signed_inputs()).inventory
 
     def check_gradients(self) -> None:
         """Raise ModelError, naming the sites, where no gradient reaches some, so that bits cannot be chosen."""
         check_reached(self._reached)
 
-    def weight(self, site: str) -> Array:
-        """The weight in matrix form, float64 [out, in]."""
+    def weight(self, site: str) -> NDArray[np.floating[Any]]:
+        """The weight in matrix form, [out, in], as the graph has it."""
         return matrix(self._layers[site])
 
     def bias(self, site: str) -> Array:

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from mpq_plugins.errors import AccuracyWarning, NonFiniteValues
 from mpq_plugins.graph.evaluation import FloatModel
-from mpq_plugins.graph.node import ARGUMENT, FLOAT, INPUT, RAW, Graph, Node
+from mpq_plugins.graph.node import ARGUMENT, FLOAT, INPUT, RAW, Graph, Node, Weight
 from mpq_plugins.graph.placing import grid_at, input_step
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.runner import Runner
 from mpq_plugins.graph.simulation import Simulation
-from mpq_plugins.graph.weights import by_rows, from_matrix, matrix
+from mpq_plugins.graph.weights import by_rows, from_matrix, matrix, matrix_shape
 from mpq_plugins.grid import Grid
 from mpq_plugins.hardware.target import Target
 from mpq_plugins.rounding.bias_correction import corrected_bias, quantize_layer, snap_corrected
@@ -36,8 +36,9 @@ from mpq_plugins.rounding.moments.order import sweep_order
 from mpq_plugins.rounding.moments.snapping import ends_of, largest_magnitude
 from mpq_plugins.search.chunk import Chunk, holds_user_code, samples_of
 from mpq_plugins.search.columns import columns, output_columns, thinned
-from mpq_plugins.search.estimate import check_sweep_memory, kept_in_memory, workers_to_round
+from mpq_plugins.search.estimate import check_sweep_memory, kept_in_memory, sweep_memory, workers_to_round
 from mpq_plugins.search.exact_float import adds_or_rounds, exact_output
+from mpq_plugins.search.given_back import give_back
 from mpq_plugins.search.kept import Kept
 from mpq_plugins.search.usual import usual
 from mpq_plugins.search.workers import ALONE, Workers, side_by_side
@@ -70,6 +71,7 @@ def compensate(
     counts = list(map(samples_of, chunks))
     check_sweep_memory(graph, max(counts, default=0), sum(counts), memory)
     kept = kept_in_memory(memory)
+    give_back(sweep_memory(graph, max(counts, default=0), sum(counts), kept))
     count = workers_to_round(graph, runner.threads, max(counts, default=0), sum(counts), memory)
     with side_by_side(count, runner.one_thread) as workers:
         chunks = usual(
@@ -100,7 +102,7 @@ class _Sweep:
         """Of each node the float outputs before its own clamp, and the codes after it."""
         self.ends: dict[str, tuple[float, float]] = {}
         """Of each node the least and the largest of what ``exact`` keeps."""
-        self.solved: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+        self.solved: dict[str, tuple[Weight, NDArray[np.float64]]] = {}
 
     def run(self, progress: bool | None) -> Graph:
         left = Counter(name for node in self.graph.nodes for name in node.inputs)
@@ -210,16 +212,16 @@ class _Sweep:
         rows, bias = self.solved[node.weight_site]
         return replace(node, weight=from_matrix(node, rows), bias=bias)
 
-    def _solve(self, node: Node, moments: LayerMoments | FewMoments) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _solve(self, node: Node, moments: LayerMoments | FewMoments) -> tuple[Weight, NDArray[np.float64]]:
         """Rows of the weight and the bias on their grids."""
         grid = by_rows(node, grid_at(self.grids, node.weight_site))
         step = input_step(self.graph, node, self.grid_of, self.grids)
         # as a framework holds them, so that what lies on a free step's grid but for float32 rounding is known to
-        rows, bias = (a.astype(np.float32) for a in (matrix(node), node.biases))
+        rows, bias = (a.astype(np.float32, copy=False) for a in (matrix(node), node.biases))
         if self.nearest:
             weight = grid.project(rows)
             return weight, snap_corrected(bias, corrected_bias(weight, moments), step, grid, node.weight_site)
-        return quantize_layer(rows, bias, moments, grid, step, name=node.layer or node.name)
+        return quantize_layer(rows, bias, moments, grid, step, name=node.layer or node.name, each=self.workers.ordered)
 
     def _moments(self, node: Node) -> LayerMoments | FewMoments:
         """Moments of the layer's quantized input and of the output that it should give there."""
@@ -330,5 +332,5 @@ def _effort(node: Node, samples: int) -> float:
     outputs = samples * math.prod(node.sample_shape)
     if not node.weighted:
         return outputs / 30 + 1
-    elements = matrix(node).size
+    elements = math.prod(matrix_shape(node))
     return outputs * elements / len(node.biases) / 1e3 + elements

@@ -63,7 +63,7 @@ class Trial:
 
 
 def _changed(node: Node, changes: Mapping[str, Change]) -> Node:
-    rows = np.asarray(changes[node.weight_site](np.array(matrix(node))), dtype=np.float64)
+    rows = np.asarray(changes[node.weight_site](matrix(node).astype(np.float64)), dtype=np.float64)
     return replace(node, weight=from_matrix(node, rows))
 
 

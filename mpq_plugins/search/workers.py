@@ -68,6 +68,22 @@ class Workers:
 
 
 ALONE = Workers()
+_here: contextvars.ContextVar[Workers] = contextvars.ContextVar("workers", default=ALONE)
+
+
+def each_side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """What ``work`` gives of each item, by the workers of the block that this is called in; ``map`` outside of one.
+
+    For parts of a piece: whoever asks works on what no other thread has begun, so that pieces never wait for threads.
+    """
+    workers, items = _here.get(), list(items)
+    if workers.count == 1 or len(items) < 2:
+        return list(map(work, items))
+    begun = [workers.start(work, item) for item in items]
+    try:
+        return [work(item) if future.cancel() else future.result() for future, item in zip(begun, items, strict=True)]
+    finally:
+        given_up(begun)
 
 
 def given_up(begun: Iterable[Future[Any]]) -> None:
@@ -86,7 +102,12 @@ def side_by_side(count: int, one_thread: Callable[[], AbstractContextManager[Any
         stack.enter_context(_one_thread_in_blas())
         stack.enter_context(one_thread())
         pool = stack.enter_context(ThreadPoolExecutor(count, "mpq")) if count > 1 else None
-        yield Workers(max(1, count), pool)
+        workers = Workers(max(1, count), pool)
+        token = _here.set(workers)
+        try:
+            yield workers
+        finally:
+            _here.reset(token)
 
 
 def cores() -> int:

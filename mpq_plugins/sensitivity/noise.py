@@ -37,7 +37,7 @@ class Noise:
             for candidate in problem.candidates[site.name]:
                 grid = grid_of(problem, site, candidate)
                 if site.kind == "weight":
-                    weight = problem.model.weight(site.name)
+                    weight = np.asarray(problem.model.weight(site.name), np.float64)
                     noise, signal = (self._energy(problem, site, w) for w in (grid.project(weight) - weight, weight))
                 else:
                     histogram = problem.model.histogram(site.name)

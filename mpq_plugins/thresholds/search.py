@@ -17,6 +17,8 @@ from mpq_plugins.thresholds.histogram import Histogram
 from mpq_plugins.thresholds.row_errors import as_rows, histogram_errors, row_errors
 
 METRICS = ("mse", "mae", "lp", "kl", "no_clipping")
+TOGETHER = 2**24
+"""Elements of an array whose rows are looked at one after another, so that a wide weight is not copied whole."""
 _TIE = 1.0 + 2.0**-40
 
 Array = NDArray[np.float64]
@@ -182,8 +184,10 @@ def _searched(
     """The best grid of an array at each bit-width, whatever the exponents of ``grids``."""
     rows = as_rows(x, axis, weights)
     window = search_window.of_rows(rows.values, rows.weights, grids, metric)
-    errors = row_errors(window.scale(rows), window.grids, metric, power)
-    table = _table(errors, window.grids, metric, 0)
+    together = max(1, TOGETHER // rows.values.shape[1])
+    parts = [slice(start, start + together) for start in range(0, len(rows.values), together)]
+    errors = [row_errors(window.scale(rows, part), window.grids, metric, power) for part in parts]
+    table = _table(np.concatenate(errors), window.grids, metric, 0)
     found = {bits: window.absolute(table.best(bits).exponents) for bits in grids.bits}
     return {b: Grid.power_of_two(b, exponents, grids.signed, grids.narrow, axis) for b, exponents in found.items()}
 

@@ -41,16 +41,17 @@ class RowWindow:
     offsets: NDArray[np.int64]
     live: NDArray[np.bool_]
 
-    def scale(self, rows: Rows) -> Rows:
-        """The rows divided by ``2**offset``: exact, and all rows then share one window."""
+    def scale(self, rows: Rows, part: slice = slice(None)) -> Rows:
+        """Some of the rows divided by ``2**offset``: exact, and all rows then share one window."""
+        values, offsets = rows.values[part], self.offsets[part]
+        weights = None if rows.weights is None else rows.weights[part]
         if not self.offsets.any():
-            return rows
-        values = rows.values
+            return Rows(values, weights, rows.largest)
         if np.abs(self.offsets).max() > 100:
-            values = np.asarray(np.ldexp(values.astype(np.float64), -self.offsets[:, None]))
+            values = np.asarray(np.ldexp(values.astype(np.float64), -offsets[:, None]))
         else:
-            values = np.asarray(values * np.ldexp(1.0, -self.offsets).astype(values.dtype)[:, None])
-        return Rows(values, rows.weights, float(max(-values.min(), values.max())))
+            values = np.asarray(values * np.ldexp(1.0, -offsets).astype(values.dtype)[:, None])
+        return Rows(values, weights, float(max(-values.min(), values.max())))
 
     def absolute(self, relative: Sequence[int]) -> NDArray[np.int64]:
         """Exponent of each row; that of a dead row is the smallest of the live ones, or 0."""

@@ -60,6 +60,12 @@ def array_of(variable: Any) -> Any:
     return np.asarray(variable.numpy(), dtype=np.float64)
 
 
+def weight_of(variable: Any) -> Any:
+    """A weight as Node has it: in float32, unless the variable is a float64 one."""
+    held = np.asarray(variable.numpy())
+    return held if held.dtype == np.float64 else held.astype(np.float32, copy=False)
+
+
 def samples_of(call: Call) -> Batch:
     """The first axis of the output: what a reshape joins with the samples is counted with them."""
     times = max((samples.times for samples in call.in_samples), default=1)

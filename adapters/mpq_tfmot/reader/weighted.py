@@ -7,7 +7,7 @@ from typing import Any
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.weights import from_framework
 from mpq_plugins.graph.windows import same_padding
-from mpq_tfmot.reader.call import Call, Sample, array_of
+from mpq_tfmot.reader.call import Call, Sample, array_of, weight_of
 from mpq_tfmot.reader.dilated import dilated_transposed
 
 WEIGHTED = {
@@ -29,7 +29,7 @@ def weighted(call: Call) -> list[Node] | str:
     kernel = call.kernel
     if kernel is None:
         kernel = layer.depthwise_kernel if hasattr(layer, "depthwise_kernel") else layer.kernel
-    own = array_of(kernel)
+    own = weight_of(kernel)
     bias = array_of(layer.bias) if layer.use_bias else None
     if op == "linear":
         return [_node(call, op, own, bias, {})]
@@ -86,7 +86,7 @@ def _objection(layer: Any) -> str:
 def separable(call: Call) -> list[Node] | str:
     """A depthwise convolution and one of single positions, as the layer has both."""
     layer, flat = call.layer, "1d" if len(call.shape) == 2 else "2d"
-    own = array_of(layer.depthwise_kernel)
+    own = weight_of(layer.depthwise_kernel)
     objection = _objection(layer)
     if objection:
         return objection
@@ -97,6 +97,6 @@ def separable(call: Call) -> list[Node] | str:
     ones = len(attrs["stride"])
     plain = {"stride": (1,) * ones, "padding": ((0, 0),) * ones, "dilation": (1,) * ones, "groups": 1}
     bias = array_of(layer.bias) if layer.use_bias else None
-    weight = from_framework(f"conv{flat}", "NHWC", array_of(layer.pointwise_kernel))
+    weight = from_framework(f"conv{flat}", "NHWC", weight_of(layer.pointwise_kernel))
     name = f"{call.name}.pointwise"
     return [depthwise, Node(name, f"conv{flat}", (depthwise.name,), call.whole(), weight, bias, attrs=plain)]

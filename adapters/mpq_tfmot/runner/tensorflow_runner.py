@@ -35,6 +35,9 @@ class TensorflowRunner(TensorflowOps):
     def tensor(self, array: NDArray[Any], precision: Precision | None = None) -> Any:
         return tf.constant(np.asarray(array, order="C"), None if precision is None else tf.as_dtype(precision))
 
+    def shared(self, array: NDArray[Any]) -> Any:
+        return self.tensor(array, "float32")
+
     def numpy(self, x: Any) -> NDArray[Any]:
         return np.asarray(x)
 

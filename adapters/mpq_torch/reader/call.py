@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from mpq_plugins.graph.node import UNKNOWN, Batch, Node, Shape
@@ -101,13 +102,18 @@ class Call:
 
         Raises KeyError where the argument depends on the model's input.
         """
+        found = self.parameter_tensor(position, name)
+        return None if found is None else array_of(found)
+
+    def parameter_tensor(self, position: int, name: str) -> Tensor | None:
+        """The same as the tensor that it is."""
         found = self.argument(position, name)
         if found is None:
             return None
         held = self.held(found) if isinstance(found, fx.Node) else None
         if held is None:
             raise KeyError(name)
-        return array_of(held)
+        return held
 
     def constant(self, operand: Any) -> Any:
         """An operand as float64, or the number that it is; None where the model computes it from what it is given."""
@@ -143,6 +149,12 @@ def tensors_read(node: fx.Node) -> list[fx.Node]:
 def array_of(tensor: Tensor) -> Any:
     """A parameter or buffer as float64."""
     return tensor.detach().cpu().double().numpy()
+
+
+def weight_of(tensor: Tensor) -> Any:
+    """A weight as Node has it: in float32, and in the tensor's own memory, unless it is a float64 one."""
+    held = tensor.detach().cpu()
+    return (held if held.dtype == torch.float64 else held.float()).numpy()
 
 
 def numbers(value: Any, dims: int) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from mpq_plugins.graph.moving import Moving, Part
 from mpq_plugins.graph.node import BATCH_NORM, Node
 from mpq_plugins.graph.runner import Sides
 from mpq_plugins.graph.weights import from_framework
-from mpq_torch.reader.call import Call, Made, Rule, array_of, numbers
+from mpq_torch.reader.call import Call, Made, Rule, array_of, numbers, weight_of
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _GEOMETRY = ("stride", "padding", "dilation", "groups")
@@ -26,7 +26,7 @@ _NEUTRAL = {"stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "dilati
 def weighted_module(call: Call) -> Made:
     """nn.Conv1d, nn.Conv2d, their transposes, nn.Conv3d and nn.Linear."""
     layer: Any = call.module
-    weight, bias = array_of(layer.weight), None if layer.bias is None else array_of(layer.bias)
+    weight, bias = weight_of(layer.weight), None if layer.bias is None else array_of(layer.bias)
     geometry = {name: getattr(layer, name) for name in (*_NEUTRAL, "padding_mode") if hasattr(layer, name)}
     transposed = isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d))
     return _layer(call, weight, bias, geometry, transposed, call.owner)
@@ -38,18 +38,19 @@ def weighted_function(transposed: bool, linear: bool = False) -> Rule:
 
     def rule(call: Call) -> Made:
         try:
-            weight, bias = call.parameter(1, "weight"), call.parameter(2, "bias")
+            weight, bias = call.parameter_tensor(1, "weight"), call.parameter(2, "bias")
         except KeyError:
             return call.unknown("a functional layer whose weight is computed has no integer kernel")
         geometry = {name: call.argument(3 + i, name, _NEUTRAL[name]) for i, name in enumerate(names)}
-        return _layer(call, weight, bias, geometry, transposed, None)
+        assert weight is not None  # which no layer goes without
+        return _layer(call, weight_of(weight), bias, geometry, transposed, None)
 
     return rule
 
 
 def _layer(
     call: Call,
-    own: NDArray[np.float64],
+    own: NDArray[np.floating[Any]],
     bias: NDArray[np.float64] | None,
     geometry: Mapping[str, Any],
     transposed: bool,

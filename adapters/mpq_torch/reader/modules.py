@@ -58,16 +58,16 @@ def _functions() -> dict[str, type[nn.Module]]:
 
 def layer_of(node: Node) -> nn.Module:
     """The layer of a node with a weight, in eval mode, holding its weight and bias in float32."""
-    weight = torch.from_numpy(np.ascontiguousarray(as_framework(node, "NCHW"), np.float32))
+    weight = torch.from_numpy(np.array(as_framework(node, "NCHW"), np.float32, order="C"))  # of the layer's own
     has_bias = node.bias is not None
-    if node.op == "linear":
-        layer: Any = nn.Linear(weight.shape[1], weight.shape[0], has_bias)
-    else:
-        layer = _convolution(node, weight, has_bias)
-    with torch.no_grad():
-        layer.weight.copy_(weight)
-        if has_bias:
-            layer.bias.copy_(torch.from_numpy(np.asarray(node.bias, np.float32)))
+    with torch.device("meta"):  # no weight is drawn at random, only to be written over
+        if node.op == "linear":
+            layer: Any = nn.Linear(weight.shape[1], weight.shape[0], has_bias)
+        else:
+            layer = _convolution(node, weight, has_bias)
+    layer.weight = nn.Parameter(weight)
+    if has_bias:
+        layer.bias = nn.Parameter(torch.from_numpy(np.array(node.bias, np.float32)))
     held: nn.Module = layer.eval()
     return held
 

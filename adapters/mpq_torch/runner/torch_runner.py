@@ -46,6 +46,9 @@ class TorchRunner(TorchOps):
         dtype = None if precision is None else DTYPES[precision]
         return torch.tensor(np.asarray(array, order="C"), dtype=dtype, device=self.device)
 
+    def shared(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(np.asarray(array, np.float32, order="C")).to(self.device)
+
     def numpy(self, x: Tensor) -> NDArray[Any]:
         return x.detach().cpu().numpy()
 

@@ -18,6 +18,8 @@ from mpq_plugins.rounding.moments.layer_moments import Array
 ACTIVATION_BITS = 20
 EXACT_BITS = 52
 """Of float64's 53, one less than it holds."""
+SINGLE_BITS = 24
+"""Significant bits of a float32."""
 _FINER = 2.0**20
 _SINGLE = 2.0**-60, 2.0**60
 """Steps by which float32 values are divided in float32 without leaving its range."""
@@ -49,8 +51,16 @@ def snap(x: ArrayLike, largest: float | Array, bits: int) -> Array:
 def snap_weight(weight: ArrayLike) -> Array:
     """A weight [..., in] on steps of its own for each row, as fine as exact sums with a snapped input allow."""
     w = np.asarray(weight, dtype=np.float64)
-    bits = EXACT_BITS - ACTIVATION_BITS - math.ceil(math.log2(max(w.shape[-1], 2)))
-    return snap(w, np.abs(w).max(axis=-1, keepdims=True, initial=0.0), bits)
+    return snap(w, np.abs(w).max(axis=-1, keepdims=True, initial=0.0), significant_bits(w.shape[-1]))
+
+
+def significant_bits(inputs: int) -> int:
+    """Of the snapped weights of a layer of so many inputs.
+
+    >>> significant_bits(25088)
+    17
+    """
+    return EXACT_BITS - ACTIVATION_BITS - math.ceil(math.log2(max(inputs, 2)))
 
 
 def ends_of(x: ArrayLike) -> tuple[float, float]:

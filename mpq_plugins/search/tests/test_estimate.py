@@ -30,7 +30,7 @@ from mpq_plugins.search.sweep import compensate
 class Arrays(NumpyRunner):
     """NumPy in place of a framework, as far as dense layers go."""
 
-    numpy = tensor = staticmethod(np.asarray)
+    numpy = tensor = shared = staticmethod(np.asarray)
     to_precision = staticmethod(np.ndarray.astype)
 
     def precision_of(self, x):

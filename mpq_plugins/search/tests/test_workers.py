@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from mpq_plugins.search.workers import ALONE, InTurn, cores, side_by_side
+from mpq_plugins.search.workers import ALONE, InTurn, cores, each_side_by_side, side_by_side
 
 
 def test_results_come_in_the_order_of_the_items_and_no_more_are_begun_than_there_are_workers():
@@ -44,6 +44,26 @@ def test_short_pieces_behind_a_long_one_leave_no_thread_idle():
     with side_by_side(2) as workers:
         assert list(workers.ordered(work, range(6), ahead=3)) == list(range(6))
     assert done[:4] == [1, 2, 3, 4]
+
+
+def test_pieces_of_pieces_are_shared_by_the_same_threads_and_nobody_waits_for_one():
+    threads, held = set(), threading.Event()
+
+    def part(number):
+        threads.add(threading.current_thread().name)
+        if number == 1:
+            held.set()
+        elif number == 0:
+            assert held.wait(5)  # until the other thread has come by
+        return number
+
+    def whole(number):
+        return each_side_by_side(part, range(4)) if number == 0 else each_side_by_side(lambda n: -n, range(2))
+
+    with side_by_side(2) as workers:
+        assert list(workers.ordered(whole, range(3))) == [[0, 1, 2, 3], [0, -1], [0, -1]]
+    assert len(threads) == 2
+    assert each_side_by_side(lambda n: threading.current_thread(), range(2)) == [threading.current_thread()] * 2
 
 
 def test_two_workers_work_at_the_same_time():
