@@ -124,7 +124,7 @@ def error_table(
         errors = histogram_errors(x, grids, metric, power)
     else:
         _refuse_weights(metric, weights)
-        errors = row_errors(*as_rows(x, axis, weights), grids, metric, power)
+        errors = row_errors(as_rows(x, axis, weights), grids, metric, power)
     return _table(errors, grids, metric, axis)
 
 
@@ -182,16 +182,12 @@ def _searched(
     x: ArrayLike, grids: CandidateGrids, metric: str, power: float, axis: int | None, weights: ArrayLike | None
 ) -> dict[int, Grid]:
     """The best grid of an array at each bit-width, whatever the exponents of ``grids``."""
-    values, row_weights = as_rows(x, axis, weights)
-    window = search_window.of_rows(values, row_weights, grids, metric)
-    together = max(1, TOGETHER // values.shape[1])
-    parts = [slice(start, start + together) for start in range(0, len(values), together)]
-    errors = [
-        row_errors(
-            window.scale(values, part), None if row_weights is None else row_weights[part], window.grids, metric, power
-        )
-        for part in parts
-    ]
+    rows = as_rows(x, axis, weights)
+    window = search_window.of_rows(rows.values, rows.weights, grids, metric)
+    count, size = rows.values.shape
+    together = max(1, TOGETHER // size)
+    parts = [slice(start, start + together) for start in range(0, count, together)]
+    errors = [row_errors(window.scale(rows, part), window.grids, metric, power) for part in parts]
     table = _table(np.concatenate(errors), window.grids, metric, 0)
     found = {bits: window.absolute(table.best(bits).exponents) for bits in grids.bits}
     return {b: Grid.power_of_two(b, exponents, grids.signed, grids.narrow, axis) for b, exponents in found.items()}

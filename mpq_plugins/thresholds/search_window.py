@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from mpq_plugins.errors import EmptyCalibration
 from mpq_plugins.thresholds.candidate_grids import CandidateGrids
 from mpq_plugins.thresholds.histogram import Histogram
-from mpq_plugins.thresholds.row_errors import smallest_exponent
+from mpq_plugins.thresholds.row_errors import Rows, smallest_exponent
 
 _UNPROVEN_DEPTH = 16
 _DEEPEST = 64
@@ -41,14 +41,17 @@ class RowWindow:
     offsets: NDArray[np.int64]
     live: NDArray[np.bool_]
 
-    def scale(self, values: NDArray[Any], part: slice = slice(None)) -> NDArray[Any]:
+    def scale(self, rows: Rows, part: slice = slice(None)) -> Rows:
         """Some rows divided by ``2**offset``: exact, and all rows then share one window."""
-        values, offsets = values[part], self.offsets[part]
+        values, offsets = rows.values[part], self.offsets[part]
+        weights = None if rows.weights is None else rows.weights[part]
         if not self.offsets.any():
-            return values
+            return rows if len(values) == len(rows.values) else Rows(values, weights, rows.largest)
         if np.abs(self.offsets).max() > 100:
-            return np.asarray(np.ldexp(values.astype(np.float64), -offsets[:, None]))
-        return np.asarray(values * np.ldexp(1.0, -offsets).astype(values.dtype)[:, None])
+            values = np.asarray(np.ldexp(values.astype(np.float64), -offsets[:, None]))
+        else:
+            values = np.asarray(values * np.ldexp(1.0, -offsets).astype(values.dtype)[:, None])
+        return Rows(values, weights, float(max(-values.min(), values.max())))
 
     def absolute(self, relative: Sequence[int]) -> NDArray[np.int64]:
         """Exponent of each row; that of a dead row is the smallest of the live ones, or 0."""
