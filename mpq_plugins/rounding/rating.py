@@ -22,7 +22,7 @@ from mpq_plugins.rounding.feedback import feedback
 from mpq_plugins.rounding.levels import Levels
 from mpq_plugins.rounding.moments.layer_moments import Array, by_group
 from mpq_plugins.rounding.row_parts import ELEMENTS, LEAST
-from mpq_plugins.rounding.search import search_codes
+from mpq_plugins.rounding.search import in_steps, search_codes
 
 _SAMPLE = 32
 """Rows on which descent is tried."""
@@ -112,7 +112,7 @@ def _hopeful(rows: NDArray[Any], steps: Array, kind: Kind, importance: Array) ->
     for start in range(0, count, together):
         some = slice(start, start + together)
         for step, error in zip(steps[:, :, some], plain[:, :, some], strict=True):
-            codes = (rows[:, some] / step[:, :, None]).astype(np.float32)
+            codes = in_steps(rows[:, some], step)
             rounded = np.rint(codes)
             np.clip(rounded, kind.low, kind.high, out=rounded)
             rounded -= codes
@@ -139,7 +139,7 @@ def _after_feedback(
         of = of + start
         step = steps[which, :, of].T  # [groups, pairs]
         levels = levels_of(step, kind)
-        columns = factor.ordered((rows[:, of] / step[:, :, None]).astype(np.float32))
+        columns = factor.ordered(in_steps(rows[:, of], step))
         left = feedback(columns, factor, levels.low.astype(np.float32), levels.high.astype(np.float32)).left
         errors[which, :, of] = (factor.squared(left) * step**2).T
         if kind.per_channel:
@@ -202,14 +202,17 @@ def _shares_of_descent(
 def _roots(fisher: Array, groups: int) -> Array:
     """R with R R^T = F for the blocks of F within groups, [groups, rows, rank], but for what is noise."""
     count = len(fisher) // groups
-    found, ranks = np.zeros((groups, count, count)), [1]
+    found: list[tuple[NDArray[np.intp], Array]] = []
     for group in range(groups):
         part = slice(group * count, (group + 1) * count)
         block = np.array(fisher[part, part], order="F")
         largest = float(block.diagonal().max())
         if largest <= 0:
+            found.append((np.arange(count), np.zeros((count, 1))))
             continue
         lower, order, rank, _ = scipy.linalg.lapack.dpstrf(block, tol=_SURE_RANK * largest, lower=1, overwrite_a=1)
-        found[group, order - 1, :rank] = np.tril(lower)[:, :rank]
-        ranks.append(int(rank))
-    return np.ascontiguousarray(found[:, :, : max(ranks)])
+        found.append((order - 1, np.tril(lower[:, :rank])))
+    roots = np.zeros((groups, count, max(lower.shape[1] for _, lower in found)))
+    for root, (order, lower) in zip(roots, found, strict=True):
+        root[order, : lower.shape[1]] = lower
+    return roots

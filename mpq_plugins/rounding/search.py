@@ -102,9 +102,16 @@ def _taken(target: NDArray[Any], of: NDArray[np.intp] | None, part: slice) -> Ar
     return target[:, part] if of is None else target[:, of[part]]
 
 
+def in_steps(rows: NDArray[Any], step: Array) -> Single:
+    """Rows [groups, rows, in] over their steps, the quotients of float64 in float32."""
+    found = np.empty(rows.shape, np.float32)
+    np.divide(rows, step[:, :, None], out=found, dtype=np.float64, casting="same_kind")
+    return found
+
+
 def _in_steps(rows: NDArray[Any], factor: Factor, levels: Levels) -> tuple[Single, Single, Single]:
     """Ordered columns, lowest and highest codes of rows, in units of their steps."""
-    columns = factor.ordered((rows / levels.step[:, :, None]).astype(np.float32))
+    columns = factor.ordered(in_steps(rows, levels.step))
     return columns, levels.low.astype(np.float32), levels.high.astype(np.float32)
 
 

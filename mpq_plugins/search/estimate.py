@@ -30,8 +30,8 @@ AtOnce = Callable[[Graph, int, int | None], int]
 """How many samples a chunk of a graph's data may hold, of a number of samples in all, within bytes of memory."""
 _PARTS = 8
 """Arrays of so many elements of a weight that its rating works with."""
-_FISHERS = 3
-"""Matrices of the gradients at a layer's output that its rating works with: the mean, its roots, and one between."""
+_FISHERS = 2
+"""Matrices of the gradients at a layer's output that its rating works with: the mean, and what is factored of it."""
 _COPIES = 13
 """Bytes of an element of a weight on its grid: the value, its code, and the float64 that sums exactly."""
 

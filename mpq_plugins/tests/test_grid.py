@@ -193,3 +193,16 @@ def test_values_that_a_grid_cannot_take_are_refused():
         grid.project(np.float64(1.0))
     with pytest.raises(GridError, match=r"do not fit a grid of -8 \.\. 7"):
         grid.dequantize(np.array([[8, 0], [0, 0]]))
+
+
+@pytest.mark.parametrize("exponent", [0, [0, -1, 1, 0, 2, -3, 0]])
+def test_a_large_array_is_put_on_a_grid_part_by_part_as_it_is_whole(monkeypatch, exponent):
+    x = np.random.default_rng(0).normal(size=(7, 5, 3)).astype(np.float32)
+    grid = Grid.power_of_two(4, exponent, axis=None if isinstance(exponent, int) else 0)
+    codes, values = grid.quantize(x), grid.project(x)
+    assert grid.holds(values)
+    monkeypatch.setattr("mpq_plugins.grid._TOGETHER", 40)
+    np.testing.assert_array_equal(grid.quantize(x), codes)
+    np.testing.assert_array_equal(grid.project(x), values)
+    values[6, 0, 0] += grid.steps[-1] / 2
+    assert not grid.holds(values)

@@ -184,8 +184,9 @@ def _searched(
     """The best grid of an array at each bit-width, whatever the exponents of ``grids``."""
     rows = as_rows(x, axis, weights)
     window = search_window.of_rows(rows.values, rows.weights, grids, metric)
-    together = max(1, TOGETHER // rows.values.shape[1])
-    parts = [slice(start, start + together) for start in range(0, len(rows.values), together)]
+    count, size = rows.values.shape
+    together = max(1, TOGETHER // size)
+    parts = [slice(start, start + together) for start in range(0, count, together)]
     errors = [row_errors(window.scale(rows, part), window.grids, metric, power) for part in parts]
     table = _table(np.concatenate(errors), window.grids, metric, 0)
     found = {bits: window.absolute(table.best(bits).exponents) for bits in grids.bits}

@@ -42,11 +42,11 @@ class RowWindow:
     live: NDArray[np.bool_]
 
     def scale(self, rows: Rows, part: slice = slice(None)) -> Rows:
-        """Some of the rows divided by ``2**offset``: exact, and all rows then share one window."""
+        """Some rows divided by ``2**offset``: exact, and all rows then share one window."""
         values, offsets = rows.values[part], self.offsets[part]
         weights = None if rows.weights is None else rows.weights[part]
         if not self.offsets.any():
-            return Rows(values, weights, rows.largest)
+            return rows if len(values) == len(rows.values) else Rows(values, weights, rows.largest)
         if np.abs(self.offsets).max() > 100:
             values = np.asarray(np.ldexp(values.astype(np.float64), -offsets[:, None]))
         else:

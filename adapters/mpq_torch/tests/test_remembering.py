@@ -3,6 +3,7 @@
 import gc
 import threading
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -103,6 +104,19 @@ def test_what_is_made_of_a_reading_shares_nothing_with_it(traced):
     int8 = fx.quantize(model, recipe, X, [X])
     fx.verify(int8, model, [X], recipe)
     assert traced.count(model) == 1
+
+
+def test_weights_of_a_graph_take_no_memory_of_their_own_and_are_not_the_users():
+    model = Net()
+    reading = read_model(model, (X,))
+    held, folded = reading.graph["last"].weight, reading.graph["conv"].weight
+    assert held.dtype == folded.dtype == np.float32
+    assert np.shares_memory(held, reading.traced.last.weight.detach().numpy())
+    before = held.copy()
+    with torch.no_grad():
+        model.last.weight.zero_()
+        fx.constrain(model, fx.search(model, [X], "torch-x86", weight_bits=4, activation_bits=8, progress=False))
+    np.testing.assert_array_equal(held, before)
 
 
 def test_a_model_that_holds_what_cannot_be_compared_is_not_remembered():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mpq_plugins.grid import Grid
-from mpq_plugins.rounding import thin
+from mpq_plugins.rounding import row_parts, thin
 from mpq_plugins.rounding.bias_correction import quantize_layer
 from mpq_plugins.rounding.factored import Factored
 from mpq_plugins.rounding.levels import Levels
@@ -83,6 +83,10 @@ def test_a_layer_of_few_positions_is_rounded_as_by_all_its_moments(monkeypatch, 
         return quantize_layer(weight, bias, sums.moments(), grid, 2.0**-4)
 
     ours = rounded()
+    monkeypatch.setattr(row_parts, "ELEMENTS", 2 * 90)  # two rows at a time
+    monkeypatch.setattr(row_parts, "LEAST", 1)
+    for found, expected in zip(ours, rounded(), strict=True):
+        np.testing.assert_array_equal(found, expected)
     monkeypatch.setattr(thin, "FEW", 10**6)
     for found, expected in zip(ours, rounded(), strict=True):
         np.testing.assert_array_equal(found, expected)
