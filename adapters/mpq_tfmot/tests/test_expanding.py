@@ -157,6 +157,11 @@ OPENED = {
     "norm": lambda x: x / (tf.norm(x, axis=-1, keepdims=True) + 0.1),
     "squared_difference": lambda x: tf.math.squared_difference(x, tf.nn.relu(x)) + tf.math.squared_difference(x, 1.0),
     "repeat and slice": lambda x: tf.slice(tf.repeat(x, 2, axis=1), [0, 1, 0, 0], [-1, 5, 6, 3]),
+    "patches, a SiLU of another slope, and a resize": lambda x: tf.compat.v1.image.resize_bilinear(
+        tf.nn.silu(tf.image.extract_patches(x, [1, 3, 2, 1], [1, 2, 1, 1], [1, 1, 2, 1], "SAME"), 1.7),
+        (6, 6),
+        half_pixel_centers=True,
+    ),
     "casts to the same": lambda x: tf.cast(tf.convert_to_tensor(x), tf.float32),
 }
 
