@@ -86,6 +86,9 @@ KINDS = {
     "one that begins with the states of another": states_of_another,
     "an lstm of convolutions": lambda x: layers.ConvLSTM1D(4, 3, padding="same", return_sequences=True)(x[:, :2]),
     "volumes": volumes,
+    "weights of each place": lambda x: layers.LocallyConnected2D(
+        4, (3, 2), (1, 2), activation="relu", bias_initializer="normal"
+    )(x),
     "both ways": recurrent(layers.Bidirectional(layers.LSTM(2, return_sequences=True), merge_mode="ave")),
 }
 
