@@ -29,7 +29,7 @@ from mpq_tfmot.reader.local import locally_connected
 from mpq_tfmot.reader.more_given import objection
 from mpq_tfmot.reader.norms import along_another_axis, statistics
 from mpq_tfmot.reader.own_tensors import constant_node
-from mpq_tfmot.reader.record import Record, is_function_layer, recall
+from mpq_tfmot.reader.record import Record, is_function_layer, recall, under
 from mpq_tfmot.reader.weighted import WEIGHTED, separable, weighted
 from mpq_tfmot.reader.written_layers import OfRecord, OwnTensor
 
@@ -136,6 +136,15 @@ def call_again(layer: Any, name: str, record: Record, tensors: Sequence[Any], **
     """Call a new layer of the same configuration, under a name, with some options changed, as it was called."""
     fresh = type(layer).from_config({**layer.get_config(), "name": name, **changed})
     return recall(replace(record, layer=fresh), tensors)
+
+
+def called_as(made: Any, name: str) -> Any:
+    """The same call again, of a function or a layer of another name."""
+    if isinstance(made, partial) and made.func is recall:
+        return partial(recall, under(made.args[0], name))
+    if isinstance(made, partial) and made.func is call_again:
+        return partial(call_again, made.args[0], name, *made.args[2:])
+    return made
 
 
 def evaluator(layer: Any) -> Callable[..., Any]:

@@ -108,10 +108,29 @@ def batch_norm_module(call: Call) -> Node:
     return _batch_norm(call, arrays, norm.eps, str(call.node.target))
 
 
+def instance_norm_module(call: Call) -> Node:
+    """An instance norm: outside of training one with running statistics is a batch norm."""
+    norm: Any = call.module
+    if norm.running_mean is None:
+        return call.unknown(f"no integer kernel for {type(norm).__name__}")
+    return batch_norm_module(call)
+
+
+def instance_norm_function(call: Call) -> Node:
+    """F.instance_norm: by running statistics a batch norm."""
+    if call.argument(5, "use_input_stats", True):
+        return call.unknown("no integer kernel for instance_norm")
+    return _by_statistics(call)
+
+
 def batch_norm_function(call: Call) -> Node:
     """F.batch_norm outside of training, with parameters and buffers of the model."""
     if call.argument(5, "training", False):
         return call.unknown("a batch norm that takes the statistics of its batch has no integer kernel")
+    return _by_statistics(call)
+
+
+def _by_statistics(call: Call) -> Node:
     try:
         positions = ((3, "weight"), (4, "bias"), (1, "running_mean"), (2, "running_var"))
         arrays = [call.parameter(*position) for position in positions]
@@ -138,10 +157,12 @@ def _batch_norm(call: Call, arrays: Sequence[Any], epsilon: float, owner: str) -
 MODULES: dict[Any, Rule] = {
     (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear): weighted_module,
     BATCH_NORMS: batch_norm_module,
+    (nn.InstanceNorm1d, nn.InstanceNorm2d): instance_norm_module,
 }
 FUNCTIONS: dict[Any, Rule] = {
     **dict.fromkeys([F.conv1d, F.conv2d, F.conv3d], weighted_function(False)),
     **dict.fromkeys([F.conv_transpose1d, F.conv_transpose2d], weighted_function(True)),
     F.linear: weighted_function(False, linear=True),
     F.batch_norm: batch_norm_function,
+    F.instance_norm: instance_norm_function,
 }
