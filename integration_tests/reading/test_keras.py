@@ -346,20 +346,20 @@ def test_everything_that_is_refused_is_named_at_once_with_the_list_to_paste_and_
             keras.Input((9, 9, 4)),
             layers.Conv2D(4, 1, name="first"),
             layers.Lambda(lambda x: tf.cumsum(x, -1), name="norm"),
-            layers.LocallyConnected2D(4, 3, use_bias=False, name="longer"),
+            layers.LocallyConnected2D(4, 3, use_bias=False, implementation=2, name="longer"),
             layers.Conv2D(2, 1, name="last"),
         ]
     )
     x = np.random.default_rng(0).normal(size=(8, 9, 9, 4)).astype(np.float32)
     error = refused(model, "generic-po2", x)
     assert error.names == ("norm", "longer")
-    macs = {"first": 81 * 16, "longer": 49 * 9 * 4 * 4, "last": 49 * 8}
+    macs = {"first": 81 * 16, "longer": 81 * 4 * 49 * 4, "last": 49 * 8}
     share = f"{100 * macs['longer'] / sum(macs.values()):.3g} % of the multiply-accumulates"
     assert f"keep_float=['norm', 'longer'] to leave them in float arithmetic, and {share}" in str(error)
     recipe = mpq_tfmot.search(
         model, x, "generic-po2", weight_bits=8, activation_bits=8, keep_float=error.names, progress=False
     )
-    assert recipe.float_weights["longer"] == 49 * 9 * 4 * 4
+    assert recipe.float_weights["longer"] == 81 * 4 * 49 * 4
     assert "The target's runtime has nothing that computes norm, longer in float" in str(
         refused(model, "litert-po2", x)
     )

@@ -60,6 +60,7 @@ KINDS = {
         x.repeat_interleave(2, 1),
         F.unfold(x, (3, 2), padding=1, stride=2),
         x.unfold(2, 3, 2),
+        F.fold(F.unfold(x, (3, 2), padding=1, stride=2), x.shape[2:], (3, 2), padding=1, stride=2),
     ),
     "spreads and gates": lambda x: (x.var((2, 3)), F.glu(x, 1), x.clamp_min(0.1), torch.zeros_like(x) + x),
     "products of matrices": lambda x: (

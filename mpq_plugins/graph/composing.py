@@ -7,8 +7,8 @@ powers of two; to other sizes it is one dense layer along each axis.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -45,6 +45,24 @@ class Composing(Reducing):
         each = tuple(times.get(axis, 1) for axis in range(len(x.shape)))
         shape = tuple(n if each[axis] == 1 else size_of(x, axis) * each[axis] for axis, n in enumerate(x.shape))
         return x if shape == x.shape else self._add("upsample", (x,), shape, {"times": each})
+
+    def together(self, x: Part, kernel: Sequence[int], out: Sequence[int], geometry: Mapping[str, Any]) -> Part:
+        """Windows put back where they come from, what overlaps added up: a transposed convolution of ones.
+
+        x: [samples, channels * window, places of windows], channels second. out: rows and columns of the result.
+        geometry: stride, padding (sides) and dilation of the windows.
+        """
+        window, wide, places = int(np.prod(kernel)), [], []
+        along = (geometry[key] for key in ("stride", "padding", "dilation"))
+        for size, k, stride, (before, after), dilation in zip(out, kernel, *along, strict=True):
+            reach = dilation * (k - 1) + 1
+            places.append((size + before + after - reach) // stride + 1)
+            wide.append((before, (places[-1] - 1) * stride + reach - before - size))
+        channels = size_of(x, 1) // window
+        weight = np.broadcast_to(np.eye(window).reshape(1, window, *kernel), (channels, window, *kernel)).copy()
+        attrs = {**geometry, "padding": tuple(wide), "groups": channels}
+        images = self.reshape(x, (x.shape[0], size_of(x, 1), *places))
+        return self._add("conv_transpose2d", (images,), (x.shape[0], channels, *out), attrs, weight=weight)
 
     def prelu(self, x: Part, slopes: Array) -> Part:
         """x from zero up, and x times the slope of its channel below.

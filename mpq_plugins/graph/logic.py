@@ -26,6 +26,8 @@ WHOLE = "it gives whole numbers or truth values (indices, a mask), which lie on 
 """Why moves and arithmetic of such tensors stay float."""
 CHOOSE = "choose"
 """condition ? input : other."""
+OF_WHOLE = ("add", "div", "mul", "neg", "sub")
+"""Functions that have nodes of their own, but for those of whole numbers, and what a quotient is rounded to."""
 NUMBERS = ("condition", "input", "other")
 """The arguments that may be activations or numbers, in their order."""
 
@@ -91,13 +93,15 @@ def is_logic(node: Node) -> bool:
     given = node.attrs.get("arguments", {})
     if node.op != UNKNOWN or node.attrs.get("function") not in FUNCTIONS or not operands(node):
         return False
+    if node.attrs["function"] in OF_WHOLE and node.attrs.get("reason") != WHOLE and not settings(node):
+        return False  # it is refused for its constant
     plain = all(isinstance(value, Operand) or _is_number(value) for value in operands(node).values())
     return plain and all(isinstance(given[name], str) for name in given if name not in operands(node))
 
 
 def _is_number(value: Any) -> bool:
-    values = np.asarray(value)
-    return values.size > 0 and bool(np.all(values == values.flat[0]))
+    values = np.asarray(value, np.float64)
+    return values.size > 0 and bool(np.isfinite(values.flat[0]) and np.all(values == values.flat[0]))
 
 
 def reads(node: Node) -> tuple[str, ...]:

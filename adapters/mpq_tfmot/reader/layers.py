@@ -24,6 +24,8 @@ from mpq_tfmot.reader.float_functions import of_activation, of_call, of_layer
 from mpq_tfmot.reader.float_macs import macs
 from mpq_tfmot.reader.functional_layers import functional_layer
 from mpq_tfmot.reader.functions import CLAMPS, attributes, function_node, is_function, name_of, unknown
+from mpq_tfmot.reader.local import KINDS as LOCAL
+from mpq_tfmot.reader.local import locally_connected
 from mpq_tfmot.reader.more_given import objection
 from mpq_tfmot.reader.norms import along_another_axis, statistics
 from mpq_tfmot.reader.own_tensors import constant_node
@@ -68,6 +70,8 @@ def nodes_of(call: Call) -> list[Node]:
         return _checked(weighted(call), call)
     if kind in ("SeparableConv2D", "SeparableConv1D"):
         return _checked(separable(call), call)
+    if kind in LOCAL:
+        return _checked(locally_connected(call), call)
     if kind.startswith("BatchNormalization") or kind == "SyncBatchNormalization":
         found = statistics(call)
         if isinstance(found, str):

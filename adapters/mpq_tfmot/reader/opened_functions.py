@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.keras import tf
 
 GRAY = (0.2989, 0.5870, 0.1140)
@@ -76,6 +77,21 @@ def _standardized(image: Any) -> Any:
     return centered / tf.maximum(spread, float(count**-0.5))
 
 
+def _patches(images: Any, sizes: Any, strides: Any, rates: Any, padding: str, name: Any = None) -> Any:
+    kernel, stride, rate = (list(map(int, each[1:3])) for each in (sizes, strides, rates))
+    sides = [(0, 0), (0, 0)]
+    if padding.upper() == "SAME":
+        inside = [int(size) for size in images.shape[1:3]]
+        sides = [same_padding(*each) for each in zip(inside, kernel, stride, rate, strict=True)]
+        images = tf.pad(images, [(0, 0), *sides, (0, 0)])
+    reach = [r * (k - 1) + 1 for k, r in zip(kernel, rate, strict=True)]
+    lasts = [(int(n) - r) // s * s + 1 for n, r, s in zip(images.shape[1:3], reach, stride, strict=True)]
+    taps = [(row * rate[0], column * rate[1]) for row in range(kernel[0]) for column in range(kernel[1])]
+    ends = [(row + lasts[0], column + lasts[1]) for row, column in taps]
+    both = zip(taps, ends, strict=True)
+    return tf.concat([images[:, a : c : stride[0], b : d : stride[1]] for (a, b), (c, d) in both], -1)
+
+
 def _dropout(x: Any, rate: Any, *more: Any, **others: Any) -> Any:
     if rate:
         raise NotImplementedError
@@ -89,12 +105,14 @@ OPENED: Mapping[str, Callable[..., Any]] = {
     "image.central_crop": _central,
     "image.pad_to_bounding_box": _padded,
     "image.adjust_brightness": lambda image, delta: image + float(delta),
+    "image.extract_patches": _patches,
     "image.per_image_standardization": _standardized,
     "image.rgb_to_grayscale": _gray,
     "nn.avg_pool1d": _pool(tf.nn.avg_pool2d),
     "nn.max_pool1d": _pool(tf.nn.max_pool2d),
     "nn.crelu": _crelu,
     "nn.dropout": _dropout,
+    "nn.silu": lambda features, beta=1.0: features * tf.sigmoid(features * float(beta)),
     "nn.separable_conv2d": _separable,
     "norm": _norm,
 }

@@ -55,18 +55,24 @@ def _layer(made: Composing, parts: list[Part], layer: Any, shape: Shape) -> Part
     return _resized(made, parts[0], shape, layer.call)
 
 
-def _function(function: str) -> Resize:
-    """tf.image.resize, to sizes that are numbers."""
+def _function(function: Callable[..., Any]) -> Resize:
+    """tf.image.resize and the like, to sizes that are numbers."""
 
     def rule(made: Composing, parts: list[Part], given: Mapping[str, Any], shape: Shape) -> Part | None:
         plain = {name: value for name, value in given.items() if name not in ("images", "name", "index")}
         if len(parts) != 1 or plain.get("preserve_aspect_ratio"):
             return None
-        return _resized(made, parts[0], shape, lambda image: getattr(tf.image, function)(image, **plain))
+        return _resized(made, parts[0], shape, lambda image: function(image, **plain))
 
     return rule
 
 
 LAYERS: Mapping[str, Resize] = {"Resizing": _layer, "UpSampling2D": _layer}
-FUNCTIONS: Mapping[str, Resize] = {"image.resize": _function("resize")}
+FUNCTIONS: Mapping[str, Resize] = {
+    "image.resize": _function(tf.image.resize),
+    **{
+        f"image.resize_{how}": _function(getattr(tf.compat.v1.image, f"resize_{how}"))
+        for how in ("bilinear", "nearest_neighbor", "bicubic", "area")
+    },
+}
 """By TensorFlow's symbol."""

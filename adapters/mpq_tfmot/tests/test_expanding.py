@@ -86,6 +86,9 @@ KINDS = {
     "one that begins with the states of another": states_of_another,
     "an lstm of convolutions": lambda x: layers.ConvLSTM1D(4, 3, padding="same", return_sequences=True)(x[:, :2]),
     "volumes": volumes,
+    "weights of each place": lambda x: layers.LocallyConnected2D(
+        4, (3, 2), (1, 2), activation="relu", bias_initializer="normal"
+    )(x),
     "both ways": recurrent(layers.Bidirectional(layers.LSTM(2, return_sequences=True), merge_mode="ave")),
 }
 
@@ -157,6 +160,11 @@ OPENED = {
     "norm": lambda x: x / (tf.norm(x, axis=-1, keepdims=True) + 0.1),
     "squared_difference": lambda x: tf.math.squared_difference(x, tf.nn.relu(x)) + tf.math.squared_difference(x, 1.0),
     "repeat and slice": lambda x: tf.slice(tf.repeat(x, 2, axis=1), [0, 1, 0, 0], [-1, 5, 6, 3]),
+    "patches, a SiLU of another slope, and a resize": lambda x: tf.compat.v1.image.resize_bilinear(
+        tf.nn.silu(tf.image.extract_patches(x, [1, 3, 2, 1], [1, 2, 1, 1], [1, 1, 2, 1], "SAME"), 1.7),
+        (6, 6),
+        half_pixel_centers=True,
+    ),
     "casts to the same": lambda x: tf.cast(tf.convert_to_tensor(x), tf.float32),
 }
 

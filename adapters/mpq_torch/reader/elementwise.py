@@ -40,7 +40,7 @@ def clamp_function(call: Call) -> Node:
     given = [call.argument(1, "min"), call.argument(2, "max")]
     bounds = [None if bound is None else call.constant(bound) for bound in given]
     if any(g is not None and (b is None or np.size(b) != 1) for g, b in zip(given, bounds, strict=True)):
-        return call.unknown("the bounds of a clamp must be constant numbers")
+        return call.unknown("the bounds of a clamp must be constants")
     low, high = (None if bound is None else float(np.reshape(bound, ())) for bound in bounds)
     return call.made("clamp", low=low, high=high)
 

@@ -104,7 +104,12 @@ def inner_call(call: Call) -> tuple[Call, dict[fx.Node, fx.Node]] | None:
     if call.node in call.observed.shapes:
         shapes[inner] = call.observed.shapes[call.node]
     constants = {node: held for node, source in outer.items() if (held := call.held(source)) is not None}
-    observed = Observed(shapes, {}, constants, macs={inner: call.observed.macs.get(call.node, 0)})
+    seen = {**outer, inner: call.node}
+    whole, truths = (
+        frozenset(n for n, at in seen.items() if at in g) for g in (call.observed.whole, call.observed.truths)
+    )
+    macs = {inner: call.observed.macs.get(call.node, 0)}
+    observed = Observed(shapes, {}, constants, macs=macs, whole=whole, truths=truths)
     return Call(inner, call.name, None, names, observed, call.attribute), outer
 
 

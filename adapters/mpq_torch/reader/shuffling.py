@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
+from mpq_plugins.graph.composing import Composing
 from mpq_plugins.graph.moving import Moving, Part, size_of
 from mpq_plugins.graph.node import Batch
 from mpq_torch.reader.call import Call, Made, Rule, numbers
@@ -100,6 +101,22 @@ def unfold(call: Call) -> Made:
     return moving.done(moving.reshape(moving.stack(taps, 2), call.shape))
 
 
+def fold(call: Call) -> Made:
+    """nn.Fold and F.fold."""
+    names = ("output_size", "kernel_size", "dilation", "padding", "stride")
+    if call.module is not None:
+        given = [getattr(call.module, name) for name in names]
+    else:
+        plain = (None, None, 1, 0, 1)
+        given = [call.argument(1 + index, n, p) for index, (n, p) in enumerate(zip(names, plain, strict=True))]
+    out, kernel, dilation, padding, stride = (numbers(value, 2) for value in given)
+    if len(call.in_shape) != 3 or not isinstance(call.in_shape[0], Batch):
+        return call.unknown("windows of samples without a batch have no integer kernel")
+    geometry = {"stride": stride, "padding": tuple((n, n) for n in padding), "dilation": dilation}
+    made = Composing(call.name, "NCHW")
+    return made.done(made.together(Part(call.inputs[0], call.in_shape), kernel, out, geometry))
+
+
 def _repeated(call: Call, counts: list[int] | None) -> Made:
     moving, x = begun(call)
     new = len(call.shape) - len(x.shape)
@@ -165,6 +182,7 @@ MODULES: dict[Any, Rule] = {
     nn.PixelUnshuffle: pixel_unshuffle,
     nn.ChannelShuffle: channel_shuffle,
     nn.Unfold: unfold,
+    nn.Fold: fold,
 }
 FUNCTIONS: dict[Any, Rule] = {
     torch.stack: stack,
@@ -173,6 +191,7 @@ FUNCTIONS: dict[Any, Rule] = {
     **dict.fromkeys(EXPANDS, expand),
     **dict.fromkeys([torch.repeat_interleave, "repeat_interleave"], repeat_interleave),
     F.unfold: unfold,
+    F.fold: fold,
     "unfold": windows,
     **dict.fromkeys([F.pixel_shuffle, torch.pixel_shuffle], pixel_shuffle),
     **dict.fromkeys([F.pixel_unshuffle, torch.pixel_unshuffle], pixel_unshuffle),
