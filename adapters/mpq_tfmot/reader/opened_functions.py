@@ -76,6 +76,24 @@ def _standardized(image: Any) -> Any:
     return centered / tf.maximum(spread, float(count**-0.5))
 
 
+def _patches(images: Any, sizes: Any, strides: Any, rates: Any, padding: str, name: Any = None) -> Any:
+    """Patches that lie side by side, each in one place, as blocks of space; what is over at the edges is cut off."""
+    _, rows, columns, _ = sizes
+    if list(sizes) != list(strides) or any(int(rate) != 1 for rate in rates) or rows != columns:
+        raise NotImplementedError
+    if padding.upper() == "SAME" and any(int(size) % rows for size in images.shape[1:3]):
+        raise NotImplementedError
+    height, width = (int(size) // rows * rows for size in images.shape[1:3])
+    return tf.nn.space_to_depth(images[:, :height, :width], rows)
+
+
+def _turned(a: Any, name: Any = None, conjugate: bool = False) -> Any:
+    rank = len(a.shape)
+    if rank < 3:
+        raise NotImplementedError
+    return tf.transpose(a, [*range(rank - 2), rank - 1, rank - 2])
+
+
 def _dropout(x: Any, rate: Any, *more: Any, **others: Any) -> Any:
     if rate:
         raise NotImplementedError
@@ -83,6 +101,8 @@ def _dropout(x: Any, rate: Any, *more: Any, **others: Any) -> Any:
 
 
 OPENED: Mapping[str, Callable[..., Any]] = {
+    "image.extract_patches": _patches,
+    "linalg.matrix_transpose": _turned,
     "image.flip_left_right": lambda image: tf.reverse(image, [2]),
     "image.flip_up_down": lambda image: tf.reverse(image, [1]),
     "image.transpose": lambda image, name=None: tf.transpose(image, [0, 2, 1, 3]),
