@@ -17,7 +17,7 @@ LOSES = -1e4
 
 
 def with_borders(graph: Graph) -> Graph:
-    """The graph with each described "pad" by such a number, which poolings alone read, as a border of its own elements."""
+    """The graph with each "pad" by such a number, which poolings alone read, as a border of its own elements."""
     nodes: list[Node] = []
     first = 2 if graph.layout == "NCHW" else 1
     for node in graph.nodes:
