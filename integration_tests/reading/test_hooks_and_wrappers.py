@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from torch.ao.quantization import get_default_qconfig_mapping
+from torch.ao.quantization import DeQuantStub, QuantStub, fuse_modules, get_default_qconfig_mapping
 from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
 import mpq_plugins as mpq
@@ -134,6 +134,30 @@ def test_a_model_that_torch_has_changed_already_is_refused_with_the_way_out(kind
     change, sentence = CHANGED[kind]
     with pytest.raises(mpq.ModelError, match=sentence):
         searched(change(network()), X)
+
+
+class Quantizable(nn.Module):
+    """A model as torch.ao's eager mode wants it: stubs, functions as modules, fused layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.quant, self.dequant, self.functions = QuantStub(), DeQuantStub(), nn.quantized.FloatFunctional()
+        self.first = fuse_modules(
+            nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()).eval(), ["0", "1", "2"]
+        )
+        self.last = nn.Conv2d(16, 4, 1)
+
+    def forward(self, x):
+        y = self.first(self.quant(x))
+        joined = self.functions.cat([self.functions.add_relu(y, y), self.functions.mul_scalar(y, 0.5)], 1)
+        return self.dequant(self.last(joined)) / torch.sqrt(torch.tensor(x.shape[1]))
+
+
+def test_a_model_written_to_be_quantized_by_torch_is_a_float_model():
+    torch.manual_seed(0)
+    model = Quantizable().eval()
+    assert searched(model, X).float_ops == ()
+    assert error_of(converted(model, X), model, X) < 0.05
 
 
 def test_a_module_named_by_a_word_of_python_s_is_refused_by_name():

@@ -13,6 +13,7 @@ from typing import Any
 from mpq_plugins.graph.masks import SOFTMAX, WHERE, with_masks, without_unread
 from mpq_plugins.graph.moving import Part
 from mpq_plugins.graph.node import UNKNOWN, Batch, Graph, Node, Operand
+from mpq_plugins.graph.padded_pools import with_borders
 from mpq_plugins.graph.record_products import PRODUCTS
 from mpq_plugins.graph.record_rows import ROWS, masked, where
 from mpq_plugins.graph.record_writing import MATMUL, NORMALIZE, STAYS_FLOAT, Writing, as_float_part
@@ -24,6 +25,7 @@ def as_records(graph: Graph, target: Target | None) -> Graph:
     """The graph with every described function that has one as its records; the last node has its name."""
     integers = target is not None and not target.float_arithmetic
     before = _before_weights(graph)
+    graph = with_borders(graph)
     graph = with_masks(graph, before if integers else {node.name for node in graph.nodes})
     nodes: list[Node] = []
     for node in graph.nodes:

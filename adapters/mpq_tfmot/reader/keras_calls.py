@@ -8,6 +8,7 @@ from typing import Any
 from mpq_tfmot.keras import keras
 from mpq_tfmot.reader.expanding import is_graph, of_layer, of_model
 from mpq_tfmot.reader.record import recall
+from mpq_tfmot.reader.whole_sizes import with_whole_sizes
 
 
 def is_whole(tensor: Any) -> bool:
@@ -25,8 +26,10 @@ def is_transparent(layer: Any) -> bool:
 def model_of(layer: Any, node: Any, unrolled: bool) -> Any | None:
     """The graph of layers that a layer is; None for one that is a layer alone."""
     if isinstance(layer, keras.Model):
-        return layer if is_graph(layer) else of_layer(layer, node, unrolled) or of_model(layer)
-    return of_layer(layer, node, unrolled)
+        found = layer if is_graph(layer) else of_layer(layer, node, unrolled) or of_model(layer)
+    else:
+        found = of_layer(layer, node, unrolled)
+    return None if found is None else with_whole_sizes(found, list(calls_of(found)))
 
 
 def recaller(node: Any) -> Any:

@@ -92,6 +92,13 @@ def _patches(images: Any, sizes: Any, strides: Any, rates: Any, padding: str, na
     return tf.concat([images[:, a : c : stride[0], b : d : stride[1]] for (a, b), (c, d) in both], -1)
 
 
+def _turned(a: Any, name: Any = None, conjugate: bool = False) -> Any:
+    rank = len(a.shape)
+    if rank < 3:
+        raise NotImplementedError
+    return tf.transpose(a, [*range(rank - 2), rank - 1, rank - 2])
+
+
 def _dropout(x: Any, rate: Any, *more: Any, **others: Any) -> Any:
     if rate:
         raise NotImplementedError
@@ -99,6 +106,7 @@ def _dropout(x: Any, rate: Any, *more: Any, **others: Any) -> Any:
 
 
 OPENED: Mapping[str, Callable[..., Any]] = {
+    "linalg.matrix_transpose": _turned,
     "image.flip_left_right": lambda image: tf.reverse(image, [2]),
     "image.flip_up_down": lambda image: tf.reverse(image, [1]),
     "image.transpose": lambda image, name=None: tf.transpose(image, [0, 2, 1, 3]),

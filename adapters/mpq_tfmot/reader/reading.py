@@ -39,6 +39,7 @@ from mpq_tfmot.reader.layers import call_again, called_as, evaluator, nodes_of
 from mpq_tfmot.reader.more_given import check_masks
 from mpq_tfmot.reader.record import Record, is_function_layer, recall, under
 from mpq_tfmot.reader.unread import OUTPUT, read_only
+from mpq_tfmot.reader.whole_sizes import with_whole_sizes
 from mpq_tfmot.reader.written_layers import WRITTEN
 from mpq_tfmot.runner.tensorflow_runner import TensorflowRunner
 
@@ -86,6 +87,7 @@ def read_model(
     check_model(model)
     if not is_graph(model):
         model = of_model(model)
+    model = with_whole_sizes(model, list(calls_of(model)))
     reader = _Reader(unrolled=target is not None and not target.float_arithmetic)
     refuses = refused_by(target) if refusing and target is not None else refuses_nothing
     graph = settled(reader.read(model), keep_float, fold=fold, target=target, refuses=refuses)

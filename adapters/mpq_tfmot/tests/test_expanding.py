@@ -29,6 +29,18 @@ class Own(layers.Layer):
         return tf.nn.relu(tf.matmul(self.inner(x), self.matrix)) * 0.5 + x
 
 
+class Patches(layers.Layer):
+    """The tokens of a vision transformer, whose number Keras does not know."""
+
+    def call(self, x):
+        patches = tf.image.extract_patches(x, [1, 2, 2, 1], [1, 2, 2, 1], [1, 1, 1, 1], "VALID")
+        return tf.reshape(patches, [tf.shape(x)[0], -1, patches.shape[-1]])
+
+
+def tokens(x):
+    return layers.Reshape((3, 3, 16))(tf.linalg.matrix_transpose(tf.linalg.matrix_transpose(Patches()(x))))
+
+
 def recurrent(layer):
     return lambda x: layers.Reshape((1, 1, -1))(layer(layers.Reshape((2, 72))(x)))
 
@@ -49,6 +61,7 @@ def volumes(x):
 
 KERNELS = [tf.constant(drawn(*shape)) for shape in ((3, 3, 4, 4), (3, 2, 4, 1), (2, 2, 4, 4))]
 KINDS = {
+    "tokens of a number that Keras leaves open": tokens,
     "a layer of a user": lambda x: Own()(x),
     "layers of keras.applications, one of which drops paths": lambda x: convnext.StochasticDepth(0.5)(
         convnext.LayerScale(0.3, 4)(x)

@@ -28,6 +28,7 @@ from mpq_torch.modules.written import LEAVES
 from mpq_torch.reader.composed_calls import composed, is_opened
 from mpq_torch.reader.hooks import is_hooked, take_off
 from mpq_torch.reader.shape_values import asks
+from mpq_torch.reader.sizes_in_tensors import tensors_of
 from mpq_torch.reader.spelled import packages_functions, packages_modules
 from mpq_torch.reader.user_code import NOT_THE_USERS, line_of
 
@@ -227,11 +228,16 @@ class ConcreteTracer(fx.Tracer):
 
     def trace(self, *args: Any, **named: Any) -> fx.Graph:
         """As torch.fx does it, which marks what an opened function gave as a call of that function."""
-        graph = super().trace(*args, **named)
+        with tensors_of(self._number):
+            graph = super().trace(*args, **named)
         for node in graph.nodes:
             if node.meta.get("is_wrapped") and not (inspect.isfunction(node.target) and node.op == "call_function"):
                 del node.meta["is_wrapped"]
         return graph
+
+    def _number(self, value: Any) -> Any:
+        known = isinstance(value, fx.Proxy) and value.node in self._plain
+        return self.plain(value, "computes with") if known else value
 
     def take_hooks_off(self) -> None:
         """Take off the hooks of leaves, which are nodes of the graph now."""

@@ -11,6 +11,8 @@ from torch import Tensor, fx, nn
 from mpq_plugins.errors import ModelError
 
 _CONVERTED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")
+_FLOAT = ("FloatFunctional",)
+"""Float modules among those, which hold the functions of models that are to be quantized."""
 _OBSERVING = ("ObserverBase", "FakeQuantizeBase")
 """What observers, of torch.ao's and torchao's, are called above."""
 _DECOMPOSED = ("quantized_decomposed", "torchao")
@@ -21,7 +23,7 @@ def check_unprepared(model: nn.Module) -> None:
     """Raise ModelError, naming the module, for a model that was prepared or converted for integers, or exported."""
     for path, module in model.named_modules():
         kind = type(module)
-        if kind.__module__.startswith(_CONVERTED):
+        if kind.__module__.startswith(_CONVERTED) and kind.__name__ not in _FLOAT:
             raise ModelError(f"{path} is a {kind.__qualname__} of a converted model; pass the float model")
         if any(base.__name__ in _OBSERVING for base in kind.__mro__):
             raise ModelError(
