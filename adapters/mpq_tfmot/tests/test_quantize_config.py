@@ -1,5 +1,7 @@
 """Inside TF-MOT's own verbs: annotate, apply, fit, save, load, harden."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import tensorflow_model_optimization as tfmot
@@ -27,11 +29,17 @@ apply = tfmot.quantization.keras.quantize_apply
 layers = keras.layers
 
 
-def quantized(kind="residual", weight_bits=5):
+@cache
+def constrained(kind):
+    """What no test changes: a network on the grids of its recipe, the recipe, samples."""
     model = NETWORKS[kind]()
     x = samples(model, 32)
-    recipe = search(model, x, "litert-po2", weight_bits=weight_bits, activation_bits=6)
-    on_grid = constrain(model, recipe, x)
+    recipe = search(model, x, "litert-po2", weight_bits=5, activation_bits=6)
+    return constrain(model, recipe, x), recipe, x
+
+
+def quantized(kind="residual"):
+    on_grid, recipe, x = constrained(kind)
     with quantize_scope({"hard_swish": hard_swish}):
         return on_grid, recipe, quantize(on_grid, recipe), x
 
