@@ -3,6 +3,8 @@
 import pytest
 import torch
 from torch import nn
+from torch.ao.quantization import get_default_qconfig_mapping
+from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
 import mpq_plugins as mpq
 from integration_tests.reading.converting import converted, error_of, searched
@@ -107,6 +109,31 @@ def test_a_scripted_model_is_refused_with_the_way_out(make):
         searched(make(network()), X)
     with pytest.raises(mpq.ModelError, match=r"module '0' is scripted"):
         searched(nn.Sequential(make(network()), nn.ReLU()), X)
+
+
+def prepared(model):
+    return prepare_fx(model, get_default_qconfig_mapping("x86"), (X,))
+
+
+def observed(model):
+    prepared_model = prepared(model)
+    prepared_model(X)
+    return prepared_model
+
+
+CHANGED = {
+    "prepared": (prepared, r"activation_post_process_0 is a HistogramObserver of a model that was prepared"),
+    "converted": (lambda model: convert_fx(observed(model)), r"of a converted model; pass the float model"),
+    "exported": (lambda model: torch.export.export(model, (X,)).module(), "exported by torch.export.*pass the module"),
+    "a program": (lambda model: torch.export.export(model, (X,)), "got ExportedProgram; pass the module"),
+}
+
+
+@pytest.mark.parametrize("kind", CHANGED)
+def test_a_model_that_torch_has_changed_already_is_refused_with_the_way_out(kind):
+    change, sentence = CHANGED[kind]
+    with pytest.raises(mpq.ModelError, match=sentence):
+        searched(change(network()), X)
 
 
 def test_a_module_named_by_a_word_of_python_s_is_refused_by_name():

@@ -34,6 +34,17 @@ def network(middle):
     return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), middle, nn.Conv2d(8, 4, 1)).eval()
 
 
+class Joined(nn.Module):
+    """A plane of numbers of the model's own beside those of every sample."""
+
+    def __init__(self):
+        super().__init__()
+        self.plane = nn.Parameter(torch.full((1, 1, 7, 7), 1.5 / 64))
+
+    def forward(self, x):
+        return torch.cat([x[:, 1:], self.plane.expand(len(x), -1, -1, -1)], 1)
+
+
 KEPT = {
     "a layer": (nn.Conv2d(8, 8, 3), ["2"], ("2",)),
     "a pooling": (nn.AvgPool2d(3, 1, 1), ["2"], ("2",)),
@@ -44,6 +55,7 @@ KEPT = {
     "functional ops by name": (Own(), ["2.mul", "2.erf", "2.mul_1"], ("2.mul", "2.erf", "2.mul_1")),
     "a block": (Gate(), ["2"], ("2.adaptive_avg_pool2d", "2.fc", "2.gate", "2.mul")),
     "parts of a block": (Gate(), ["2.gate", "*.mul"], ("2.gate", "2.mul")),
+    "a concatenation with a constant": (Joined(), ["2.cat"], ("2.cat.pad0", "2.cat.pad1", "2.cat")),
     "the first layer": (nn.ReLU(), ["0"], ("0",)),
     "the last layer": (nn.ReLU(), ["3"], ("3",)),
 }

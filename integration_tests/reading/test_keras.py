@@ -7,6 +7,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 import mpq_plugins as mpq
 import mpq_tfmot
+from mpq_plugins.graph.recurrence import MOST_STEPS
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.reading import read_model
 
@@ -374,7 +375,7 @@ def test_a_convolution_in_groups_is_quantized(groups):
 
 def test_a_layer_of_several_outputs_is_refused_by_name_and_may_stay_float():
     keras.utils.set_random_seed(0)
-    inputs = keras.Input((5, 8))
+    inputs = keras.Input((MOST_STEPS + 1, 8))
     model = keras.Model(inputs, layers.Dense(2)(layers.LSTM(4, return_sequences=True, return_state=True)(inputs)[0]))
     x = np.random.default_rng(0).normal(size=(16, *inputs.shape[1:])).astype(np.float32)
     error = refused(model, "generic-po2", x)

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.allocation.highs import Branched, Relaxed, branch, relax
+from mpq_plugins.allocation.highs import Branched, Relaxed, branch
 from mpq_plugins.allocation.knapsack import Columns, Floats, Knapsack
+from mpq_plugins.allocation.sifting import relaxation
 from mpq_plugins.errors import AllocationError
 
 _SMALL = 1000  # columns up to which discarding some first is not worth it
@@ -105,7 +106,7 @@ def _solve_at_scale(problem: Knapsack, gap: float, deadline: float) -> Solution 
     while True:
         rounds += 1
         loss = np.minimum(problem.regret / scale, _CAP)
-        relaxed = relax(problem, loss)
+        relaxed = relaxation(problem, loss)
         if relaxed is None:
             return None
         if np.isnan(relaxed.value):

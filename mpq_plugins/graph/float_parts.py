@@ -72,7 +72,8 @@ def _between(graph: Graph, floats: Collection[str]) -> set[str]:
     """What lies between float nodes alone: rounding there would cost accuracy and gain nothing.
 
     An op without a weight is between them where float nodes compute all that it reads and read all that it computes;
-    a sum or product with constants where they read all of it, for a small number that a divisor gets vanishes on grids.
+    a sum or product with constants where they read all of it, for a small number that a divisor gets vanishes on grids;
+    what moves constants where they read all of it.
     """
     behind = set(floats)
     for node in graph.nodes:
@@ -87,7 +88,8 @@ def _between(graph: Graph, floats: Collection[str]) -> set[str]:
             behind.remove(node.name)
     for node in reversed(graph.nodes):
         readers = {reader.name for reader in graph.readers(node.name)}
-        if node.op == AFFINE and node.name not in graph.outputs and readers and behind >= readers:
+        constant = node.name not in graph.computed and node.op != CONSTANT
+        if (node.op == AFFINE or constant) and node.name not in graph.outputs and readers and behind >= readers:
             behind.add(node.name)
     return behind.difference(floats)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -30,15 +31,17 @@ def into_readers(graph: Graph, norm: Node) -> Graph | None:
 
 
 def as_depthwise(graph: Graph, norm: Node) -> Graph | None:
-    """The graph with a norm of images or signals, or of features, as a depthwise convolution; None for other axes."""
+    """The graph with a norm of images or signals, of features or volumes, as a depthwise convolution; None for other
+    axes."""
     channels_second = graph.layout == "NCHW"
     rank = len(norm.shape)
-    if norm.attrs["axis"] != (1 if channels_second else rank - 1) or rank not in (2, 3, 4):
+    if norm.attrs["axis"] != (1 if channels_second else rank - 1) or rank < 2:
         return None
-    if rank > 2:
+    if rank in (3, 4):
         return graph.with_nodes([_convolution(norm, rank - 2, norm.inputs, norm.shape)])
-    batch, channels = norm.shape
-    shape = (batch, channels, 1) if channels_second else (batch, 1, channels)
+    batch, channels = norm.shape[0], norm.shape[norm.attrs["axis"]]
+    places = math.prod(size for size in norm.sample_shape) // len(norm.attrs["mean"])
+    shape = (batch, channels, places) if channels_second else (batch, places, channels)
     there = Node(f"{norm.name}{SIGNAL_SUFFIX}", "reshape", norm.inputs, shape)
     made = _convolution(norm, 1, (there.name,), shape)
     back = Node(f"{norm.name}{FEATURES_SUFFIX}", "reshape", (norm.name,), norm.shape)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mpq_plugins.graph.constants import ADD, AFFINE
+from mpq_plugins.graph.logic import CHOOSE
 from mpq_plugins.graph.moving import Part
 from mpq_plugins.graph.node import CONSTANT, UNKNOWN, Array, Batch, Graph, Node, Operand, Shape
 from mpq_plugins.graph.off_grids import far_apart, with_large_numbers_off_grids
@@ -47,12 +48,13 @@ def with_masks(graph: Graph, wanted: Collection[str]) -> Graph:
 
 def _chooses_large(graph: Graph, node: Node) -> bool:
     """Whether a node puts large numbers in the place of an activation's elements."""
-    chosen = choice(node)
-    if chosen is None:
+    if node.op != UNKNOWN or node.attrs.get("function") not in (WHERE, CHOOSE):
         return False
-    sides = [graph[node.inputs[index]] for index in (chosen.index, chosen.other) if index is not None]
-    constants = [side.attrs["value"] for side in sides if side.op == CONSTANT]
-    return any(far_apart(np.append(0.0, value)) for value in (chosen.fill, *constants))
+    chosen = [node.attrs["arguments"].get(name, 0.0) for name in ("fill", "input", "other")]
+    sides = [graph[node.inputs[side.index]] for side in chosen if isinstance(side, Operand)]
+    numbers = [side for side in chosen if not isinstance(side, Operand)]
+    numbers += [side.attrs["value"] for side in sides if side.op == CONSTANT]
+    return any(far_apart(np.append(0.0, number)) for number in numbers)
 
 
 def without_unread(graph: Graph, before: Graph) -> Graph:

@@ -76,12 +76,16 @@ class Moving:
         """The sum of two parts."""
         return self._add("add", (a, b), shape, {})
 
+    def clamp(self, x: Part, low: float, high: float) -> Part:
+        """Every element within bounds."""
+        return self._add("clamp", (x,), x.shape, {}, low=low, high=high)
+
     def framed(self, x: Part, sides: Sequence[tuple[int, int]], value: float) -> Part:
         """A number around every axis: slabs of the tensor itself, clamped to it, so that they are on its grid."""
         for axis, (before, after) in enumerate(sides):
             if before or after:
                 seen = self.slice(x, {axis: range(1)})
-                slab = self._add("clamp", (seen,), seen.shape, {}, low=value, high=value)
+                slab = self.clamp(seen, value, value)
                 x = self.concat([*[slab] * before, x, *[slab] * after], axis)
         return x
 

@@ -19,6 +19,7 @@ from mpq_plugins.graph.folding import reader_counts
 from mpq_plugins.graph.logic import WHOLE, is_logic
 from mpq_plugins.graph.masks import without_unread
 from mpq_plugins.graph.node import CONSTANT, UNKNOWN, Array, Graph, Node
+from mpq_plugins.graph.off_grids import far_apart
 from mpq_plugins.graph.ops import all_ops
 from mpq_plugins.graph.ops.piecewise import PIECEWISE
 from mpq_plugins.graph.runtimes import runtime_of
@@ -112,8 +113,10 @@ def _on_grids(graph: Graph, nodes: Mapping[str, Node], root: Node, source: str) 
 def _by_values(tree: Sequence[Node], source: str, target: Target | None) -> Node | None:
     """A function with comparisons as a clamp or a leaky ReLU, whose numbers its values tell, or as a table of its own.
 
-    None where the target has no tables.
+    None where the target has no tables, and where it gives numbers that no grid holds beside the others.
     """
+    if far_apart(np.append(0.0, computed(tree, source, FEW))):
+        return None
     values = computed(tree, source, CLOSE)
     far = CLOSE.max()
     low, high = float(values.min()), float(values.max())

@@ -11,7 +11,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from mpq_plugins.errors import NonFiniteValues, RecipeError, ThresholdError
 from mpq_plugins.stored.schema import Schema, problems
-from mpq_plugins.thresholds.float_bins import FloatBins, Moments, collect, octave_above
+from mpq_plugins.thresholds.collecting import collect
+from mpq_plugins.thresholds.float_bins import FloatBins, Moments, octave_above
 
 OCTAVES = 32
 NEWEST = 0.9

@@ -9,7 +9,7 @@ a sum over octaves. All terms are positive.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,8 +19,11 @@ from numpy.typing import NDArray
 
 from mpq_plugins.thresholds.candidate_grids import CandidateGrids
 from mpq_plugins.thresholds.float_bins import FloatBins, Moments
+from mpq_plugins.thresholds.halvings import Halvings
 
 Array = NDArray[np.float64]
+_WORTH_A_MATRIX = 16
+_LARGEST_MATRIX = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -40,34 +43,26 @@ class OctaveSums:
     beyond: Array
     small: Array
 
-    @classmethod
-    def stacked(cls, parts: Sequence[OctaveSums]) -> OctaveSums:
-        """The rows of all parts, which share their bins."""
-        if len(parts) == 1:
-            return parts[0]
-        fields = ([getattr(p, name) for p in parts] for name in ("residual", "shortfall", "beyond", "small"))
-        return cls(parts[0].bins, *(np.concatenate(arrays) for arrays in fields))
-
 
 def octave_sums(moments: Moments, shifts: tuple[int, ...], power: int) -> OctaveSums:
     """Octave sums of bin moments, for the bit-widths with these shifts (bits - signed), power 1 or 2."""
-    per_count, per_first = _coefficients(moments.bins.resolution, shifts, power)
-    steps = max(shifts) + 2
-    sums = moments.count @ per_count
-    sums += moments.first @ per_first
-    squares = moments.second.sum(axis=-1) / float(moments.bins.per_octave) ** 2
-    if power == 2:
-        sums[..., :steps] += squares[..., None]
-    j = moments.bins.octave_exponents
+    halved = Halvings.of(moments.count, moments.first, moments.second)
+    return from_halvings(moments.bins, halved, moments.small, shifts, power)
+
+
+def from_halvings(bins: FloatBins, halved: Halvings, small: Array, shifts: tuple[int, ...], power: int) -> OctaveSums:
+    """The same of what is known of each octave already, and the sums of what lies below them all, [rows, 2, 3]."""
+    j = bins.octave_exponents
     scale = np.ldexp(1.0, power * j)[:, None]
-    beyond = np.moveaxis(sums[..., -3:], -1, 1) * np.ldexp(1.0, np.outer(np.arange(3), j))[:, None, :]
-    beyond[:, 2] += squares * np.ldexp(1.0, 2 * j)
+    at = bins.resolution - np.asarray(shifts)
+    own = halved.steps[at] ** (power - 1)
+    beyond = np.stack([halved.count, halved.first * np.ldexp(1.0, j), halved.second * np.ldexp(1.0, 2 * j)], axis=1)
     return OctaveSums(
-        moments.bins,
-        sums[..., :steps] * scale,
-        sums[..., steps:-3] * scale,
+        bins,
+        halved.residual(power)[..., : max(shifts) + 2] * scale,
+        halved.topmost[..., at] * (own * scale),
         beyond,
-        moments.small[..., power],
+        small[..., power],
     )
 
 
@@ -85,7 +80,7 @@ def error_sums(octaves: OctaveSums, grids: CandidateGrids, power: int) -> Array:
 
     first_beyond = e - bins.lowest
     inside = (first_beyond >= 1) & (first_beyond <= bins.octaves)
-    last = np.clip(first_beyond - 1, 0, bins.octaves - 1)
+    last = np.minimum(np.maximum(first_beyond - 1, 0), bins.octaves - 1)
     step = np.ldexp(1.0, step_exponents)
     for sign in range(signs):
         last_code_missing = sign == 0 or grids.narrow  # two's complement reaches -threshold itself
@@ -99,37 +94,45 @@ def error_sums(octaves: OctaveSums, grids: CandidateGrids, power: int) -> Array:
     return sums
 
 
-@lru_cache(maxsize=64)
-def _coefficients(resolution: int, shifts: tuple[int, ...], power: int) -> tuple[Array, Array]:
-    """What one count, and one unit of first moment, of each bin of [1, 2) adds to each octave sum."""
-    anchor, width, middle = (v[:, None] for v in FloatBins(resolution, 0, 1).unit_anchors())
-    step = np.ldexp(1.0, 1 - np.arange(-1, max(shifts) + 1))
-    d = anchor - np.rint(middle / step) * step
-    own = np.ldexp(1.0, 1 - np.asarray(shifts))
-    half_cell = middle > 2.0 - own / 2
-    y = 2.0 - anchor
-    if power == 2:
-        count = [d * d, half_cell * own * (own - 2 * y)]
-        first = [2 * d * width, half_cell * own * 2 * width]
-    else:
-        count = [np.abs(d), half_cell * (own - 2 * y)]
-        first = [np.where(d == 0, np.abs(width), np.sign(d) * width), half_cell * 2 * width]
-    o = anchor - 1.0
-    count += [np.ones_like(o), o, o * o]
-    first += [np.zeros_like(o), width, 2 * o * width]
-    return np.concatenate(count, axis=1), np.concatenate(first, axis=1)
+def halved_errors(bins: FloatBins, halved: Halvings, small: Array, grids: CandidateGrids, power: int) -> Array:
+    """error_sums of what is known of each octave of rows, and of what lies below: [rows, bits, exponents].
+
+    It adds up parts of what octaves give, and so is a product with what a 1 in each place gives.
+    """
+    rows, *places = halved.columns.shape
+    if rows < _WORTH_A_MATRIX or math.prod(places) * math.prod(grids.shape) > _LARGEST_MATRIX:
+        return error_sums(from_halvings(bins, halved, small, grids.shifts, power), grids, power)
+    per_column, per_square, per_small = _of_each_place(bins, grids, power)
+    sums = halved.columns.reshape(rows, -1) @ per_column
+    sums += halved.squared.reshape(rows, -1) @ per_square
+    sums += small[..., power] @ per_small
+    return np.asarray(sums.reshape(rows, *grids.shape))
+
+
+@lru_cache(maxsize=32)
+def _of_each_place(bins: FloatBins, grids: CandidateGrids, power: int) -> tuple[Array, Array, Array]:
+    """[places, grids] of columns, squares and small sums, flattened."""
+    shapes = (2, bins.octaves, 2 * bins.resolution + 4), (2, bins.octaves), (2, 3)
+    sizes = [math.prod(shape) for shape in shapes]
+    one = np.split(np.eye(sum(sizes)), np.cumsum(sizes)[:-1], axis=1)
+    columns, squared, small = (part.reshape(-1, *shape) for part, shape in zip(one, shapes, strict=True))
+    octaves = from_halvings(bins, Halvings(columns, squared), small, grids.shifts, power)
+    per_column, per_square, per_small = np.split(error_sums(octaves, grids, power), np.cumsum(sizes)[:-1])
+    at_power = per_small.reshape(2, 3, -1)[:, power]
+    return per_column.reshape(sizes[0], -1), per_square.reshape(sizes[1], -1), at_power
 
 
 def _within(residual: Array, bins: FloatBins, step_exponents: NDArray[Any], e: NDArray[Any]) -> Array:
     """Sum of residuals of the octaves below each threshold: [rows, bits, exponents]."""
-    distinct, which = np.unique(step_exponents, return_inverse=True)
+    distinct = np.array(sorted(set(step_exponents.ravel().tolist())))
+    which = np.searchsorted(distinct, step_exponents)
     halvings = bins.octave_exponents[None, :] + 1 - distinct[:, None]
-    column = np.clip(halvings, -1, residual.shape[-1] - 2) + 1
+    column = np.minimum(np.maximum(halvings, -1), residual.shape[-1] - 2) + 1
     per_step = residual.sum(axis=1)[:, np.arange(bins.octaves)[None, :], column]  # [rows, steps, octaves]
     running = np.zeros((*per_step.shape[:-1], bins.octaves + 1))
     np.cumsum(per_step, axis=-1, out=running[..., 1:])
-    octaves_below = np.broadcast_to(np.clip(e - bins.lowest, 0, bins.octaves), step_exponents.shape)
-    result: Array = running[:, which.reshape(step_exponents.shape), octaves_below]
+    octaves_below = np.broadcast_to(np.minimum(np.maximum(e - bins.lowest, 0), bins.octaves), step_exponents.shape)
+    result: Array = running[:, which, octaves_below]
     return result
 
 

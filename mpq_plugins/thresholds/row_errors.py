@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mpq_plugins.errors import EmptyCalibration, ThresholdError
 from mpq_plugins.thresholds.candidate_grids import CandidateGrids
-from mpq_plugins.thresholds.float_bins import FloatBins, Moments, collect, octave_above
+from mpq_plugins.thresholds.collecting import collect
+from mpq_plugins.thresholds.compiled import halved, is_worth_it
+from mpq_plugins.thresholds.float_bins import FloatBins, Moments, octave_above
+from mpq_plugins.thresholds.halvings import Halvings
 from mpq_plugins.thresholds.histogram import OCTAVES, Histogram, as_floats, finite_range
-from mpq_plugins.thresholds.octave_errors import OctaveSums, error_sums, octave_sums
+from mpq_plugins.thresholds.octave_errors import error_sums, halved_errors, octave_sums
 from mpq_plugins.thresholds.threshold_metrics import elementwise_sums, kl_divergences, lp_sums, overshoot
 
 KL_RESOLUTION = 8
@@ -23,19 +26,24 @@ _LARGEST_OCTAVE = 400
 Array = NDArray[np.float64]
 
 
-def as_rows(
-    x: ArrayLike, axis: int | None, weights: ArrayLike | None = None
-) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Finite values as [channels, n] (one row when axis is None), and their weights likewise."""
+class Rows(NamedTuple):
+    """Finite floats [channels, n], weights of the same shape or None, and the largest magnitude."""
+
+    values: NDArray[Any]
+    weights: NDArray[Any] | None
+    largest: float
+
+
+def as_rows(x: ArrayLike, axis: int | None, weights: ArrayLike | None = None) -> Rows:
+    """An array's channels along an axis as rows, or all of it as one (axis None)."""
     values = as_floats(x)
     if not values.size:
         raise EmptyCalibration(f"an array of shape {values.shape} has no element to fit a threshold to")
     if axis is not None and not -values.ndim <= axis < values.ndim:
         raise ThresholdError(f"axis {axis} does not exist in a tensor of {values.ndim} dimensions")
-    finite_range(values)
-    if weights is None:
-        return _by_channel(values, axis), None
-    return _by_channel(values, axis), _by_channel(_checked_weights(weights, values.shape), axis)
+    low, high = finite_range(values)
+    given = None if weights is None else _by_channel(_checked_weights(weights, values.shape), axis)
+    return Rows(_by_channel(values, axis), given, max(-low, high))
 
 
 def _checked_weights(weights: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -58,16 +66,15 @@ def _by_channel(array: NDArray[Any], axis: int | None) -> NDArray[Any]:
     return np.ascontiguousarray(np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1))
 
 
-def row_errors(
-    values: NDArray[Any], weights: NDArray[Any] | None, grids: CandidateGrids, metric: str, power: float
-) -> Array:
-    """Mean error of every grid for each row of finite floats [rows, n]: [rows, bits, exponents]."""
+def row_errors(rows: Rows, grids: CandidateGrids, metric: str, power: float) -> Array:
+    """Mean error of every grid for each row: [rows, bits, exponents]."""
+    values, weights, _ = rows
     if metric == "no_clipping":
         low, high = (ends.astype(np.float64) for ends in (values.min(axis=1), values.max(axis=1)))
         return overshoot(low, high, grids)
     if metric == "kl":
-        return _kl(values, grids)
-    bins = None if metric == "lp" else _fitting_bins(values, grids)
+        return _kl(rows, grids)
+    bins = None if metric == "lp" else _fitting_bins(rows, grids)
     with np.errstate(over="ignore"):
         if bins is None:
             sums = elementwise_sums(values, weights, grids, power)
@@ -111,17 +118,18 @@ def smallest_exponent(histogram: Histogram, bits: int, signed: bool) -> int:
     return histogram.moments.bins.lowest + 1 + bits - int(signed)
 
 
-def _fitting_bins(values: NDArray[Any], grids: CandidateGrids) -> FloatBins | None:
+def _fitting_bins(rows: Rows, grids: CandidateGrids) -> FloatBins | None:
     """Bins for these grids, or None where going element by element is quicker or safer."""
-    lowest = grids.finest_half_step
-    top = max(octave_above(float(max(-values.min(), values.max()))), lowest + 1)
+    values, lowest = rows.values, grids.finest_half_step
+    top = max(octave_above(rows.largest), lowest + 1)
     if lowest < -_LARGEST_OCTAVE or top > _LARGEST_OCTAVE:
         return None
     bins = FloatBins(max(grids.widest_shift, 4), lowest, top - lowest)
     candidates = len(grids.bits) * len(grids.exponents)
     steps = len(grids.by_step())
     # nanoseconds for each element and for each bin, on one core; only their ratio matters
-    binned = 4.0 * values.shape[1] + 20.0 * bins.slots
+    element, slot = (2.0, 4.0) if is_worth_it(values.size) else (4.0, 20.0)
+    binned = element * values.shape[1] + slot * bins.slots
     elementwise = (candidates + 2.0 * steps) * values.shape[1]
     return bins if binned < elementwise else None
 
@@ -129,26 +137,41 @@ def _fitting_bins(values: NDArray[Any], grids: CandidateGrids) -> FloatBins | No
 def _binned_sums(
     values: NDArray[Any], weights: NDArray[Any] | None, bins: FloatBins, grids: CandidateGrids, power: int
 ) -> Array:
+    values = _within_exponents(values, bins)
     tables = []
     for top in range(0, len(values), _ROWS_AT_ONCE):
         rows = slice(top, top + _ROWS_AT_ONCE)
-        parts = _moments(values[rows], None if weights is None else weights[rows], bins)
-        octaves = OctaveSums.stacked([octave_sums(m, grids.shifts, power) for m in parts])
-        tables.append(error_sums(octaves, grids, power))
+        known, small = _halved(values[rows], None if weights is None else weights[rows], bins)
+        tables.append(halved_errors(bins, known, small, grids, power))
     return np.concatenate(tables)
+
+
+def _halved(values: NDArray[Any], weights: NDArray[Any] | None, bins: FloatBins) -> tuple[Halvings, Array]:
+    if is_worth_it(values.size):
+        return halved(values, weights, bins)
+    if len(values) == 1:
+        m = collect(values, bins, weights)
+        return Halvings.of(m.count, m.first, m.second), m.small
+    parts = [(Halvings.of(m.count, m.first, m.second), m.small) for m in _moments(values, weights, bins)]
+    return Halvings.stacked([known for known, _ in parts]), np.concatenate([small for _, small in parts])
+
+
+def _within_exponents(values: NDArray[Any], bins: FloatBins) -> NDArray[Any]:
+    """float64 where the lowest bins hold numbers that float32 writes without its leading bit."""
+    return values.astype(np.float64) if values.dtype == np.float32 and bins.lowest < -126 else values
 
 
 def _moments(values: NDArray[Any], weights: NDArray[Any] | None, bins: FloatBins) -> Iterator[Moments]:
     """Moments of blocks of rows, one after the other, so that few bins are alive at once."""
-    if values.dtype == np.float32 and bins.lowest < -126:
-        values = values.astype(np.float64)
     across = max(1, _SLOTS_AT_ONCE // bins.slots)
     for i in range(0, len(values), across):
         yield collect(values[i : i + across], bins, None if weights is None else weights[i : i + across])
 
 
-def _kl(values: NDArray[Any], grids: CandidateGrids) -> Array:
-    top = octave_above(float(max(-values.min(), values.max())))
+def _kl(rows: Rows, grids: CandidateGrids) -> Array:
+    top = octave_above(rows.largest)
     lowest = max(min(top - OCTAVES, grids.finest_half_step), -1022)
     bins = FloatBins(max(grids.widest_shift, KL_RESOLUTION), lowest, max(top - lowest, 1))
-    return np.concatenate([kl_divergences(m, grids) for m in _moments(values, None, bins)])
+    return np.concatenate(
+        [kl_divergences(m, grids) for m in _moments(_within_exponents(rows.values, bins), None, bins)]
+    )

@@ -122,7 +122,7 @@ def error_table(
         errors = histogram_errors(x, grids, metric, power)
     else:
         _refuse_weights(metric, weights)
-        errors = row_errors(*as_rows(x, axis, weights), grids, metric, power)
+        errors = row_errors(as_rows(x, axis, weights), grids, metric, power)
     return _table(errors, grids, metric, axis)
 
 
@@ -180,9 +180,9 @@ def _searched(
     x: ArrayLike, grids: CandidateGrids, metric: str, power: float, axis: int | None, weights: ArrayLike | None
 ) -> dict[int, Grid]:
     """The best grid of an array at each bit-width, whatever the exponents of ``grids``."""
-    values, row_weights = as_rows(x, axis, weights)
-    window = search_window.of_rows(values, row_weights, grids, metric)
-    errors = row_errors(window.scale(values), row_weights, window.grids, metric, power)
+    rows = as_rows(x, axis, weights)
+    window = search_window.of_rows(rows.values, rows.weights, grids, metric)
+    errors = row_errors(window.scale(rows), window.grids, metric, power)
     table = _table(errors, window.grids, metric, 0)
     found = {bits: window.absolute(table.best(bits).exponents) for bits in grids.bits}
     return {b: Grid.power_of_two(b, exponents, grids.signed, grids.narrow, axis) for b, exponents in found.items()}

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from mpq_plugins.errors import EmptyCalibration
 from mpq_plugins.thresholds.candidate_grids import CandidateGrids
 from mpq_plugins.thresholds.histogram import Histogram
-from mpq_plugins.thresholds.row_errors import smallest_exponent
+from mpq_plugins.thresholds.row_errors import Rows, smallest_exponent
 
 _UNPROVEN_DEPTH = 16
 _DEEPEST = 64
@@ -41,13 +41,16 @@ class RowWindow:
     offsets: NDArray[np.int64]
     live: NDArray[np.bool_]
 
-    def scale(self, values: NDArray[Any]) -> NDArray[Any]:
+    def scale(self, rows: Rows) -> Rows:
         """The rows divided by ``2**offset``: exact, and all rows then share one window."""
         if not self.offsets.any():
-            return values
+            return rows
+        values = rows.values
         if np.abs(self.offsets).max() > 100:
-            return np.asarray(np.ldexp(values.astype(np.float64), -self.offsets[:, None]))
-        return np.asarray(values * np.ldexp(1.0, -self.offsets).astype(values.dtype)[:, None])
+            values = np.asarray(np.ldexp(values.astype(np.float64), -self.offsets[:, None]))
+        else:
+            values = np.asarray(values * np.ldexp(1.0, -self.offsets).astype(values.dtype)[:, None])
+        return Rows(values, rows.weights, float(max(-values.min(), values.max())))
 
     def absolute(self, relative: Sequence[int]) -> NDArray[np.int64]:
         """Exponent of each row; that of a dead row is the smallest of the live ones, or 0."""

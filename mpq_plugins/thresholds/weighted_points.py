@@ -35,7 +35,7 @@ class Points:
             if axis is not None or weights is not None:
                 raise ThresholdError("a histogram knows neither channels nor weights; give the array itself")
             return _of_histogram(x)
-        rows, given = as_rows(x, axis, weights)
+        rows, given, _ = as_rows(x, axis, weights)
         values = rows.astype(np.float64)
         full = np.ones_like(values) if given is None else given.astype(np.float64)
         return cls(values, full, full.sum(axis=1))

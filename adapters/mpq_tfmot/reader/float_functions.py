@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mpq_plugins.graph.node import Operand
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.float_logic import of_logic
+from mpq_tfmot.reader.record import is_symbol
 
 _BINARY = {"add": "add", "subtract": "sub", "multiply": "mul", "divide": "div", "truediv": "div"}
 _OPERATORS = {"add": "add", "sub": "sub", "mul": "mul", "truediv": "div"}
@@ -179,6 +180,8 @@ def of_call(symbol: str, tensors: Sequence[Any], args: Sequence[Any], kwargs: Ma
         return {"function": "einsum", "arguments": {"equation": args[0], "input": Operand(0), "other": Operand(1)}}
     if symbol.removeprefix("compat.v1.") in ("gather", "nn.embedding_lookup") and len(tensors) == 1:
         return _gathered(tensors[0], args, kwargs)
+    if symbol.removeprefix("compat.v1.") == "pad":
+        return _padded(*args, **kwargs)
     if symbol not in FUNCTIONS:
         return of_logic(symbol, tensors, args, kwargs)
     word, names = FUNCTIONS[symbol]
@@ -206,6 +209,16 @@ def of_call(symbol: str, tensors: Sequence[Any], args: Sequence[Any], kwargs: Ma
         if found is None and (tf.is_tensor(value) or isinstance(value, tf.Variable)):
             arguments[names.get(name, name)] = np.asarray(value)
     return _described(word, arguments, len(tensors[0].shape))
+
+
+def _padded(
+    tensor: Any, paddings: Any, mode: str = "CONSTANT", name: Any = None, constant_values: Any = 0
+) -> dict[str, Any]:
+    """tf.pad with a number."""
+    if mode.upper() != "CONSTANT" or is_symbol(paddings) or is_symbol(constant_values):
+        return {}
+    pads = [tuple(map(int, sides)) for sides in np.asarray(paddings)]
+    return {"function": "pad", "arguments": {"input": Operand(0), "pads": pads, "value": float(constant_values)}}
 
 
 def _gathered(indices: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,8 @@ def macs(call: Call) -> dict[str, int]:
     if isinstance(layer, keras.layers.RNN):
         places = call.shape[-1 - getattr(layer.cell, "rank", 0) : -1]  # of images, those of the output
         return {"macs": _held(call.layer) * call.in_shapes[0][0] * prod(places)}
+    if type(layer) is keras.layers.Conv3DTranspose:
+        return {"macs": prod(layer.kernel.shape) * prod(call.in_shapes[0][:-1])}
     if isinstance(layer, (keras.layers.LocallyConnected1D, keras.layers.LocallyConnected2D)):
         return {"macs": prod(layer.kernel.shape)}
     if type(layer) is keras.layers.MultiHeadAttention and all(len(shape) == 2 for shape in call.in_shapes):

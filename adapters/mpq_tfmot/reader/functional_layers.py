@@ -48,7 +48,7 @@ def _convolution(op: str, kernel: str, transposed: bool = False) -> Callable[[Ca
         found = (constant(given.get(name)) for name in (kernel, "filters", "filter"))
         own = next((kernel for kernel in found if kernel is not None), None)
         layout = given.get("data_format")
-        if own is None or layout not in (None, "NHWC", "NWC") or len(call.in_shapes[0]) != own.ndim - 1:
+        if own is None or layout not in (None, "NDHWC", "NHWC", "NWC") or len(call.in_shapes[0]) != own.ndim - 1:
             return []
         dims = own.ndim - 2
         stride, dilation = (_sizes(given.get(word), dims) for word in ("strides", "dilations"))
@@ -144,6 +144,7 @@ def _einsum(call: Call, given: Given) -> list[Node]:
 RULES: Mapping[str, Callable[[Call, Given], list[Node]]] = {
     "nn.conv1d": _convolution("conv1d", "filters"),
     "nn.conv2d": _convolution("conv2d", "filters"),
+    "nn.conv3d": _convolution("conv3d", "filters"),
     "nn.convolution": _convolution("conv2d", "filters"),
     "nn.depthwise_conv2d": _convolution("depthwise_conv2d", "filter"),
     "nn.conv2d_transpose": _convolution("conv_transpose2d", "filters", transposed=True),

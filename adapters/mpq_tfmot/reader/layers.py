@@ -27,7 +27,7 @@ from mpq_tfmot.reader.functions import CLAMPS, attributes, function_node, is_fun
 from mpq_tfmot.reader.more_given import objection
 from mpq_tfmot.reader.norms import along_another_axis, statistics
 from mpq_tfmot.reader.own_tensors import constant_node
-from mpq_tfmot.reader.record import Record, is_function_layer, recall
+from mpq_tfmot.reader.record import Record, is_function_layer, recall, under
 from mpq_tfmot.reader.weighted import WEIGHTED, separable, weighted
 from mpq_tfmot.reader.written_layers import OfRecord, OwnTensor
 
@@ -134,6 +134,15 @@ def call_again(layer: Any, name: str, record: Record, tensors: Sequence[Any], **
     return recall(replace(record, layer=fresh), tensors)
 
 
+def called_as(made: Any, name: str) -> Any:
+    """The same call again, of a function or a layer of another name."""
+    if isinstance(made, partial) and made.func is recall:
+        return partial(recall, under(made.args[0], name))
+    if isinstance(made, partial) and made.func is call_again:
+        return partial(call_again, made.args[0], name, *made.args[2:])
+    return made
+
+
 def evaluator(layer: Any) -> Callable[..., Any]:
     """What a layer computes outside of training, from its tensors one by one."""
     options = {"training": False} if getattr(layer, "_expects_training_arg", False) else {}
@@ -235,8 +244,8 @@ _UNWEIGHTED: dict[str, Callable[[Call], Node | None]] = {
     "Normalization": lambda call: normalization(call.layer, call.name, call.inputs, call.whole()),
     "Concatenate": _concat,
     **dict.fromkeys(["MaxPooling2D", "MaxPooling1D", "AveragePooling2D", "AveragePooling1D"], _pool),
-    **dict.fromkeys(["GlobalAveragePooling2D", "GlobalAveragePooling1D"], _global_average),
-    **dict.fromkeys(["ZeroPadding2D", "ZeroPadding1D"], _pad),
+    **dict.fromkeys(["GlobalAveragePooling3D", "GlobalAveragePooling2D", "GlobalAveragePooling1D"], _global_average),
+    **dict.fromkeys(["ZeroPadding3D", "ZeroPadding2D", "ZeroPadding1D"], _pad),
     **dict.fromkeys(["Reshape", "Flatten", "JoinedReshape"], _reshape),
     "Permute": _permute,
     "UpSampling1D": _upsample,

@@ -12,6 +12,8 @@ from mpq_plugins.graph.composing import Composing
 from mpq_plugins.graph.moving import Moving, Part, size_of
 from mpq_plugins.graph.node import Batch, Node, Shape
 from mpq_plugins.graph.off_grids import APART
+from mpq_plugins.graph.volumes import Volumes, windows_of
+from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.reader import rectifying, reducing, resizing
 
 Move = Callable[[Any, list[Part], Mapping[str, Any], Shape], "Part | None"]
@@ -31,7 +33,7 @@ def called(name: str, parts: list[Part], symbol: str, node: Any, shape: Shape, i
 
 def moved(name: str, parts: list[Part], move: Move, given: Mapping[str, Any], shape: Shape) -> list[Node] | None:
     """The nodes of a move; None where samples of a batch would be moved or no record describes it."""
-    moving = Composing(name, "NHWC")
+    moving = Volumes(name, "NHWC")
     try:
         found = move(moving, parts, given, shape)
     except (AssertionError, TypeError, KeyError):
@@ -63,6 +65,24 @@ def center_crop(moving: Moving, parts: list[Part], layer: Any, shape: Shape) -> 
     return moving.slice(x, {axis: range(start, start + sizes[axis]) for axis, start in starts.items()})
 
 
+def pooled_volumes(moving: Volumes, parts: list[Part], layer: Any, shape: Shape) -> Part:
+    """MaxPooling3D and AveragePooling3D, which counts no padding."""
+    (x,), out = parts, [size_of(Part("", shape), axis) for axis in (1, 2, 3)]
+    inside, kernel, stride = [size_of(x, axis) for axis in (1, 2, 3)], tuple(layer.pool_size), tuple(layer.strides)
+    each = tuple(zip(inside, kernel, stride, strict=True))
+    sides = tuple(same_padding(*sizes) if layer.padding == "same" else (0, 0) for sizes in each)
+    if type(layer).__name__.startswith("Max"):
+        attrs = {"kernel": kernel, "stride": stride, "padding": sides, "overhang": (0,) * 3, "dilation": (1,) * 3}
+        return moving.largest_of_windows(x, attrs, out)
+    windows = windows_of(inside, kernel, stride, [before for before, _ in sides], out)
+    return moving.averages_of_windows(x, windows, lambda window: True)
+
+
+def repeated_volumes(moving: Volumes, parts: list[Part], layer: Any, shape: Shape) -> Part:
+    """UpSampling3D: each element so many times along each axis."""
+    return moving.repeated_elements(parts[0], tuple(map(int, layer.size)))
+
+
 def repeat_vector(moving: Moving, parts: list[Part], layer: Any, shape: Shape) -> Part:
     """RepeatVector: the features as every step of a series."""
     (x,) = parts
@@ -76,6 +96,10 @@ LAYERS: Mapping[str, Callable[[Any, list[Part], Any, Shape], Part | None]] = {
     "CenterCrop": center_crop,
     "Cropping1D": crop,
     "Cropping2D": crop,
+    "Cropping3D": crop,
+    "MaxPooling3D": pooled_volumes,
+    "AveragePooling3D": pooled_volumes,
+    "UpSampling3D": repeated_volumes,
     "RepeatVector": repeat_vector,
 }
 

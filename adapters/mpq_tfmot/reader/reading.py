@@ -35,7 +35,7 @@ from mpq_tfmot.reader.keras_calls import (
     model_of,
     recaller,
 )
-from mpq_tfmot.reader.layers import call_again, evaluator, nodes_of
+from mpq_tfmot.reader.layers import call_again, called_as, evaluator, nodes_of
 from mpq_tfmot.reader.more_given import check_masks
 from mpq_tfmot.reader.record import Record, is_function_layer, recall, under
 from mpq_tfmot.reader.unread import OUTPUT, read_only
@@ -117,7 +117,7 @@ class _Reader:
         self.wrappers: dict[str, Any] = {}
         self._calls: dict[str, int] = {}
         self._constants = Constants(self.nodes, self._fresh)
-        self._owners: dict[int, str] = {}
+        self._owners: dict[int, tuple[Any, str]] = {}
 
     def read(self, model: Any) -> Graph:
         names = []
@@ -193,6 +193,8 @@ class _Reader:
             for held in (self.floats, self.again, self.own_weights):
                 if name in held:
                     held[own] = held.pop(name)
+            if own in self.again:
+                self.again[own] = called_as(self.again[own], own)
             return own
         return name
 
@@ -201,7 +203,7 @@ class _Reader:
     ) -> list[str]:
         """The nodes that give the outputs of a call. at: nodes by the id of the symbol that stands for them."""
         name = self._name(layer, scope)
-        owner = self._owners.setdefault(id(layer), name)
+        _, owner = self._owners.setdefault(id(layer), (layer, name))
         call = self._called(Call(layer, node, name, owner, (), (), shapes[0], kernel_of(wrapper)), node, at)
         function = is_function_layer(layer)
         if len(shapes) > 1 and function:
@@ -309,7 +311,9 @@ class _Reader:
         return part.name
 
     def _name(self, layer: Any, scope: str) -> str:
-        return self._fresh(f"{scope}{layer.name}")
+        """Of a layer with weights that was called elsewhere, a further one of the name that it got there."""
+        held, own = self._owners.get(id(layer), (None, ""))
+        return self._fresh(own if held is not None and layer.weights else f"{scope}{layer.name}")
 
     def _fresh(self, name: str) -> str:
         count = self._calls.get(name, 0)

@@ -27,7 +27,7 @@ def _over_axes(reduce: Any) -> Reduce:
 
 
 def _global(reduce: Any) -> Reduce:
-    """GlobalMaxPooling1D and 2D."""
+    """GlobalMaxPooling1D, 2D and 3D."""
 
     def rule(made: Reducing, parts: list[Part], layer: Any, shape: Shape) -> Part:
         (x,) = parts
@@ -48,7 +48,7 @@ def _of_several(pairwise: Any) -> Reduce:
 
 
 LAYERS: Mapping[str, Reduce] = {
-    **dict.fromkeys(["GlobalMaxPooling1D", "GlobalMaxPooling2D"], _global(Reducing.largest)),
+    **dict.fromkeys(["GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalMaxPooling3D"], _global(Reducing.largest)),
     "Maximum": _of_several(Reducing.larger),
     "Minimum": _of_several(Reducing.smaller),
 }

@@ -13,6 +13,7 @@ from mpq_tfmot.reader.dilated import dilated_transposed
 WEIGHTED = {
     "Conv1D": "conv1d",
     "Conv2D": "conv2d",
+    "Conv3D": "conv3d",
     "DepthwiseConv1D": "depthwise_conv1d",
     "DepthwiseConv2D": "depthwise_conv2d",
     "Conv1DTranspose": "conv_transpose1d",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mpq_plugins.graph.constants import AFFINE
-from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, FLOAT, INPUT, Graph, Node
+from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, FLOAT, INPUT, Batch, Graph, Node
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.weights import as_framework
 from mpq_plugins.graph.windows import same_padding
@@ -100,12 +100,13 @@ def _layer(node: Node, graph: Graph) -> Any:
     if node.op == "linear":
         return layers.Dense(weight.shape[-1], name=name)
     kernel = weight.shape[: len(weight.shape) - 2]
-    padding = _padding(node, graph[node.inputs[0]].sample_shape)
+    inside = tuple(size for size in graph[node.inputs[0]].shape[1:] if not isinstance(size, Batch))
+    padding = _padding(node, inside)
     options: dict[str, Any] = {"strides": node.attrs["stride"], "padding": padding, "name": name}
     options["dilation_rate"] = node.attrs["dilation"]
     if node.op.startswith("conv_transpose"):
         transposed = layers.Conv1DTranspose if node.op == "conv_transpose1d" else layers.Conv2DTranspose
-        extra = _output_padding(node, graph[node.inputs[0]].sample_shape, padding)
+        extra = _output_padding(node, inside, padding)
         options["output_padding"] = extra if extra is None or len(extra) > 1 else extra[0]
         return transposed(weight.shape[-2], kernel, **options)
     if node.op == "depthwise_conv2d":
@@ -113,7 +114,7 @@ def _layer(node: Node, graph: Graph) -> Any:
     if node.op == "depthwise_conv1d":
         return layers.DepthwiseConv1D(kernel[0], depth_multiplier=weight.shape[-1], **options)
     options["groups"] = int(node.attrs["groups"])
-    made = layers.Conv1D if node.op == "conv1d" else layers.Conv2D
+    made = {"conv1d": layers.Conv1D, "conv3d": layers.Conv3D}.get(node.op, layers.Conv2D)
     return made(weight.shape[-1], kernel, **options)
 
 

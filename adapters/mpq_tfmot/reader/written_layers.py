@@ -10,7 +10,18 @@ from mpq_plugins.graph.ops import op_of
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.runner.tensorflow_runner import TensorflowRunner
 
-WRITTEN = ("slice", "reshape", "transpose", "concat", "pad", "max_pool", "global_avg_pool", "upsample", "clamp")
+WRITTEN = (
+    "slice",
+    "reshape",
+    "transpose",
+    "concat",
+    "pad",
+    "max_pool",
+    "avg_pool",
+    "global_avg_pool",
+    "upsample",
+    "clamp",
+)
 """Records that are written as they are, where no layer of the model's stands for one alone."""
 RUNNER = TensorflowRunner({})
 
@@ -93,6 +104,11 @@ def clamp_layer(low: float | None, high: float | None, name: str) -> Any:
     return keras.layers.ReLU(high, name=name) if low == 0 else OfRecord("clamp", None, low, high, name=name)
 
 
+def _is_padded(node: Node) -> bool:
+    """Whether a max pooling has a border of its own."""
+    return node.op == "max_pool" and any(side for sides in node.attrs["padding"] for side in sides)
+
+
 def written(node: Node) -> Callable[[Any], Any] | None:
     """The layer of a record, by the node's name; None for one that is written otherwise."""
     a, layers = node.attrs, keras.layers
@@ -103,7 +119,9 @@ def written(node: Node) -> Callable[[Any], Any] | None:
         made = layers.Permute(a["order"][1:], name=node.name)
     elif node.op == "concat":
         made = layers.Concatenate(a["axis"], name=node.name)
-    elif node.op in ("pad", "slice", "global_avg_pool", "matmul", "normalize", "softmax"):
+    elif node.op in ("pad", "slice", "avg_pool", "global_avg_pool", "matmul", "normalize", "softmax") or _is_padded(
+        node
+    ):
         made = OfRecord(node.op, dict(a), name=node.name)
     elif node.op == "leaky_relu":
         made = layers.LeakyReLU(a["slope"], name=node.name)
@@ -113,6 +131,5 @@ def written(node: Node) -> Callable[[Any], Any] | None:
         made = up if len(size) == 2 else layers.UpSampling1D(*size, name=node.name)
     elif node.op == "max_pool":
         pool = (layers.MaxPooling1D, layers.MaxPooling2D)[len(a["kernel"]) - 1]
-        assert not any(side for sides in a["padding"] for side in sides), f"{node.name}: pads"
         made = pool(a["kernel"], a["stride"], name=node.name)
     return made

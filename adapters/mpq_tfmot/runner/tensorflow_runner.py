@@ -65,6 +65,12 @@ class TensorflowRunner(TensorflowOps):
             )
             return tf.squeeze(y, 1)
         x = _padded(x, padding)
+        if len(stride) == 3:
+            kernel = tf.transpose(weight, (2, 3, 4, 1, 0))
+            each = zip(tf.split(x, groups, -1), tf.split(kernel, groups, -1), strict=True)
+            pairs = [tf.nn.conv3d(a, k, (1, *stride, 1), "VALID", dilations=(1, *dilation, 1)) for a, k in each]
+            y = tf.concat(pairs, -1)
+            return y if bias is None else y + bias
         kernel = tf.transpose(weight, (2, 3, 1, 0))  # [rows, columns, in / groups, out]
         if groups == 1:
             y = tf.nn.conv2d(x, kernel, stride, "VALID", dilations=dilation)

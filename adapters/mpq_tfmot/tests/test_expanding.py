@@ -41,6 +41,12 @@ def states_of_another(x):
     return layers.Reshape((1, 1, -1))(layers.Concatenate()([z, turned[:, -1], states[1]]))
 
 
+def volumes(x):
+    x = layers.Conv3D(4, 3, padding="same", groups=2, activation="relu")(layers.Reshape((2, 6, 6, 2))(x))
+    x = layers.AveragePooling3D((1, 2, 2), 1, padding="same")(layers.MaxPooling3D(3, (1, 2, 2), padding="same")(x))
+    return layers.Reshape((4, 3, -1))(layers.UpSampling3D((2, 1, 1))(x))
+
+
 KERNELS = [tf.constant(drawn(*shape)) for shape in ((3, 3, 4, 4), (3, 2, 4, 1), (2, 2, 4, 4))]
 KINDS = {
     "a layer of a user": lambda x: Own()(x),
@@ -79,6 +85,7 @@ KINDS = {
     "cells in a stack": recurrent(layers.RNN([layers.LSTMCell(2), layers.GRUCell(2)])),
     "one that begins with the states of another": states_of_another,
     "an lstm of convolutions": lambda x: layers.ConvLSTM1D(4, 3, padding="same", return_sequences=True)(x[:, :2]),
+    "volumes": volumes,
     "both ways": recurrent(layers.Bidirectional(layers.LSTM(2, return_sequences=True), merge_mode="ave")),
 }
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from integration_tests.tfmot.recipes import float_values
+from mpq_plugins import plugins
 from mpq_plugins.errors import ModelError
-from mpq_tfmot.keras import keras
+from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.reading import read_model
 from mpq_tfmot.reader.writing import write_model
 from mpq_tfmot.tests.networks import NETWORKS, hard_swish, samples
@@ -57,6 +58,28 @@ def test_dropout_disappears_and_relu6_keeps_its_bound():
 
 def test_nested_models_are_flattened_under_their_names():
     assert {"block.conv", "block.add"} <= set(nodes_of(NETWORKS["nested"]()))
+
+
+def test_a_layer_that_is_called_in_two_nested_models_is_read_again_as_it_was_written():
+    inner = keras.Sequential([keras.Input((6, 6, 3)), layers.Conv2D(3, 3, name="conv")], name="inner")
+    outer = keras.Sequential([keras.Input((6, 6, 3)), inner, layers.Conv2D(3, 1, name="last")], name="outer")
+    inputs = keras.Input((6, 6, 3))
+    reading = read_model(keras.Model(inputs, layers.Add(name="add")([inner(inputs), outer(inputs)])))
+    names = [node.name for node in reading.graph.nodes]
+    assert names[2:] == ["inner.conv", "inner.conv__call1", "outer.last", "add"]
+    assert [node.name for node in read_model(write_model(reading)).graph.nodes] == names
+
+
+def test_a_function_that_ends_in_float_is_written_under_the_name_of_its_layer():
+    def quotient(x):
+        return (x - tf.reduce_mean(x, [1, 2], keepdims=True)) / (tf.reduce_max(x, [1, 2], keepdims=True) + 4.0)
+
+    inner = layers.Lambda(quotient, name="lambda")
+    model = keras.Sequential([keras.Input((4, 4, 3)), layers.Conv2D(3, 1), inner, layers.Conv2D(2, 1)])
+    target = plugins.target("onnxruntime")
+    reading = read_model(model, target=target)
+    assert reading.graph.float_ops[-1] == "lambda"
+    assert read_model(write_model(reading), target=target).graph.float_ops == reading.graph.float_ops
 
 
 def test_a_separable_convolution_becomes_two_and_a_lonely_batch_norm_a_depthwise_one():

@@ -28,7 +28,8 @@ def unwrapped(model: nn.Module, name: str = "") -> nn.Module:
     name: of the module in the model. Raises ModelError for what is no module, and for a scripted one.
     """
     if not isinstance(model, nn.Module):
-        raise ModelError(f"a torch.nn.Module is needed, got {type(model).__name__}")
+        more = "; pass the module that was exported" if isinstance(model, torch.export.ExportedProgram) else ""
+        raise ModelError(f"a torch.nn.Module is needed, got {type(model).__name__}{more}")
     if isinstance(model, torch.jit.ScriptModule):
         what = f"module {name!r}" if name else "the model"
         raise ModelError(

@@ -11,12 +11,13 @@ from torch import fx, nn
 
 from mpq_plugins.graph.composing import Composing
 from mpq_plugins.graph.moving import Part
-from mpq_plugins.graph.node import Node
+from mpq_plugins.graph.node import Batch, Node
 from mpq_plugins.graph.op import Op
 from mpq_plugins.graph.ops import all_ops
 from mpq_plugins.registry import once_known
 from mpq_torch.modules.written import Clamp, Input, OfOne, OfRecord
-from mpq_torch.reader.call import Call, Made, Rule, array_of, function_name
+from mpq_torch.reader.call import Call, Made, Rule, array_of, function_name, whole
+from mpq_torch.reader.moving import begun
 from mpq_torch.reader.spelled import called_as
 
 
@@ -54,6 +55,18 @@ def filled(value: float | None) -> Rule:
         return call.made("clamp", low=float(number), high=float(number))
 
     return rule
+
+
+def zeros_of_a_size(call: Call) -> Made:
+    """Tensor.new_zeros, of as many samples: an element of each of the tensor's as zero, and zeros around it."""
+    shape, samples = call.shape, call.in_shape[:1]
+    alone = shape[:1] == samples and not any(isinstance(size, Batch) for size in (*shape[1:], *call.in_shape[1:]))
+    if not alone or samples != (Batch(),) or call.node.kwargs.get("dtype") is not None:
+        return call.unknown("zeros of these sizes have no integer kernel")
+    moving, x = begun(call)
+    x = moving.clamp(moving.slice(x, {axis: range(1) for axis in range(1, len(x.shape))}), 0.0, 0.0)
+    x = x if len(x.shape) == len(shape) else moving.reshape(x, (*samples, *[1] * (len(shape) - 1)))
+    return moving.done(moving.pad(x, [(0, 0), *((0, whole(size) - 1) for size in shape[1:])]))
 
 
 def one_bound(which: str) -> Rule:
@@ -175,6 +188,7 @@ FUNCTIONS: dict[Any, Rule] = {
     **dict.fromkeys([torch.clamp_min, "clamp_min", "clamp_min_"], one_bound("low")),
     **dict.fromkeys([torch.clamp_max, "clamp_max", "clamp_max_"], one_bound("high")),
     **dict.fromkeys([torch.sgn, "sgn"], function_of_one("sign")),
+    "new_zeros": zeros_of_a_size,
     torch.zeros_like: filled(0.0),
     torch.ones_like: filled(1.0),
     torch.full_like: filled(None),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import fx, nn
 
 from mpq_torch.reader.shape_values import is_shape_value
@@ -14,10 +15,17 @@ from mpq_torch.reader.shape_values import is_shape_value
 
 @dataclass(frozen=True)
 class Spread:
-    """over: a source with all samples. rest: the axes behind the first, as ``expand`` takes them."""
+    """over: a source with all samples. axes: how many that has. rest: those of the constant behind its first."""
 
     over: fx.Node
-    rest: tuple[int, ...]
+    axes: int
+    rest: int
+
+    def written(self, graph: fx.Graph, constant: fx.Node, over: fx.Node) -> fx.Node:
+        """The constant for every sample; by places, since torch.ao's tracer gives a buffer no number that it traces."""
+        first = graph.call_function(operator.getitem, (over, (slice(None), *[0] * (self.axes - 1))))
+        places = graph.call_function(torch.zeros_like, (first,), {"dtype": torch.int64})
+        return graph.call_function(torch.index_select, (constant, 0, places))
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ class FloatCall:
         }
         for source, spread in self.spread.items():
             x, samples = interpreter.env[source], len(interpreter.env[spread.over])
-            interpreter.env[source] = x.expand(samples, *spread.rest)
+            interpreter.env[source] = x.expand(samples, *[-1] * spread.rest)
         for step in (*self.sizes, self.node):
             args, kwargs = interpreter.fetch_args_kwargs_from_env(step)
             interpreter.env[step] = getattr(interpreter, step.op)(step.target, args, kwargs)
@@ -63,8 +71,7 @@ class FloatCall:
         """The call at the end of another graph, reading the Node's inputs there."""
         at = {source: inputs[position] for source, position in zip(self.sources, self.positions, strict=True)}
         for source, spread in self.spread.items():
-            samples = graph.call_method("size", (at[spread.over], 0))
-            at[source] = graph.call_method("expand", (at[source], samples, *spread.rest))
+            at[source] = spread.written(graph, at[source], at[spread.over])
         for step in (*self.sizes, self.node):
             at[step] = graph.node_copy(step, lambda n: at[n])
             at[step].meta = {}

@@ -145,6 +145,16 @@ def _einsum(call: Call) -> tuple[str, dict[str, Any]] | None:
     return "einsum", {"equation": equation, **dict(zip(("input", "other"), operands, strict=False))}
 
 
+def _padded(call: Call) -> tuple[str, dict[str, Any]] | None:
+    """F.pad with a number, along all axes but the first."""
+    pads, mode, value = call.argument(1, "pad"), call.argument(2, "mode", "constant"), call.argument(3, "value")
+    if mode != "constant" or not all(isinstance(side, int) for side in pads):
+        return None
+    pairs = list(zip(pads[::2], pads[1::2], strict=True))[::-1]
+    whole = [(0, 0)] * (len(call.in_shape) - len(pairs)) + pairs
+    return "pad", {"input": call.tensor(), "pads": whole, "value": 0.0 if value is None else float(value)}
+
+
 def _topk(call: Call) -> tuple[str, dict[str, Any]] | None:
     count, axis = call.argument(1, "k"), int(call.argument(2, "dim", -1))
     largest = bool(call.argument(3, "largest", True))
@@ -159,6 +169,7 @@ SPECIAL: dict[Any, Callable[[Call], tuple[str, dict[str, Any]] | None]] = {
     Products: of_products,
     Shares: of_shares,
     **dict.fromkeys([torch.einsum, torch.functional.einsum], _einsum),
+    F.pad: _padded,
     **dict.fromkeys([torch.topk, "topk"], _topk),
     **float_logic.SPECIAL,
     nn.LSTM: float_recurrent.of_layer,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 
 import torch
+import torch.nn.functional as F
 from torch import fx
 
 from mpq_torch.reader.float_calls import Spread
@@ -19,7 +20,9 @@ OF_TWO = (
 )
 """Sums, products and the like, whose operands may have one sample for all, and fewer axes."""
 CONCATENATIONS = (torch.cat, torch.concat, torch.concatenate)
-SPREADING = (*OF_TWO, *CONCATENATIONS)
+PAIRS = (F.grid_sample, torch.grid_sampler, torch.ops.aten.grid_sampler.default)
+"""Functions that pair the samples of their operands, and have no record."""
+SPREADING = (*OF_TWO, *CONCATENATIONS, *PAIRS)
 """Functions that take a constant of one sample for one that is repeated for every sample."""
 
 
@@ -35,7 +38,8 @@ def folds(node: fx.Node, observed: Observed) -> bool:
 
 
 def _spreads(user: fx.Node, observed: Observed) -> bool:
-    return user in observed.constants or computes_sizes(user, ()) or user.target in SPREADING
+    inside = user in observed.constants and (user not in observed.repeated or folds(user, observed))
+    return inside or computes_sizes(user, ()) or user.target in SPREADING
 
 
 def missing_axes(node: fx.Node, observed: Observed, axes: int) -> int:
@@ -45,11 +49,12 @@ def missing_axes(node: fx.Node, observed: Observed, axes: int) -> int:
 
 
 def spread(node: fx.Node, observed: Observed) -> dict[fx.Node, Spread]:
-    """The constants that a concatenation in float reads for every sample, by what has all of them."""
-    if node.target not in CONCATENATIONS:
+    """The constants that a function in float reads for every sample, by what has all of them."""
+    if node.target not in (*CONCATENATIONS, *PAIRS):
         return {}
     constants = [source for source in node.all_input_nodes if source in observed.repeated and folds(source, observed)]
     others = [source for source in node.all_input_nodes if source not in observed.constants]
     if not others:
         return {}
-    return {source: Spread(others[0], (-1,) * (observed.constants[source].dim() - 1)) for source in constants}
+    axes = len(observed.shapes[others[0]])
+    return {source: Spread(others[0], axes, observed.constants[source].dim() - 1) for source in constants}

@@ -17,14 +17,14 @@ from mpq_plugins.graph.runner import Sides
 from mpq_plugins.graph.weights import from_framework
 from mpq_torch.reader.call import Call, Made, Rule, array_of, numbers
 
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _GEOMETRY = ("stride", "padding", "dilation", "groups")
 _TRANSPOSED_GEOMETRY = ("stride", "padding", "output_padding", "groups", "dilation")
 _NEUTRAL = {"stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "dilation": 1}
 
 
 def weighted_module(call: Call) -> Made:
-    """nn.Conv1d, nn.Conv2d, their transposes, and nn.Linear."""
+    """nn.Conv1d, nn.Conv2d, their transposes, nn.Conv3d and nn.Linear."""
     layer: Any = call.module
     weight, bias = array_of(layer.weight), None if layer.bias is None else array_of(layer.bias)
     geometry = {name: getattr(layer, name) for name in (*_NEUTRAL, "padding_mode") if hasattr(layer, name)}
@@ -74,7 +74,7 @@ def _layer(
     attrs = {"stride": stride, "padding": sides, "dilation": dilation, "groups": groups}
     inputs = own.shape[0] if transposed else own.shape[1] * groups
     op = f"conv_transpose{dims}d" if transposed else f"conv{dims}d"
-    if not transposed and groups > 1 and groups == inputs:
+    if not transposed and groups > 1 and groups == inputs and dims < 3:
         op = f"depthwise_{op}"
     weight = from_framework(op, "NCHW", own, groups)
     node = call.made(op, inputs_read, weight=weight, bias=bias, layer=owner, attrs=attrs)
@@ -108,10 +108,29 @@ def batch_norm_module(call: Call) -> Node:
     return _batch_norm(call, arrays, norm.eps, str(call.node.target))
 
 
+def instance_norm_module(call: Call) -> Node:
+    """An instance norm: outside of training one with running statistics is a batch norm."""
+    norm: Any = call.module
+    if norm.running_mean is None:
+        return call.unknown(f"no integer kernel for {type(norm).__name__}")
+    return batch_norm_module(call)
+
+
+def instance_norm_function(call: Call) -> Node:
+    """F.instance_norm: by running statistics a batch norm."""
+    if call.argument(5, "use_input_stats", True):
+        return call.unknown("no integer kernel for instance_norm")
+    return _by_statistics(call)
+
+
 def batch_norm_function(call: Call) -> Node:
     """F.batch_norm outside of training, with parameters and buffers of the model."""
     if call.argument(5, "training", False):
         return call.unknown("a batch norm that takes the statistics of its batch has no integer kernel")
+    return _by_statistics(call)
+
+
+def _by_statistics(call: Call) -> Node:
     try:
         positions = ((3, "weight"), (4, "bias"), (1, "running_mean"), (2, "running_var"))
         arrays = [call.parameter(*position) for position in positions]
@@ -136,12 +155,14 @@ def _batch_norm(call: Call, arrays: Sequence[Any], epsilon: float, owner: str) -
 
 
 MODULES: dict[Any, Rule] = {
-    (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear): weighted_module,
+    (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear): weighted_module,
     BATCH_NORMS: batch_norm_module,
+    (nn.InstanceNorm1d, nn.InstanceNorm2d): instance_norm_module,
 }
 FUNCTIONS: dict[Any, Rule] = {
-    **dict.fromkeys([F.conv1d, F.conv2d], weighted_function(False)),
+    **dict.fromkeys([F.conv1d, F.conv2d, F.conv3d], weighted_function(False)),
     **dict.fromkeys([F.conv_transpose1d, F.conv_transpose2d], weighted_function(True)),
     F.linear: weighted_function(False, linear=True),
     F.batch_norm: batch_norm_function,
+    F.instance_norm: instance_norm_function,
 }

@@ -37,6 +37,7 @@ from mpq_torch.runner.slicing import Slice
 _LAYERS: dict[str, type[nn.Module]] = {
     "conv1d": nn.Conv1d,
     "conv2d": nn.Conv2d,
+    "conv3d": nn.Conv3d,
     "depthwise_conv1d": nn.Conv1d,
     "depthwise_conv2d": nn.Conv2d,
     "conv_transpose1d": nn.ConvTranspose1d,

@@ -14,6 +14,7 @@ from mpq_plugins.graph.moving import Part, size_of
 from mpq_plugins.graph.node import Batch, Node
 from mpq_plugins.graph.pooling import Pooling, Window, adaptive, clipped
 from mpq_plugins.graph.reducing import Reducing
+from mpq_plugins.graph.volumes import Volumes, windows_of
 from mpq_torch.reader.call import Call, Made, Rule, numbers, whole
 from mpq_torch.runner.arithmetic import average_pool_is_exact
 
@@ -163,7 +164,45 @@ def adaptive_max_pool(dims: int) -> Rule:
     return rule
 
 
+def of_volumes(largest: bool) -> Rule:
+    """nn.MaxPool3d, F.avg_pool3d and the like."""
+
+    def rule(call: Call) -> Made:
+        options = _options(call, _MAX_OPTIONS if largest else _AVERAGE_OPTIONS)
+        if not isinstance(call.in_shape[0], Batch) or len(call.in_shape) != 5 or options.get("divisor_override"):
+            return call.unknown("pooling of volumes without samples, or with a divisor, has no integer kernel")
+        if largest and (call.setting("return_indices") if call.module is not None else call.argument(6, "indices")):
+            return call.unknown("max pooling with indices has no integer kernel")
+        attrs, out = _windows(call, options, 3), [whole(n) for n in call.shape[-3:]]
+        made, x = Volumes(call.name, "NCHW"), Part(call.inputs[0], call.in_shape)
+        if largest:
+            return made.done(made.largest_of_windows(x, attrs, out))
+        sides = attrs["padding"]
+        if any(map(any, sides)) and options.get("count_include_pad") is not False:
+            x, sides = made.pad(x, ((0, 0), (0, 0), *sides)), ((0, 0),) * 3
+        inside = [size_of(x, axis) for axis in (2, 3, 4)]
+        windows = windows_of(inside, attrs["kernel"], attrs["stride"], [before for before, _ in sides], out)
+        return made.done(made.averages_of_windows(x, windows, _is_exact))
+
+    return rule
+
+
+def adaptive_of_volumes(call: Call) -> Made:
+    """Adaptive average pooling of volumes."""
+    if not isinstance(call.in_shape[0], Batch) or len(call.in_shape) != 5:
+        return call.unknown("pooling of volumes without samples has no integer kernel")
+    sizes = [(whole(size), whole(out)) for size, out in zip(call.in_shape[2:], call.shape[2:], strict=True)]
+    if {out for _, out in sizes} == {1}:
+        return call.made("global_avg_pool", attrs={"axes": (2, 3, 4), "keepdims": True})
+    made = Volumes(call.name, "NCHW")
+    x = Part(call.inputs[0], call.in_shape)
+    return made.done(made.averages_of_windows(x, [adaptive(*each) for each in sizes], _is_exact))
+
+
 MODULES: dict[Any, Rule] = {
+    nn.MaxPool3d: of_volumes(True),
+    nn.AvgPool3d: of_volumes(False),
+    nn.AdaptiveAvgPool3d: adaptive_of_volumes,
     nn.MaxPool1d: max_pool(1),
     nn.MaxPool2d: max_pool(2),
     nn.AvgPool1d: average_pool(1),
@@ -174,6 +213,9 @@ MODULES: dict[Any, Rule] = {
     nn.AdaptiveAvgPool2d: adaptive_pool(2),
 }
 FUNCTIONS: dict[Any, Rule] = {
+    **dict.fromkeys([F.max_pool3d, torch.max_pool3d], of_volumes(True)),
+    F.avg_pool3d: of_volumes(False),
+    F.adaptive_avg_pool3d: adaptive_of_volumes,
     **dict.fromkeys([F.max_pool1d, torch.max_pool1d], max_pool(1)),
     **dict.fromkeys([F.max_pool2d, torch.max_pool2d], max_pool(2)),
     **dict.fromkeys([F.avg_pool1d, torch.avg_pool1d], average_pool(1)),

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mpq_plugins.graph.composing import Composing
 from mpq_plugins.graph.moving import Part
 from mpq_plugins.graph.node import Batch
+from mpq_plugins.graph.volumes import Volumes
 from mpq_torch.reader.call import Call, Made, Rule, whole
 
 WEIGHTED = ("linear", "bilinear", "bicubic", "area")
@@ -24,7 +25,8 @@ _NAMES = ("size", "scale_factor", "mode", "align_corners", "recompute_scale_fact
 def interpolate(call: Call) -> Made:
     """F.interpolate and nn.Upsample of images and signals."""
     mode = call.module.mode if call.module is not None else call.argument(3, "mode", "nearest")
-    if len(call.shape) not in (3, 4) or not isinstance(call.in_shape[0], Batch):
+    volumes = len(call.shape) == 5 and mode == "nearest"
+    if not (len(call.shape) in (3, 4) or volumes) or not isinstance(call.in_shape[0], Batch):
         return call.unknown("interpolation of anything but images and signals has no integer kernel")
     if mode in WEIGHTED:
         made, x = Composing(call.name, "NCHW"), Part(call.inputs[0], call.in_shape)
@@ -36,6 +38,12 @@ def interpolate(call: Call) -> Made:
     repeated = [tuple(index // max(out // n, 1) for index in range(out)) for out, n in pairs]
     if sources == repeated and len(pairs) == 2:
         return call.made("upsample", attrs={"times": (1, 1, *(out // n for out, n in pairs))})
+    if volumes and sources == repeated:
+        images = Volumes(call.name, "NCHW")
+        times = [out // n for out, n in pairs]
+        return images.done(images.repeated_elements(Part(call.inputs[0], call.in_shape), times))
+    if volumes:
+        return call.unknown("interpolation of volumes by no whole factor has no integer kernel")
     if sources == repeated:
         made, x = Composing(call.name, "NCHW"), Part(call.inputs[0], call.in_shape)
         return made.done(made.repeated(x, {2: pairs[0][0] // pairs[0][1]}))

@@ -13,7 +13,7 @@ from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.node import Batch, Shape
 from mpq_torch.calling.arguments import flat, rebuilt
 from mpq_torch.calling.node_arguments import source_of
-from mpq_torch.modules.written import Input
+from mpq_torch.modules.written import LEAVES
 from mpq_torch.reader.counting import counted
 from mpq_torch.reader.shape_values import computes_sizes
 from mpq_torch.reader.tracing import CALLS, name_nodes
@@ -159,7 +159,7 @@ def _constants(run: Mapping[fx.Node, Any], other: Mapping[fx.Node, Any] | None =
             sizes.add(node)
         elif (
             node.all_input_nodes
-            and not _enters(node)
+            and not _was_read(node)
             and all(source.op == "get_attr" or source in found or source in sizes for source in inputs)
         ):
             constant = value if other is None else _always(value, other.get(node))
@@ -168,10 +168,12 @@ def _constants(run: Mapping[fx.Node, Any], other: Mapping[fx.Node, Any] | None =
     return {node: value for node, value in found.items() if isinstance(value, Tensor)}
 
 
-def _enters(node: fx.Node) -> bool:
-    """Whether a model that this package wrote has its tensor enter the part on grids here, as it was read."""
+def _was_read(node: fx.Node) -> bool:
+    """Whether a model that this package wrote has a node of its graph here, which is that node again."""
     module = node.graph.owning_module
-    return node.op == "call_module" and module is not None and isinstance(module.get_submodule(str(node.target)), Input)
+    return (
+        node.op == "call_module" and module is not None and isinstance(module.get_submodule(str(node.target)), LEAVES)
+    )
 
 
 def _always(value: Any, before: Any) -> Any:

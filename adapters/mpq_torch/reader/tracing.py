@@ -25,6 +25,7 @@ from mpq_torch.reader.concrete import ConcreteTracer
 from mpq_torch.reader.hooks import keep_changing_hooks
 from mpq_torch.reader.in_place import redirect_readers
 from mpq_torch.reader.shape_values import computes_sizes
+from mpq_torch.reader.unprepared import check_unprepared
 from mpq_torch.reader.user_code import not_traced
 
 WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear)
@@ -92,14 +93,10 @@ def trace(model: nn.Module, example: Sequence[Any], unrolled: bool = False) -> T
     return Traced(graph, tracer.values, frozenset(tracer.decided))
 
 
-_CONVERTED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")
-
-
 def check_types(model: nn.Module, example: Sequence[Any]) -> None:
-    """Raise ModelError for a model or an example that computes in anything but float32, or is quantized already."""
-    for path, module in model.named_modules():
-        if type(module).__module__.startswith(_CONVERTED):
-            raise ModelError(f"{path} is a {type(module).__qualname__} of a converted model; pass the float model")
+    """Raise ModelError for a model or an example that computes in anything but float32, or that was prepared,
+    converted or exported already."""
+    check_unprepared(model)
     held = [(f"{name} is", parameter.dtype) for name, parameter in model.named_parameters()]
     given = [(f"argument {index} is", t.dtype) for index, t in enumerate(flat(example)) if isinstance(t, Tensor)]
     for what, dtype in (*held, *given):

@@ -18,12 +18,27 @@ def _slice_scatter(
     size = x.shape[dim]
     if step == 1 and not start and (end is None or end == _END):
         return part.expand(x.shape)  # all of an axis, the batch too
-    if step != 1 or not isinstance(size, int):
+    if not isinstance(size, int):
         return NotImplemented
+    if step != 1:
+        return _every(x, part, dim % x.dim(), range(size)[start:end:step])
     first, last, _ = slice(start, end).indices(size)
     pieces = [x.narrow(dim, 0, first), part, x.narrow(dim, last, size - last)]
     kept = [piece for piece, length in zip(pieces, (first, last - first, size - last), strict=True) if length]
     return torch.cat(kept, dim) if len(kept) > 1 else kept[0].expand(x.shape)
+
+
+def _every(x: Tensor, part: Tensor, dim: int, written: range) -> Any:
+    """Every so many elements written, from one end of an axis to the other: one place of an axis of their own."""
+    size, step = x.shape[dim], written.step
+    if size % step or len(written) != size // step:
+        return NotImplemented
+    apart = x.reshape(*x.shape[:dim], len(written), step, *x.shape[dim + 1 :])
+    first = written.start
+    pieces = [apart.narrow(dim + 1, 0, first), part.unsqueeze(dim + 1)]
+    pieces.append(apart.narrow(dim + 1, first + 1, step - first - 1))
+    kept = [piece for piece, length in zip(pieces, (first, 1, step - first - 1), strict=True) if length]
+    return torch.cat(kept, dim + 1).reshape(x.shape)
 
 
 def _select_scatter(x: Tensor, part: Tensor, dim: int, index: int) -> Any:

@@ -71,7 +71,7 @@ class TorchRunner(TorchOps):
         even = all(before == after >= 0 for before, after in padding)
         amounts = tuple(before for before, _ in padding) if even else (0,) * len(padding)
         x = x if even else F.pad(x, _flat(padding))
-        convolution = F.conv1d if len(stride) == 1 else F.conv2d
+        convolution = (F.conv1d, F.conv2d, F.conv3d)[len(stride) - 1]
         return convolution(x, weight, bias, stride, amounts, dilation, groups)
 
     def deconvolve(

@@ -45,7 +45,30 @@ def shifted_channels(x):
     return y
 
 
+def interleaved(x):
+    y = torch.empty_like(x)
+    y[..., 0::2], y[..., 1::2] = x[..., :3], x[..., 3:] * 0.5
+    return y
+
+
+def stuffed(x):
+    y = x.new_zeros(len(x), 4, 12, 12)
+    y[:, :, ::2, 1::2] = x
+    return y
+
+
+def running(norm):
+    norm(torch.randn(8, 4, 6, 6) * 3 + 1)
+    return norm
+
+
 FUNCTIONS = {
+    "InstanceNorm2d by running statistics": running(nn.InstanceNorm2d(4, affine=True, track_running_stats=True)),
+    "instance_norm by running statistics": lambda x: F.instance_norm(
+        x, torch.arange(4.0), torch.ones(4) * 3, use_input_stats=False
+    ),
+    "every second column": interleaved,
+    "zeros between": stuffed,
     "cosine_similarity": lambda x: x * F.cosine_similarity(x, x.flip(1), dim=1)[:, None],
     "Softmin": nn.Softmin(1),
     "normalize by sums": lambda x: F.normalize(x, p=1),
@@ -71,6 +94,15 @@ def test_a_composition_has_nothing_in_float_and_computes_what_the_model_does(nam
     reading = read_model(model, (x,), target=plugins.target("litert-po2"))
     assert [node.name for node in reading.graph.nodes if node.op == FLOAT] == []
     check_reading(model, reading, Batch((x,)))
+
+
+def test_a_map_of_places_that_is_the_same_for_every_sample_is_a_constant():
+    theta = torch.tensor([[[0.9, 0.1, 0.0], [-0.1, 0.9, 0.1]]])
+    model = Between(lambda x: F.grid_sample(x, F.affine_grid(theta.repeat(len(x), 1, 1), list(x.size())))).eval()
+    x = torch.randn(3, 2, 6, 6)
+    recipe = fx.search(model, [x], "torch-x86", weight_bits=8)
+    assert recipe.float_ops == ("grid_sample",)
+    fx.verify(fx.quantize(model, recipe, x), model, [x], recipe).raise_if_different()
 
 
 def test_a_field_of_several_results_is_named_where_it_is_taken_and_not_where_it_is_given_to():

@@ -24,7 +24,7 @@ class Constants:
     tensors: dict[str, Any] = field(default_factory=dict)
 
     def array(self, name: str, values: Any, dtype: Any = np.float32) -> str:
-        """An array of float32, int32 or int64."""
+        """An array of float32, int32, int64 or truth values."""
         array = np.asarray(values, dtype)
         return self.raw(name, str(array.dtype), array.shape, array.tobytes())
 

@@ -1,4 +1,4 @@
-"""Norms of vectors, the places of the largest, and sums of products by an equation, as ONNX nodes in float.
+"""Norms of vectors, choices by position, the places of the largest, sums of products by an equation, in ONNX floats.
 
 What gives whole numbers gives them as floats, as the file's inputs and outputs are.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from mpq_plugins.exporters.onnx.writer import GraphWriter
 
@@ -45,6 +47,21 @@ def topk(writer: GraphWriter, name: str, given: Given) -> str:
     writer.nodes.append(writer.helper.make_node("TopK", [given["input"], count], outputs, name=name, **how))
     writer.tuples[name] = (outputs[0], _floats(writer, outputs[1], f"{name}.indices"))
     return name
+
+
+def where(writer: GraphWriter, name: str, given: Given) -> str:
+    """Elements where a constant condition holds, and others elsewhere: those of another tensor, or numbers."""
+    keep = writer.constant(f"{name}.condition", given["condition"], bool)
+    other = given.get("other", given.get("fill", 0.0))
+    other = other if isinstance(other, str) else writer.constant(f"{name}.other", other)
+    return writer.node("Where", [keep, given["input"], other], name)
+
+
+def pad(writer: GraphWriter, name: str, given: Given) -> str:
+    """A number around every axis. pads: before and after, for each axis."""
+    before, after = zip(*given["pads"], strict=True)
+    pads = writer.constant(f"{name}.pads", [*before, *after], np.int64)
+    return writer.node("Pad", [given["input"], pads, writer.constant(f"{name}.value", given["value"])], name)
 
 
 def einsum(writer: GraphWriter, name: str, given: Given) -> str:

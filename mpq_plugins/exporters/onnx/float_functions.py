@@ -12,7 +12,7 @@ from typing import Any
 from mpq_plugins.errors import UnsupportedOp
 from mpq_plugins.exporters.onnx import float_logic
 from mpq_plugins.exporters.onnx.attention import attention, heads_attention, heads_shares
-from mpq_plugins.exporters.onnx.float_choices import argmax, argmin, einsum, normalize, topk
+from mpq_plugins.exporters.onnx.float_choices import argmax, argmin, einsum, normalize, pad, topk, where
 from mpq_plugins.exporters.onnx.float_norms import group_norm, instance_norm, layer_norm, rms_norm
 from mpq_plugins.exporters.onnx.reals import WAY_OUT, softmax
 from mpq_plugins.exporters.onnx.recurrent import gru, item, lstm
@@ -132,10 +132,12 @@ FORMS: Mapping[str, Form] = {
     "mul": _two("Mul"),
     "neg": _one("Neg"),
     "normalize": Form(normalize, ("input", "axis", "power", "epsilon")),
+    "pad": Form(pad, ("input", "pads", "value")),
     "rms_norm": Form(rms_norm, ("input", "axis", "epsilon", "weight")),
     "softmax": Form(_softmax, ("input", "axis")),
     "sqrt": _one("Sqrt"),
     "sub": _two("Sub"),
     "topk": Form(topk, ("input", "axis", "count", "largest")),
+    "where": Form(where, ("input", "condition", "fill", "other")),
 }
 """By the word that readers have for a function."""

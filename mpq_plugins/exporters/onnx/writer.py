@@ -102,7 +102,7 @@ class GraphWriter:
         self.outputs.append((f"{name}_value" if name in taken else name, self.float_of(value), shape))
 
     def constant(self, name: str, array: Any, dtype: Any = np.float32) -> str:
-        """A constant of float32, int32 or int64."""
+        """A constant of float32, int32, int64 or truth values."""
         return self.constants.array(name, array, dtype)
 
     def node(self, op: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:

@@ -1,4 +1,7 @@
-"""Convolutions of signals and images, depthwise ones and those in groups among them."""
+"""Convolutions of signals and images, depthwise ones and those in groups among them.
+
+Those of volumes are ones of images on grids (``graph.volumes``), and are computed as such in float only.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +31,14 @@ OPS = tuple(
         weighted=True,
         images=True,
         negative=always,
+        target="conv2d" if word == "conv3d" else "",
         integers=lowered,
         spellings={"litert": (litert,)},
     )
     for word, litert in (
         ("conv1d", "CONV_2D"),
         ("conv2d", "CONV_2D"),
+        ("conv3d", "CONV_2D"),
         ("depthwise_conv1d", "DEPTHWISE_CONV_2D"),
         ("depthwise_conv2d", "DEPTHWISE_CONV_2D"),
     )

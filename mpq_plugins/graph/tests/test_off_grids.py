@@ -24,7 +24,31 @@ def chosen(**arguments):
 MASK = Node("mask", CONSTANT, (), (1, 1, 3), attrs={"value": HIDING.reshape(1, 1, 3)})
 FAR = Node("mask", CONSTANT, (), (1, 1, 1), attrs={"value": np.full((1, 1, 1), -np.inf)})
 SUM = Node("hidden", "add", ("x", "mask"), SHAPE)
+TRUTHS = {"input": Operand(0), "condition": Operand(1), "other": -1e9}
+by_computed = {"what": "where", "function": "choose", "arguments": TRUTHS}
+WIDE = Node("mask", CONSTANT, (), (1, 4, 3), attrs={"value": np.full((1, 4, 3), 1e9)})
 HIDDEN = {
+    "a number": (affine("hidden", "x", 1.0, -1e9),),
+    "a constant in the place of each": (Node("hidden", "clamp", ("x",), SHAPE, low=-1e9, high=-1e9),),
+    "a difference from a constant": (
+        WIDE,
+        affine("less", "mask", -1.0, 0.0),
+        Node("hidden", "add", ("x", "less"), SHAPE),
+    ),
+    "a constant beside it": (
+        WIDE,
+        Node("both", "concat", ("x", "mask"), (Batch(), 8, 3), attrs={"axis": 1}),
+        Node("hidden", "reshape", ("both",), SHAPE),
+    ),
+    "a factor of truth values": (
+        Node("over", UNKNOWN, ("x",), SHAPE, attrs={"what": "gt", "reason": ""}),
+        affine("hides", "over", -1e9, 0.0),
+        Node("hidden", "add", ("x", "hides"), SHAPE),
+    ),
+    "a choice by what is computed": (
+        Node("over", UNKNOWN, ("x",), SHAPE, attrs={"what": "gt", "reason": ""}),
+        Node("hidden", UNKNOWN, ("x", "over"), SHAPE, attrs=by_computed),
+    ),
     "a sum with a constant": (MASK, SUM),
     "an offset of each column": (affine("hidden", "x", 1.0, HIDING, axis=2),),
     "a large number above": (affine("hidden", "x", 1.0, -HIDING, axis=2),),

@@ -14,7 +14,8 @@ from hypothesis.extra import numpy as hnp
 from mpq_plugins.errors import EmptyCalibration, GridError, NonFiniteValues, ThresholdError
 from mpq_plugins.tests.brute_force import KINDS, arrays, brute_force, kinds
 from mpq_plugins.thresholds.candidate_grids import CandidateGrids
-from mpq_plugins.thresholds.float_bins import FloatBins, collect, octave_above
+from mpq_plugins.thresholds.collecting import collect
+from mpq_plugins.thresholds.float_bins import FloatBins, octave_above
 from mpq_plugins.thresholds.octave_errors import error_sums, octave_sums
 from mpq_plugins.thresholds.search import error_table, search_threshold, search_thresholds
 
