@@ -1,7 +1,8 @@
 """Post-training mixed precision of pretrained CIFAR-10 networks: accuracy, seconds, bytes.
 
     python -m benchmarks.cifar_ptq --data DIR [--models resnet20 resnet32] [--bits 5 4 3 2.5] [--through fx pt2e]
-                                   [--per tensor channel] [--activations 8] [--average] [--equalize 1] [--test 10000]
+                                   [--per tensor channel] [--activations 8] [--average] [--equalize 1]
+                                   [--mirror] [--positions 65536] [--test 10000]
 
 DIR holds ``cifar-10-batches-py`` (the public archive) and the checkpoints of
 akamaster/pytorch_resnet_cifar10, or those that torchvision_models names. Weights at an average number of
@@ -12,7 +13,8 @@ the ways of cifar_ways with the same grids.
 Activations have 8 bits, or, with ``--activations``, as many as each of ``--bits`` is paired with: all of them, or, with
 ``--average``, on average over elements, chosen together with those of the weights. Inputs and logits keep 8, and
 count in the average. ``--equalize 1``: the channels of activations are scaled (``fx.equalize``) for
-the bits that a first search gave them, and the model is searched again.
+the bits that a first search gave them, and the model is searched again. ``--mirror``: weights are rounded by the
+calibration images and by the same ones mirrored; ``--positions``: by so many positions of each layer, about.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from benchmarks import torchvision_models
 from benchmarks.cifar import CHECKPOINTS, accuracy, load_images, load_model
 from benchmarks.cifar_ways import WAYS, file_bytes
 from mpq_plugins.inventory import Inventory
+from mpq_plugins.rounding.moments.thinning import COLUMNS
 from mpq_torch import fx
 
 CALIBRATION = 512
@@ -73,10 +76,13 @@ def run(
     float_accuracy: float,
     at_once: int = 500,
     equalized: int = 0,
+    mirrored: bool = False,
+    positions: int = COLUMNS,
 ) -> Iterator[tuple[str, ...]]:
     """One search, and for each way a row: constrain, convert, verify on all test images, score.
 
     at_once: test images in a batch. equalized: how often channels of activations are equalized, and searched again.
+    mirrored: round weights by mirrored images too. positions: as of ``fx.constrain``.
     """
     inventory = fx.inventory(model, calibration[0][:1], target="torch-x86")
     start = time.perf_counter()
@@ -87,10 +93,11 @@ def run(
         model = fx.equalize(model, calibration, recipe)
         recipe = fx.search(model, calibration, "torch-x86", budget, activation_bits=given, per_channel=per_channel)
     searched = time.perf_counter() - start
+    images = [*calibration, *(x.flip(-1) for x in calibration)] if mirrored else calibration
     for way in ways:
         own = replace(recipe, target=WAYS[way].target)
         start = time.perf_counter()
-        on_grid = fx.constrain(model, own, calibration)
+        on_grid = fx.constrain(model, own, images, positions=positions)
         constrained = time.perf_counter()
         converted = WAYS[way].convert(on_grid, own, test[0][:1])
         done = time.perf_counter()
@@ -132,6 +139,8 @@ def main() -> None:
     )
     parser.add_argument("--average", action="store_true", help="so many bits on average over all activations")
     parser.add_argument("--equalize", type=int, default=0, help="times: scale channels of activations, search again")
+    parser.add_argument("--mirror", action="store_true", help="round weights by mirrored calibration images too")
+    parser.add_argument("--positions", type=int, default=COLUMNS, help="of each layer, that its weight is rounded by")
     parser.add_argument("--test", type=int, default=10_000, help="how many of the test images score")
     arguments = parser.parse_args()
     few = len(arguments.activations) == 1
@@ -149,7 +158,8 @@ def main() -> None:
             for bits, width in zip(arguments.bits, activations, strict=True):
                 settings = bits, width, arguments.average, per == "channel"
                 given = calibration, test, arguments.through, float_accuracy, 500, arguments.equalize
-                for row in run(name, model, *settings, *given):
+                more = arguments.mirror, arguments.positions
+                for row in run(name, model, *settings, *given, *more):
                     print("| " + " | ".join(row) + " |", flush=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from mpq_plugins import plugins
@@ -11,6 +12,7 @@ from mpq_plugins.graph.placing import put_on_grids
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.rounding.moments.holding import memory_limit
+from mpq_plugins.rounding.moments.thinning import COLUMNS
 from mpq_plugins.search.estimate import samples_to_round
 from mpq_plugins.search.sweep import compensate
 from mpq_plugins.terminal.progress import stage
@@ -29,6 +31,7 @@ def constrain(
     nearest: bool = False,
     progress: bool | None = None,
     memory_gb: float | None = None,
+    positions: int = COLUMNS,
 ) -> Any:
     """The float model on its grids: a functional tf_keras model, batch norms folded, weights and biases on theirs.
 
@@ -37,6 +40,8 @@ def constrain(
     example_inputs: not needed: a Keras model knows its shapes.
     nearest: round weights to nearest all the same, and let calibration correct the biases alone.
     progress, memory_gb: as of ``search``; what does not fit of the values between layers waits in temporary files.
+    positions: of the output of each convolution, over all samples, that its weight is rounded by, about; more of them
+    cost time, and are worth it where activations have few bits.
     The model itself is left untouched; weights that lie on their grids stay where they are. (Ranges of
     activations are not clamped here: quantize, simulate and the exports do it from the recipe.)
     Raises RecipeMismatch, with names, where the recipe is of another model.
@@ -49,9 +54,9 @@ def constrain(
         graph = put_on_grids(reading.graph, sites.grid_of, recipe)
     else:
         memory = memory_limit(memory_gb)
-        chunks = as_chunks(calibration, reading, samples_to_round, memory)
+        chunks = as_chunks(calibration, reading, partial(samples_to_round, columns=positions), memory)
         graph = compensate(
-            reading.graph, sites.grid_of, recipe, target, reading.runner, chunks, progress, nearest, memory
+            reading.graph, sites.grid_of, recipe, target, reading.runner, chunks, progress, nearest, memory, positions
         )
     return write_model(with_graph(reading, graph))
 

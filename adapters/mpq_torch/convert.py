@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from mpq_plugins.graph.runtimes import all_runtimes, check_rounds_as
 from mpq_plugins.hardware.target import Target
 from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.rounding.moments.holding import memory_limit
+from mpq_plugins.rounding.moments.thinning import COLUMNS
 from mpq_plugins.search.estimate import samples_to_round
 from mpq_plugins.search.sweep import compensate
 from mpq_plugins.terminal.progress import stage
@@ -43,6 +45,7 @@ def constrain(
     nearest: bool = False,
     progress: bool | None = None,
     memory_gb: float | None = None,
+    positions: int = COLUMNS,
 ) -> fx.GraphModule:
     """The float model on its grids: batch norms folded, weights and biases on theirs, ranges clamped.
 
@@ -52,10 +55,12 @@ def constrain(
     tells the shapes of all arguments, or the model takes one batch size only.
     nearest: round weights to nearest all the same, and let calibration correct the biases alone.
     progress, memory_gb: as of ``search``; what does not fit of the values between layers waits in temporary files.
+    positions: of the output of each convolution, over all samples, that its weight is rounded by, about; more of them
+    cost time, and are worth it where activations have few bits.
     The model itself is left untouched; weights that lie on their grids stay where they are.
     Raises RecipeMismatch, with names, where the recipe is of another model.
     """
-    reading, quantized = rounded(model, recipe, calibration, example_inputs, nearest, progress, memory_gb)
+    reading, quantized = rounded(model, recipe, calibration, example_inputs, nearest, progress, memory_gb, positions)
     target = quantized.target
     own_kernels = target.runtime is None or target.runtime.framework == "torch"
     engine = DEFAULT_ENGINE if target.runtime is None else target.runtime.engine
@@ -75,6 +80,7 @@ def rounded(
     nearest: bool,
     progress: bool | None,
     memory_gb: float | None,
+    positions: int,
 ) -> tuple[Reading, QuantizedGraph]:
     """What every runtime's constrained model starts from: weights and biases on their grids.
 
@@ -91,10 +97,11 @@ def rounded(
     if batches is not None:
         del quantized  # a copy of all weights, of which none is kept
         memory = memory_limit(memory_gb)
-        chunks, grid_of = chunks_of(reading, batches, samples_to_round, memory), sites.grid_of
+        at_once = partial(samples_to_round, columns=positions)
+        chunks, grid_of = chunks_of(reading, batches, at_once, memory), sites.grid_of
         with torch.no_grad():  # the parameters of float parts would keep all that was computed with them
             graph = compensate(
-                reading.graph, grid_of, recipe, target, reading.runner, chunks, progress, nearest, memory
+                reading.graph, grid_of, recipe, target, reading.runner, chunks, progress, nearest, memory, positions
             )
         quantized = QuantizedGraph(graph, recipe, sites.grid_of, target)
     return reading, quantized

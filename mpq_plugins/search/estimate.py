@@ -45,9 +45,9 @@ def samples_to_measure(graph: Graph, total: int, limit: int | None = None) -> in
     return samples_at_once(graph, min(MEMORY, _or_machine(limit) - _moments(graph, total)))
 
 
-def samples_to_round(graph: Graph, total: int, limit: int | None = None) -> int:
-    """The same for the sweep of ``constrain``."""
-    left = _or_machine(limit) - sweep_memory(graph, 0, total, kept_in_memory(limit))
+def samples_to_round(graph: Graph, total: int, limit: int | None = None, columns: int = COLUMNS) -> int:
+    """The same for the sweep of ``constrain``. columns: positions that a layer is rounded by, about."""
+    left = _or_machine(limit) - sweep_memory(graph, 0, total, kept_in_memory(limit), columns=columns)
     return samples_in_sweep(graph, min(MEMORY // 4, left))
 
 
@@ -66,10 +66,16 @@ def check_memory(graph: Graph, samples: int, total: int, limit: int | None = Non
     _check("the search", widest, needed, _or_machine(limit))
 
 
-def check_sweep_memory(graph: Graph, samples: int, total: int, limit: int | None = None) -> None:
-    """The same for the sweep of ``constrain``."""
-    needed = sweep_memory(graph, samples, total, kept_in_memory(limit))
-    widest = max(graph.layers, key=lambda node: _summed(node, total) + _rounded(node, total, 1), default=None)
+def check_sweep_memory(
+    graph: Graph, samples: int, total: int, limit: int | None = None, columns: int = COLUMNS
+) -> None:
+    """The same for the sweep of ``constrain``. columns: as of samples_to_round."""
+    needed = sweep_memory(graph, samples, total, kept_in_memory(limit), columns=columns)
+    widest = max(
+        graph.layers,
+        key=lambda node: _summed(node, total, columns=columns) + _rounded(node, total, 1, columns),
+        default=None,
+    )
     _check("rounding", widest, needed, _or_machine(limit))
 
 
@@ -78,9 +84,12 @@ def workers_to_search(graph: Graph, most: int, samples: int, total: int, limit: 
     return _fitting(most, _or_machine(limit), partial(search_memory, graph, samples, total))
 
 
-def workers_to_round(graph: Graph, most: int, samples: int, total: int, limit: int | None = None) -> int:
-    """The same for the sweep of ``constrain``."""
-    return _fitting(most, _or_machine(limit), partial(sweep_memory, graph, samples, total, kept_in_memory(limit)))
+def workers_to_round(
+    graph: Graph, most: int, samples: int, total: int, limit: int | None = None, columns: int = COLUMNS
+) -> int:
+    """The same for the sweep of ``constrain``. columns: as of samples_to_round."""
+    memory = partial(sweep_memory, graph, samples, total, kept_in_memory(limit), columns=columns)
+    return _fitting(most, _or_machine(limit), memory)
 
 
 def search_memory(graph: Graph, samples: int, total: int, workers: int = 1) -> int:
@@ -95,17 +104,19 @@ def search_memory(graph: Graph, samples: int, total: int, workers: int = 1) -> i
     return _moments(graph, total) + max(measured, sum(worked[:workers]) + workers * rows)
 
 
-def sweep_memory(graph: Graph, samples: int, total: int, kept: int = IN_MEMORY, workers: int = 1) -> int:
+def sweep_memory(
+    graph: Graph, samples: int, total: int, kept: int = IN_MEMORY, workers: int = 1, columns: int = COLUMNS
+) -> int:
     """Bytes, at most about, that the sweep of ``constrain`` holds beside the model and the data.
 
     The weights on their grids, the values that are still needed, of both models, what one op reads and writes of as
     many chunks as there are workers, and the moments of one layer with what rounding it takes. kept: bytes of values of
-    a model before files are used.
+    a model before files are used. columns: as of samples_to_round.
     """
     weights = 4 * sum(math.prod(matrix_shape(node)) for node in _layers(graph))
     values = 4 * total * sum(math.prod(node.sample_shape) for node in graph.nodes)
     chunks = min(workers, -(-total // max(1, samples)))
-    worked = chunks * memory_in_sweep(graph, samples) + _widest_layer(graph, total, chunks)
+    worked = chunks * memory_in_sweep(graph, samples) + _widest_layer(graph, total, chunks, columns)
     return weights + 2 * min(values, kept) + worked
 
 
@@ -137,9 +148,10 @@ def _moments(graph: Graph, total: int) -> int:
     return sum(_held(node, total) for node in _layers(graph))
 
 
-def _widest_layer(graph: Graph, total: int, chunks: int = 1) -> int:
+def _widest_layer(graph: Graph, total: int, chunks: int = 1, columns: int = COLUMNS) -> int:
     """What the sweep takes for a layer, at most. chunks: summed side by side."""
-    return max((_summed(node, total, chunks) + _rounded(node, total, chunks) for node in _layers(graph)), default=0)
+    taken = (_summed(node, total, chunks, columns) + _rounded(node, total, chunks, columns) for node in _layers(graph))
+    return max(taken, default=0)
 
 
 def _held(node: Node, total: int) -> int:
@@ -164,25 +176,26 @@ def _rows_rated(node: Node) -> int:
     return 4 * _PARTS * max(ELEMENTS, LEAST * inputs, groups_of(node) * inputs)
 
 
-def _summed(node: Node, total: int, chunks: int = 1) -> int:
+def _summed(node: Node, total: int, chunks: int = 1, columns: int = COLUMNS) -> int:
     """Moments of what a layer reads in the simulation and should give, and what they are summed from."""
-    groups, inputs, positions = _sizes(node, total)
+    groups, inputs, positions = _sizes(node, total, columns)
     outputs = len(node.biases)
     if few(positions, inputs):
         return 16 * positions * (groups * inputs + outputs)
     at_once = positions * min(CHUNK if _everywhere(node) else GRAIN, total) // max(1, total)
-    products, columns = 4 * groups * inputs**2 + 8 * inputs * outputs, 24 * at_once * (groups * inputs + outputs)
-    return 8 * groups * inputs**2 + 8 * inputs * outputs + chunks * (products + columns)
+    products, held = 4 * groups * inputs**2 + 8 * inputs * outputs, 24 * at_once * (groups * inputs + outputs)
+    return 8 * groups * inputs**2 + 8 * inputs * outputs + chunks * (products + held)
 
 
-def _rounded(node: Node, total: int, workers: int) -> int:
+def _rounded(node: Node, total: int, workers: int, columns: int = COLUMNS) -> int:
     """The factor, what rows of the weight are worked with, and copies of all of it."""
     inputs, elements = matrix_shape(node)[1], math.prod(matrix_shape(node))
-    return _factor(node, total) + _PARTS * 8 * min(elements, workers * at_once(inputs) * inputs) + _COPIES * elements
+    worked = _PARTS * 8 * min(elements, workers * at_once(inputs) * inputs)
+    return _factor(node, total, columns) + worked + _COPIES * elements
 
 
-def _factor(node: Node, total: int) -> int:
-    groups, inputs, positions = _sizes(node, total)
+def _factor(node: Node, total: int, columns: int = COLUMNS) -> int:
+    groups, inputs, positions = _sizes(node, total, columns)
     if few(positions, inputs):
         return groups * (32 * inputs * positions + 24 * positions**2)
     return 28 * groups * inputs**2
@@ -193,10 +206,10 @@ def _everywhere(node: Node) -> bool:
     return node.op == "linear" or node.op.startswith("conv_transpose")
 
 
-def _sizes(node: Node, total: int) -> tuple[int, int, int]:
+def _sizes(node: Node, total: int, columns: int = COLUMNS) -> tuple[int, int, int]:
     """Groups, inputs of each, and positions that moments are measured on, about."""
     positions = total * math.prod(node.sample_shape) // max(1, len(node.biases))
     if not _everywhere(node):
-        positions = min(positions, COLUMNS)
+        positions = min(positions, columns)
     groups = groups_of(node)
     return groups, matrix_shape(node)[1], positions

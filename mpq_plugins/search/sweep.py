@@ -34,6 +34,7 @@ from mpq_plugins.rounding.moments.layer_moments import LayerMoments
 from mpq_plugins.rounding.moments.layer_sums import LayerSums, Part
 from mpq_plugins.rounding.moments.order import sweep_order
 from mpq_plugins.rounding.moments.snapping import ends_of, largest_magnitude
+from mpq_plugins.rounding.moments.thinning import COLUMNS
 from mpq_plugins.search.chunk import Chunk, holds_user_code, samples_of
 from mpq_plugins.search.columns import columns, output_columns, thinned
 from mpq_plugins.search.estimate import check_sweep_memory, kept_in_memory, sweep_memory, workers_to_round
@@ -60,24 +61,26 @@ def compensate(
     progress: bool | None = None,
     nearest: bool = False,
     memory: int | None = None,
+    positions: int = COLUMNS,
 ) -> Graph:
     """The graph with every weight rounded with compensation, and every bias corrected.
 
     graph: the float model. grid_of: node -> activation site. grids: site -> Grid. nearest: round weights to nearest
     instead, and correct the biases alone. A layer that is called several times is rounded at its first call.
-    memory: bytes that rounding may take, by default the machine's.
+    memory: bytes that rounding may take, by default the machine's. positions: of a convolution's output, over all
+    samples, that its moments are summed over, about.
     Raises NonFiniteValues, naming the site, where an activation is NaN or infinite, and TooLittleMemory at once.
     """
     counts = list(map(samples_of, chunks))
-    check_sweep_memory(graph, max(counts, default=0), sum(counts), memory)
+    check_sweep_memory(graph, max(counts, default=0), sum(counts), memory, positions)
     kept = kept_in_memory(memory)
-    give_back(sweep_memory(graph, max(counts, default=0), sum(counts), kept))
-    count = workers_to_round(graph, runner.threads, max(counts, default=0), sum(counts), memory)
+    give_back(sweep_memory(graph, max(counts, default=0), sum(counts), kept, columns=positions))
+    count = workers_to_round(graph, runner.threads, max(counts, default=0), sum(counts), memory, positions)
     with side_by_side(count, runner.one_thread) as workers:
         chunks = usual(
             FloatModel(graph, runner), chunks, ALONE if holds_user_code(graph, runner) else workers, progress
         )
-        return _Sweep(graph, grid_of, grids, target, runner, chunks, nearest, kept, workers).run(progress)
+        return _Sweep(graph, grid_of, grids, target, runner, chunks, nearest, kept, workers, positions).run(progress)
 
 
 class _Sweep:
@@ -92,9 +95,11 @@ class _Sweep:
         nearest: bool,
         kept: int,
         workers: Workers,
+        positions: int,
     ) -> None:
         self.graph, self.grid_of, self.grids = graph, grid_of, grids
-        self.runner, self.chunks, self.nearest, self.workers = runner, chunks, nearest, workers
+        self.runner, self.chunks, self.nearest = runner, chunks, nearest
+        self.workers, self.positions = workers, positions
         self.model = FloatModel(graph, runner)
         self.simulation = Simulation(QuantizedGraph(graph, grids, grid_of, target), runner)
         self.counts = [samples_of(chunk) for chunk in chunks]
@@ -234,12 +239,13 @@ class _Sweep:
 
         def parts(index: int) -> list[Part]:
             codes, wished = run.numpy(self.codes.of(source, index)), self._wished(node, index)
+            shape, first = wished[0].shape, firsts[index]
             return [
                 sums.part(
                     columns(node, codes[rows], layout, thinning),
                     _sum([output_columns(node, part[rows], layout, thinning) for part in wished]),
                 )
-                for rows, thinning in thinned(node, wished[0].shape, layout, firsts[index], self.counts[index], total)
+                for rows, thinning in thinned(node, shape, layout, first, self.counts[index], total, self.positions)
             ]
 
         for found in self.workers.ordered(parts, range(len(self.chunks))):

@@ -40,6 +40,8 @@ def test_each_step_of_the_rounding_helps():
     steps = [constrain(model, recipe), constrain(model, recipe, x, nearest=True), constrain(model, recipe, x)]
     errors = [error(on_grid, recipe, reference, fresh) for on_grid in steps]
     assert errors == sorted(errors, reverse=True)
+    fewer = error(constrain(model, recipe, x, positions=256), recipe, reference, fresh)
+    assert fewer > errors[-1]
 
 
 def test_constrain_is_idempotent():

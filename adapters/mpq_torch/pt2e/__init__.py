@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 from mpq_plugins import plugins
 from mpq_plugins.errors import PluginError
 from mpq_plugins.recipe.recipe import Recipe
+from mpq_plugins.rounding.moments.thinning import COLUMNS
 from mpq_torch.calling.arguments import takes_of
 from mpq_torch.calling.surroundings import undisturbed
 from mpq_torch.convert import constrained, rounded, simulate
@@ -73,12 +74,13 @@ def constrain(
     nearest: bool = False,
     progress: bool | None = None,
     memory_gb: float | None = None,
+    positions: int = COLUMNS,
 ) -> fx.GraphModule:
     """The float model on its grids, to be exported: batch norms folded, weights and biases on theirs.
 
     As ``fx.constrain``, without what only torch's own kernels need: clamps to ranges, split layers.
     """
-    reading, quantized = rounded(model, recipe, calibration, example_inputs, nearest, progress, memory_gb)
+    reading, quantized = rounded(model, recipe, calibration, example_inputs, nearest, progress, memory_gb, positions)
     return write_module(replace(reading, graph=quantized.graph))
 
 

@@ -117,6 +117,27 @@ def test_an_add_that_broadcasts_is_no_residual_of_its_smaller_operand():
     assert all(np.array_equal(node.weight, np.rint(node.weight * 8) / 8) for node in graph.layers)
 
 
+def test_a_convolution_is_rounded_by_as_many_positions_as_are_asked_for():
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1)), torch.randn(2, 2, 128, 128)
+    reading, sites, grids = prepared(model, x)
+    (layer,) = reading.graph.layers
+    simulation = Simulation(QuantizedGraph(reading.graph, grids, sites.grid_of, TARGET), reading.runner)
+    source = sites.grid_of[layer.inputs[0]]
+    windows = F.unfold(simulation.sites((x,))[source], 3, padding=1).transpose(0, 1).flatten(1).t()
+    with torch.no_grad():
+        moments = LayerMoments.measure(windows, model(x).transpose(0, 1).flatten(1).t())
+    grid, rows = grids[layer.weight_site], layer.weight.astype(np.float32).reshape(3, -1)
+    everywhere, _ = quantize_layer(rows, layer.bias.astype(np.float32), moments, grid, grids[source].steps[0])
+
+    def weights(**given):
+        found = compensate(reading.graph, sites.grid_of, grids, TARGET, reading.runner, [(x,)], progress=False, **given)
+        return found[layer.name].weight.reshape(3, -1)
+
+    np.testing.assert_array_equal(weights(positions=x[:, 0].numel()), everywhere)
+    assert not np.array_equal(weights(positions=32), everywhere)
+
+
 def test_neither_the_cut_of_the_data_into_chunks_nor_a_limit_of_memory_changes_a_code(monkeypatch):
     model, x = network(Residual, samples=8)
     prepared_once = prepared(model, x)

@@ -11,7 +11,7 @@ from mpq_plugins.errors import TooLittleMemory
 from mpq_plugins.graph.node import ARGUMENT, INPUT, Batch, Graph, Node
 from mpq_plugins.graph.numpy_runner import NumpyRunner
 from mpq_plugins.graph.sites import take_sites
-from mpq_plugins.rounding.moments.chunks import CHUNK
+from mpq_plugins.rounding.moments.chunks import CHUNK, GRAIN
 from mpq_plugins.search.chunk import MEMORY
 from mpq_plugins.search.estimate import (
     check_memory,
@@ -110,6 +110,15 @@ def test_there_are_as_many_workers_as_the_limit_has_room_for_and_one_at_least():
     room = [workers_to_round(graph, 4, 16, 64, limit) for limit in (1, 4 * 10**8, 10**12)]
     assert room == [1, sum(needed <= 4 * 10**8 for needed in rounding), 4]
     assert 1 < room[1] < 4
+
+
+def test_more_positions_of_a_convolution_take_the_columns_that_are_held_of_them():
+    shape = (Batch(), 4, 64, 64)
+    layer = Node("conv", "conv2d", ("x__input",), shape, np.zeros((4, 4, 3, 3)), np.zeros(4), attrs={"groups": 1})
+    nodes = Node("x", ARGUMENT, (), shape, attrs={"index": 0}), Node("x__input", INPUT, ("x",), shape), layer
+    graph = Graph(nodes, ("conv",), "NCHW")
+    few, more = (sweep_memory(graph, GRAIN, 4 * GRAIN, columns=2**exponent) for exponent in (14, 16))
+    assert more - few == 24 * (2**16 - 2**14) // 4 * (36 + 4)
 
 
 def test_a_limit_above_what_a_pass_may_hold_changes_no_chunk():
