@@ -8,6 +8,23 @@ from mpq_plugins.errors import ModelError
 from mpq_tfmot.keras import keras
 from mpq_tfmot.reader.expanding import is_graph
 
+STOCK = "Default8Bit"
+"""What the configurations of TF-MOT's own 8 bits are called."""
+
+
+def _check_wrapper(layer: Any) -> None:
+    """Raise ModelError for a layer in a wrapper of TF-MOT's that computes something else than the layer does."""
+    if type(layer).__name__ == "ClusterWeights":
+        raise ModelError(
+            f"{layer.name} holds the weights of its layer as clusters; pass tfmot.clustering.keras.strip_clustering of "
+            "the model"
+        )
+    if type(getattr(layer, "quantize_config", None)).__name__.startswith(STOCK):
+        raise ModelError(
+            f"{layer.name} is on the 8 bits that TF-MOT's own quantize_model or quantize_apply gave it; pass the float "
+            "model that it was made of"
+        )
+
 
 def check_model(model: Any) -> None:
     """Raise ModelError, in one clear sentence, unless ``model`` is a tf_keras model whose shapes are known."""
@@ -19,6 +36,8 @@ def check_model(model: Any) -> None:
             )
         if isinstance(model, keras.Sequential) and not is_graph(model):
             raise ModelError(f"the model {model.name!r} has no static graph; give it an Input layer")
+        for layer in model._flatten_layers(include_self=False):
+            _check_wrapper(layer)
         return
     if type(model).__module__.split(".")[0] == "keras" or any(
         base.__module__.split(".")[0] == "keras" for base in type(model).__mro__
