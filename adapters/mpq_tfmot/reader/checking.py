@@ -12,17 +12,22 @@ STOCK = "Default8Bit"
 """What the configurations of TF-MOT's own 8 bits are called."""
 
 
-def _check_wrapper(layer: Any) -> None:
-    """Raise ModelError for a layer in a wrapper of TF-MOT's that computes something else than the layer does."""
-    if type(layer).__name__ == "ClusterWeights":
+def _check_wrappers(layers: list[Any]) -> None:
+    """Raise ModelError for a model whose layers are in wrappers of TF-MOT's that compute something else than they do.
+
+    Layers of TF-MOT's own 8 bits may stand beside others that have a quantizer of ours.
+    """
+    clustered = next((layer for layer in layers if type(layer).__name__ == "ClusterWeights"), None)
+    if clustered is not None:
         raise ModelError(
-            f"{layer.name} holds the weights of its layer as clusters; pass tfmot.clustering.keras.strip_clustering of "
-            "the model"
+            f"{clustered.name} holds the weights of its layer as clusters; pass "
+            "tfmot.clustering.keras.strip_clustering of the model"
         )
-    if type(getattr(layer, "quantize_config", None)).__name__.startswith(STOCK):
+    wrapped = [layer for layer in layers if getattr(layer, "quantize_config", None) is not None]
+    if wrapped and all(type(layer.quantize_config).__name__.startswith(STOCK) for layer in wrapped):
         raise ModelError(
-            f"{layer.name} is on the 8 bits that TF-MOT's own quantize_model or quantize_apply gave it; pass the float "
-            "model that it was made of"
+            f"{wrapped[0].name} is on the 8 bits that TF-MOT's own quantize_model or quantize_apply gave it; pass the "
+            "float model that it was made of"
         )
 
 
@@ -36,8 +41,7 @@ def check_model(model: Any) -> None:
             )
         if isinstance(model, keras.Sequential) and not is_graph(model):
             raise ModelError(f"the model {model.name!r} has no static graph; give it an Input layer")
-        for layer in model._flatten_layers(include_self=False):
-            _check_wrapper(layer)
+        _check_wrappers(list(model._flatten_layers(include_self=False)))
         return
     if type(model).__module__.split(".")[0] == "keras" or any(
         base.__module__.split(".")[0] == "keras" for base in type(model).__mro__

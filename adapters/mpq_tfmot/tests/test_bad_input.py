@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import tensorflow_model_optimization as tfmot
 
 from mpq_plugins import Grid, plugins
 from mpq_plugins.errors import (
@@ -49,17 +48,6 @@ def test_a_subclassed_model_that_was_not_called_or_is_no_graph_of_layers_is_refu
 def test_an_unbuilt_model_is_refused():
     with pytest.raises(ModelError, match="not built"):
         inventory(keras.Sequential([layers.Dense(2)]))
-
-
-def test_what_tf_mot_has_changed_already_is_refused_with_the_way_out_or_read_as_it_infers():
-    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="fc"), layers.ReLU()])
-    with pytest.raises(ModelError, match=r"quant_\w+ is on the 8 bits that TF-MOT's own quantize_model .*float"):
-        inventory(tfmot.quantization.keras.quantize_model(model))
-    kinds = {"number_of_clusters": 2, "cluster_centroids_init": tfmot.clustering.keras.CentroidInitialization.LINEAR}
-    with pytest.raises(ModelError, match=r"cluster_fc holds .* as clusters; pass .*strip_clustering"):
-        inventory(tfmot.clustering.keras.cluster_weights(model, **kinds))
-    pruned = inventory(tfmot.sparsity.keras.prune_low_magnitude(model))
-    assert pruned["prune_low_magnitude_fc.fc.weight"].macs == inventory(model)["fc.weight"].macs == 12
 
 
 def test_something_else_is_refused():
