@@ -8,8 +8,8 @@ from mpq_plugins.errors import ModelError
 from mpq_tfmot.keras import keras
 from mpq_tfmot.reader.expanding import is_graph
 
-STOCK = "Default8Bit"
-"""What the configurations of TF-MOT's own 8 bits are called."""
+STOCK = "tensorflow_model_optimization."
+"""Where the configurations of TF-MOT's own 8 bits come from."""
 
 
 def _check_wrappers(layers: list[Any]) -> None:
@@ -24,7 +24,7 @@ def _check_wrappers(layers: list[Any]) -> None:
             "tfmot.clustering.keras.strip_clustering of the model"
         )
     wrapped = [layer for layer in layers if getattr(layer, "quantize_config", None) is not None]
-    if wrapped and all(type(layer.quantize_config).__name__.startswith(STOCK) for layer in wrapped):
+    if wrapped and all(type(layer.quantize_config).__module__.startswith(STOCK) for layer in wrapped):
         raise ModelError(
             f"{wrapped[0].name} is on the 8 bits that TF-MOT's own quantize_model or quantize_apply gave it; pass the "
             "float model that it was made of"
