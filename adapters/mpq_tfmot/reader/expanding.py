@@ -23,6 +23,8 @@ from mpq_tfmot.reader.written_layers import JoinedReshape, OfRecord, OwnTensor
 
 _OWN = ("tf_keras", "keras", "tensorflow_model_optimization")
 """Packages whose layers are known by their class."""
+INFERRING_ALIKE = ("PruneLowMagnitude", "SpectralNormalization")
+"""Wrappers that change weights in training, and outside of it compute what the layer in them does."""
 
 
 def is_graph(model: Any) -> bool:
@@ -101,6 +103,8 @@ def _expanded(layer: Any, record: Record, unrolled: bool) -> Callable[..., Any] 
     written = as_functions(layer, tensors)
     if written is not None:
         return written
+    if kind.__name__ in INFERRING_ALIKE:
+        return lambda x: layer.layer(x)
     if kind is keras.layers.Lambda:
         return lambda x: layer.function(x, **layer.arguments)
     if kind is keras.layers.Activation:

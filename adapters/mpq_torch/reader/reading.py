@@ -226,7 +226,7 @@ class _Reader:
                     self._constant(node, value)
             elif node.op in CALLS and folds(node, self.observed):
                 self._fold(node, self.observed.constants[node])
-            elif node.op in CALLS and computes_sizes(node, sizes):
+            elif node.op in CALLS and (computes_sizes(node, sizes) or self._counts(node, sizes)):
                 sizes.add(node)
             elif node.op in CALLS and not isinstance(node.target, type):
                 self._call(node)
@@ -245,6 +245,11 @@ class _Reader:
         decided = frozenset(leaf.name for leaf in plain if not self.observed.decided.isdisjoint(leaf.nodes))
         runner, computed = TorchRunner(calls, self._device()), tuple(self.computed)
         return Reading(graph, runner, self.traced, returned, calls, computed, self.observed.one_batch_size, decided)
+
+    def _counts(self, node: fx.Node, sizes: set[fx.Node]) -> bool:
+        """Whether a call gives a tensor of whole numbers, made of sizes alone: who reads it knows its value."""
+        value = self.observed.constants.get(node)
+        return value is not None and not value.is_floating_point() and not sizes.isdisjoint(node.all_input_nodes)
 
     def _device(self) -> torch.device:
         """Where the example is, and everything is computed."""
