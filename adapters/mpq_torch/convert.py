@@ -26,8 +26,9 @@ from mpq_torch.calling.arguments import takes_of
 from mpq_torch.calling.batches import Batch, as_batch, as_batches, on_device
 from mpq_torch.calling.surroundings import undisturbed
 from mpq_torch.reader.data import chunks_of
+from mpq_torch.reader.example import example_of
 from mpq_torch.reader.fitting import inputs_of, read_fitting, read_quantized
-from mpq_torch.reader.reading import Reading, example_of
+from mpq_torch.reader.reading import Reading
 from mpq_torch.reader.writing import write_module
 from mpq_torch.simulation.simulated_model import SimulatedModel
 from mpq_torch.torch_ao.conversion import convert

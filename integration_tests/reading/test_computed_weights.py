@@ -71,7 +71,7 @@ def test_the_weight_that_a_layer_computes_with_now_is_the_one_that_is_quantized(
         images = torch.eye(8).reshape(8, 8, 1, 1)
         wanted = model[3](images) - model[3](torch.zeros(1, 8, 1, 1))
     weight = read_model(model, (X,)).graph["3"].weight[:, :, 0, 0]
-    torch.testing.assert_close(torch.from_numpy(weight.T), wanted[:, :, 0, 0].double(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(torch.from_numpy(weight.T), wanted[:, :, 0, 0], atol=1e-5, rtol=1e-5)
     assert error_of(converted(model, X), model, X) < 0.05
 
 

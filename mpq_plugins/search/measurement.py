@@ -30,6 +30,7 @@ from mpq_plugins.search.ends import loss_ends
 from mpq_plugins.search.estimate import check_memory, search_memory, workers_to_search
 from mpq_plugins.search.given_back import give_back
 from mpq_plugins.search.gradient_products import add_products, products
+from mpq_plugins.search.joined_ends import JoinedEnds
 from mpq_plugins.search.trial import Trial
 from mpq_plugins.search.unfinished import Interrupted, Unfinished, forget, waiting
 from mpq_plugins.search.usual import usual
@@ -85,6 +86,7 @@ class Measurements:
         self._energies: dict[str, float] = {}
         self._histograms = {site: Histogram() for site in self._owners}
         self._reached: dict[str, bool] = {}
+        self._joined = JoinedEnds(graph, sites.grid_of)
         self._directions = FisherDirections(seed)
         self._draws, self._gradients = draws, 0
         total = sum(map(samples_of, chunks))
@@ -97,6 +99,7 @@ class Measurements:
             else:
                 self._measure_kept(chunks, total, advance, kept)
         self._side_by_side = ALONE
+        self._joined.warn()
         give_back(search_memory(graph, max(counts, default=0), sum(counts), self.workers))
         self.inventory: Inventory = take_sites(graph, self.signed_inputs()).inventory
 
@@ -234,6 +237,7 @@ class Measurements:
                     future.result()
             finally:
                 given_up(begun)
+            self._joined.note(values, run)
             advance(samples)
             self._collect_gradients(values, unclamped, first, samples, total, advance)
 

@@ -22,8 +22,9 @@ from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.search_input import Bits, candidates_for
 from mpq_torch.calling.arguments import rebuilt, takes_of
 from mpq_torch.calling.batches import Batch, as_batch
+from mpq_torch.reader.example import example_of
 from mpq_torch.reader.fitting import inputs_of
-from mpq_torch.reader.reading import example_of, read_model
+from mpq_torch.reader.reading import read_model
 from mpq_torch.torch_ao.engine import engine_of, quantized_engine
 
 

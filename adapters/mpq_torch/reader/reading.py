@@ -22,12 +22,13 @@ from mpq_plugins.graph.refusals import Refuses, refuses_nothing
 from mpq_plugins.graph.volumes import CONV3D
 from mpq_plugins.hardware.target import Target
 from mpq_plugins.inventory import PLAIN, ModelInput
-from mpq_torch.calling.arguments import Takes, leaves_of, takes_of
+from mpq_torch.calling.arguments import Takes, leaves_of
 from mpq_torch.calling.own_copy import unwrapped
 from mpq_torch.calling.surroundings import one_at_a_time
 from mpq_torch.reader import products
 from mpq_torch.reader.arguments import containers, leaves, placeholders_of
 from mpq_torch.reader.call import Call
+from mpq_torch.reader.example import example_of
 from mpq_torch.reader.float_calls import FloatCall, float_call
 from mpq_torch.reader.float_functions import described
 from mpq_torch.reader.folded import folds, missing_axes, spread
@@ -36,7 +37,7 @@ from mpq_torch.reader.remembering import traced_once
 from mpq_torch.reader.returned import made, mapped, structure
 from mpq_torch.reader.rules import inner_call, made_of
 from mpq_torch.reader.shape_values import computes_sizes
-from mpq_torch.reader.shapes import SIZES, Observed
+from mpq_torch.reader.shapes import Observed
 from mpq_torch.reader.tracers import Seen
 from mpq_torch.reader.tracing import CALLS, name_nodes
 from mpq_torch.runner.threads import one_thread
@@ -137,36 +138,6 @@ def read_model(
 def read_seen(seen: Seen, example: Sequence[Any], keep_float: Iterable[str] = ()) -> Reading:
     """What a model is that was traced already."""
     return _Reader(*seen, example).read(keep_float, None, refuses_nothing)
-
-
-def example_of(model: nn.Module, inputs: Sequence[ModelInput]) -> list[Any]:
-    """Zeros for the tensors that a recipe tells, two where it is open how many; plain arguments as they were."""
-    takes = takes_of(model)
-    given: dict[str | int, Any] = {}
-    for taken in inputs:
-        around: Any = given
-        for key in taken.place[:-1]:
-            around = around.setdefault(key, {})
-        around[taken.place[-1]] = taken.value if taken.dtype == PLAIN else _zeros(taken, takes.device)
-    rest = [name for name in given if takes.rest and name not in takes.names]
-    unknown = [name for name in takes.required if name not in given]
-    if unknown:
-        raise ModelError(f"nothing is known of the shape of argument {unknown[0]!r}; pass example_inputs")
-    known = {name: _listed(part) for name, part in given.items()}
-    return [*takes.in_order({str(name): part for name, part in known.items()}), *(known[name] for name in rest)]
-
-
-def _zeros(taken: ModelInput, device: torch.device | None) -> Tensor:
-    shape = [SIZES[0] if size is None else size for size in taken.shape]
-    return torch.zeros(shape, dtype=getattr(torch, taken.dtype, torch.float32), device=device)
-
-
-def _listed(part: Any) -> Any:
-    """Dicts of numbers as the lists that they were."""
-    if not isinstance(part, dict):
-        return part
-    values = {key: _listed(value) for key, value in part.items()}
-    return list(values.values()) if values and all(isinstance(key, int) for key in values) else values
 
 
 def _shape_of(value: Any) -> Shape:

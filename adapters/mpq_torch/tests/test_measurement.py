@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from mpq_plugins.errors import ModelError
+from mpq_plugins.errors import AccuracyWarning, ModelError
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.graph.weights import from_framework, matrix
 from mpq_plugins.search.measurement import Measurements
+from mpq_torch import fx
 from mpq_torch.calling.batches import in_chunks
 from mpq_torch.reader.reading import read_model
 from mpq_torch.tests.networks import Shared, network
@@ -215,3 +217,28 @@ def test_measuring_leaves_the_model_as_it_was():
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert [p.requires_grad for p in model.parameters()] == flags
     assert all(p.grad is None for p in model.parameters())
+
+
+class Detector(nn.Module):
+    """Boxes of hundreds of pixels beside scores of one at most."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Conv2d(3, 6, 1)
+
+    def forward(self, x):
+        y = torch.sigmoid(self.head(x).flatten(2))
+        return torch.cat([y[:, :4] * 320, y[:, 4:]], 1)
+
+
+def test_a_search_says_which_part_of_an_output_its_one_grid_leaves_no_codes_for():
+    torch.manual_seed(0)
+    model, x = Detector().eval(), torch.randn(16, 3, 6, 6)
+    given = {"weight_bits": 8, "activation_bits": 8}
+    with pytest.warns(AccuracyWarning, match=r"'cat' puts .* with 'mul' .*keep_float=\['cat'\]"):
+        fx.search(model, [x], "torch-x86", **given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", AccuracyWarning)
+        recipe = fx.search(model, [x], "torch-x86", keep_float=["cat"], **given)
+    error = fx.simulate(fx.constrain(model, recipe, [x]), recipe)(x) - model(x)
+    assert error[:, 4:].abs().max() < 0.05
