@@ -111,7 +111,7 @@ def test_a_norm_of_features_in_front_of_linear_layers_is_part_of_their_weights()
     scale = (norm.weight / (norm.running_var + norm.eps).sqrt()).detach().double()
     shift = norm.bias.detach().double() - norm.running_mean.double() * scale
     weight = linear.weight.detach().double()
-    torch.testing.assert_close(torch.from_numpy(graph["3"].weight), weight * scale, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(torch.from_numpy(graph["3"].weight).double(), weight * scale, atol=1e-6, rtol=1e-6)
     wanted = linear.bias.detach().double() + weight @ shift
     torch.testing.assert_close(torch.from_numpy(graph["3"].bias), wanted, atol=1e-6, rtol=1e-6)
     assert read_model(model, (x,), ["2"]).graph.float_ops == ("3",)  # kept with the layer that it is part of

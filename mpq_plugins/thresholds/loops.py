@@ -13,10 +13,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+njit: Any = None
 try:
-    from numba import njit
+    import numba
 except ImportError:  # not installed, or made for another NumPy
-    njit = None
+    pass
+else:
+    njit = numba.njit
 
 COMPILED = njit is not None
 BLOCK = 256
