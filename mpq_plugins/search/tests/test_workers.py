@@ -47,18 +47,21 @@ def test_short_pieces_behind_a_long_one_leave_no_thread_idle():
 
 
 def test_pieces_of_pieces_are_shared_by_the_same_threads_and_nobody_waits_for_one():
-    threads, held = set(), threading.Event()
+    threads, asked, held = set(), [], threading.Event()
 
     def part(number):
         threads.add(threading.current_thread().name)
         if number == 1:
             held.set()
-        elif number == 0:
+        elif number == 0 and threading.current_thread().name in asked:
             assert held.wait(5)  # until the other thread has come by
         return number
 
     def whole(number):
-        return each_side_by_side(part, range(4)) if number == 0 else each_side_by_side(lambda n: -n, range(2))
+        if number:
+            return each_side_by_side(lambda n: -n, range(2))
+        asked.append(threading.current_thread().name)
+        return each_side_by_side(part, range(4))
 
     with side_by_side(2) as workers:
         assert list(workers.ordered(whole, range(3))) == [[0, 1, 2, 3], [0, -1], [0, -1]]
