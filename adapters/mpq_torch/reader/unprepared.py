@@ -6,7 +6,7 @@ import operator
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from mpq_plugins.errors import ModelError
 
@@ -31,10 +31,9 @@ def check_unprepared(model: nn.Module) -> None:
                 "that it was made of"
             )
     for name, tensor in model.named_parameters():
-        if not isinstance(tensor.data, Tensor) or type(tensor.data) is not Tensor:
-            raise ModelError(
-                f"{name} is a {type(tensor.data).__name__}, and no plain tensor of floats; pass the float model"
-            )
+        kind = type(tensor.data)  # of a kind of its own the tensor may be, as on a device, if it holds floats
+        if kind.__module__.partition(".")[0] == "torchao":
+            raise ModelError(f"{name} is a {kind.__name__}, and no plain tensor of floats; pass the float model")
     ops = list(_operators(model)) if isinstance(model, fx.GraphModule) else []
     if any(op.namespace in _DECOMPOSED for op in ops):
         raise ModelError("the model was converted to integers already; pass the float model")
