@@ -40,7 +40,7 @@ def as_depthwise(graph: Graph, norm: Node) -> Graph | None:
     if rank in (3, 4):
         return graph.with_nodes([_convolution(norm, rank - 2, norm.inputs, norm.shape)])
     batch, channels = norm.shape[0], norm.shape[norm.attrs["axis"]]
-    places = math.prod(size for size in norm.sample_shape) // len(norm.attrs["mean"])
+    places = math.prod(norm.shape[1:]) // channels  # of a row: several rows may make a sample
     shape = (batch, channels, places) if channels_second else (batch, places, channels)
     there = Node(f"{norm.name}{SIGNAL_SUFFIX}", "reshape", norm.inputs, shape)
     made = _convolution(norm, 1, (there.name,), shape)

@@ -144,3 +144,21 @@ def test_a_batch_norm_over_another_axis_than_the_features_of_its_linear_is_a_con
     x = torch.randn(2, 4, 5)
     model = settled(nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)))
     assert layers_of(folded(model, x)) == ["Linear", "Conv1d", "Linear"]
+
+
+class OfTokens(nn.Module):
+    """A norm of the features of every token of all samples at once, with a sum in front of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.norm = nn.Linear(4, 6), nn.BatchNorm1d(6)
+
+    def forward(self, x):
+        y = self.linear(x)
+        y = y + F.relu(y)
+        return self.norm(y.flatten(0, 1)).reshape(y.shape)
+
+
+def test_a_norm_of_rows_of_which_several_make_a_sample_is_one_of_features():
+    torch.manual_seed(0)
+    folded(OfTokens(), torch.randn(5, 7, 4))
