@@ -40,7 +40,8 @@ def as_depthwise(graph: Graph, norm: Node) -> Graph | None:
     if rank in (3, 4):
         return graph.with_nodes([_convolution(norm, rank - 2, norm.inputs, norm.shape)])
     batch, channels = norm.shape[0], norm.shape[norm.attrs["axis"]]
-    places = math.prod(norm.shape[1:]) // channels  # of a row: several rows may make a sample
+    row = [size for size in norm.shape[1:] if isinstance(size, int)]  # several of them may make a sample
+    places = math.prod(row) // len(norm.attrs["mean"])
     shape = (batch, channels, places) if channels_second else (batch, places, channels)
     there = Node(f"{norm.name}{SIGNAL_SUFFIX}", "reshape", norm.inputs, shape)
     made = _convolution(norm, 1, (there.name,), shape)
