@@ -79,15 +79,6 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
 """By the word that readers have: the value, of a runner, the numbers and what else is given by name."""
 
 
-def gives_truth(node: Node) -> bool:
-    """Whether what comes out is true or false."""
-    attrs = node.attrs
-    return node.op == UNKNOWN and (
-        attrs.get("function") in TRUTHS
-        or (attrs.get("function") == "cast" and attrs.get("arguments", {}).get("to") == "bool")
-    )
-
-
 def is_logic(node: Node) -> bool:
     """Whether a node that no record describes is one of these functions, of activations and single numbers."""
     given = node.attrs.get("arguments", {})

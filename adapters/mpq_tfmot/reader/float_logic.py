@@ -40,7 +40,7 @@ def of_logic(symbol: str, tensors: Sequence[Any], args: Sequence[Any], kwargs: M
     word, settings = FUNCTIONS[symbol]
     given = [*args, *(kwargs[name] for name in _NAMES if name in kwargs)]
     operands = [_operand(at, value) for value in given]
-    if None in [type(value) if value is None else 0 for value in operands]:
+    if any(value is None for value in operands):
         return {}
     return {"function": word, "arguments": {**dict(zip(("input", "other"), operands, strict=False)), **settings}}
 

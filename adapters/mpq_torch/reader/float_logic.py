@@ -36,23 +36,32 @@ def chosen(call: Call) -> Found:
     names = ("self", "condition", "other") if call.node.op == "call_method" else ("condition", "input", "other")
     given = {name: call.argument(index, name) for index, name in enumerate(names)}
     mask, first, second = given["condition"], given.get("input", given.get("self")), given["other"]
-    held = call.held(mask) if isinstance(mask, fx.Node) else mask
+    held = _held(call, mask)
     if not isinstance(held, Tensor):
         return CHOOSE, {"condition": mask, "input": first, "other": second}
     keep = held.bool()
-    if not isinstance(first, fx.Node) or call.held(first) is not None:
+    if not _is_activation(call, first):
         keep, first, second = ~keep, second, first
-    if not isinstance(first, fx.Node) or call.held(first) is not None:
+    if not _is_activation(call, first):
         return None
     fill = call.constant(second)
     elsewhere = {"other": second} if fill is None else {"fill": fill}
     return "where", {"input": first, "condition": keep, **elsewhere}
 
 
+def _held(call: Call, value: Any) -> Any:
+    """The value of a constant, or what is given as it is; None of an activation."""
+    return call.held(value) if isinstance(value, fx.Node) else value
+
+
+def _is_activation(call: Call, value: Any) -> bool:
+    return isinstance(value, fx.Node) and call.held(value) is None
+
+
 def filled(call: Call) -> Found:
     """masked_fill: a number where the mask says so."""
     mask, fill = call.argument(1, "mask"), call.constant(call.argument(2, "value"))
-    held = call.held(mask) if isinstance(mask, fx.Node) else mask
+    held = _held(call, mask)
     if fill is None:
         return None
     if not isinstance(held, Tensor):
