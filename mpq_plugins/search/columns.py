@@ -117,7 +117,7 @@ def _stuffed(images: Array, stride: Pair) -> Array:
 
 
 def _padded(images: Array, sides: tuple[Pair, ...]) -> Array:
-    """Images with zeros around them, fewer rows and columns where a side is below zero. (np.pad takes thrice as long.)"""
+    """Images with zeros around them, fewer rows and columns where a side is below zero; np.pad takes thrice as long."""
     if not any(side for pair in sides for side in pair):
         return images
     shape, into, out_of = list(images.shape), [slice(None)] * 4, [slice(None)] * 4

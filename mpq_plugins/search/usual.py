@@ -18,6 +18,7 @@ from mpq_plugins.graph.evaluation import FloatModel, Step, run_nodes
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.runner import Runner, Tensor
 from mpq_plugins.search.chunk import Chunk, first_axis, samples_of
+from mpq_plugins.search.remembered import looked_once
 from mpq_plugins.search.workers import ALONE, Workers
 from mpq_plugins.terminal.progress import stage
 
@@ -31,15 +32,35 @@ SHARE = 64
 def usual(
     model: FloatModel, chunks: Sequence[Chunk], workers: Workers = ALONE, progress: bool | None = None
 ) -> list[Chunk]:
-    """The chunks with usual samples in the place of unusual ones, of which a CalibrationWarning tells; one float pass.
+    """The chunks with usual samples in the place of unusual ones, of which a CalibrationWarning tells.
 
-    Looked at is what layers and adds give, sample by sample; not what the model is given, which is the user's.
+    Looked at is what layers and adds give, sample by sample; not what the model is given, which is the user's. It takes
+    one float pass, and none where the same model has been looked at with the same data.
     """
     counts = [samples_of(chunk) for chunk in chunks]
     total = sum(counts)
     sites = [node.name for node in model.graph.nodes if node.weighted or node.op == "add"]
     if total < SHARE or not sites:
         return list(chunks)
+    unusual = looked_once(
+        model.graph, model.runner, chunks, lambda: _unusual(model, chunks, counts, sites, workers, progress)
+    )
+    if not unusual or len(unusual) > total // SHARE:
+        return list(chunks)
+    warnings.warn(_sentence(unusual, total), CalibrationWarning, stacklevel=2)
+    return _replaced(chunks, counts, set(unusual), model.runner)
+
+
+def _unusual(
+    model: FloatModel,
+    chunks: Sequence[Chunk],
+    counts: Sequence[int],
+    sites: Sequence[str],
+    workers: Workers,
+    progress: bool | None,
+) -> dict[int, tuple[float, str]]:
+    """By number, the samples that are unusual at some site: at most how many times as large, and where."""
+    total = sum(counts)
     found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in sites}
 
     def look(chunk: Chunk) -> dict[str, NDArray[np.float64]]:
@@ -59,10 +80,7 @@ def usual(
         if median > 0:
             for index in np.flatnonzero(largest > TIMES * median).tolist():
                 unusual[index] = max(unusual.get(index, (0.0, "")), (float(largest[index]) / median, name))
-    if not unusual or len(unusual) > total // SHARE:
-        return list(chunks)
-    warnings.warn(_sentence(unusual, total), CalibrationWarning, stacklevel=2)
-    return _replaced(chunks, counts, set(unusual), model.runner)
+    return unusual
 
 
 def _noting(model: FloatModel, sites: set[str], noted: dict[str, NDArray[np.float64]], samples: int) -> Step:

@@ -73,3 +73,24 @@ def test_what_is_no_exception_stays(large):
         warnings.simplefilter("error")
         found = usual(FloatModel(doubling(), Arrays()), given)
     assert all(a is b for a, b in zip(found, given, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("change", "looks"),
+    [(lambda graph, values: (graph, np.split(values, 4)), 1), (lambda graph, values: (graph, [values + 1.0]), 2),
+     (lambda graph, values: (doubling(7), [values]), 2)],
+    ids=["other chunks", "other values", "another model"],
+)  # fmt: skip
+def test_a_model_is_looked_at_once_with_the_same_data(change, looks):
+    counted = []
+
+    class Counting(Arrays):
+        def matmul(self, x, weight, bias):
+            counted.append(len(x))
+            return super().matmul(x, weight, bias)
+
+    graph, values = doubling(), np.linspace(1.0, 2.0, 128, dtype=np.float32).reshape(-1, 1)
+    other, parts = change(graph, values)
+    for each, given in ((graph, [values]), (other, parts)):
+        usual(FloatModel(each, Counting()), [(part,) for part in given])
+    assert sum(counted) == 128 * (8 if looks == 1 else 8 + len(other.layers))
