@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -18,6 +19,7 @@ from mpq_plugins.graph.node import Layout
 from mpq_plugins.graph.runner import Gradients, Precision, Sides, Sizes
 from mpq_plugins.search.gradient_products import energy
 from mpq_torch.array_ops.ops import TorchOps
+from mpq_torch.runner.clamping import clamped
 from mpq_torch.runner.slicing import sliced
 from mpq_torch.runner.threads import one_thread
 
@@ -57,6 +59,12 @@ class TorchRunner(TorchOps):
 
     def precision_of(self, x: Tensor) -> Precision:
         return "float64" if x.dtype == torch.float64 else "float32"
+
+    def maximum(self, a: Any, b: Any) -> Tensor:
+        return clamped(a, float(b), math.inf) if _is_bound(a, b) else super().maximum(a, b)
+
+    def minimum(self, a: Any, b: Any) -> Tensor:
+        return clamped(a, -math.inf, float(b)) if _is_bound(a, b) else super().minimum(a, b)
 
     def gather(self, table: Tensor, index: Tensor) -> Tensor:
         return table[index.long()]
@@ -218,6 +226,11 @@ def _differentiate(
     for index, gradient in zip(places, found, strict=True):
         if gradient is not None:
             use(index, gradient)
+
+
+def _is_bound(a: Any, b: Any) -> bool:
+    """Whether b is a number that a tensor of floats is compared with, on the way to a gradient."""
+    return isinstance(b, (int, float)) and isinstance(a, Tensor) and a.requires_grad and torch.is_grad_enabled()
 
 
 def _flat(sides: Sides) -> tuple[int, ...]:
