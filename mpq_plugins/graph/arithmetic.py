@@ -20,6 +20,8 @@ from mpq_plugins.grid import Grid
 ADD_BITS = 20
 """XNNPACK's add brings the larger of its two multipliers to between 2**20 and 2**21."""
 EXACT_IN_FLOAT32 = 2**24
+_FAR = 40
+"""Exponents of steps, either way, within which float32 takes quotients without leaving its range."""
 VECTOR = 8
 """How many channels LiteRT's optimized kernels requantize at once."""
 
@@ -129,6 +131,21 @@ def entered(run: Runner, x: Any, grid: Grid, entry: Entry, rounding: Rule) -> An
     else:
         codes = rounded(run, scaled, rounding)
     return clipped(run, codes, grid.low, grid.high)
+
+
+def adds_in_float32(grids: tuple[Grid, Grid], grid: Grid) -> bool:
+    """Whether float32 holds the exact sum of two activations, in steps of the sum's grid, at half of float64's memory.
+
+    >>> fine, coarse = Grid.power_of_two(8, 0), Grid.power_of_two(8, 9)
+    >>> adds_in_float32((fine, coarse), fine), adds_in_float32((fine, Grid.power_of_two(8, 20)), fine)
+    (True, False)
+    """
+    first, second, own = (math.frexp(float(each.steps[0])) for each in (*grids, grid))
+    exponents = first[1], second[1]
+    if {first[0], second[0], own[0]} != {0.5} or max(map(abs, (*exponents, own[1]))) > _FAR:
+        return False
+    largest = sum(max(-each.low, each.high) << (e - min(exponents)) for each, e in zip(grids, exponents, strict=True))
+    return largest <= EXACT_IN_FLOAT32
 
 
 Sum = Callable[[Runner, Any, Any, tuple[Grid, Grid], Grid, Rule], Any]

@@ -101,7 +101,10 @@ class Simulation:
             codes = self._computed(node, grid, inputs)
         if node.low is None and node.high is None:
             return codes
-        return arithmetic.clipped(run, codes, *clamp_codes(node, grid))
+        ends = clamp_codes(node, grid)
+        if ends == (grid.low, grid.high) and (node.op == INPUT or op_of(node).computes):
+            return codes  # which lie on the grid
+        return arithmetic.clipped(run, codes, *ends)
 
     def ready(self, node: Node) -> None:
         """Make what a layer computes with, once, before several threads ask for it."""
@@ -166,12 +169,13 @@ class Simulation:
 
     def _sum(self, node: Node, grid: Grid, inputs: Sequence[Any]) -> Any:
         run = self.runner
-        a, b = (run.to_precision(x, "float64") for x in inputs)
         sources = (self.quantized.grid(node.inputs[0]), self.quantized.grid(node.inputs[1]))
         rounding = self.quantized.rounding(node)
         if not self.graph.alike(*node.inputs):
             rounding = self.quantized.runtime.broadcast_rounding or rounding
         how = self.quantized.runtime.sums_at(self.quantized.gains(node))
+        single = how == "exact" and isinstance(rounding, str) and arithmetic.adds_in_float32(sources, grid)
+        a, b = (run.to_precision(x, "float32" if single else "float64") for x in inputs)
         return arithmetic.sum_by(how)(run, a, b, sources, grid, rounding)
 
     def _product(self, node: Node, grid: Grid, inputs: Sequence[Any]) -> Any:
