@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,21 +14,15 @@ from mpq_torch.array_ops.autograd import applied
 
 class _Clamp(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, low: float, high: float, below: float, above: float) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.ends = low, high
+        ctx.between = below, above
         return torch.clamp(x, low, high)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
         (x,) = ctx.saved_tensors
-        low, high = (torch.tensor(end, dtype=x.dtype) for end in ctx.ends)
-        # what torch calls within the ends is strictly between them; a clamp's gradient passes at an end too
-        below, above = torch.nextafter(low, -_INFINITY.to(x.dtype)), torch.nextafter(high, _INFINITY.to(x.dtype))
-        return torch.ops.aten.hardtanh_backward(gradient, x, below.item(), above.item()), None, None
-
-
-_INFINITY = torch.tensor(math.inf)
+        return torch.ops.aten.hardtanh_backward(gradient, x, *ctx.between), None, None, None, None
 
 
 def clamped(x: Tensor, low: float, high: float) -> Tensor:
@@ -37,4 +32,7 @@ def clamped(x: Tensor, low: float, high: float) -> Tensor:
     >>> torch.autograd.grad(clamped(x, 0.0, 6.0).sum(), x)[0].tolist()
     [0.0, 1.0, 1.0, 1.0, 0.0]
     """
-    return applied(_Clamp, x, low, high)
+    held = np.float64 if x.dtype == torch.float64 else np.float32
+    # the kernel passes a gradient strictly between two numbers: the next ones outside
+    below, above = np.nextafter(held(low), held(-math.inf)), np.nextafter(held(high), held(math.inf))
+    return applied(_Clamp, x, low, high, float(below), float(above))

@@ -230,7 +230,8 @@ def _differentiate(
 
 def _is_bound(a: Any, b: Any) -> bool:
     """Whether b is a number that a tensor of floats is compared with, on the way to a gradient."""
-    return isinstance(b, (int, float)) and isinstance(a, Tensor) and a.requires_grad and torch.is_grad_enabled()
+    single = isinstance(b, (int, float)) and isinstance(a, Tensor) and a.dtype in (torch.float32, torch.float64)
+    return single and a.requires_grad and torch.is_grad_enabled()
 
 
 def _flat(sides: Sides) -> tuple[int, ...]:
