@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from mpq_plugins.errors import CalibrationWarning
 from mpq_plugins.graph.evaluation import FloatModel
 from mpq_plugins.graph.node import ARGUMENT, INPUT, Batch, Graph, Node
 from mpq_plugins.graph.numpy_runner import NumpyRunner
+from mpq_plugins.search import remembered
 from mpq_plugins.search.usual import usual
 
 
@@ -81,7 +83,8 @@ def test_what_is_no_exception_stays(large):
      (lambda graph, values: (doubling(7), [values]), 2)],
     ids=["other chunks", "other values", "another model"],
 )  # fmt: skip
-def test_a_model_is_looked_at_once_with_the_same_data(change, looks):
+def test_a_model_is_looked_at_once_with_the_same_data(change, looks, monkeypatch):
+    monkeypatch.setattr(remembered, "_KNOWN", OrderedDict())
     counted = []
 
     class Counting(Arrays):
