@@ -8,7 +8,6 @@ sample, then row by row. Arrays are NumPy's, in the layout of their graph.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,29 +26,6 @@ def columns(node: Node, x: Array, layout: Layout, thinning: Thinning = EVERYWHER
     """What a layer reads as [groups, inputs / groups * kernel, samples * positions]."""
     if node.op == "linear":
         return np.ascontiguousarray(x.reshape(-1, x.shape[-1]).T)[None]
-    return padded(node, x, layout).columns(thinning)
-
-
-@dataclass(frozen=True)
-class Padded:
-    """What a layer of images reads, zeros around it: [channels, samples, rows, columns], and where windows lie."""
-
-    images: Array
-    kernel: Pair
-    stride: Pair
-    dilation: Pair
-    groups: int
-
-    def columns(self, thinning: Thinning = EVERYWHERE, samples: slice = slice(None)) -> Array:
-        """As the function of this name, of some samples."""
-        top, left = thinning.offset
-        images = self.images[:, samples, top * self.stride[0] :, left * self.stride[1] :]
-        every = (self.stride[0] * thinning.every, self.stride[1] * thinning.every)
-        return _windows(images, self.kernel, self.dilation, every, self.groups)
-
-
-def padded(node: Node, x: Array, layout: Layout) -> Padded:
-    """What a layer reads, for columns of some samples after others; of a transposed convolution with zeros between."""
     assert node.weight is not None
     a, kernel = node.attrs, _two(node.weight.shape[2:], 1)
     stride, dilation = _two(a["stride"], 1), _two(a["dilation"], 1)
@@ -59,7 +35,11 @@ def padded(node: Node, x: Array, layout: Layout) -> Padded:
         images, stride = _stuffed(images, stride), (1, 1)
         reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
         sides = tuple((r - before, r - after) for r, (before, after) in zip(reach, sides, strict=True))
-    return Padded(_padded(images, sides), kernel, stride, dilation, int(a["groups"]))
+    images = _padded(images, sides)
+    top, left = thinning.offset
+    images = images[:, :, top * stride[0] :, left * stride[1] :]
+    every = (stride[0] * thinning.every, stride[1] * thinning.every)
+    return _windows(images, kernel, dilation, every, int(a["groups"]))
 
 
 def output_columns(node: Node, y: Array, layout: Layout, thinning: Thinning = EVERYWHERE) -> Array:

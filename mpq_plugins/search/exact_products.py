@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mpq_plugins.graph.node import Batch, Layout, Node, Weight
 from mpq_plugins.rounding.row_parts import row_parts
-from mpq_plugins.search.columns import padded
+from mpq_plugins.search.columns import columns
 
 Array = NDArray[np.float64]
 WINDOWS = 2**17
@@ -35,10 +35,9 @@ def multiplied(node: Node, rows: Weight, x: Array, layout: Layout) -> Array:
     by_sample = (len(x), len(rows), positions) if layout == "NCHW" else (len(x), positions, len(rows))
     whole = np.empty(by_sample, np.float64)
     places = whole if layout == "NCHW" else whole.swapaxes(1, 2)
-    read = padded(node, x, layout)
     for start in range(0, len(x), block):
         part = slice(start, start + block)
-        places[part] = _product(rows, read.columns(samples=part), positions).swapaxes(0, 1)
+        places[part] = _product(node, rows, x[part], layout).swapaxes(0, 1)
     return whole.reshape(len(x), len(rows), *sizes) if layout == "NCHW" else whole.reshape(len(x), *sizes, len(rows))
 
 
@@ -50,12 +49,13 @@ def _pointwise(node: Node) -> bool:
     return not moved and a["groups"] == 1 and not node.op.startswith("conv_transpose")
 
 
-def _product(rows: Weight, read: Array, positions: int) -> Array:
-    """[out, samples, positions] of columns [groups, inputs of a group, samples * positions]."""
+def _product(node: Node, rows: Weight, x: Array, layout: Layout) -> Array:
+    """[out, samples, positions]."""
+    read = columns(node, x, layout)
     groups = len(read)
     by_group = rows.reshape(groups, -1, rows.shape[1])
     if by_group.shape[1] == 1:  # one row each, for which a matrix product is slow
         product = np.einsum("gk,gkp->gp", by_group[:, 0], read)
     else:
         product = (by_group @ read).reshape(len(rows), -1)
-    return np.asarray(product).reshape(len(rows), -1, positions)
+    return np.asarray(product).reshape(len(rows), len(x), -1)
