@@ -158,7 +158,7 @@ def _stays_a_call(node: Node, calls: Mapping[str, FloatCall], ops: Mapping[str, 
 
 def _described(call: Call, sources: Sequence[fx.Node]) -> dict[str, Any]:
     """What the function is that a float part computes, whether or not it was written as a module of its own."""
-    found = inner_call(call)
+    found = inner_call(call, sizing=True)
     if found is None:
         return described(call, sources)
     inner, outer = found
