@@ -19,6 +19,7 @@ from mpq_plugins.graph.logic import WHOLE
 from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, RAW, UNKNOWN, Batch, Graph, Node, Shape
 from mpq_plugins.graph.reading import settled
 from mpq_plugins.graph.refusals import Refuses, refuses_nothing
+from mpq_plugins.graph.transposed_volumes import CONV_TRANSPOSE3D
 from mpq_plugins.graph.volumes import CONV3D
 from mpq_plugins.hardware.target import Target
 from mpq_plugins.inventory import PLAIN, ModelInput
@@ -304,7 +305,9 @@ class _Reader:
             if made:
                 self.names[node] = made[-1].name
             return
-        computed = call.computes_parameters or call.node.target in products.FUNCTIONS or made.op == CONV3D
+        computed = (
+            call.computes_parameters or call.node.target in products.FUNCTIONS or made.op in (CONV3D, CONV_TRANSPOSE3D)
+        )
         if computed and (made.weighted or made.op == BATCH_NORM):
             self.computed.append(made.name)
         if made.op == UNKNOWN:
