@@ -13,6 +13,7 @@ import mpq_plugins as mpq
 from integration_tests.oracle import torch_networks as oracle
 from integration_tests.reading.converting import converted, converted_by_export, searched
 from integration_tests.reading.test_computed_weights import WAYS, network
+from mpq_torch import fx
 from mpq_torch.reader import tracers
 from mpq_torch.reader.exporting import trace_exported
 from mpq_torch.reader.reading import read_model
@@ -228,3 +229,37 @@ def test_both_reasons_are_given_where_neither_can(forward, reasons, capfd):
         searched(Net(forward), X)
     assert all(re.search(reason, str(caught.value)) for reason in reasons)
     assert "def forward" not in capfd.readouterr().err
+
+
+class Backbone(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.low, self.high = nn.Conv2d(3, 4, 3, 2), nn.Conv2d(4, 8, 3)
+
+    def forward(self, x):
+        low = self.low(x).relu()
+        return {"low": low, "high": self.high(low)}
+
+
+class Detector(nn.Module):
+    """A backbone of several outputs, and as many rows as the data say."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone, self.head = Backbone(), nn.Linear(8, 2)
+
+    def forward(self, images):
+        found = self.backbone(images)["high"]
+        if float(found.max()) <= 0:
+            return []
+        return self.head(found.flatten(2).transpose(1, 2)[found.amax(1).flatten(1) > 0])
+
+
+def test_a_detector_is_refused_with_its_backbone_as_the_way_out():
+    torch.manual_seed(0)
+    detector, images = Detector().eval(), torch.randn(4, 3, 12, 12)
+    with pytest.raises(mpq.ModelError, match=r"put the result in its place: \.backbone has 9\d % of the weights"):
+        fx.search(detector, [images], "torch-x86", weight_bits=4, activation_bits=8)
+    recipe = fx.search(detector.backbone, [images], "torch-x86", weight_bits=4, activation_bits=8)
+    detector.backbone = fx.quantize(detector.backbone, recipe, (images,), [images])
+    assert detector(images).shape[1] == 2

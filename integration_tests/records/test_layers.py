@@ -30,7 +30,7 @@ KINDS = {
     "upsample": (IMAGES, lambda: nn.Upsample(scale_factor=(2, 3))),
     "clamp": (IMAGES, lambda: Called(lambda x: torch.clamp(torch.cat([x, x], 1), -0.7, 1.3))),
 }
-ELSEWHERE = {"input", "nearest", "affine", "normalize", "softmax", "conv3d"} | {
+ELSEWHERE = {"input", "nearest", "affine", "normalize", "softmax", "conv3d", "conv_transpose3d"} | {
     w for w, op in all_ops().items() if op.table or op.arity == 2
 }
 """Records of functions, of ops of two and of what goes along rows have tests of their own; so have nearest resizing,

@@ -22,6 +22,7 @@ from mpq_plugins.graph.node import INPUT, RAW, Graph, Node
 from mpq_plugins.graph.recognizing import recognized
 from mpq_plugins.graph.refusals import Refuses, refusal, refuses_nothing
 from mpq_plugins.graph.scaling import channels_as_layers, fold_into_layers_before, fold_into_layers_behind
+from mpq_plugins.graph.transposed_volumes import transposed_as_plain
 from mpq_plugins.graph.volumes import volumes_as_images
 from mpq_plugins.hardware.target import Target
 
@@ -73,6 +74,7 @@ def _checked(graph: Graph, keep_float: tuple[str, ...], target: Target | None, r
             made = settle_float_parts(_noted(graph, reasons), (*keep_float, *reasons), anywhere=anywhere)
             made = channels_as_layers(made)
             made = fuse_clamps(made if target is None else with_compositions(made, target))
+            made = transposed_as_plain(made)
             made = volumes_as_images(made, alone=target is not None and target.runtime is None)
         except ModelError:
             if not reasons:

@@ -61,10 +61,13 @@ class Simulation:
         return {site: self.value(name, found[name]) for site, name in nodes.items()}
 
     def value(self, name: str, held: Any) -> Any:
-        """What ``run`` holds of a node as a float tensor: codes times their step."""
+        """What ``run`` holds of a node as a float tensor: codes times their step.
+
+        Zero has no sign, as in a runtime: a code that was rounded to -0.0 would turn an atan2 or 1 / x around.
+        """
         if self.graph[name].op in RAW:
             return held
-        return arithmetic.values_of(self.runner, held, self.quantized.grid(name))
+        return arithmetic.values_of(self.runner, held, self.quantized.grid(name)) + 0.0
 
     def run(
         self,

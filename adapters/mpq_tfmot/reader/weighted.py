@@ -18,6 +18,7 @@ WEIGHTED = {
     "DepthwiseConv2D": "depthwise_conv2d",
     "Conv1DTranspose": "conv_transpose1d",
     "Conv2DTranspose": "conv_transpose2d",
+    "Conv3DTranspose": "conv_transpose3d",
     "Dense": "linear",
 }
 """Layers with a kernel, by class: the op."""

@@ -105,7 +105,7 @@ def _layer(node: Node, graph: Graph) -> Any:
     options: dict[str, Any] = {"strides": node.attrs["stride"], "padding": padding, "name": name}
     options["dilation_rate"] = node.attrs["dilation"]
     if node.op.startswith("conv_transpose"):
-        transposed = layers.Conv1DTranspose if node.op == "conv_transpose1d" else layers.Conv2DTranspose
+        transposed = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)[len(kernel) - 1]
         extra = _output_padding(node, inside, padding)
         options["output_padding"] = extra if extra is None or len(extra) > 1 else extra[0]
         return transposed(weight.shape[-2], kernel, **options)

@@ -94,7 +94,7 @@ class TensorflowRunner(TensorflowOps):
             )
             return tf.squeeze(y, 1)
         # as the convolution of the zero-stuffed input with the flipped kernel
-        sizes = [(n - 1) * s + 1 for n, s in zip(x.shape[1:3], stride, strict=True)]
+        sizes = [(n - 1) * s + 1 for n, s in zip(x.shape[1:-1], stride, strict=True)]
         for axis, step in enumerate(stride, start=1):
             if step > 1:
                 zeros = tf.zeros_like(x)
@@ -102,10 +102,13 @@ class TensorflowRunner(TensorflowOps):
                 shape = [-1, *x.shape[1:]]
                 shape[axis] = x.shape[axis] * step
                 x = tf.reshape(stacked, shape)
-        x = x[:, : sizes[0], : sizes[1]]
+        inside = (slice(None), *(slice(size) for size in sizes))
+        x = x[inside]
         reach = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
         pads = tuple((r - before, r - after) for r, (before, after) in zip(reach, cropping, strict=True))
-        return self.convolve(x, tf.reverse(weight, (2, 3)), bias, (1, 1), pads, dilation, groups)
+        return self.convolve(
+            x, tf.reverse(weight, range(2, 2 + len(stride))), bias, (1,) * len(stride), pads, dilation, groups
+        )
 
     def matmul(self, x: Any, weight: Any, bias: Any) -> Any:
         y = tf.tensordot(x, weight, [[-1], [1]])

@@ -56,7 +56,8 @@ def states_of_another(x):
 def volumes(x):
     x = layers.Conv3D(4, 3, padding="same", groups=2, activation="relu")(layers.Reshape((2, 6, 6, 2))(x))
     x = layers.AveragePooling3D((1, 2, 2), 1, padding="same")(layers.MaxPooling3D(3, (1, 2, 2), padding="same")(x))
-    return layers.Reshape((4, 3, -1))(layers.UpSampling3D((2, 1, 1))(x))
+    x = layers.Conv3DTranspose(3, (2, 3, 2), (1, 2, 1), padding="same")(layers.UpSampling3D((2, 1, 1))(x))
+    return layers.Reshape((4, 6, -1))(x)
 
 
 KERNELS = [tf.constant(drawn(*shape)) for shape in ((3, 3, 4, 4), (3, 2, 4, 1), (2, 2, 4, 4))]

@@ -153,11 +153,12 @@ def _stacked(parts: list[Tensor]) -> Tensor:
 def taken_apart(module: nn.Module, unrolled: bool) -> nn.Module:
     """A recurrent cell, and a layer where it is to be unrolled, as modules that torch.fx sees into; others as they are.
 
-    Layers without gates always are: no runtime here has one of its own. One that projects its states stays as it is.
+    Layers without gates always are: no runtime here has one of its own. One that projects its states stays as it is,
+    and so does the float part of a written model, which has the choice of its results as a module inside.
     """
     if isinstance(module, CELLS) and type(module) in CELLS:
         return Cell(module)
-    wanted = unrolled or type(module) is nn.RNN
+    wanted = (unrolled or type(module) is nn.RNN) and not module._modules
     if wanted and isinstance(module, SERIES) and type(module) in SERIES and not module.proj_size:
         return Unrolled(module)
     return module

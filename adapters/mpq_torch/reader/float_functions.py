@@ -14,7 +14,7 @@ from torch import fx, nn
 
 from mpq_plugins.graph.node import Operand
 from mpq_torch.modules.attention import Products, Shares
-from mpq_torch.reader import float_logic, float_recurrent
+from mpq_torch.reader import float_choices, float_logic, float_recurrent, float_sums
 from mpq_torch.reader.call import Call, array_of
 from mpq_torch.reader.float_attention import of_call, of_products, of_shares
 
@@ -146,8 +146,12 @@ def _einsum(call: Call) -> tuple[str, dict[str, Any]] | None:
 
 
 def _padded(call: Call) -> tuple[str, dict[str, Any]] | None:
-    """F.pad with a number, along all axes but the first."""
-    pads, mode, value = call.argument(1, "pad"), call.argument(2, "mode", "constant"), call.argument(3, "value")
+    """F.pad and nn.ConstantPad2d with a number, along all axes but the first."""
+    layer: Any = call.module
+    if layer is not None:
+        pads, mode, value = layer.padding, "constant", layer.value
+    else:
+        pads, mode, value = call.argument(1, "pad"), call.argument(2, "mode", "constant"), call.argument(3, "value")
     if mode != "constant" or not all(isinstance(side, int) for side in pads):
         return None
     pairs = list(zip(pads[::2], pads[1::2], strict=True))[::-1]
@@ -155,25 +159,18 @@ def _padded(call: Call) -> tuple[str, dict[str, Any]] | None:
     return "pad", {"input": call.tensor(), "pads": whole, "value": 0.0 if value is None else float(value)}
 
 
-def _topk(call: Call) -> tuple[str, dict[str, Any]] | None:
-    count, axis = call.argument(1, "k"), int(call.argument(2, "dim", -1))
-    largest = bool(call.argument(3, "largest", True))
-    if not isinstance(count, int):
-        return None
-    axis %= len(call.in_shape)
-    return "topk", {"input": call.tensor(), "axis": axis, "count": count, "largest": largest}
-
-
 SPECIAL: dict[Any, Callable[[Call], tuple[str, dict[str, Any]] | None]] = {
     F.scaled_dot_product_attention: of_call,
     Products: of_products,
     Shares: of_shares,
     **dict.fromkeys([torch.einsum, torch.functional.einsum], _einsum),
-    F.pad: _padded,
-    **dict.fromkeys([torch.topk, "topk"], _topk),
+    **dict.fromkeys([F.pad, nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d], _padded),
+    **float_choices.SPECIAL,
+    **float_sums.SPECIAL,
     **float_logic.SPECIAL,
     nn.LSTM: float_recurrent.of_layer,
     nn.GRU: float_recurrent.of_layer,
+    nn.RNN: float_recurrent.of_layer,
     operator.getitem: float_recurrent.of_item,
 }
 """Functions and modules whose arguments are not the core's one by one."""

@@ -9,14 +9,14 @@ from torch import fx, nn
 
 from mpq_torch.reader.call import Call, array_of
 
-_GATES = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2)}
-"""ONNX's order of gates, by torch's: input, output, forget and cell; update, reset and hidden."""
+_GATES = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn": (0,)}
+"""ONNX's order of gates, by torch's: input, output, forget and cell; update, reset and hidden; none."""
 
 
 def of_layer(call: Call) -> tuple[str, dict[str, Any]] | None:
-    """An nn.LSTM or nn.GRU that reads a batch, with the states that it begins with; None for others."""
+    """An nn.LSTM, nn.GRU or nn.RNN that reads a batch, with the states that it begins with; None for others."""
     layer: Any = call.module
-    word = "lstm" if isinstance(layer, nn.LSTM) else "gru"
+    word = {nn.LSTM: "lstm", nn.GRU: "gru", nn.RNN: "rnn"}[type(layer)]
     given = call.argument(1, "hx")
     begun = dict(zip(("state", "cell"), given if isinstance(given, (tuple, list)) else (given,), strict=False))
     begun = {name: tensor for name, tensor in begun.items() if tensor is not None}
@@ -25,7 +25,8 @@ def of_layer(call: Call) -> tuple[str, dict[str, Any]] | None:
         return None
     ways = ("", "_reverse") if layer.bidirectional else ("",)
     layers = [_arrays(layer, [f"_l{index}{way}" for way in ways], word) for index in range(layer.num_layers)]
-    return word, {"input": call.tensor(), "layers": layers, "batch_first": layer.batch_first, **begun}
+    how = {"activation": layer.nonlinearity} if word == "rnn" else {}
+    return word, {"input": call.tensor(), "layers": layers, "batch_first": layer.batch_first, **how, **begun}
 
 
 def of_item(call: Call) -> tuple[str, dict[str, Any]] | None:

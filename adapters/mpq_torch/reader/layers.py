@@ -18,17 +18,18 @@ from mpq_plugins.graph.weights import from_framework
 from mpq_torch.reader.call import Call, Made, Rule, array_of, numbers, weight_of
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _GEOMETRY = ("stride", "padding", "dilation", "groups")
 _TRANSPOSED_GEOMETRY = ("stride", "padding", "output_padding", "groups", "dilation")
 _NEUTRAL = {"stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "dilation": 1}
 
 
 def weighted_module(call: Call) -> Made:
-    """nn.Conv1d, nn.Conv2d, their transposes, nn.Conv3d and nn.Linear."""
+    """nn.Conv1d, nn.Conv2d, nn.Conv3d, their transposes, and nn.Linear."""
     layer: Any = call.module
     weight, bias = weight_of(layer.weight), None if layer.bias is None else array_of(layer.bias)
     geometry = {name: getattr(layer, name) for name in (*_NEUTRAL, "padding_mode") if hasattr(layer, name)}
-    transposed = isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d))
+    transposed = isinstance(layer, TRANSPOSED)
     return _layer(call, weight, bias, geometry, transposed, call.owner)
 
 
@@ -156,13 +157,13 @@ def _batch_norm(call: Call, arrays: Sequence[Any], epsilon: float, owner: str) -
 
 
 MODULES: dict[Any, Rule] = {
-    (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear): weighted_module,
+    (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED, nn.Linear): weighted_module,
     BATCH_NORMS: batch_norm_module,
     (nn.InstanceNorm1d, nn.InstanceNorm2d): instance_norm_module,
 }
 FUNCTIONS: dict[Any, Rule] = {
     **dict.fromkeys([F.conv1d, F.conv2d, F.conv3d], weighted_function(False)),
-    **dict.fromkeys([F.conv_transpose1d, F.conv_transpose2d], weighted_function(True)),
+    **dict.fromkeys([F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d], weighted_function(True)),
     F.linear: weighted_function(False, linear=True),
     F.batch_norm: batch_norm_function,
     F.instance_norm: instance_norm_function,

@@ -42,6 +42,7 @@ _LAYERS: dict[str, type[nn.Module]] = {
     "depthwise_conv2d": nn.Conv2d,
     "conv_transpose1d": nn.ConvTranspose1d,
     "conv_transpose2d": nn.ConvTranspose2d,
+    "conv_transpose3d": nn.ConvTranspose3d,
 }
 
 

@@ -19,6 +19,7 @@ from mpq_plugins.graph.logic import WHOLE
 from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, RAW, UNKNOWN, Batch, Graph, Node, Shape
 from mpq_plugins.graph.reading import settled
 from mpq_plugins.graph.refusals import Refuses, refuses_nothing
+from mpq_plugins.graph.transposed_volumes import CONV_TRANSPOSE3D
 from mpq_plugins.graph.volumes import CONV3D
 from mpq_plugins.hardware.target import Target
 from mpq_plugins.inventory import PLAIN, ModelInput
@@ -158,7 +159,7 @@ def _stays_a_call(node: Node, calls: Mapping[str, FloatCall], ops: Mapping[str, 
 
 def _described(call: Call, sources: Sequence[fx.Node]) -> dict[str, Any]:
     """What the function is that a float part computes, whether or not it was written as a module of its own."""
-    found = inner_call(call)
+    found = inner_call(call, sizing=True)
     if found is None:
         return described(call, sources)
     inner, outer = found
@@ -304,7 +305,9 @@ class _Reader:
             if made:
                 self.names[node] = made[-1].name
             return
-        computed = call.computes_parameters or call.node.target in products.FUNCTIONS or made.op == CONV3D
+        computed = (
+            call.computes_parameters or call.node.target in products.FUNCTIONS or made.op in (CONV3D, CONV_TRANSPOSE3D)
+        )
         if computed and (made.weighted or made.op == BATCH_NORM):
             self.computed.append(made.name)
         if made.op == UNKNOWN:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
@@ -85,12 +86,16 @@ def tensors_of(value: Any) -> list[Tensor]:
 
 
 def differ(a: Tensor, b: Tensor) -> bool:
-    """Whether two outputs of one model differ by more than rounding, as a fraction of the largest."""
+    """Whether two outputs of one model differ by more than rounding, as a fraction of the largest finite number."""
     if a.shape != b.shape:
         return True
     if not a.is_floating_point():
         return False
-    return bool(a.numel()) and float((a - b).abs().max()) > TOLERANCE * float(a.abs().max())
+    finite = a.isfinite()
+    if not torch.equal(a[~finite].nan_to_num(0), b[~finite].nan_to_num(0)):
+        return True
+    a, b = a[finite], b[finite]
+    return bool(a.numel()) and not float((a - b).abs().max()) <= TOLERANCE * float(a.abs().max())
 
 
 def _is_named_tuple(value: Any) -> bool:

@@ -87,16 +87,17 @@ def made_of(call: Call) -> Made:
     return found(call) if found else call.unknown(f"no integer kernel for {function_name(call.node)}")
 
 
-def inner_call(call: Call) -> tuple[Call, dict[fx.Node, fx.Node]] | None:
+def inner_call(call: Call, sizing: bool = False) -> tuple[Call, dict[fx.Node, fx.Node]] | None:
     """The call of a function that was written as a module of its own, and what its arguments are outside.
 
-    None where the call is of no such module, or of one that computes sizes too.
+    None where the call is of no such module, or of one that computes sizes too, unless ``sizing``.
     """
     if not isinstance(call.module, FloatPart):
         return None
     graph: Any = call.module.call
-    *inputs, inner, _ = graph.graph.nodes
-    if any(node.op != "placeholder" for node in inputs):
+    *before, inner, _ = graph.graph.nodes
+    inputs = [node for node in before if node.op == "placeholder"]
+    if len(inputs) < len(before) and not sizing:
         return None
     outer = dict(zip(inputs, call.node.args, strict=True))
     names = {node: call.names[source] for node, source in outer.items()}

@@ -43,6 +43,20 @@ def neither(model: nn.Module, first: NotTraced, second: NotTraced) -> ModelError
     """Both tracers' reasons: of torch.fx, and of torch.export."""
     return ModelError(
         f"torch.fx cannot trace {type(model).__name__}{first.reason}; and torch.export cannot{second.reason}. {WAY_OUT}"
+        f"{_largest_part(model)}"
+    )
+
+
+def _largest_part(model: nn.Module) -> str:
+    """The part to quantize as a model of its own, as a detector's backbone; "" where none has half of the weights."""
+    held = {name: sum(p.numel() for p in child.parameters()) for name, child in model.named_children()}
+    name = max(held, key=held.__getitem__, default="")
+    if len(held) < 2 or 2 * held[name] <= sum(held.values()):
+        return ""
+    share = 100 * held[name] / sum(held.values())
+    return (
+        f". Or quantize a part of it as a model of its own, and put the result in its place: .{name} has {share:.0f} % "
+        "of the weights"
     )
 
 

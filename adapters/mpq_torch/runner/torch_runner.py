@@ -97,7 +97,7 @@ class TorchRunner(TorchOps):
     ) -> Tensor:
         split = weight.reshape(groups, -1, *weight.shape[1:]).transpose(1, 2)
         own = split.reshape(-1, *split.shape[2:])  # [in, out / groups, ...]
-        deconvolution = F.conv_transpose1d if len(stride) == 1 else F.conv_transpose2d
+        deconvolution = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[len(stride) - 1]
         extra = tuple(before - after for before, after in cropping)
         if all(before >= 0 and 0 <= more < s for (before, _), more, s in zip(cropping, extra, stride, strict=True)):
             amounts = tuple(before for before, _ in cropping)

@@ -74,7 +74,14 @@ def _differences(got: Any, wanted: Any) -> list[Tensor]:
     for g, w in zip(ours, theirs, strict=True):
         if g.shape != w.shape:
             raise ModelError(f"the converted model returns {tuple(g.shape)}, its simulation {tuple(w.shape)}")
-    return [_float(g) - w for g, w in zip(ours, theirs, strict=True)]
+    return [_difference(_float(g), w) for g, w in zip(ours, theirs, strict=True)]
+
+
+def _difference(got: Tensor, wanted: Tensor) -> Tensor:
+    """Zero where both are the same, infinities and NaN too; infinite where one of them alone is no number."""
+    same = (got == wanted) | (got.isnan() & wanted.isnan())
+    kind = torch.promote_types(got.dtype, torch.int64)  # truth values cannot be subtracted
+    return (got.to(kind) - wanted.to(kind)).nan_to_num(float("inf")).masked_fill(same, 0)
 
 
 def _float(tensor: Tensor) -> Tensor:

@@ -88,6 +88,8 @@ class Begun(First):
         return self.layer(x, (state, state) if isinstance(self.layer, nn.LSTM) else state)[0]
 
 
+BOUNDS, ORDER = torch.tensor([-0.4, 0.0, 0.3]), torch.arange(6) * 2.0**-20
+"""ORDER: so little that it decides which of equal elements comes first, and nothing else."""
 FLOAT = {
     "softmax": nn.Softmax(1),
     "softmax without a dim": nn.Softmax(),
@@ -131,6 +133,25 @@ FLOAT = {
     "unit vectors": lambda x: F.normalize(x) + F.normalize(x, p=1, dim=2),
     "sums by an equation": lambda x: torch.einsum("bij,bkj->bik", x, torch.exp(x)),
     "the largest few": lambda x: torch.topk(torch.exp(x), 3, 1)[0],
+    "sorted, and where each was": lambda x: torch.sort(x.exp(), 2)[0] + torch.argsort(x + ORDER, 2, True),
+    "sorted by its method": lambda x: x.sort(1, descending=True).values,
+    "the middle, and the second": lambda x: torch.median(x, 1)[0] + x.kthvalue(2, 1)[0],
+    "the largest, and where it is": lambda x: (
+        x.exp() * torch.max(x + ORDER, 2, True)[1] - torch.min(x.exp(), 1, True)[0]
+    ),
+    "one at a place": lambda x: F.one_hot(x.argmax(2), 7).float(),
+    "between bounds": lambda x: torch.bucketize(x, BOUNDS) + torch.searchsorted(BOUNDS, x, right=True),
+    "elements put to places": lambda x: torch.scatter(x.exp(), 2, torch.argsort(x + ORDER, 2), x),
+    "places that are computed": lambda x: torch.gather(x.exp(), 2, torch.argsort(x + ORDER, 2)),
+    "triangles": lambda x: torch.tril(x.exp()) * 2 - x.exp().triu(1),
+    "running sums": lambda x: torch.cumsum(x, 1),
+    "sums and products along axes": lambda x: torch.logsumexp(x, (1, 2), True) + torch.prod(x, 2, True),
+    "norms": lambda x: (
+        torch.norm(x, 2, 1, True) - torch.linalg.norm(x, dim=2, keepdim=True) + x.norm(p=1, dim=1, keepdim=True)
+    ),
+    "logarithms that vanish": lambda x: torch.special.xlogy(F.relu(x), x.exp()),
+    "numbers for none": lambda x: torch.nan_to_num((x - x).log() * F.relu(x), 2.0, 3.0, -4.0),
+    "rnn both ways": First(nn.RNN(6, 3, batch_first=True, bidirectional=True)),
     "conv": nn.Sequential(nn.Tanh(), nn.Conv1d(5, 4, 3, padding=1)),
     "transposed conv": nn.Sequential(nn.Tanh(), nn.ConvTranspose1d(5, 4, 3, 2, 1, 1)),
     "batch norm": nn.Sequential(nn.Tanh(), nn.BatchNorm1d(5)),
@@ -168,7 +189,7 @@ REFUSED = {
     "Softplus with threshold=1.0": nn.Softplus(threshold=1.0),
     "softmax with dtype=torch.float64": lambda x: F.softmax(x, 1, dtype=torch.float64),
     "clamp with low=a tensor": lambda x: torch.exp(x).clamp(x),
-    "cumsum": lambda x: x.cumsum(1),
+    "cumprod": lambda x: x.cumprod(1),
 }
 
 
@@ -177,6 +198,27 @@ def test_an_argument_or_function_that_no_form_names_is_refused_by_name(what):
     torch.manual_seed(0)
     with pytest.raises(UnsupportedOp, match=rf": {what} has no ONNX form here; let the model end before it"):
         both(REFUSED[what], torch.randn(4, 5, 6))
+
+
+IMAGES = {
+    "at computed places": lambda x: F.grid_sample(x, 2 * torch.tanh(x)[:, :2].permute(0, 2, 3, 1), align_corners=False),
+    "at the nearest places": lambda x: F.grid_sample(
+        x, torch.tanh(x)[:, :2].permute(0, 2, 3, 1), "nearest", "border", align_corners=True
+    ),
+    "turned": lambda x: F.grid_sample(
+        x, F.affine_grid(x.mean((2, 3)).reshape(-1, 2, 3), x.shape, align_corners=False), align_corners=False
+    ),
+    "pooled, and put back": lambda x: F.relu(UNPOOL(*POOL(x))),
+    "over the squares of neighbours": nn.LocalResponseNorm(3, 0.5, 0.6, 1.5),
+}
+POOL, UNPOOL = nn.MaxPool2d(2, return_indices=True), nn.MaxUnpool2d(2)
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_what_samples_and_norms_images_in_float_computes_what_torch_computes(name):
+    torch.manual_seed(0)
+    wanted, got = both(IMAGES[name], torch.randn(4, 6, 4, 8))
+    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
 
 
 MOVES = {

@@ -7,7 +7,7 @@ from torch import nn
 from mpq_plugins import plugins
 from mpq_plugins.errors import UnsupportedOp
 from mpq_plugins.graph.recurrence import MOST_STEPS
-from mpq_torch import fx
+from mpq_torch import fx, onnx
 from mpq_torch.reader.reading import read_model
 from mpq_torch.reader.writing import write_module
 
@@ -90,6 +90,19 @@ def test_a_layer_stays_float_where_there_is_float_arithmetic_and_where_the_serie
     assert ["layer" in graph.float_ops for graph in kinds] == [True, False]
     with pytest.raises(UnsupportedOp, match=r"layer\.series: no integer kernel for GRU"):
         read_model(model, (long,), target=plugins.target("generic-po2"))
+
+
+@pytest.mark.parametrize("target", ["torch-x86", "onnxruntime"])
+def test_a_long_series_of_a_layer_without_gates_runs_in_float(target):
+    torch.manual_seed(0)
+    model = Series(nn.RNN(6, 4, batch_first=True), False).eval()
+    x = torch.randn(3, MOST_STEPS + 1, 6)
+    recipe = fx.search(model, [x], target, weight_bits=4, activation_bits=8)
+    simulated = fx.simulate(on_grid := fx.constrain(model, recipe, [x]), recipe)
+    if target == "onnxruntime":
+        onnx.verify(onnx.export(on_grid, recipe, x), simulated, [x]).raise_if_different()
+    else:
+        fx.verify(fx.quantize(on_grid, recipe, (x,)), simulated, [x]).raise_if_different()
 
 
 @pytest.mark.parametrize(

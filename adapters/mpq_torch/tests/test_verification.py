@@ -139,3 +139,39 @@ def test_a_graph_that_is_no_simulation_is_refused():
     on_grid, _, simulated, x = simulation()
     with pytest.raises(ModelError, match="verify needs what simulate returned"):
         verify(simulated, on_grid, x)
+
+
+class _End(nn.Module):
+    """A function of what a linear layer gives, whose smallest codes round to zero from below."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.layer, self.function = nn.Linear(1, 1), function
+        nn.init.constant_(self.layer.weight, 1.0)
+        nn.init.constant_(self.layer.bias, 0.0)
+
+    def forward(self, x):
+        return self.function(self.layer(x))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda y: torch.atan2(y, y - 4),
+        lambda y: nn.functional.pad(y.reshape(-1, 1, 1, 1), (0, 1, 0, 0), value=-torch.inf),
+        lambda y: (y, y > 0.5),
+    ],
+    ids=["the sign of zero", "an infinity", "truth values"],
+)
+def test_what_is_the_same_number_or_the_same_infinity_is_equal(function):
+    model, x = _End(function).eval(), torch.linspace(-2, 2, 1001)[:, None]
+    recipe = fx.search(model, [x], "torch-x86", weight_bits=4, activation_bits=8)
+    simulated = fx.simulate(fx.constrain(model, recipe, [x]), recipe)
+    found = verify(fx.quantize(model, recipe, (x,), [x]), simulated, [x])
+    assert found.exact, str(found)
+
+
+def test_an_infinity_in_the_place_of_a_number_is_a_difference():
+    _, _, simulated, x = simulation()
+    found = verify(Altered(simulated, plus({(0, 1): torch.inf, (0, 2): torch.nan})), simulated, [x])
+    assert (found.mismatched, found.max_difference) == (2, torch.inf)

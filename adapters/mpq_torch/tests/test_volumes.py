@@ -57,3 +57,33 @@ def test_they_run_as_simulated(model):
     off = fx.simulate(on_grid, recipe, example_inputs=x)(x).detach() - wanted
     assert float(off.abs().mean()) < 0.1 * float(np.std(wanted.numpy()))
     check_runtime(on_grid, recipe, (x,), (x[:3],))
+
+
+TRANSPOSED = {
+    "kernels beside one another": nn.ConvTranspose3d(4, 6, 2, 2),
+    "overlapping kernels": nn.ConvTranspose3d(4, 6, 3, 2, 1, 1, bias=False),
+    "groups": nn.ConvTranspose3d(4, 6, (3, 4, 2), (1, 2, 3), (1, 0, 1), groups=2),
+    "dilation and more zeros": nn.ConvTranspose3d(4, 6, 3, 2, 0, 1, dilation=(2, 1, 1)),
+    "elements that are cut off": nn.ConvTranspose3d(4, 6, 2, 1, 1),
+}
+
+
+@pytest.mark.parametrize("kind", TRANSPOSED)
+@pytest.mark.parametrize("target", ["generic-po2", "torch-x86"])
+def test_transposed_convolutions_of_volumes_are_plain_ones_on_grids(kind, target):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv3d(2, 4, 1), TRANSPOSED[kind], nn.BatchNorm3d(6), nn.ReLU()).eval()
+    x = torch.randn(2, 2, 3, 4, 5)
+    reading = read_model(model, (x,), target=plugins.target(target))
+    assert not reading.graph.float_ops
+    assert torch.allclose(write_module(reading)(x), model(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("target", ["generic-po2", "litert-po2"])
+def test_a_network_of_them_runs_as_simulated(target):
+    torch.manual_seed(0)
+    up = nn.ConvTranspose3d(4, 3, 3, 2, 1, 1)
+    model = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.ReLU(), up, nn.ReLU(), nn.Conv3d(3, 2, 1)).eval()
+    x = torch.randn(4, 1, 2, 3, 3)
+    recipe = fx.search(model, [x], target, weight_bits=8, activation_bits=8, progress=False)
+    check_runtime(fx.constrain(model, recipe, [x]), recipe, (x,), (x[:3],))

@@ -1,4 +1,4 @@
-"""Norms of vectors, choices by position, the places of the largest, sums of products by an equation, in ONNX floats.
+"""Norms of vectors, choices by position, the place of the largest, sums of products by an equation, in ONNX floats.
 
 What gives whole numbers gives them as floats, as the file's inputs and outputs are.
 """
@@ -37,16 +37,6 @@ def argmin(writer: GraphWriter, name: str, given: Given) -> str:
 def _place(writer: GraphWriter, op: str, name: str, given: Given) -> str:
     keeps = {"axis": int(given["axis"]), "keepdims": int(bool(given.get("keepdims", False)))}
     return _floats(writer, writer.node(op, [given["input"]], f"{name}.place", **keeps), name)
-
-
-def topk(writer: GraphWriter, name: str, given: Given) -> str:
-    """The largest (or smallest) elements along an axis, and their places: a tuple of both."""
-    count = writer.constant(f"{name}.count", [int(given["count"])], "int64")
-    how = {"axis": int(given["axis"]), "largest": int(bool(given.get("largest", True))), "sorted": 1}
-    outputs = [f"{name}.values", f"{name}.places"]
-    writer.nodes.append(writer.helper.make_node("TopK", [given["input"], count], outputs, name=name, **how))
-    writer.tuples[name] = (outputs[0], _floats(writer, outputs[1], f"{name}.indices"))
-    return name
 
 
 def where(writer: GraphWriter, name: str, given: Given) -> str:

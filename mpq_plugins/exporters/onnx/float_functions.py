@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from mpq_plugins.errors import UnsupportedOp
-from mpq_plugins.exporters.onnx import float_logic
+from mpq_plugins.exporters.onnx import float_logic, float_ordering, float_sums
 from mpq_plugins.exporters.onnx.attention import attention, heads_attention, heads_shares
-from mpq_plugins.exporters.onnx.float_choices import argmax, argmin, einsum, normalize, pad, topk, where
+from mpq_plugins.exporters.onnx.float_choices import argmax, argmin, einsum, normalize, pad, where
 from mpq_plugins.exporters.onnx.float_norms import group_norm, instance_norm, layer_norm, rms_norm
 from mpq_plugins.exporters.onnx.reals import WAY_OUT, softmax
-from mpq_plugins.exporters.onnx.recurrent import gru, item, lstm
+from mpq_plugins.exporters.onnx.recurrent import gru, item, lstm, rnn
 from mpq_plugins.exporters.onnx.writer import GraphWriter
 from mpq_plugins.graph.node import Node, Operand
 from mpq_plugins.graph.ops import all_ops
 
-TENSORS = ("input", "other", "key", "value", "state", "cell", "condition")
+TENSORS = ("input", "other", "key", "value", "state", "cell", "condition", "index", "source", "grid")
 """The arguments that may be tensors which the model computes."""
 Given = Mapping[str, Any]
 """Arguments by name; tensors as the names that they have in the ONNX graph."""
@@ -109,7 +109,11 @@ def _embedding(writer: GraphWriter, name: str, given: Given) -> str:
 
 
 FORMS: Mapping[str, Form] = {
-    **{word: Form(*form) for word, form in float_logic.FORMS.items()},
+    **{
+        word: Form(*form)
+        for forms in (float_logic.FORMS, float_ordering.FORMS, float_sums.FORMS)
+        for word, form in forms.items()
+    },
     "abs": _one("Abs"),
     "add": _two("Add"),
     "argmax": Form(argmax, ("input", "axis", "keepdims")),
@@ -134,10 +138,10 @@ FORMS: Mapping[str, Form] = {
     "normalize": Form(normalize, ("input", "axis", "power", "epsilon")),
     "pad": Form(pad, ("input", "pads", "value")),
     "rms_norm": Form(rms_norm, ("input", "axis", "epsilon", "weight")),
+    "rnn": Form(rnn, ("input", "layers", "batch_first", "activation", "state")),
     "softmax": Form(_softmax, ("input", "axis")),
     "sqrt": _one("Sqrt"),
     "sub": _two("Sub"),
-    "topk": Form(topk, ("input", "axis", "count", "largest")),
     "where": Form(where, ("input", "condition", "fill", "other")),
 }
 """By the word that readers have for a function."""

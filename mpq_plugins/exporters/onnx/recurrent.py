@@ -10,7 +10,7 @@ import numpy as np
 from mpq_plugins.exporters.onnx.writer import GraphWriter
 
 Given = Mapping[str, Any]
-GATES = {"LSTM": 4, "GRU": 3}
+GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
 def lstm(writer: GraphWriter, name: str, given: Given) -> str:
@@ -21,6 +21,11 @@ def lstm(writer: GraphWriter, name: str, given: Given) -> str:
 def gru(writer: GraphWriter, name: str, given: Given) -> str:
     """Layers of a GRU, see _stacked. The tuple: (outputs, last states)."""
     return _stacked(writer, "GRU", name, given)
+
+
+def rnn(writer: GraphWriter, name: str, given: Given) -> str:
+    """Layers without gates, see _stacked; activation: "tanh" or "relu". The tuple: (outputs, last states)."""
+    return _stacked(writer, "RNN", name, given)
 
 
 def item(writer: GraphWriter, name: str, given: Given) -> str:
@@ -44,7 +49,9 @@ def _stacked(writer: GraphWriter, op: str, name: str, given: Given) -> str:
     x = writer.node("Transpose", [given["input"]], f"{name}.steps", perm=[1, 0, 2]) if first else given["input"]
     states: list[str] = []
     cells: list[str] = []
-    attributes = {"linear_before_reset": int(given.get("reset_after", True))} if op == "GRU" else {}
+    attributes: dict[str, Any] = {}
+    if op == "GRU":
+        attributes["linear_before_reset"] = int(given.get("reset_after", True))
     for index, parts in enumerate(given["layers"]):
         at = f"{name}.{index}"
         arrays = [
@@ -54,6 +61,8 @@ def _stacked(writer: GraphWriter, op: str, name: str, given: Given) -> str:
         begun = [_begun(writer, f"{at}.{part}0", given.get(part), index, directions) for part in ("state", "cell")]
         begun = begun[: 1 + (op == "LSTM")] if any(begun) else []
         outputs = [f"{at}.every", f"{at}.state", *([f"{at}.cell"] if op == "LSTM" else [])]
+        if op == "RNN":
+            attributes["activations"] = [given["activation"].capitalize()] * directions
         how = {"hidden_size": rows // GATES[op], "direction": "bidirectional" if directions == 2 else "forward"}
         writer.nodes.append(
             writer.helper.make_node(

@@ -1,4 +1,7 @@
-"""Transposed convolutions: every input element adds its multiple of the kernel to the output, which is then cropped."""
+"""Transposed convolutions: every input element adds its multiple of the kernel to the output, which is then cropped.
+
+Those of volumes are plain ones on grids (``graph.transposed_volumes``), and are computed as such in float only.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +34,9 @@ OPS = tuple(
         weighted=True,
         images=True,
         negative=always,
+        target="conv2d" if word == "conv_transpose3d" else "",
         integers=lowered,
         spellings={"litert": ("TRANSPOSE_CONV",)},
     )
-    for word in ("conv_transpose1d", "conv_transpose2d")
+    for word in ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
 )

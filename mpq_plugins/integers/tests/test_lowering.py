@@ -50,10 +50,21 @@ def test_a_bias_past_int32_is_refused_by_name():
 
 def test_steps_too_far_apart_to_add_are_refused_by_name():
     made = ProgramBuilder("m", "generic-po2", "none", "channels_last")
-    for name, exponent in (("a", 0), ("b", 17)):
+    for name, exponent in (("a", 0), ("b", 37)):
         made.tensor(name, (4,), Grid.power_of_two(8, exponent))
-    with pytest.raises(GridError, match=r"'sum' adds 'a' of step 2\^-7 and 'b' of step 2\^10"):
-        made.add("sum", ("a", "b"), Grid.power_of_two(8, 17), "half_even")
+    with pytest.raises(GridError, match=r"'sum' adds 'a' of step 2\^-7 and 'b' of step 2\^30"):
+        made.add("sum", ("a", "b"), Grid.power_of_two(8, 37), "half_even")
+
+
+@pytest.mark.parametrize(("apart", "bits"), [(23, 32), (24, 64), (36, 64)])
+def test_sums_of_steps_far_apart_take_as_many_bits_as_they_need(apart, bits):
+    made = ProgramBuilder("m", "generic-po2", "none", "channels_last")
+    for name, exponent in (("a", 0), ("b", apart)):
+        made.tensor(name, (4,), Grid.power_of_two(8, exponent))
+    made.tensor("sum", (4,), Grid.power_of_two(8, apart))
+    made.add("sum", ("a", "b"), Grid.power_of_two(8, apart), "half_even")
+    (step,) = made.steps
+    assert step.accumulator_bits == bits
 
 
 def test_free_steps_are_refused_by_name():

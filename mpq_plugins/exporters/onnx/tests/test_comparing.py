@@ -86,7 +86,7 @@ def test_the_tail_of_a_model_computes_its_float_outputs_from_the_ends() -> None:
     [
         (float_node("f", ("x__input",), "softmax", input=Operand(0), axis=1, dtype="half"), "f: softmax with dtype="),
         (float_node("f", ("x__input",), "elu", input=Operand(0), alpha=1.0, beta=2), "f: elu with beta=2 has no"),
-        (float_node("f", ("x__input",), "cumsum", input=Operand(0)), "f: cumsum has no ONNX form here"),
+        (float_node("f", ("x__input",), "cumprod", input=Operand(0)), "f: cumprod has no ONNX form here"),
         (Node("f", FLOAT, ("x__input",), (Batch(), 4), attrs={"what": "Lambda"}), "f: Lambda has no ONNX form here"),
     ],
     ids=str,
