@@ -22,8 +22,8 @@ SEARCHING = [name for name in METHODS if trainable(name).searches_bits]
 STEPS = 60
 
 
-def search(method, bits=4.0, **options):
-    model = digits.trained()
+def search(method, bits=4.0, model=None, **options):
+    model = digits.trained() if model is None else model
     images = digits.train_images()[0][:256]
     shared = {"target": "torch-x86", "method": method, "activation_bits": 8, "steps": STEPS, "calibration": [images]}
     if trainable(method).searches_bits:
