@@ -96,6 +96,25 @@ def test_xla_compiles_a_whole_step_without_python_in_it(calls):
     assert sorted(calls) == sorted(2 * SITES)
 
 
+class Inside(keras.layers.Layer):
+    """Calls a model in a function that TensorFlow traces when Keras first asks for the layer's output."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.run = model, tf.function(lambda x: model(x, training=False))
+
+    def call(self, x):
+        return self.run(x)
+
+
+def test_a_function_that_is_traced_while_keras_asks_for_shapes_is_quantized_all_the_same():
+    inner = dense("msqe")
+    x = keras.Input((6,))
+    outer = keras.Model(x, Inside(inner)(x))
+    values = tf.constant(np.random.default_rng(0).normal(size=(8, 6)), tf.float32)
+    np.testing.assert_array_equal(outer(values), inner(values))
+
+
 @pytest.mark.parametrize("kind", ["weight", "activation"])
 @pytest.mark.parametrize("method", [*SEARCHES, *FOLLOWS])
 def test_xla_compiles_forward_and_backward_of_every_method(method, kind):
