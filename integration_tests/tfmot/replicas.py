@@ -13,12 +13,12 @@ METHODS = {"hmq": (2, 4, 8), "msqe": 4}
 
 
 def train(strategy, method, bits):
-    """A few steps of a search under the strategy."""
+    """A few steps of a search under the strategy; msqe eagerly, since a trace takes longer."""
     from mpq_tfmot import SearchCallback, harden, litert, simulate, verify
     from mpq_tfmot.tests.training import compiled, data, fit, quantized
 
     with strategy.scope():
-        model = compiled(quantized(method, bits), run_eagerly=False)
+        model = compiled(quantized(method, bits), run_eagerly=method == "msqe")
     callback = SearchCallback(Budget(average_weight_bits=4) if method == "hmq" else None, observe=2)
     fit(model, 3, callback)
     copies = [copies_of(model, replica) for replica in range(strategy.num_replicas_in_sync)]

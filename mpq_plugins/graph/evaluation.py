@@ -11,7 +11,7 @@ import numpy as np
 
 from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, FLOAT, Graph, Node
 from mpq_plugins.graph.ops import op_of
-from mpq_plugins.graph.runner import Runner
+from mpq_plugins.graph.runner import Runner, Tensor
 
 Step = Callable[[Node, Sequence[Any]], Any]
 """What a node's output is, from those of its inputs."""
@@ -58,16 +58,16 @@ class FloatModel:
     runner: Runner
     _tensors: dict[str, tuple[Any, Any]] = field(default_factory=dict, repr=False)
 
-    def outputs(self, arguments: Sequence[Any]) -> list[Any]:
+    def outputs(self, arguments: Sequence[Tensor]) -> list[Tensor]:
         """What the model returns."""
         found = run_nodes(self.graph, arguments, self.step, self.graph.outputs)
         return [found[name] for name in self.graph.outputs]
 
-    def step(self, node: Node, inputs: Sequence[Any]) -> Any:
+    def step(self, node: Node, inputs: Sequence[Tensor]) -> Tensor:
         """The output of one node."""
         return self.clamped(node, self.unclamped(node, inputs))
 
-    def unclamped(self, node: Node, inputs: Sequence[Any]) -> Any:
+    def unclamped(self, node: Node, inputs: Sequence[Tensor]) -> Tensor:
         """The output of one node before its own clamp."""
         run = self.runner
         if node.op == CONSTANT:
@@ -86,7 +86,7 @@ class FloatModel:
             self._tensors[node.name] = run.shared(node.weight), bias
         return op_of(node).value(run, node, inputs[0], *self._tensors[node.name])
 
-    def _normalized(self, node: Node, x: Any) -> Any:
+    def _normalized(self, node: Node, x: Tensor) -> Tensor:
         """A batch norm that could not be folded, in its float end."""
         a = node.attrs
         scale = np.asarray(a["gamma"]) / np.sqrt(np.asarray(a["variance"]) + a["epsilon"])
@@ -96,7 +96,7 @@ class FloatModel:
         shift = self.runner.tensor((a["beta"] - a["mean"] * scale).reshape(shape), precision)
         return x * factor + shift
 
-    def clamped(self, node: Node, x: Any) -> Any:
+    def clamped(self, node: Node, x: Tensor) -> Tensor:
         """The node's own clamp."""
         if node.low is not None:
             x = self.runner.maximum(x, node.low)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mpq_plugins.graph.node import (
     ARGUMENT,
@@ -26,27 +25,11 @@ from mpq_plugins.graph.node import (
     Layout,
     Node,
     Operand,
-    Shape,
 )
 from mpq_plugins.graph.op import AxisAttribute
 from mpq_plugins.graph.ops import is_op, op_of
+from mpq_plugins.graph.order import Axes, Order, as_is, by_axes, image_axes, keeps_elements
 from mpq_plugins.graph.quantized import QuantizedGraph
-
-Axes = tuple[int, ...]
-"""Axes of a tensor in their new order: the new axis i is the old axis ``axes[i]``."""
-
-
-@dataclass(frozen=True)
-class Order:
-    """How a tensor lies in the new graph. columns: of its last axis, the old index of each; None as they were."""
-
-    axes: Axes
-    columns: NDArray[np.int64] | None = None
-
-    def of(self, array: NDArray[Any]) -> NDArray[Any]:
-        """An array as the old graph has it, as the new one has it."""
-        moved: NDArray[Any] = array.transpose(self.axes)
-        return moved if self.columns is None else moved[..., self.columns]
 
 
 @dataclass(frozen=True)
@@ -69,7 +52,7 @@ def laid_out(graph: Graph, layout: Layout, keep_ends: bool = False, absorb: bool
     any order of columns; False transposes in front of the flattening, so that every site is a transpose of itself.
     """
     if graph.layout == layout:
-        return Laid(graph, {node.name: Order(_as_is(node)) for node in graph.nodes})
+        return Laid(graph, {node.name: Order(as_is(node)) for node in graph.nodes})
     return _Pass(graph, layout, keep_ends, absorb).run()
 
 
@@ -83,25 +66,6 @@ def quantized_in_layout(
         if node.name not in quantized.graph and node.op not in RAW:
             grid_of[node.name] = grid_of[node.inputs[0]]
     return QuantizedGraph(laid.graph, quantized.grids, grid_of, quantized.target), laid.orders
-
-
-def image_axes(rank: int, layout: Layout) -> Axes:
-    """The axes of an image of the other layout, in this one's order.
-
-    >>> image_axes(4, "NHWC"), image_axes(4, "NCHW")
-    ((0, 2, 3, 1), (0, 3, 1, 2))
-    """
-    if layout == "NHWC":
-        return (0, *range(2, rank), 1)
-    return (0, rank - 1, *range(1, rank - 1))
-
-
-def _as_is(node: Node) -> Axes:
-    return tuple(range(len(node.shape)))
-
-
-def _by_axes(values: Sequence[Any], axes: Axes) -> tuple[Any, ...]:
-    return tuple(values[axis] for axis in axes)
 
 
 class _Pass:
@@ -120,7 +84,7 @@ class _Pass:
             self.nodes.append(made)
             self.orders[node.name] = order
         outputs = tuple(
-            self.source(name, _as_is(self.graph[name])) if self.keep_ends else name for name in self.graph.outputs
+            self.source(name, as_is(self.graph[name])) if self.keep_ends else name for name in self.graph.outputs
         )
         return Laid(replace(self.graph, nodes=tuple(self.nodes), outputs=outputs, layout=self.layout), self.orders)
 
@@ -147,7 +111,7 @@ class _Pass:
             old = self.graph[name]
             added = f"{name}__axes{''.join(map(str, axes))}"
             attrs = {"order": tuple(order.axes.index(axis) for axis in axes)}
-            node = Node(added, "transpose", (name,), _by_axes(old.shape, axes), attrs=attrs)
+            node = Node(added, "transpose", (name,), by_axes(old.shape, axes), attrs=attrs)
             if old.op in RAW:
                 node = Node(added, FLOAT, (name,), node.shape, attrs={"what": "transpose", "was": node})
             self.nodes.append(node)
@@ -158,18 +122,18 @@ class _Pass:
         """The node with its inputs and output in an order of axes, and some attrs changed."""
         sources = inputs or [self.source(name, axes) for name in node.inputs]
         changed = {**node.attrs, **attrs}
-        return replace(node, inputs=tuple(sources), shape=_by_axes(node.shape, axes), attrs=changed)
+        return replace(node, inputs=tuple(sources), shape=by_axes(node.shape, axes), attrs=changed)
 
     def _given(self, node: Node) -> tuple[Node, Order]:
         kept = node.op == ARGUMENT and self.keep_ends
-        axes = image_axes(len(node.shape), self.layout) if not kept and self._feeds_images(node) else _as_is(node)
+        axes = image_axes(len(node.shape), self.layout) if not kept and self._feeds_images(node) else as_is(node)
         if node.op == CONSTANT:
             value = np.asarray(node.attrs["value"])
             if value.ndim == len(axes):
                 node = replace(node, attrs={**node.attrs, "value": value.transpose(axes)})
             else:
-                axes = _as_is(node)
-        return replace(node, shape=_by_axes(node.shape, axes)), Order(axes)
+                axes = as_is(node)
+        return replace(node, shape=by_axes(node.shape, axes)), Order(axes)
 
     def _float(self, node: Node) -> tuple[Node, Order]:
         """What it was moves as that would; functions of one element and along one axis follow what they read."""
@@ -192,8 +156,8 @@ class _Pass:
         return self._reading(node, axes), Order(axes)
 
     def _reading_as_is(self, node: Node) -> tuple[Node, Order]:
-        inputs = tuple(self.source(name, _as_is(self.graph[name])) for name in node.inputs)
-        return replace(node, inputs=inputs), Order(_as_is(node))
+        inputs = tuple(self.source(name, as_is(self.graph[name])) for name in node.inputs)
+        return replace(node, inputs=inputs), Order(as_is(node))
 
     def _same_rank(self, node: Node) -> bool:
         return all(len(self.graph[name].shape) == len(node.shape) for name in node.inputs)
@@ -206,18 +170,18 @@ class _Pass:
         if len(orders) == 1:
             axes = orders[0].axes
         else:
-            found = [order.axes for order in orders if order.axes != _as_is(node)]
-            axes = found[0] if found else _as_is(node)
+            found = [order.axes for order in orders if order.axes != as_is(node)]
+            axes = found[0] if found else as_is(node)
         moved: dict[str, Any] = {}
         for name, kind in axis_attributes(node).items():
             value = node.attrs[name]
-            moved[name] = axes.index(int(value)) if kind == "one" else _by_axes(value, axes)
+            moved[name] = axes.index(int(value)) if kind == "one" else by_axes(value, axes)
         return self._reading(node, axes, **moved), Order(axes, orders[0].columns if len(orders) == 1 else None)
 
     def _linear(self, node: Node) -> tuple[Node, Order]:
         source = self.orders[node.inputs[0]]
         last = len(node.shape) - 1
-        axes = source.axes if source.axes[-1] == last else _as_is(node)
+        axes = source.axes if source.axes[-1] == last else as_is(node)
         if source.columns is not None:
             assert node.weight is not None
             node = replace(node, weight=np.ascontiguousarray(node.weight[:, source.columns]))
@@ -230,7 +194,7 @@ class _Pass:
         ranks = sorted(left)
         out = tuple(ranks.index(axis) for axis in left)
         attrs = {**node.attrs, "axes": tuple(sorted(axes.index(axis) for axis in over))}
-        return replace(node, shape=_by_axes(node.shape, out), attrs=attrs), Order(out)
+        return replace(node, shape=by_axes(node.shape, out), attrs=attrs), Order(out)
 
     def _along_neighbours(self, node: Node) -> tuple[Node, Order]:
         """What works along neighbouring axes, which must stay neighbours."""
@@ -248,26 +212,26 @@ class _Pass:
     def _transpose(self, node: Node) -> tuple[Node, Order]:
         axes = self.orders[node.inputs[0]].axes
         orders = {out: tuple(axes.index(node.attrs["order"][axis]) for axis in out) for out in self._candidates(node)}
-        nothing = [out for out, order in orders.items() if order == _as_is(node)]
+        nothing = [out for out, order in orders.items() if order == as_is(node)]
         out = nothing[0] if nothing else next(iter(orders))
         attrs = {**node.attrs, "order": orders[out]}
-        return replace(node, shape=_by_axes(node.shape, out), attrs=attrs), Order(out)
+        return replace(node, shape=by_axes(node.shape, out), attrs=attrs), Order(out)
 
     def _reshape(self, node: Node) -> tuple[Node, Order]:
         name = node.inputs[0]
         before, axes = self.graph[name], self.orders[name].axes
         for out in self._candidates(node):
-            if _keeps_elements(before.shape, axes, node.shape, out):
-                return replace(node, shape=_by_axes(node.shape, out)), Order(out)
+            if keeps_elements(before.shape, axes, node.shape, out):
+                return replace(node, shape=by_axes(node.shape, out)), Order(out)
         if self._is_absorbed(node, before, axes):
             sizes = [int(size) for size in before.shape[1:] if not isinstance(size, Batch)]
             index = np.arange(np.prod(sizes)).reshape(sizes).transpose([axis - 1 for axis in axes[1:]])
-            return node, Order(_as_is(node), index.ravel())
+            return node, Order(as_is(node), index.ravel())
         return self._reading_as_is(node)
 
     def _candidates(self, node: Node) -> list[Axes]:
         """The orders that an op which moves axes may choose for its output, the better first."""
-        found = [_as_is(node)]
+        found = [as_is(node)]
         if len(node.shape) > 2:
             found.append(image_axes(len(node.shape), self.layout))
         return found[::-1] if self._feeds_images(node) else found
@@ -319,14 +283,6 @@ def _follows(node: Node) -> bool:
     return (is_op(node) and (node.op not in _RULES or node.op in ("normalize", "softmax"))) or (
         node.op == "global_avg_pool" and bool(node.attrs["keepdims"])
     )
-
-
-def _keeps_elements(before: Shape, axes: Axes, after: Shape, out: Axes) -> bool:
-    """Whether a reshape of the moved tensor gives what moving the reshaped one gives, at a batch of two."""
-    sizes = [tuple(2 * s.times if isinstance(s, Batch) else s for s in shape) for shape in (before, after)]
-    index = np.arange(np.prod(sizes[0]))
-    moved = index.reshape(sizes[0]).transpose(axes), index.reshape(sizes[1]).transpose(out)
-    return np.array_equal(moved[0].ravel(), moved[1].ravel())
 
 
 _RULES: Mapping[str, Callable[[_Pass, Node], tuple[Node, Order]]] = {

@@ -23,7 +23,7 @@ from mpq_plugins.graph.node import CONSTANT, FLOAT, INPUT, RAW, Graph, Node
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.ops.global_avg_pool import elements
 from mpq_plugins.graph.quantized import QuantizedGraph, clamp_codes
-from mpq_plugins.graph.runner import Precision, Runner
+from mpq_plugins.graph.runner import Precision, Runner, Tensor
 from mpq_plugins.graph.windows import divisor, with_overhang
 from mpq_plugins.grid import Grid
 
@@ -46,13 +46,13 @@ class Simulation:
     def _floats(self) -> FloatModel:
         return FloatModel(self.graph, self.runner)
 
-    def outputs(self, arguments: Sequence[Any]) -> list[Any]:
+    def outputs(self, arguments: Sequence[Tensor]) -> list[Tensor]:
         """What the model returns, as float tensors."""
         wanted = self.graph.outputs
         found = self.run(arguments, wanted)
         return [self.value(name, found[name]) for name in wanted]
 
-    def sites(self, arguments: Sequence[Any]) -> dict[str, Any]:
+    def sites(self, arguments: Sequence[Tensor]) -> dict[str, Tensor]:
         """The values of every activation site, as float tensors of grid values."""
         nodes = {
             node.site: node.name for node in self.graph.nodes if self.quantized.grid_of.get(node.name) == node.site
@@ -60,7 +60,7 @@ class Simulation:
         found = self.run(arguments, nodes.values())
         return {site: self.value(name, found[name]) for site, name in nodes.items()}
 
-    def value(self, name: str, held: Any) -> Any:
+    def value(self, name: str, held: Tensor) -> Tensor:
         """What ``run`` holds of a node as a float tensor: codes times their step.
 
         Zero has no sign, as in a runtime: a code that was rounded to -0.0 would turn an atan2 or 1 / x around.
@@ -82,12 +82,12 @@ class Simulation:
         """
         known = given or {}
 
-        def step(node: Node, inputs: Sequence[Any]) -> Any:
+        def step(node: Node, inputs: Sequence[Tensor]) -> Tensor:
             return known[node.name] if node.name in known else self.step(node, inputs)
 
         return run_nodes(self.graph, arguments, step, wanted)
 
-    def step(self, node: Node, inputs: Sequence[Any]) -> Any:
+    def step(self, node: Node, inputs: Sequence[Tensor]) -> Tensor:
         """The codes of one node's output from those of its inputs; float tensors go into and come out of raw nodes."""
         run = self.runner
         if node.op == CONSTANT:
@@ -119,7 +119,7 @@ class Simulation:
         self._tensors.pop(node.name, None)
         self.quantized.forget(node)
 
-    def _computed(self, node: Node, grid: Grid, inputs: Sequence[Any]) -> Any:
+    def _computed(self, node: Node, grid: Grid, inputs: Sequence[Tensor]) -> Tensor:
         op = op_of(node)
         if not op.computes:
             return op.value(self.runner, node, *inputs)
@@ -136,14 +136,14 @@ class Simulation:
     def _precision(self, node: Node) -> Precision:
         return "float64" if self._wide(node) else "float32"
 
-    def _weight_and_bias(self, node: Node) -> tuple[Any, ...]:
+    def _weight_and_bias(self, node: Node) -> tuple[Tensor, ...]:
         if node.name not in self._tensors:
             codes, precision = self.quantized.layer(node), self._precision(node)
             tensors = (self.runner.tensor(array, precision) for array in (codes.weight, codes.bias))
             self._tensors[node.name] = tuple(tensors)
         return self._tensors[node.name]
 
-    def _layer(self, node: Node, grid: Grid, x: Any) -> Any:
+    def _layer(self, node: Node, grid: Grid, x: Tensor) -> Tensor:
         run, quantized = self.runner, self.quantized
         weight, bias = self._weight_and_bias(node)
         accumulator = op_of(node).value(run, node, run.to_precision(x, self._precision(node)), weight, bias)
@@ -165,12 +165,12 @@ class Simulation:
         assert node.weight is not None
         return values.reshape(-1, *(1,) * (node.weight.ndim - 2)) if images else values
 
-    def _looked_up(self, node: Node, x: Any) -> Any:
+    def _looked_up(self, node: Node, x: Tensor) -> Tensor:
         if node.name not in self._tensors:
             self._tensors[node.name] = (self.runner.tensor(self.quantized.table(node), "float32"),)
         return self.runner.gather(self._tensors[node.name][0], x - float(self.quantized.grid(node.inputs[0]).low))
 
-    def _sum(self, node: Node, grid: Grid, inputs: Sequence[Any]) -> Any:
+    def _sum(self, node: Node, grid: Grid, inputs: Sequence[Tensor]) -> Tensor:
         run = self.runner
         sources = (self.quantized.grid(node.inputs[0]), self.quantized.grid(node.inputs[1]))
         rounding = self.quantized.rounding(node)
@@ -181,7 +181,7 @@ class Simulation:
         a, b = (run.to_precision(x, "float32" if single else "float64") for x in inputs)
         return arithmetic.sum_by(how)(run, a, b, sources, grid, rounding)
 
-    def _product(self, node: Node, grid: Grid, inputs: Sequence[Any]) -> Any:
+    def _product(self, node: Node, grid: Grid, inputs: Sequence[Tensor]) -> Tensor:
         run, quantized = self.runner, self.quantized
         a, b = (run.to_precision(x, "float64") for x in inputs)
         first, second = (arithmetic.step_of(quantized.grid(name)) for name in node.inputs)
@@ -189,27 +189,27 @@ class Simulation:
         how = quantized.runtime.products_at(*quantized.gains(node))
         return arithmetic.product_by(how)(run, a * b, scale, quantized.rounding(node))
 
-    def _average(self, node: Node, grid: Grid, inputs: Sequence[Any]) -> Any:
+    def _average(self, node: Node, grid: Grid, inputs: Sequence[Tensor]) -> Tensor:
         run, a = self.runner, node.attrs
         x = run.to_precision(inputs[0], "float64")
         sums = run.window_sum(x, a["kernel"], a["stride"], with_overhang(node))
         how, rounding = self.quantized.runtime.averages, self.quantized.rounding(node)
         return arithmetic.average_of(run, sums, divisor(run, node, x), grid, how, rounding)
 
-    def _mean(self, node: Node, grid: Grid, inputs: Sequence[Any]) -> Any:
+    def _mean(self, node: Node, grid: Grid, inputs: Sequence[Tensor]) -> Tensor:
         run = self.runner
         x = run.to_precision(inputs[0], "float64")
         sums = run.sum_over(x, node.attrs["axes"], node.attrs["keepdims"])
         how, rounding = self.quantized.runtime.means, self.quantized.rounding(node)
         return arithmetic.mean_of(run, sums, elements(node, x), how, rounding)
 
-    def _norm(self, node: Node, grid: Grid, inputs: Sequence[Any]) -> Any:
+    def _norm(self, node: Node, grid: Grid, inputs: Sequence[Tensor]) -> Tensor:
         return normalized(self.runner, inputs[0], node.attrs["axes"], self.quantized.norm(node))
 
-    def _softmax(self, node: Node, grid: Grid, inputs: Sequence[Any]) -> Any:
+    def _softmax(self, node: Node, grid: Grid, inputs: Sequence[Tensor]) -> Tensor:
         return softmaxed(self.runner, inputs[0], node.attrs["axis"], self.quantized.softmax(node))
 
-    def _matmul(self, node: Node, grid: Grid, inputs: Sequence[Any]) -> Any:
+    def _matmul(self, node: Node, grid: Grid, inputs: Sequence[Tensor]) -> Tensor:
         run, quantized = self.runner, self.quantized
         sums = run.product(*(run.to_precision(x, "float64") for x in inputs))
         first, second = (float(arithmetic.step_of(quantized.grid(name))) for name in node.inputs)

@@ -6,12 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from mpq_plugins import plugins
-from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.hardware.target import Target
-from mpq_plugins.search.measurement import Measurements
-from mpq_plugins.search_input import Bits, Problem, candidates_for
-from mpq_plugins.sensitivity.rating import Rates
-from mpq_plugins.sensitivity.table import rate_all
+from mpq_plugins.search.rated import rate_graph
+from mpq_plugins.search_input import Bits
+from mpq_plugins.sensitivity.rating import Rates, Sensitivity
 from mpq_plugins.terminal.progress import stage
 from mpq_tfmot.calibration.batches import as_chunks
 from mpq_tfmot.reader.reading import read_model
@@ -21,7 +19,7 @@ def sensitivity(
     model: Any,
     calibration: Iterable[Any] | Any,
     target: str | Target,
-    kinds: Iterable[Any] | None = None,
+    kinds: Iterable[str | Sensitivity] | None = None,
     weight_bits: Bits = None,
     activation_bits: Bits = None,
     *,
@@ -40,7 +38,6 @@ def sensitivity(
     with stage("reading the model", progress):
         reading = read_model(model, target=found)
     chunks = as_chunks(calibration, reading)
-    measured = Measurements(reading.graph, take_sites(reading.graph), reading.runner, chunks, progress)
-    measured.check_gradients()
-    candidates = candidates_for(measured.inventory, found, weight_bits, activation_bits, per_channel)
-    return rate_all(Problem(measured, found, candidates, None, plugins.cost_models(), progress=progress), kinds)
+    return rate_graph(
+        reading.graph, reading.runner, chunks, found, kinds, weight_bits, activation_bits, per_channel, progress
+    )

@@ -10,15 +10,13 @@ import numpy as np
 from mpq_plugins import plugins
 from mpq_plugins.costs.latency_table import LatencyTable
 from mpq_plugins.exporters.litert.running import XNNPACK, interpreter
-from mpq_plugins.graph.sites import take_sites
-from mpq_plugins.graph.workloads import model_work
 from mpq_plugins.hardware.target import Target
 from mpq_plugins.latency.clock import Timing, time_in_turns
+from mpq_plugins.latency.graph_latency import measure_graph
 from mpq_plugins.latency.measuring import ROUNDS
-from mpq_plugins.latency.model_latency import measure_model
 from mpq_plugins.latency.timing_store import TimingStore
 from mpq_plugins.recipe.recipe import Recipe
-from mpq_plugins.search_input import Bits, candidates_for
+from mpq_plugins.search_input import Bits
 from mpq_plugins.terminal.silence import silenced
 from mpq_tfmot.reader.reading import read_model
 
@@ -47,12 +45,8 @@ def measure_latency(
     """
     target = plugins.target(target)
     graph = read_model(model, target=target).graph
-    sites = take_sites(graph)
-    candidates = candidates_for(sites.inventory, target, weight_bits, activation_bits, per_channel)
-    by_channel = {site.name for site in sites.inventory.weights if candidates[site.name][0].per_channel}
-    work = model_work(graph, sites, by_channel, batch)
-    return measure_model(
-        work, sites.inventory, target, candidates, rounds=rounds, again=again, progress=progress, store=store
+    return measure_graph(
+        graph, target, weight_bits, activation_bits, per_channel, batch, rounds, again, store, progress
     )
 
 

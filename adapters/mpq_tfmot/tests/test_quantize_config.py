@@ -67,19 +67,31 @@ def test_it_trains_with_fit_and_callbacks_and_converts_exactly():
     verify(litert.export(model, harden(model)), model, x).raise_if_different()
 
 
-@pytest.mark.parametrize("trained", [False, True])
-@pytest.mark.parametrize("suffix", [".keras", ".h5", ""])
-def test_it_saves_and_loads_before_and_after_training(suffix, trained, tmp_path):
+@pytest.fixture(scope="module")
+def compiled():
     _, recipe, model, x = quantized()
-    model.compile("adam", "mse")
-    if trained:
-        model.fit(x, np.zeros((len(x), 5)), verbose=0)
-    path = tmp_path / f"model{suffix}"
+    model.compile("adam", "mse", run_eagerly=True)
+    return model, recipe, x
+
+
+def check_saved(model, recipe, x, path):
     model.save(path)
     with quantize_scope():
         loaded = keras.models.load_model(path)
-    np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+    np.testing.assert_array_equal(loaded(x), model(x))
     assert dict(harden(loaded).items()) == dict(recipe.items())
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_it_saves_and_loads_before_training(compiled, suffix, tmp_path):
+    check_saved(*compiled, tmp_path / f"model{suffix}")
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5", ""])
+def test_it_saves_and_loads_after_training(compiled, suffix, tmp_path):
+    model, recipe, x = compiled
+    model.fit(x, np.zeros((len(x), 5)), verbose=0)
+    check_saved(model, recipe, x, tmp_path / f"model{suffix}")
 
 
 def test_it_runs_in_a_tf_function_and_clones():
@@ -112,11 +124,11 @@ def test_our_config_stands_beside_the_default_one():
     x = layers.Flatten()(x)
     with quantize_scope():
         model = apply(keras.Model(inputs, layers.Dense(2)(x)))
-    model.compile("adam", "mse")
+    model.compile("adam", "mse", run_eagerly=True)
     data = np.random.default_rng(0).normal(size=(16, 8, 8, 3))
     model.fit(data, np.zeros((16, 2)), verbose=0)
     kernel = model.get_layer("quant_mine").layer.kernel
-    assert len(np.unique(np.asarray(model.predict(data, verbose=0)))) > 1
+    assert len(np.unique(np.asarray(model(data)))) > 1
     assert kernel is not None
     with pytest.raises(ModelError, match="theirs"):
         harden(model)
@@ -129,7 +141,7 @@ def test_thresholds_follow_the_data_while_training():
     with pytest.raises(MPQError, match="still unknown"):
         harden(model)
     x = samples(residual(), 64)
-    model.compile("sgd", "mse")
+    model.compile("sgd", "mse", run_eagerly=True)
     model.fit(x, np.zeros((64, 5)), verbose=0)
     recipe = harden(model)
     assert {site.grid.bits for site in recipe.weights} == {4}
@@ -182,5 +194,5 @@ def test_quantize_takes_calibration_as_constrain_does():
     model = residual()
     x = samples(model)
     recipe = search(model, x, "litert-po2", weight_bits=4, activation_bits=8, progress=False)
-    found = quantize(model, recipe, calibration=x).predict(x, verbose=0)
-    np.testing.assert_array_equal(found, quantize(constrain(model, recipe, x), recipe).predict(x, verbose=0))
+    found = quantize(model, recipe, calibration=x)(x)
+    np.testing.assert_array_equal(found, quantize(constrain(model, recipe, x), recipe)(x))

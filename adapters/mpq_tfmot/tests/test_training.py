@@ -152,9 +152,9 @@ def test_inference_in_the_middle_of_a_search_is_on_the_grids_that_hardening_give
     model = quantized(method, BITS if method == "hmq" else 4, fold_batch_norms=False)
     fit(model, 4, SearchCallback(Budget(average_weight_bits=8), observe=2, steps=100))
     images, _ = data(2)
-    before = model.predict(images, verbose=0)
+    before = model(images).numpy()
     recipe = harden(model)
-    after = model.predict(images, verbose=0)
+    after = model(images).numpy()
     # biases lie on the accumulators' steps now: a code at the most, which the next layers may carry on
     assert np.mean(before != after) < 0.05
     # unfolded batch norms: bits are kept, and the recipe's thresholds are those of the folded weights
@@ -187,7 +187,7 @@ def test_it_saves_and_loads_in_the_middle_of_a_search(searched, suffix, tmp_path
     with quantize_scope():
         loaded = keras.models.load_model(path)
     images, _ = data(2)
-    np.testing.assert_array_equal(loaded.predict(images, verbose=0), searched.predict(images, verbose=0))
+    np.testing.assert_array_equal(loaded(images), searched(images))
     budget = Budget(average_weight_bits=3)
     wanted, got = (harden(m, budget=budget, freeze=False) for m in (searched, loaded))
     assert dict(got.items()) == dict(wanted.items())

@@ -160,6 +160,8 @@ class GridQuantizer(Base):  # type: ignore[misc]
         kept = inputs.dtype
         # under a mixed-precision policy the weight itself is quantized, not what is left of it in half precision
         x = tf.convert_to_tensor(inputs._variable if isinstance(inputs, AutoCastVariable) else inputs)
+        if _is_for_shapes():
+            return tf.cast(x, kept)
         if training:
             return tf.cast(self._in_training(x, weights), kept)
         wide = tf.cast(x, tf.float32)
@@ -256,6 +258,17 @@ class GridQuantizer(Base):  # type: ignore[misc]
             return tf.identity(y), backward
 
         return watched(y)
+
+
+def _is_for_shapes() -> bool:
+    """Whether Keras calls a layer for the shape and the type of its output alone, in a graph that it throws away.
+
+    A branch of it is thrown away too; a function that is traced meanwhile is kept.
+    """
+    graph: Any = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+    while type(graph).__name__ == "CondBranchFuncGraph":
+        graph = graph.outer_graph
+    return str(getattr(graph, "name", "")).endswith("_scratch_graph")
 
 
 def _watched(y: Any, energy: Any) -> Any:

@@ -96,6 +96,7 @@ class SearchCallback(keras.callbacks.Callback):  # type: ignore[misc]
         if not self._done:
             warn(notice_at_start(plan, self._total))
             begin([h for h in searched if h.quantizer.phase == TRAINING])
+        _build_optimizer(model)
         self._loss = _join_loss(model, lambda: self._session.penalty() if self._session is not None else 0.0)
         self._renew()
 
@@ -185,6 +186,14 @@ class SearchCallback(keras.callbacks.Callback):  # type: ignore[misc]
         warn(notice_on_the_way(self._session.plan.method, limits, self.history.records, self._total))
         if self._writer is not None:
             log_record(self.history.last, self._writer)
+
+
+def _build_optimizer(model: Any) -> None:
+    """Create the variables that Keras would create within the first step, which it then traces twice."""
+    build = getattr(model.optimizer, "build", None)  # optimizers of Keras' older kind have none
+    if build is not None:
+        with model.distribute_strategy.scope():
+            build(model.trainable_variables)
 
 
 def _join_loss(model: Any, term: Any) -> Any:

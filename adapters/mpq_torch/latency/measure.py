@@ -11,15 +11,13 @@ from torch import Tensor, nn
 from mpq_plugins import plugins
 from mpq_plugins.costs.latency_table import LatencyTable
 from mpq_plugins.errors import ModelError
-from mpq_plugins.graph.sites import take_sites
-from mpq_plugins.graph.workloads import model_work
 from mpq_plugins.hardware.target import Target
 from mpq_plugins.latency.clock import Timing, time_in_turns
+from mpq_plugins.latency.graph_latency import measure_graph
 from mpq_plugins.latency.measuring import ROUNDS
-from mpq_plugins.latency.model_latency import measure_model
 from mpq_plugins.latency.timing_store import TimingStore
 from mpq_plugins.recipe.recipe import Recipe
-from mpq_plugins.search_input import Bits, candidates_for
+from mpq_plugins.search_input import Bits
 from mpq_torch.calling.arguments import rebuilt, takes_of
 from mpq_torch.calling.batches import Batch, as_batch
 from mpq_torch.reader.example import example_of
@@ -58,12 +56,8 @@ def measure_latency(
             "--calibration)"
         )
     graph = read_model(model, as_batch(example_inputs, takes_of(model)), keep_float, target=target).graph
-    sites = take_sites(graph)
-    candidates = candidates_for(sites.inventory, target, weight_bits, activation_bits, per_channel)
-    by_channel = {site.name for site in sites.inventory.weights if candidates[site.name][0].per_channel}
-    work = model_work(graph, sites, by_channel, batch)
-    return measure_model(
-        work, sites.inventory, target, candidates, rounds=rounds, again=again, progress=progress, store=store
+    return measure_graph(
+        graph, target, weight_bits, activation_bits, per_channel, batch, rounds, again, store, progress
     )
 
 

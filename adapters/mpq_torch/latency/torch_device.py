@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from mpq_plugins import plugins
 from mpq_plugins.errors import CostError
 from mpq_plugins.grid import Grid
 from mpq_plugins.hardware.device import Device, machine_facts
@@ -167,11 +168,13 @@ def _layer(target: str, workload: Workload) -> Callable[..., Any]:
 
     model = nn.Sequential(_float_layer(workload)).eval()
     example = torch.rand(workload.batch, *workload.inputs[0])
-    inventory = inventory_of(model, example)
+    inventory, hardware = inventory_of(model, example), plugins.target(target)
     grids = {}
     for site in inventory:
         bits, axis = CONTAINER_BITS, None
         exponents: Any = 0
+        if site.kind == "weight":  # the most that this processor's kernels hold, which takes them no longer
+            bits = max(candidate.bits for candidate in hardware.weight_candidates(site.op))
         if site.kind == "weight" and workload.per_channel:
             axis, exponents = site.channel_axis, [0] * int(site.channels or 0)
         signed = site.kind == "weight" or site.op != "input"

@@ -17,7 +17,7 @@ from mpq_torch import fx
 from mpq_torch.latency import torch_device
 from mpq_torch.tests.networks import NETWORKS, Branches, Residual, Shared, network
 
-BITS = {"weight_bits": (4, 8), "activation_bits": (4, 8)}
+BITS = {"weight_bits": (4, 7), "activation_bits": (4, 8)}
 
 
 @pytest.fixture(autouse=True)
@@ -68,9 +68,9 @@ def test_bits_that_sit_in_the_same_byte_cost_the_same_and_clipping_costs_extra()
     table = fx.measure_latency(model, x[:1], "torch-onednn", **BITS, rounds=2, store=store, progress=False)
     assert len(set(table.milliseconds["conv1.weight"].values())) == 1
     inventory = fx.inventory(model, x)
-    at_eight = cost_of(table, inventory, bits_of(inventory, 8, 8))
-    assert cost_of(table, inventory, bits_of(inventory, 4, 8)) == pytest.approx(at_eight)
-    assert cost_of(table, inventory, bits_of(inventory, 8, 4)) > at_eight
+    at_seven = cost_of(table, inventory, bits_of(inventory, 7, 8))
+    assert cost_of(table, inventory, bits_of(inventory, 4, 8)) == pytest.approx(at_seven)
+    assert cost_of(table, inventory, bits_of(inventory, 7, 4)) > at_seven
     assert not any(w.weight and (w.weight_bits, w.activation_bits) != (8, 8) for w in store.seconds)
 
 
@@ -91,7 +91,7 @@ def test_a_second_measurement_takes_what_the_first_has_kept(cache, monkeypatch):
 def test_the_operator_that_is_timed_gives_integers_of_the_right_shape(kind):
     model, x = network(kind)
     store = store_of("torch-x86")
-    fx.measure_latency(model, x[:1], "torch-x86", 8, 8, rounds=1, store=store, progress=False, batch=2)
+    fx.measure_latency(model, x[:1], "torch-x86", 7, 8, rounds=1, store=store, progress=False, batch=2)
     assert {workload.batch for workload in store.seconds if workload.weight} == {2}
     for workload in store.seconds:
         result = torch_device.prepared("torch-x86", "x86", workload)()
@@ -102,12 +102,12 @@ def test_the_operator_that_is_timed_gives_integers_of_the_right_shape(kind):
 def test_a_layer_that_is_called_twice_counts_twice():
     model, x = network(Shared)
     store = store_of("torch-x86")
-    table = fx.measure_latency(model, x[:1], "torch-x86", 8, 8, rounds=1, store=store, progress=False)
+    table = fx.measure_latency(model, x[:1], "torch-x86", 7, 8, rounds=1, store=store, progress=False)
     conv = next(t for w, t in store.timings().items() if w.op == "conv2d")
     inventory = fx.inventory(model, x)
-    with_conv = cost_of(table, inventory, bits_of(inventory, 8, 8))
+    with_conv = cost_of(table, inventory, bits_of(inventory, 7, 8))
     rest = {key: dict.fromkeys(row, 0.0) if key == "conv.weight" else row for key, row in table.milliseconds.items()}
-    without = cost_of(mpq.LatencyTable(rest, overhead_ms=table.overhead_ms), inventory, bits_of(inventory, 8, 8))
+    without = cost_of(mpq.LatencyTable(rest, overhead_ms=table.overhead_ms), inventory, bits_of(inventory, 7, 8))
     assert with_conv - without == pytest.approx(2 * 1e3 * conv.seconds)
 
 
@@ -125,7 +125,7 @@ def test_a_torch_model_needs_example_inputs():
 
 def test_ohq_searches_within_a_measured_latency_and_measures_the_model_again():
     model, x = network(Residual, samples=16)
-    table = fx.measure_latency(model, x[:1], "torch-x86", (4, 8), (4, 8), rounds=3, progress=False)
+    table = fx.measure_latency(model, x[:1], "torch-x86", (4, 7), (4, 8), rounds=3, progress=False)
     inventory = fx.inventory(model, x)
     fastest = cost_of(table, inventory, bits_of(inventory, 4, 8))
     budget = mpq.Budget(latency_ms=1.001 * fastest, average_weight_bits=6)

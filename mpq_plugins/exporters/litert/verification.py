@@ -13,10 +13,11 @@ from mpq_plugins.errors import ModelError
 from mpq_plugins.exporters.litert.exporting import KEPT_LAYOUT
 from mpq_plugins.exporters.litert.running import BATCH, facts_of, read, run_litert, tensor_names, with_outputs
 from mpq_plugins.graph.arithmetic import int8_zero_point
-from mpq_plugins.graph.layout import Order, laid_out
+from mpq_plugins.graph.layout import laid_out
 from mpq_plugins.graph.lookups import reads_whole_numbers
 from mpq_plugins.graph.node import RAW, Graph
 from mpq_plugins.graph.ops import op_of
+from mpq_plugins.graph.order import Order
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.recipe.verification import Verification
 

@@ -13,9 +13,9 @@ from mpq_plugins.exporters.onnx.moves import MOVES, clamped
 from mpq_plugins.exporters.onnx.reals import real
 from mpq_plugins.exporters.onnx.sizes import Sizes
 from mpq_plugins.exporters.onnx.writer import Codes, GraphWriter, Value
-from mpq_plugins.graph.layout import Axes
 from mpq_plugins.graph.node import ARGUMENT, CONSTANT, FLOAT, INPUT, Node
 from mpq_plugins.graph.ops import op_of
+from mpq_plugins.graph.order import Axes
 from mpq_plugins.graph.quantized import QuantizedGraph, clamp_codes
 
 

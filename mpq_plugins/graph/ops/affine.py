@@ -7,13 +7,13 @@ Two numbers are a function of one element. Arrays along ``axis`` are a layer whe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.op import Op
+from mpq_plugins.graph.runner import Runner, Tensor
 
 
 def factors(node: Node) -> tuple[float | NDArray[np.float64], float | NDArray[np.float64]]:
@@ -26,7 +26,7 @@ def factors(node: Node) -> tuple[float | NDArray[np.float64], float | NDArray[np
     return scale, offset
 
 
-def affine(run: Any, node: Node, x: Any) -> Any:
+def affine(run: Runner, node: Node, x: Tensor) -> Tensor:
     """The product first; what changes nothing is left out."""
     scale, offset = (
         value if isinstance(value, float) else run.tensor(value, run.precision_of(x)) for value in factors(node)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.op import Op
+from mpq_plugins.graph.runner import Runner, Tensor
 from mpq_plugins.graph.windows import divisor, with_overhang
 
 
-def average(run: Any, node: Node, x: Any) -> Any:
+def average(run: Runner, node: Node, x: Tensor) -> Tensor:
     """The sum of each window over the number of elements that count."""
     a = node.attrs
     return run.window_sum(x, a["kernel"], a["stride"], with_overhang(node)) / divisor(run, node, x)

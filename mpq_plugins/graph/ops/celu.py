@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.op import Op, any_negative
+from mpq_plugins.graph.runner import Runner, Tensor
 
 
-def celu(run: Any, node: Node, x: Any) -> Any:
+def celu(run: Runner, node: Node, x: Tensor) -> Tensor:
     """Smooth at zero, whatever alpha is."""
     alpha = float(node.attrs.get("alpha", 1.0))
     return run.where(x > 0, x, alpha * (run.exp(run.minimum(x, 0.0) / alpha) - 1.0))

@@ -5,14 +5,13 @@ Those of volumes are ones of images on grids (``graph.volumes``), and are comput
 
 from __future__ import annotations
 
-from typing import Any
-
 from mpq_plugins.graph.integer_steps import IntegerSteps
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.op import Op, always
+from mpq_plugins.graph.runner import Runner, Tensor
 
 
-def convolve(run: Any, node: Node, x: Any, weight: Any, bias: Any) -> Any:
+def convolve(run: Runner, node: Node, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """The products with the weight, and the bias."""
     a = node.attrs
     return run.convolve(x, weight, bias, a["stride"], a["padding"], a["dilation"], a["groups"])

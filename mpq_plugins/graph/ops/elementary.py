@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mpq_plugins.graph.op import Op, always, any_negative, never
+from mpq_plugins.graph.runner import Runner, Tensor
 
 SMALLEST = 2.0**-126
 """The smallest normal number of float32, which stands for zero where zero has no value."""
@@ -18,36 +19,36 @@ BELOW_ONE = 1 - 2.0**-24
 """The largest number of float32 below one."""
 
 
-def _reciprocal(run: Any, x: Any) -> Any:
+def _reciprocal(run: Runner, x: Tensor) -> Tensor:
     return 1.0 / run.where(run.abs(x) < SMALLEST, SMALLEST, x)
 
 
-def _acosh(run: Any, x: Any) -> Any:
+def _acosh(run: Runner, x: Tensor) -> Tensor:
     x = run.maximum(x, 1.0)
     return run.log(x + run.sqrt(x * x - 1.0))
 
 
-def _asin(run: Any, x: Any) -> Any:
+def _asin(run: Runner, x: Tensor) -> Tensor:
     x = run.minimum(run.maximum(x, -1.0), 1.0)
     return run.atan(x / run.sqrt(run.maximum(1.0 - x * x, SMALLEST)))
 
 
-def _asinh(run: Any, x: Any) -> Any:
+def _asinh(run: Runner, x: Tensor) -> Tensor:
     size = run.abs(x)
     return run.sign(x) * run.log(size + run.sqrt(size * size + 1.0))
 
 
-def _atanh(run: Any, x: Any) -> Any:
+def _atanh(run: Runner, x: Tensor) -> Tensor:
     """At one and beyond, that of the float32 next to one."""
     return run.atanh(run.minimum(run.maximum(x, -BELOW_ONE), BELOW_ONE))
 
 
-def _log(run: Any, x: Any, base: float = math.e) -> Any:
+def _log(run: Runner, x: Tensor, base: float = math.e) -> Tensor:
     found = run.log(run.maximum(x, SMALLEST))
     return found if base == math.e else found / math.log(base)
 
 
-def _trunc(run: Any, x: Any) -> Any:
+def _trunc(run: Runner, x: Tensor) -> Tensor:
     return run.sign(x) * run.floor(run.abs(x))
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.op import Op, any_negative
+from mpq_plugins.graph.runner import Runner, Tensor
 
 
-def elu(run: Any, node: Node, x: Any) -> Any:
+def elu(run: Runner, node: Node, x: Tensor) -> Tensor:
     """Smooth at zero where alpha is one."""
     below = node.attrs.get("alpha", 1.0) * (run.exp(run.minimum(x, 0.0)) - 1.0)
     return run.where(x > 0, x, below)

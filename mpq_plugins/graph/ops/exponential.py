@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.op import Op, never
+from mpq_plugins.graph.runner import Runner, Tensor
 
 
-def exponential(run: Any, node: Node, x: Any) -> Any:
+def exponential(run: Runner, node: Node, x: Tensor) -> Tensor:
     """What Keras calls exponential."""
     return run.exp(x)
 

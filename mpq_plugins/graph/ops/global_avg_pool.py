@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.op import Op
+from mpq_plugins.graph.runner import Runner, Tensor
 
 
-def elements(node: Node, x: Any) -> int:
+def elements(node: Node, x: Tensor) -> int:
     """How many elements each mean is of."""
     return math.prod(int(x.shape[axis]) for axis in node.attrs["axes"])
 
 
-def mean(run: Any, node: Node, x: Any) -> Any:
+def mean(run: Runner, node: Node, x: Tensor) -> Tensor:
     """The sum over the number of elements."""
     return run.sum_over(x, node.attrs["axes"], node.attrs["keepdims"]) / float(elements(node, x))
 

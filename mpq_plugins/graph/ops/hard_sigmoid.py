@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.op import Op, never
+from mpq_plugins.graph.runner import Runner, Tensor
 
 
-def hard_sigmoid(run: Any, node: Node, x: Any) -> Any:
+def hard_sigmoid(run: Runner, node: Node, x: Tensor) -> Tensor:
     """Steeper than torch's."""
     return run.minimum(run.maximum(0.2 * x + 0.5, 0.0), 1.0)
 

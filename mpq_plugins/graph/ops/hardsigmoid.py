@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.op import Op, never
+from mpq_plugins.graph.runner import Runner, Tensor
 
 
-def hardsigmoid(run: Any, node: Node, x: Any) -> Any:
+def hardsigmoid(run: Runner, node: Node, x: Tensor) -> Tensor:
     """As MobileNetV3's squeeze-and-excite has it."""
     return run.minimum(run.maximum(x + 3.0, 0.0), 6.0) / 6.0
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.op import Op, always
+from mpq_plugins.graph.runner import Runner, Tensor
 
 
-def log_sigmoid(run: Any, node: Node, x: Any) -> Any:
+def log_sigmoid(run: Runner, node: Node, x: Tensor) -> Tensor:
     """Computed so that it does not overflow."""
     return run.minimum(x, 0.0) - run.log(1.0 + run.exp(-run.abs(x)))
 

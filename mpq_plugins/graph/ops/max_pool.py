@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.op import Op
+from mpq_plugins.graph.runner import Runner, Tensor
 from mpq_plugins.graph.windows import with_overhang
 
 
-def largest(run: Any, node: Node, x: Any) -> Any:
+def largest(run: Runner, node: Node, x: Tensor) -> Tensor:
     """What lies outside of the input is left out."""
     a = node.attrs
     return run.max_pool(x, a["kernel"], a["stride"], with_overhang(node), a["dilation"])

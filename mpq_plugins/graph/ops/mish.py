@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.op import Op, any_negative
 from mpq_plugins.graph.ops.softplus import softplus
+from mpq_plugins.graph.runner import Runner, Tensor
 
 
-def mish(run: Any, node: Node, x: Any) -> Any:
+def mish(run: Runner, node: Node, x: Tensor) -> Tensor:
     """The self-regularized non-monotonic activation (1908.08681, equation 1)."""
     return x * run.tanh(softplus(run, node, x))
 

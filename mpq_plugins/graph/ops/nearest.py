@@ -5,13 +5,12 @@ sources: for every axis the index of the element that each element of the output
 
 from __future__ import annotations
 
-from typing import Any
-
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.op import Op
+from mpq_plugins.graph.runner import Runner, Tensor
 
 
-def chosen(run: Any, node: Node, x: Any) -> Any:
+def chosen(run: Runner, node: Node, x: Tensor) -> Tensor:
     """One axis after the other, each brought to the front and back."""
     sources = node.attrs["sources"]
     for axis, wanted in enumerate(sources):

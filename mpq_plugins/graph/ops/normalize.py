@@ -6,13 +6,13 @@ On grids it is integer arithmetic, ``graph.integer_norm``, wherever it runs.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.op import Op, always
+from mpq_plugins.graph.runner import Runner, Tensor
 
 
-def normalize(run: Any, node: Node, x: Any) -> Any:
+def normalize(run: Runner, node: Node, x: Tensor) -> Tensor:
     """The difference from the mean over the root of the variance and epsilon."""
     axes = node.attrs["axes"]
     count = float(math.prod(int(x.shape[axis]) for axis in axes))

@@ -16,12 +16,13 @@ from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.numpy_runner import NUMPY_RUNNER
 from mpq_plugins.graph.op import Op
 from mpq_plugins.graph.ops import all_ops
+from mpq_plugins.graph.runner import Runner, Tensor
 
 PIECEWISE, X = "piecewise", "x"
 Steps = tuple[tuple[str, tuple[str | int | float, ...], tuple[tuple[str, Any], ...]], ...]
 
 
-def piecewise(run: Any, node: Node, x: Any) -> Any:
+def piecewise(run: Runner, node: Node, x: Tensor) -> Tensor:
     """Step after step."""
     found: list[Any] = []
     for word, sources, settings in node.attrs["steps"]:
@@ -30,7 +31,7 @@ def piecewise(run: Any, node: Node, x: Any) -> Any:
     return found[-1]
 
 
-def _value(run: Any, word: str, read: list[Any], settings: Mapping[str, Any], like: Any) -> Any:
+def _value(run: Runner, word: str, read: list[Any], settings: Mapping[str, Any], like: Any) -> Tensor:
     if word == "clamp":
         y = read[0] if settings["low"] is None else run.maximum(read[0], settings["low"])
         return y if settings["high"] is None else run.minimum(y, settings["high"])

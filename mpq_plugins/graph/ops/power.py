@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.op import Op
 from mpq_plugins.graph.ops.elementary import SMALLEST
+from mpq_plugins.graph.runner import Runner, Tensor
 
 
-def power(run: Any, node: Node, x: Any) -> Any:
+def power(run: Runner, node: Node, x: Tensor) -> Tensor:
     """Of numbers below zero by whole exponents only; others are what they are at the edge."""
     exponent = float(node.attrs["exponent"])
     if exponent.is_integer():

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mpq_plugins.graph.node import Batch, Node
 from mpq_plugins.graph.op import Op
+from mpq_plugins.graph.runner import Runner, Tensor
 
 
-def reshaped(run: Any, node: Node, x: Any) -> Any:
+def reshaped(run: Runner, node: Node, x: Tensor) -> Tensor:
     """The batch keeps what is left over, so that every batch size fits."""
     return run.reshape(x, tuple(-1 if isinstance(size, Batch) else size for size in node.shape))
 

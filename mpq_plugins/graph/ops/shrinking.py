@@ -7,25 +7,26 @@ from typing import Any
 
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.op import Op
+from mpq_plugins.graph.runner import Runner, Tensor
 
 
-def softshrink(run: Any, node: Node, x: Any) -> Any:
+def softshrink(run: Runner, node: Node, x: Tensor) -> Tensor:
     """Nearer by the bound."""
     bound = node.attrs.get("bound", 0.5)
     return run.maximum(x - bound, 0.0) + run.minimum(x + bound, 0.0)
 
 
-def hardshrink(run: Any, node: Node, x: Any) -> Any:
+def hardshrink(run: Runner, node: Node, x: Tensor) -> Tensor:
     """Zero within the bound."""
     return run.where(run.abs(x) > node.attrs.get("bound", 0.5), x, 0.0)
 
 
-def tanhshrink(run: Any, node: Node, x: Any) -> Any:
+def tanhshrink(run: Runner, node: Node, x: Tensor) -> Tensor:
     """Nearer by the hyperbolic tangent."""
     return x - run.tanh(x)
 
 
-def threshold(run: Any, node: Node, x: Any) -> Any:
+def threshold(run: Runner, node: Node, x: Tensor) -> Tensor:
     """x above the threshold, the value up to it."""
     return run.where(x > node.attrs["threshold"], x, float(node.attrs["value"]))
 

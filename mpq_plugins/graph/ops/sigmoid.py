@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.op import Op, never
+from mpq_plugins.graph.runner import Runner, Tensor
 
 
-def sigmoid(run: Any, node: Node, x: Any) -> Any:
+def sigmoid(run: Runner, node: Node, x: Tensor) -> Tensor:
     """The logistic function."""
     return run.sigmoid(x)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.op import Op, any_negative
+from mpq_plugins.graph.runner import Runner, Tensor
 
 
-def silu(run: Any, node: Node, x: Any) -> Any:
+def silu(run: Runner, node: Node, x: Tensor) -> Tensor:
     """The product of x with its sigmoid."""
     return x * run.sigmoid(x)
 

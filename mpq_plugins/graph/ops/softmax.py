@@ -5,15 +5,14 @@ On grids it is integer arithmetic, ``graph.integer_softmax``, wherever it runs, 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.op import Op, never
+from mpq_plugins.graph.runner import Runner, Tensor
 
 
-def softmax(run: Any, node: Node, x: Any) -> Any:
+def softmax(run: Runner, node: Node, x: Tensor) -> Tensor:
     """The product first; what changes nothing is left out."""
     scale, mask = node.attrs.get("scale", 1.0), node.attrs.get("mask")
     x = x if scale == 1.0 else x * scale

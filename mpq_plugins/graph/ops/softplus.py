@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.op import Op, never
+from mpq_plugins.graph.runner import Runner, Tensor
 
 
-def softplus(run: Any, node: Node, x: Any) -> Any:
+def softplus(run: Runner, node: Node, x: Tensor) -> Tensor:
     """Computed so that large x do not overflow."""
     return run.maximum(x, 0.0) + run.log(1.0 + run.exp(-run.abs(x)))
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.op import Op, any_negative
+from mpq_plugins.graph.runner import Runner, Tensor
 
 
-def softsign(run: Any, node: Node, x: Any) -> Any:
+def softsign(run: Runner, node: Node, x: Tensor) -> Tensor:
     """Odd, between -1 and 1."""
     return x / (1.0 + run.abs(x))
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.op import Op, any_negative
+from mpq_plugins.graph.runner import Runner, Tensor
 
 
-def threshold_relu(run: Any, node: Node, x: Any) -> Any:
+def threshold_relu(run: Runner, node: Node, x: Tensor) -> Tensor:
     """attrs: threshold, slope, and high, which may be None."""
     a = node.attrs
     y = run.where(x > a["threshold"], x, a["slope"] * (x - a["threshold"]))

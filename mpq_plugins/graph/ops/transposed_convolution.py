@@ -5,14 +5,13 @@ Those of volumes are plain ones on grids (``graph.transposed_volumes``), and are
 
 from __future__ import annotations
 
-from typing import Any
-
 from mpq_plugins.graph.integer_steps import IntegerSteps
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.op import Op, always
+from mpq_plugins.graph.runner import Runner, Tensor
 
 
-def deconvolve(run: Any, node: Node, x: Any, weight: Any, bias: Any) -> Any:
+def deconvolve(run: Runner, node: Node, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """The products with the weight, and the bias. padding: how much of the whole output is cropped."""
     a = node.attrs
     return run.deconvolve(x, weight, bias, a["stride"], a["padding"], a["dilation"], a["groups"])

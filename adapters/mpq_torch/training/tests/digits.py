@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 
 import torch
 import torch.nn.functional as F
@@ -64,6 +65,7 @@ def trained() -> nn.Module:
     return copy.deepcopy(_trained())
 
 
+@functools.cache
 def batches(seed: int, size: int = 64) -> list[tuple[Tensor, Tensor]]:
     """One pass in random order."""
     images, labels = train_images()
@@ -81,8 +83,8 @@ def accuracy(model: nn.Module) -> float:
 def run(search, steps: int, optimizer=None, first: int = 0):
     """Train for some steps; returns the optimizer."""
     optimizer = optimizer or torch.optim.SGD(search.parameter_groups(lr=0.005), momentum=0.9)
-    stream = [batch for seed in range(20) for batch in batches(seed)][first : first + steps]
-    for x, y in stream:
+    stream = itertools.chain.from_iterable(map(batches, itertools.count()))
+    for x, y in itertools.islice(stream, first, first + steps):
         loss = F.cross_entropy(search.model(x), y) + search.penalty()
         loss.backward()
         optimizer.step()
