@@ -59,6 +59,10 @@ class TargetError(MPQError, ValueError):
     """A target is malformed or unknown."""
 
 
+class ProcessorLimit(TargetError):
+    """Kernels saturate at these grids on this processor; one with better instructions adds their products exactly."""
+
+
 class UnsupportedOp(MPQError):
     """The target has no grid for an op of the model, or nothing computes it in integers.
 

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from numbers import Integral
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins.costs.budget import Budget, limits_of
 from mpq_plugins.costs.cost_models import CostModel
-from mpq_plugins.errors import BudgetError, TargetError, UnmatchedName, UnsupportedOp
+from mpq_plugins.errors import BudgetError, ProcessorLimit, TargetError, UnmatchedName, UnsupportedOp
 from mpq_plugins.hardware.op_support import Candidate
 from mpq_plugins.hardware.target import Target
 from mpq_plugins.inventory import Inventory, Site
@@ -127,10 +127,7 @@ def candidates_for(
         found = _offered(site, target, per_channel)
         kept = tuple(c for c in found if asked is None or c.bits in asked or c.exponent is not None)
         if not kept:
-            raise TargetError(
-                f"site {site.name!r}: none of {_words(asked or ())} bits is to be had for the {site.kind} of {site.op} "
-                f"on target {target.name!r}, which offers {_words([c.bits for c in found])}"
-            )
+            _refuse(site, target, asked or (), found)
         every[site.name] = kept
     for group in inventory.groups().values():
         fixed = [site for site in group if every[site.name][0].exponent is not None]
@@ -143,6 +140,18 @@ def candidates_for(
         for site in group:
             every[site.name] = tuple(c for c in every[site.name] if c.bits in shared)
     return every
+
+
+def _refuse(site: Site, target: Target, asked: Sequence[int], found: Sequence[Candidate]) -> NoReturn:
+    """Raise TargetError for bits that a site cannot have; ProcessorLimit where it is this processor that lacks them."""
+    refusal = (
+        f"site {site.name!r}: none of {_words(asked)} bits is to be had for the {site.kind} of {site.op} "
+        f"on target {target.name!r}, which offers {_words([c.bits for c in found])}"
+    )
+    if site.kind == "weight" and any(c.bits in asked for c in target.weight_candidates(site.op, vnni=True)):
+        better = ", ".join(target.saturation.unless_flags) if target.saturation else ""
+        raise ProcessorLimit(f"{refusal} here: wider ones saturate on a processor that has none of {better}")
+    raise TargetError(refusal)
 
 
 def _check_shareable(

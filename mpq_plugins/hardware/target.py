@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from mpq_plugins.errors import MPQError, TargetError, UnsupportedOp
+from mpq_plugins.errors import MPQError, ProcessorLimit, TargetError, UnsupportedOp
 from mpq_plugins.grid import Grid
 from mpq_plugins.hardware.op_support import ActivationGrids, Candidate, OpSupport, Rounding, WeightGrids, as_tuple
 from mpq_plugins.hardware.saturation import PairSaturation
@@ -173,7 +173,7 @@ class Target(Schema):
         return True
 
     def check_products(self, site: str, weight: Grid, activation: Grid, vnni: bool | None = None) -> None:
-        """Raise TargetError, naming the weight's site, if products of two grids could saturate.
+        """Raise ProcessorLimit, naming the weight's site, if products of two grids could saturate.
 
         vnni: as in ``weight_candidates``.
         """
@@ -182,7 +182,7 @@ class Target(Schema):
             return
         if limit.saturates(weight.bits, activation.bits, weight.narrow):
             largest = limit.largest_sum(weight.bits, activation.bits, weight.narrow)
-            raise TargetError(
+            raise ProcessorLimit(
                 f"site {site!r}: {weight.bits}-bit weights with {activation.bits}-bit "
                 f"{'signed' if activation.signed else 'unsigned'} activations can sum {limit.pairs} products to "
                 f"{largest}, past the {limit.limit} that this processor keeps (it has none of "
