@@ -13,8 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from mpq_plugins.graph.constants import AFFINE
 from mpq_plugins.graph.moving import Moving, Part, size_of
 from mpq_plugins.graph.node import CONSTANT, Batch, Graph, Node
+from mpq_plugins.graph.numpy_runner import NUMPY_RUNNER
+from mpq_plugins.graph.ops import op_of
 
 
 def joined_by_sums(graph: Graph) -> Graph:
@@ -39,8 +42,9 @@ MOVES: Mapping[str, Callable[..., Any]] = {
     "reshape": lambda node, value: value.reshape(1, *node.shape[1:]),
     "transpose": lambda node, value: value.transpose(node.attrs["order"]),
     "concat": lambda node, *values: np.concatenate(values, node.attrs["axis"]),
+    AFFINE: lambda node, value: op_of(node).value(NUMPY_RUNNER, node, value),
 }
-"""What moves the elements of constants: the node, and their values -> the value behind it."""
+"""What moves and scales the elements of constants: the node, and their values -> the value behind it."""
 
 
 def _constants_moved(graph: Graph) -> Graph:

@@ -1,7 +1,8 @@
-"""Layers of Keras that are several functions of TensorFlow: attention by sums, and Dot of any tensors."""
+"""Layers of Keras that are several functions of TensorFlow: attention by sums, Dot of any tensors, softmax of axes."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,24 @@ def as_functions(layer: Any, tensors: Any) -> Callable[[Any], Any] | None:
     kind = type(layer)
     if kind in (keras.layers.AdditiveAttention, keras.layers.Attention):
         return _adding(layer, tensors)
+    if kind is keras.layers.Softmax and isinstance(layer.axis, (list, tuple)) and len(layer.axis) > 1:
+        return _softmax(layer.axis)
     return _dot(layer, tensors) if kind is keras.layers.Dot else None
+
+
+def _softmax(axes: Any) -> Callable[[Any], Any]:
+    """Over several axes, which are brought to the end and joined."""
+
+    def joined(x: Any) -> Any:
+        rank = len(x.shape)
+        own = [int(axis) % rank for axis in axes]
+        order = [*(axis for axis in range(rank) if axis not in own), *own]
+        sizes = [int(x.shape[axis]) for axis in order[1:]]
+        flat = tf.reshape(tf.transpose(x, order), (-1, *sizes[: rank - 1 - len(own)], math.prod(sizes[-len(own) :])))
+        back = tf.reshape(tf.nn.softmax(flat), (-1, *sizes))
+        return tf.transpose(back, [order.index(axis) for axis in range(rank)])
+
+    return joined
 
 
 def _dot(layer: Any, tensors: Any) -> Callable[[Any], Any] | None:

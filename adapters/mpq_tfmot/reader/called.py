@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -45,8 +46,9 @@ def _concat(call: Call, given: Given) -> Node | None:
 
 
 def _reshape(call: Call, given: Given) -> Node | None:
-    """Of one tensor: sizes that the model computes are tensors too."""
-    return _made(call, "reshape") if len(call.inputs) == 1 else None
+    """Of the first tensor: sizes that the model computes are tensors too."""
+    known = not any(size is None for size in call.shape)
+    return replace(_made(call, "reshape"), inputs=call.inputs[:1]) if known or len(call.inputs) == 1 else None
 
 
 def _pad(call: Call, given: Given) -> Node | None:
@@ -90,7 +92,8 @@ def _transpose(call: Call, given: Given) -> Node | None:
 
 def _pool(op: str) -> Callable[[Call, Given], Node | None]:
     def rule(call: Call, given: Given) -> Node | None:
-        if given.get("data_format") not in (None, "NHWC") or not isinstance(given["padding"], str):
+        known = given.get("data_format") in (None, "NHWC") and isinstance(given["padding"], str)
+        if not known or len(call.in_shapes[0]) != 3:
             return None
         kernel, stride = _pair(given["ksize"]), _pair(given["strides"])
         sides: Sides = ((0, 0), (0, 0))
@@ -117,6 +120,6 @@ RULES: dict[str, Callable[[Call, Given], Node | None]] = {
     "math.maximum": _bound("low"),
     "math.minimum": _bound("high"),
     **dict.fromkeys(["transpose", "compat.v1.transpose"], _transpose),
-    "nn.max_pool2d": _pool("max_pool"),
-    "nn.avg_pool2d": _pool("avg_pool"),
+    **dict.fromkeys(["nn.max_pool2d", "nn.max_pool"], _pool("max_pool")),
+    **dict.fromkeys(["nn.avg_pool2d", "nn.avg_pool"], _pool("avg_pool")),
 }

@@ -77,6 +77,15 @@ def of_function(record: Record) -> Any | None:
         return None
 
 
+def of_activation(activation: Any, shape: Any) -> Any | None:
+    """What a layer has for an activation, of samples of a shape, as a functional model; None for another."""
+    symbol = keras.Input(shape)
+    try:
+        return _traced(activation, symbol, activation)
+    except ModelError:
+        return None
+
+
 def _of_symbols(record: Record) -> tuple[list[Any], Record]:
     """Symbols of their own, and the record of a call of them."""
     symbols = [keras.Input(tensor.shape[1:], dtype=tensor.dtype) for tensor in record.keras_inputs]

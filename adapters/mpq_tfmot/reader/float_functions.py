@@ -208,6 +208,8 @@ def of_call(symbol: str, tensors: Sequence[Any], args: Sequence[Any], kwargs: Ma
         arguments[names.get(name, name)] = value if found is None else Operand(found)
         if found is None and (tf.is_tensor(value) or isinstance(value, tf.Variable)):
             arguments[names.get(name, name)] = np.asarray(value)
+    if word == "clip" and any(np.size(arguments[side]) > 1 for side in ("low", "high")):
+        return {}
     return _described(word, arguments, len(tensors[0].shape))
 
 

@@ -17,7 +17,7 @@ from mpq_tfmot.reader.call import Call
 from mpq_tfmot.reader.einsum import einsum
 from mpq_tfmot.reader.record import is_symbol
 
-_LETTERS = "abdefgh"
+_LETTERS = "abdefghjklmn"
 Given = Mapping[str, Any]
 """The arguments of a call by TensorFlow's names."""
 
@@ -118,17 +118,19 @@ def _matmul(call: Call, given: Given) -> list[Node]:
 
 
 def _tensordot(call: Call, given: Given) -> list[Node]:
+    """Of an activation and a constant, as the einsum that it is."""
     own, rank = constant(given["b"]), len(call.in_shapes[0]) + 1
-    if own is None or own.ndim != 2 or not _last_and_first(given["axes"], rank):
+    if own is None:
         return []
-    return [Node(call.name, "linear", call.inputs, call.whole(), np.ascontiguousarray(own.T))]
-
-
-def _last_and_first(axes: Any, rank: int) -> bool:
-    if isinstance(axes, int):
-        return axes == 1
-    first, second = (int(np.ravel(each)[0]) for each in axes)
-    return np.size(axes[0]) == 1 and first % rank == rank - 1 and second == 0
+    axes = given["axes"]
+    pairs = (range(rank - axes, rank), range(axes)) if isinstance(axes, int) else map(np.ravel, axes)
+    left, right = ([int(axis) % size for axis in each] for each, size in zip(pairs, (rank, own.ndim), strict=True))
+    first, second = _LETTERS[:rank], list(_LETTERS[rank:][: own.ndim])
+    for axis, other in zip(left, right, strict=True):
+        second[other] = first[axis]
+    gone = {first[axis] for axis in left}
+    out = "".join(letter for letter in (*first, *second) if letter not in gone)
+    return einsum(call, f"{first},{''.join(second)}->{out}", (call.parts[0], own))
 
 
 def _einsum(call: Call, given: Given) -> list[Node]:

@@ -69,7 +69,7 @@ def is_known(what: str) -> bool:
 def attributes(what: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The attrs of the record of a function of TensorFlow, from the arguments that it is called with."""
     if what == "gelu":
-        return {"approximate": bool(kwargs.get("approximate", False))}
+        return {"approximate": bool(kwargs.get("approximate", args[1] if len(args) > 1 else False))}
     if what == "leaky_relu":
         return {"slope": float(kwargs.get("alpha", args[1] if len(args) > 1 else 0.2))}
     return {}

@@ -15,6 +15,7 @@ from mpq_plugins.graph.off_grids import APART
 from mpq_plugins.graph.volumes import Volumes, windows_of
 from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.reader import rectifying, reducing, resizing
+from mpq_tfmot.reader.record import is_symbol
 
 Move = Callable[[Any, list[Part], Mapping[str, Any], Shape], "Part | None"]
 """moving, what is read, arguments by name, shape of the output -> the output; None for what no record describes."""
@@ -214,10 +215,12 @@ def _reversed(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape
 
 
 def _gathered(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: Shape) -> Part | None:
-    """tf.gather by constants."""
+    """tf.gather by constants, the same for every sample."""
     (x,) = parts
+    if given["batch_dims"]:
+        return None
     axis, chosen = int(given["axis"] or 0) % len(x.shape), np.asarray(given["indices"])
-    if axis == 0 or int(given["batch_dims"] or 0) > axis or chosen.size == 0:
+    if axis == 0 or chosen.size == 0:
         return None
     return moving.pick(x, axis, chosen.ravel().tolist())
 
@@ -226,6 +229,17 @@ def _tiled(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape: S
     times = [int(count) for count in given["multiples"]]
     more = {axis: count for axis, count in enumerate(times) if count > 1}
     return moving.repeat(parts[0], more) if times[0] == 1 else None
+
+
+def _broadcast(moving: Composing, parts: list[Part], given: Mapping[str, Any], shape: Shape) -> Part | None:
+    """tf.broadcast_to sizes that are known, though the model may compute them."""
+    x = parts[0]
+    if len(x.shape) != len(shape) or None in shape or x.shape[0] != shape[0]:
+        return None
+    wide = Part(x.name, shape)
+    return moving.repeat(
+        x, {axis: size_of(wide, axis) for axis in range(1, len(shape)) if x.shape[axis] != shape[axis]}
+    )
 
 
 def _sliced(moving: Composing, parts: list[Part], given: Mapping[str, Any], shape: Shape) -> Part | None:
@@ -244,9 +258,12 @@ def _repeated(moving: Composing, parts: list[Part], given: Mapping[str, Any], sh
     """tf.repeat of each element so many times."""
     (x,), axis = parts, given["axis"]
     times = given["repeats"]
-    if not isinstance(axis, int) or not isinstance(times, int) or axis % len(x.shape) == 0:
+    if not isinstance(axis, int) or is_symbol(times) or axis % len(x.shape) == 0:
         return None
     axis %= len(x.shape)
+    if np.size(times) > 1:
+        return moving.pick(x, axis, np.repeat(np.arange(size_of(x, axis)), np.asarray(times)).tolist())
+    times = int(np.ravel(times)[0])
     apart = moving.reshape(x, (*x.shape[: axis + 1], 1, *x.shape[axis + 1 :]))
     wide = moving.repeat(apart, {axis + 1: times})
     return moving.reshape(wide, (*x.shape[:axis], size_of(x, axis) * times, *x.shape[axis + 1 :]))
@@ -272,5 +289,6 @@ FUNCTIONS: Mapping[str, Move] = {
     "tile": _tiled,
     "slice": _sliced,
     "repeat": _repeated,
+    "broadcast_to": _broadcast,
 }
 """By TensorFlow's symbol."""

@@ -22,7 +22,7 @@ from mpq_tfmot.reader.attention import PRODUCTS, layer_of
 from mpq_tfmot.reader.call import Call, samples_of
 from mpq_tfmot.reader.checking import check_model
 from mpq_tfmot.reader.constants import FOLDED, Constants
-from mpq_tfmot.reader.expanding import is_graph, of_function, of_model
+from mpq_tfmot.reader.expanding import is_graph, of_activation, of_function, of_model
 from mpq_tfmot.reader.float_functions import row
 from mpq_tfmot.reader.functions import is_function, unknown
 from mpq_tfmot.reader.keras_calls import (
@@ -38,6 +38,7 @@ from mpq_tfmot.reader.keras_calls import (
 from mpq_tfmot.reader.layers import call_again, called_as, evaluator, nodes_of
 from mpq_tfmot.reader.more_given import check_masks
 from mpq_tfmot.reader.record import Record, is_function_layer, recall, under
+from mpq_tfmot.reader.shared_variables import SharedVariables
 from mpq_tfmot.reader.unread import OUTPUT, read_only
 from mpq_tfmot.reader.whole_sizes import with_whole_sizes
 from mpq_tfmot.reader.written_layers import WRITTEN
@@ -120,6 +121,7 @@ class _Reader:
         self._calls: dict[str, int] = {}
         self._constants = Constants(self.nodes, self._fresh)
         self._owners: dict[int, tuple[Any, str]] = {}
+        self._variables = SharedVariables()
 
     def read(self, model: Any) -> Graph:
         names = []
@@ -197,6 +199,9 @@ class _Reader:
                     held[own] = held.pop(name)
             if own in self.again:
                 self.again[own] = called_as(self.again[own], own)
+            self._owners.update({key: (held, own) for key, (held, of) in self._owners.items() if of == name})
+            self._variables.renamed(name, own)
+            self.nodes.update({key: replace(one, layer=own) for key, one in self.nodes.items() if one.layer == name})
             return own
         return name
 
@@ -213,19 +218,26 @@ class _Reader:
             if moved:
                 return moved
         made = nodes_of(call)
+        if function:
+            made = self._variables.sharing(made, node, self.nodes)
         if function and any(one.op == UNKNOWN for one in made):
             other = self._called(call, self._constants.lifted(node, at, scope), at)
             found = nodes_of(other) if len(other.inputs) > len(call.inputs) else made
             if not any(one.op == UNKNOWN for one in found):
                 call, made, node = other, found, other.node
         if function and any(one.op == UNKNOWN and "function" not in one.attrs for one in made):
-            opened = self._opened(call, node)
+            opened = self._opened(of_function(node), call.inputs, call.name)
             if opened:
                 return opened
         if made and all(is_whole(tensor) for tensor in flat(node.outputs)):
             was = {"was": made[0]} if len(made) == 1 and made[0].op != UNKNOWN else made[-1].attrs
             made = [unknown(name, call.inputs, call.whole(), call.kind, WHOLE, {**was, "reason": WHOLE})]
         for one in made:
+            if one.name == f"{name}.activation" and one.op == UNKNOWN and "function" not in one.attrs:
+                within = of_activation(layer.activation, call.shape)
+                opened = self._opened(within, one.inputs, one.name)
+                if opened:
+                    return opened
             self.nodes[one.name] = one
             if one.weighted and any(None in shape for shape in call.in_shapes):
                 raise ModelError(
@@ -264,13 +276,13 @@ class _Reader:
         attends = call.kind == "MultiHeadAttention" and made[-1].op != UNKNOWN
         return [made[-1].name, *parts[1:]] if attends else parts
 
-    def _opened(self, call: Call, record: Record) -> list[str]:
-        """The nodes of the functions that a function calls, as those of a layer; none where one of them has no form."""
-        model = of_function(record)
+    def _opened(self, model: Any, inputs: Iterable[str], own: str) -> list[str]:
+        """The nodes of the functions that a function calls, as those of a layer of the name ``own``; none where one of
+        them has no form."""
         if model is None:
             return []
         before, held = dict(self.nodes), [dict(part) for part in (self.floats, self.again, self.own_weights)]
-        results = self._walk(model, call.inputs, f"{call.name}.")
+        results = self._walk(model, inputs, f"{own}.")
         made = [node for name, node in self.nodes.items() if name not in before]
         if any(
             node.op == UNKNOWN and node.attrs.get("what") not in (FOLDED, OUTPUT) and "function" not in node.attrs
@@ -280,7 +292,7 @@ class _Reader:
             self.nodes.update(before)
             self.floats, self.again, self.own_weights = held
             return []
-        return [self._under(call.name, results[0])] if len(results) == 1 else results
+        return [self._under(own, results[0])] if len(results) == 1 else results
 
     def _called(self, call: Call, node: Record, at: dict[int, str]) -> Call:
         """The call with these operands."""
@@ -320,4 +332,6 @@ class _Reader:
     def _fresh(self, name: str) -> str:
         count = self._calls.get(name, 0)
         self._calls[name] = count + 1
-        return name if not count else f"{name}__call{count}"
+        if not count:
+            return name
+        return self._fresh(f"{name}__call{count}")

@@ -53,7 +53,7 @@ def recurrent(layer: Any, given: Any) -> Callable[[Any], Any] | None:
 def _step(layer: Any, name: str) -> Step | None:
     """One step of a layer; None where it does more than going through a series."""
     stacked = isinstance(layer.cell, keras.layers.StackedRNNCells)
-    if layer.stateful or layer.time_major or (layer.return_state and stacked):
+    if layer.stateful or layer.time_major or (layer.return_state and stacked) or getattr(layer, "_num_constants", 0):
         return None
     return step_of(layer.cell, name)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from mpq_plugins.graph.recurrence import gru_output, lstm_step, simple_step
-from mpq_tfmot.keras import keras
+from mpq_tfmot.keras import keras, tf
 
 States = Sequence[Any]
 Step = Callable[[Any, "States | None"], tuple[Any, States]]
@@ -17,14 +18,16 @@ DENSE = (keras.layers.SimpleRNNCell, keras.layers.LSTMCell, keras.layers.GRUCell
 
 
 def step_of(cell: Any, name: str) -> Step | None:
-    """One step of a cell, whose layers are named after ``name``; None of a cell that is not Keras' own."""
+    """One step of a cell, whose layers are named after ``name``; None of one of Keras' own without a form here."""
     kind = type(cell)
     if kind is keras.layers.StackedRNNCells:
         inner = [step_of(each, f"{name}.{index}") for index, each in enumerate(cell.cells)]
         return None if None in inner else _stacked([each for each in inner if each is not None], cell.cells)
     if kind.__name__ == "ConvLSTMCell":
         return _of_images(cell, name)
-    if not issubclass(kind, DENSE) or kind.__module__.partition(".")[0] not in ("tf_keras", "keras"):
+    if kind.__module__.partition(".")[0] not in ("tf_keras", "keras"):
+        return _of_users(cell)
+    if not issubclass(kind, DENSE):
         return None
     if isinstance(cell, keras.layers.GRUCell):
         return _gru(cell, name)
@@ -37,6 +40,23 @@ def step_of(cell: Any, name: str) -> Step | None:
     def step(x: Any, states: States | None) -> tuple[Any, States]:
         found = simple_step(read(x), None if states is None else again(states[0]), cell.activation)
         return found, (found,)
+
+    return step
+
+
+def _of_users(cell: Any) -> Step:
+    """A cell of a user's own: what its call makes of what is read and the states, which are zeros first."""
+    options = {"training": False} if "training" in inspect.signature(cell.call).parameters else {}
+
+    def step(x: Any, states: States | None) -> tuple[Any, States]:
+        if states is None:
+            begin = getattr(cell, "get_initial_state", None)
+            samples = tf.shape(x)[0]
+            zeros = keras.src.layers.rnn.rnn_utils.generate_zero_filled_state
+            first = begin(None, samples, x.dtype) if begin else zeros(samples, cell.state_size, x.dtype)
+            states = first if isinstance(first, (list, tuple)) else [first]
+        output, after = cell.call(x, states, **options)
+        return output, after if isinstance(after, (list, tuple)) else (after,)
 
     return step
 

@@ -1,4 +1,4 @@
-"""Interpolation in Keras and TensorFlow: nearest by whole factors, and all that is a weighted sum along each axis."""
+"""Interpolation in Keras and TensorFlow: the nearest element, and all that is a weighted sum along each axis."""
 
 from __future__ import annotations
 
@@ -32,7 +32,11 @@ def _resized(made: Composing, x: Part, out: Shape, compute: Callable[[Any], Any]
         return made.resized(x, weights)
     times = {axis: max(len(source) // size_of(x, axis), 1) for axis, source in sources.items()}
     repeated = all(np.array_equal(s, np.arange(len(s)) // times[axis]) for axis, s in sources.items())
-    return made.repeated(x, times) if repeated else None
+    if repeated:
+        return made.repeated(x, times)
+    for axis, source in sources.items():
+        x = made.pick(x, axis, source.tolist())
+    return x
 
 
 def _weights(x: Part, axis: int, out: Any, compute: Callable[[Any], Any]) -> Array | None:

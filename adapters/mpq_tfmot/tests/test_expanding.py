@@ -29,6 +29,21 @@ class Own(layers.Layer):
         return tf.nn.relu(tf.matmul(self.inner(x), self.matrix)) * 0.5 + x
 
 
+class Cell(layers.Layer):
+    """A user's own recurrent cell, with a layer, which sees zeros at first, and a variable."""
+
+    def __init__(self, units):
+        super().__init__()
+        self.state_size, self.inner = units, layers.Dense(units)
+
+    def build(self, shape):
+        self.kernel = self.add_weight("kernel", (shape[-1], self.state_size))
+
+    def call(self, x, states):
+        y = tf.tanh(keras.backend.dot(x, self.kernel) + self.inner(states[0]))
+        return y, [y]
+
+
 class Patches(layers.Layer):
     """The tokens of a vision transformer, whose number Keras does not know."""
 
@@ -70,6 +85,11 @@ KINDS = {
     "Lambdas": lambda x: layers.Lambda(lambda t: tf.abs(t - 0.3))(
         layers.Lambda(lambda t, by: t * by, arguments={"by": 2})(x)
     ),
+    "activations that are layers or of a user": lambda x: layers.Conv2D(
+        4, 1, activation=layers.PReLU(alpha_initializer="random_normal", shared_axes=[1, 2])
+    )(layers.Conv2D(4, 1, activation=lambda t: tf.nn.gelu(t, True) * 0.5)(x)),
+    "a softmax of two axes": lambda x: layers.Softmax([1, 2])(x),
+    "a cell of a user": recurrent(layers.RNN(Cell(3), return_sequences=True)),
     "an activation of a user": layers.Activation(lambda x: tf.nn.leaky_relu(x, 0.1) + 0.25),
     "a layer at each step": lambda x: layers.TimeDistributed(layers.Conv1D(4, 3, padding="same", activation="relu"))(x),
     "convolutions by function": lambda x: tf.nn.conv2d_transpose(
@@ -179,6 +199,31 @@ OPENED = {
         (6, 6),
         half_pixel_centers=True,
     ),
+    "norms, clipped and of other orders": lambda x: tf.clip_by_norm(x, 0.7, [-1]) + tf.norm(x, 1, -1, True),
+    "products and logarithms": lambda x: (
+        tf.math.divide_no_nan(x, tf.nn.relu(x) + 0.5)
+        + tf.reduce_prod(x, -1, True)
+        + tf.math.reduce_logsumexp(x, [1, 2], True)
+        + tf.math.xlogy(tf.nn.relu(x), tf.nn.relu(x) + 0.5)
+    ),
+    "any and all": lambda x: (
+        x * tf.cast(tf.reduce_any(x > 1.0, -1, True), "float32")
+        + x * tf.cast(tf.reduce_all(x < 1.0, -1, True), "float32")
+    ),
+    "bounds by channel": lambda x: tf.clip_by_value(x, [-0.5, -1.0, -0.1, -0.2], [0.5, 0.4, 0.3, 0.2]),
+    "sizes around": lambda x: tf.image.resize_with_crop_or_pad(tf.image.resize_with_pad(x, 9, 12), 7, 13),
+    "turned": lambda x: tf.image.rot90(tf.image.rot90(tf.image.crop_to_bounding_box(x, 1, 0, 4, 6), 3), 2),
+    "colours": lambda x: tf.image.rgb_to_yuv(tf.image.grayscale_to_rgb(tf.image.adjust_contrast(x[..., :1], 0.7))),
+    "nearest of other sizes": lambda x: tf.image.resize(x, (3, 11), "nearest"),
+    "of a matrix": lambda x: tf.linalg.band_part(x, 1, 0) + tf.linalg.trace(x)[:, :, None, None],
+    "einsum of one, and products along other axes": lambda x: tf.tensordot(
+        tf.einsum("bhwc->bwhc", x), tf.constant(drawn(6, 5)), [[1], [0]]
+    ),
+    "repeated unevenly, and a mean spread": lambda x: (
+        tf.repeat(x, [1, 0, 2, 1], axis=3) + tf.broadcast_to(tf.reduce_mean(x, [1, 2], True), tf.shape(x))
+    ),
+    "a product in front of sizes that are computed": lambda x: keras.backend.dot(x, tf.constant(drawn(4, 3))),
+    "pools of any rank": lambda x: tf.nn.pool(tf.nn.avg_pool(x, 2, 1, "SAME"), [2, 2], "MAX"),
     "casts to the same": lambda x: tf.cast(tf.convert_to_tensor(x), tf.float32),
 }
 

@@ -23,6 +23,11 @@ def _reciprocal(run: Runner, x: Tensor) -> Tensor:
     return 1.0 / run.where(run.abs(x) < SMALLEST, SMALLEST, x)
 
 
+def _reciprocal_no_nan(run: Runner, x: Tensor) -> Tensor:
+    """Nothing of zero, as TensorFlow has it."""
+    return run.sign(x) * run.sign(x) * _reciprocal(run, x)
+
+
 def _acosh(run: Runner, x: Tensor) -> Tensor:
     x = run.maximum(x, 1.0)
     return run.log(x + run.sqrt(x * x - 1.0))
@@ -72,6 +77,7 @@ FUNCTIONS: dict[str, tuple[Callable[[Any, Any], Any], Any, str]] = {
     "log1p": (lambda run, x: run.log(run.maximum(1.0 + x, SMALLEST)), any_negative, ""),
     "log2": (lambda run, x: _log(run, x, 2.0), always, ""),
     "reciprocal": (_reciprocal, any_negative, "Reciprocal"),
+    "reciprocal_no_nan": (_reciprocal_no_nan, any_negative, ""),
     "round": (lambda run, x: run.nearest(x), any_negative, "Round"),
     "rsqrt": (lambda run, x: 1.0 / run.sqrt(run.maximum(x, SMALLEST)), never, ""),
     "sign": (lambda run, x: run.sign(x), any_negative, "Sign"),
