@@ -3,7 +3,8 @@
     python -m benchmarks.zoo [--targets NAME ...] [--stock] [--images N] [--seconds N] [--read] [NETWORK ...]
     python -m benchmarks.zoo --kinds [--frameworks NAME ...] [--targets NAME ...] [--data FOLDER] [KIND ...]
 
-Drawn weights, norms that have seen the images, a search at 8 bits. "exact": every output, and every float one behind
+Drawn weights, norms that have seen the images, a search at 8 bits (at 7 bits of weights where this processor's kernels
+saturate at more). "exact": every output, and every float one behind
 the integers, is the number that the simulation has. MACs: the share of the multiply-accumulates that is quantized, the
 products of attention counted. CPU s: seconds of processors for the work on the network; memory is the peak of the
 process over what it held with the network built. Behind the table, the reasons that stopped networks or kept parts of

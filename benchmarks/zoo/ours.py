@@ -9,7 +9,7 @@ from typing import Any
 from mpq_plugins import plugins
 from mpq_plugins.graph.shares import float_macs, float_reasons, macs_of
 
-BITS = {"weight_bits": 8, "activation_bits": 8, "progress": False}
+BITS = 8
 TARGETS = {"torch": ("torch-x86", "torch-pt2e", "onnxruntime", "litert-po2"), "keras": ("litert-po2", "onnxruntime")}
 DEFAULTS = {"torch": ("torch-x86", "torch-pt2e"), "keras": ("litert-po2",)}
 
@@ -40,12 +40,17 @@ def placed(model: Any, images: Any, target: str) -> tuple[str, str, str]:
     return "placed", f"{100 * (1 - in_float / total):.1f} %", _counted(float_reasons(graph).values())
 
 
+def _weight_bits(target: str) -> int:
+    """BITS, or the most that this processor's kernels add exactly."""
+    return min(BITS, max(candidate.bits for candidate in plugins.target(target).weight_candidates("conv2d")))
+
+
 def _torch(model: Any, images: Any, target: str) -> tuple[Any, Any]:
     import mpq_torch
     from mpq_torch import fx, litert, onnx, pt2e
 
     way = pt2e if "pt2e" in target else fx
-    recipe = way.search(model, [images], target, **BITS)
+    recipe = way.search(model, [images], target, weight_bits=_weight_bits(target), activation_bits=BITS, progress=False)
     on_grid = way.constrain(model, recipe, [images])
     if target == "generic-po2":
         program = mpq_torch.integers(on_grid, recipe, images)
@@ -64,7 +69,9 @@ def _keras(model: Any, images: Any, target: str) -> tuple[Any, Any]:
 
     images = [tuple(images)] if isinstance(images, list) else images
 
-    recipe = mpq_tfmot.search(model, images, target, **BITS)
+    recipe = mpq_tfmot.search(
+        model, images, target, weight_bits=_weight_bits(target), activation_bits=BITS, progress=False
+    )
     if target == "generic-po2":
         on_grid = mpq_tfmot.constrain(model, recipe, images)
         return recipe, mpq_tfmot.verify_integers(mpq_tfmot.integers(on_grid, recipe), on_grid, recipe, images)
