@@ -83,7 +83,9 @@ def test_a_changed_model_is_read_anew(traced, change):
     after = read_model(model, (X,))
     assert len(traced) == 2
     (got,) = FloatModel(after.graph, after.runner).outputs((X,))
-    torch.testing.assert_close(got, model.eval()(X), atol=1e-5, rtol=1e-5)
+    expected = model.eval()(X)
+    # sums of ones cancel, so that what float32 leaves of an element may be small beside what was added
+    torch.testing.assert_close(got, expected, atol=1e-5 * max(1.0, float(expected.detach().abs().max())), rtol=1e-5)
 
 
 def test_an_example_of_another_size_is_read_anew(traced):
