@@ -9,6 +9,7 @@ from torch import nn
 
 import mpq_plugins as mpq
 from integration_tests.onnx.networks import KINDS, Gelu, TwoInputs
+from integration_tests.onnx.saturation import check_products
 from integration_tests.torch_fx.recipes import clipping_recipe
 from mpq_plugins.exporters.onnx.running import run, session
 from mpq_torch import fx, onnx
@@ -19,6 +20,7 @@ TARGET = "onnxruntime"
 
 def check(model, inputs, recipe, batches, **options):
     """Compare an export with the simulation: in the way of verify, and the raw outputs of both."""
+    check_products(recipe)
     content, simulated = onnx.export(model, recipe, inputs, **options), fx.simulate(model, recipe)
     for optimized in (True, False):
         onnx.verify(content, simulated, batches, optimized=optimized).raise_if_different()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import mpq_plugins as mpq
+from integration_tests.onnx.saturation import check_products
 from integration_tests.tfmot.recipes import clipping_recipe
 from mpq_plugins.exporters.onnx.running import load, run, session
 from mpq_tfmot import constrain, integers, litert, onnx, search, simulate, to_onnx, verify_integers, verify_onnx
@@ -16,6 +17,7 @@ TRANSPOSED = "branches"
 
 
 def check(model, x, recipe, **options):
+    check_products(recipe)
     content, simulated = onnx.export(model, recipe, **options), simulate(model, recipe)
     for optimized in (True, False):
         onnx.verify(content, simulated, x * 2, optimized=optimized).raise_if_different()
