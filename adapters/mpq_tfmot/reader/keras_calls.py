@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from mpq_tfmot.keras import keras
+from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.expanding import is_graph, of_layer, of_model
 from mpq_tfmot.reader.record import recall
 from mpq_tfmot.reader.whole_sizes import with_whole_sizes
@@ -53,4 +53,4 @@ def calls_of(model: Any) -> Iterator[Any]:
 
 
 def flat(outputs: Any) -> list[Any]:
-    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+    return list(tf.nest.flatten(outputs))

@@ -52,6 +52,7 @@ NOTHING = (
 """Layers that do nothing outside of training."""
 NOTHING_CALLED = ("identity", "stop_gradient", "convert_to_tensor")
 """The same of TensorFlow's functions."""
+CASTS = ("cast", "saturate_cast")
 
 
 def nodes_of(call: Call) -> list[Node]:
@@ -126,10 +127,12 @@ def _held(call: Call) -> dict[str, int]:
 
 
 def _casts_to_its_own(call: Call) -> bool:
-    """Whether a cast gives the type that its tensor has."""
-    symbols = call.node.keras_inputs
-    alike = len(symbols) == 1 and symbols[0].dtype == getattr(call.node.outputs, "dtype", None)
-    return alike and str(call.layer.symbol).removeprefix("compat.v1.") in ("cast", "saturate_cast")
+    """Whether a cast gives the type that its tensor has, or images of 8 bits as floats."""
+    symbols, made = call.node.keras_inputs, getattr(call.node.outputs, "dtype", None)
+    if len(symbols) != 1 or made is None or str(call.layer.symbol).removeprefix("compat.v1.") not in CASTS:
+        return False
+    given = symbols[0].dtype
+    return bool(given == made or (given.is_integer and given.size == 1 and made.is_floating))
 
 
 def call_again(layer: Any, name: str, record: Record, tensors: Sequence[Any], **changed: Any) -> Any:

@@ -192,7 +192,8 @@ class _Reader:
 
     def _under(self, own: str, name: str) -> str:
         """The node of a name under another one, if it is made inside of it."""
-        if name.startswith(f"{own.partition('__call')[0]}."):
+        shared = self.nodes[name].layer or any(node.layer == name for node in self.nodes.values())
+        if name.startswith(f"{own.partition('__call')[0]}.") and not shared:
             self.nodes[own] = replace(self.nodes.pop(name), name=own)
             for held in (self.floats, self.again, self.own_weights):
                 if name in held:
@@ -201,7 +202,6 @@ class _Reader:
                 self.again[own] = called_as(self.again[own], own)
             self._owners.update({key: (held, own) for key, (held, of) in self._owners.items() if of == name})
             self._variables.renamed(name, own)
-            self.nodes.update({key: replace(one, layer=own) for key, one in self.nodes.items() if one.layer == name})
             return own
         return name
 
@@ -219,7 +219,7 @@ class _Reader:
                 return moved
         made = nodes_of(call)
         if function:
-            made = self._variables.sharing(made, node, self.nodes)
+            made = self._variables.sharing(made, node, self.nodes, self._further)
         if function and any(one.op == UNKNOWN for one in made):
             other = self._called(call, self._constants.lifted(node, at, scope), at)
             found = nodes_of(other) if len(other.inputs) > len(call.inputs) else made
@@ -328,6 +328,11 @@ class _Reader:
         """Of a layer with weights that was called elsewhere, a further one of the name that it got there."""
         held, own = self._owners.get(id(layer), (None, ""))
         return self._fresh(own if held is not None and layer.weights else f"{scope}{layer.name}")
+
+    def _further(self, name: str) -> str:
+        """Of one more call of the layer that a node of this name stands for."""
+        self._calls.setdefault(name, 1)
+        return self._fresh(name)
 
     def _fresh(self, name: str) -> str:
         count = self._calls.get(name, 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,24 +19,36 @@ class SharedVariables:
     def __init__(self) -> None:
         self._first: dict[tuple[int, str], tuple[Any, str]] = {}
 
-    def sharing(self, made: Sequence[Node], record: Record, nodes: Mapping[str, Node]) -> list[Node]:
+    def sharing(
+        self, made: Sequence[Node], record: Record, nodes: Mapping[str, Node], further: Callable[[str], str]
+    ) -> list[Node]:
         """The nodes of a call of a function, whose weight is that of the first call with the same variable.
 
-        nodes: those that the calls before have made.
+        nodes: those that the calls before have made. further: a name for one more call of a layer, as its name has it
+        once the model is written, of layers.
         """
         given = tf.nest.flatten((record.call_args, record.call_kwargs))
         own = [part for part in given if isinstance(part, tf.Variable)]
-        return [self._owned(node, own[0], nodes) for node in made] if len(own) == 1 else list(made)
+        if len(own) != 1:
+            return list(made)
+        names, shared = dict[str, str](), list[Node]()
+        for node in made:
+            owner = self._owner(node, own[0], nodes)
+            if owner:
+                counted = node.name.startswith(f"{owner}__call")
+                names[node.name] = node.name if counted else further(owner)
+            inputs = tuple(names.get(name, name) for name in node.inputs)
+            shared.append(replace(node, name=names.get(node.name, node.name), inputs=inputs, layer=owner or node.layer))
+        return shared
 
-    def _owned(self, node: Node, variable: Any, nodes: Mapping[str, Node]) -> Node:
+    def _owner(self, node: Node, variable: Any, nodes: Mapping[str, Node]) -> str:
         if node.weight is None:
-            return node
+            return ""
         _, name = self._first.setdefault((id(variable), node.op), (variable, node.name))
         first = nodes.get(name)
         if first is None or first.weight is None or first.attrs != node.attrs:
-            return node
-        same = np.array_equal(first.weight, node.weight)
-        return replace(node, layer=first.layer or name) if same else node
+            return ""
+        return name if np.array_equal(first.weight, node.weight) else ""
 
     def renamed(self, old: str, new: str) -> None:
         """Take note of another name of a node."""

@@ -15,6 +15,7 @@ from mpq_plugins.search.gradient_products import energy
 from mpq_plugins.search.workers import cores
 from mpq_tfmot.array_ops.ops import TensorflowOps
 from mpq_tfmot.keras import tf
+from mpq_tfmot.runner.dilated import convolved
 
 FloatPart = Callable[..., Any]
 """What a float node computes from the tensors that it reads."""
@@ -76,13 +77,13 @@ class TensorflowRunner(TensorflowOps):
             return y if bias is None else y + bias
         kernel = tf.transpose(weight, (2, 3, 1, 0))  # [rows, columns, in / groups, out]
         if groups == 1:
-            y = tf.nn.conv2d(x, kernel, stride, "VALID", dilations=dilation)
+            y = convolved(x, kernel, stride, dilation)
         elif groups == x.shape[-1] and stride[0] == stride[1]:
             split = tf.reshape(kernel, (*kernel.shape[:2], groups, -1))
             y = tf.nn.depthwise_conv2d(x, split, (1, *stride, 1), "VALID", dilations=dilation)
         else:
             parts = zip(tf.split(x, groups, -1), tf.split(kernel, groups, -1), strict=True)
-            y = tf.concat([tf.nn.conv2d(a, k, stride, "VALID", dilations=dilation) for a, k in parts], -1)
+            y = tf.concat([convolved(a, k, stride, dilation) for a, k in parts], -1)
         return y if bias is None else y + bias
 
     def deconvolve(

@@ -5,6 +5,7 @@ import pytest
 
 from integration_tests.tfmot.recipes import float_values
 from mpq_plugins import plugins
+from mpq_tfmot import inventory
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.reading import read_model
 from mpq_tfmot.reader.writing import write_model
@@ -27,6 +28,22 @@ class Own(layers.Layer):
 
     def call(self, x):
         return tf.nn.relu(tf.matmul(self.inner(x), self.matrix)) * 0.5 + x
+
+
+class Reused(layers.Layer):
+    """A user's layer that multiplies with the same variable more than once, and returns by name."""
+
+    def build(self, shape):
+        self.matrix = self.add_weight("matrix", (4, 4))
+
+    def call(self, x):
+        y = tf.nn.relu(tf.matmul(x, self.matrix))
+        return {"sum": x + y, "last": tf.matmul(y, self.matrix)}
+
+
+def reused(x):
+    layer = Reused()
+    return layer(layer(x)["last"])["sum"]
 
 
 class Cell(layers.Layer):
@@ -88,6 +105,7 @@ KINDS = {
     "activations that are layers or of a user": lambda x: layers.Conv2D(
         4, 1, activation=layers.PReLU(alpha_initializer="random_normal", shared_axes=[1, 2])
     )(layers.Conv2D(4, 1, activation=lambda t: tf.nn.gelu(t, True) * 0.5)(x)),
+    "a variable of several calls": reused,
     "a softmax of two axes": lambda x: layers.Softmax([1, 2])(x),
     "a cell of a user": recurrent(layers.RNN(Cell(3), return_sequences=True)),
     "an activation of a user": layers.Activation(lambda x: tf.nn.leaky_relu(x, 0.1) + 0.25),
@@ -139,7 +157,10 @@ def test_what_a_layer_calls_is_read_and_written_back(name):
     assert [node.name for node in reading.graph.nodes] == [node.name for node in again.graph.nodes]
     wanted = model(x).numpy()
     np.testing.assert_allclose(float_values(reading, x)["last"], wanted, atol=1e-4, rtol=1e-4)
-    np.testing.assert_allclose(write_model(reading)(x), wanted, atol=1e-4, rtol=1e-4)
+    written = write_model(reading)
+    np.testing.assert_allclose(written(x), wanted, atol=1e-4, rtol=1e-4)
+    sites, again = ({site.name for site in inventory(each, target="litert-po2")} for each in (model, written))
+    assert sites == again
 
 
 class Gated(layers.Layer):

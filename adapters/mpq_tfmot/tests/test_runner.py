@@ -87,3 +87,21 @@ def test_gradients_are_given_for_what_was_watched_and_leave_out_what_has_none():
         with RUN.gradients([y], [x, apart]) as take:
             take([np.array([1.0, 2.0])], lambda index, g: seen.update({index: g.tolist()}))
     assert seen == {0: [6.0, 24.0]}
+
+
+def test_a_dilated_convolution_has_the_gradients_of_its_kernel_with_zeros_between():
+    x, kernel = tf.constant(whole(2, 7, 9, 3)), tf.constant(whole(3, 2, 3, 4))
+    wide = np.zeros((5, 4, 3, 4))
+    wide[::2, ::3] = kernel.numpy()
+    with tf.GradientTape() as tape:
+        tape.watch([x, kernel])
+        y = RUN.convolve(x, tf.transpose(kernel, (3, 2, 0, 1)), None, (1, 1), ((0, 0), (0, 0)), (2, 3), 1)
+    direction = tf.constant(whole(*y.shape))
+    found = tape.gradient(y, [x, kernel], direction)
+    with tf.GradientTape() as tape:
+        tape.watch([x, wanted := tf.constant(wide)])
+        plain = tf.nn.conv2d(x, wanted, 1, "VALID")
+    np.testing.assert_array_equal(y, plain)
+    of_x, of_wide = tape.gradient(plain, [x, wanted], direction)
+    np.testing.assert_array_equal(found[0], of_x)
+    np.testing.assert_array_equal(found[1], of_wide[::2, ::3])
