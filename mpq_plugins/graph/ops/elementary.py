@@ -88,17 +88,19 @@ FUNCTIONS: dict[str, tuple[Callable[[Any, Any], Any], Any, str]] = {
     "trunc": (_trunc, any_negative, ""),
 }
 """By the word, which is torch's and TensorFlow's too: the value, its sign, and what ONNX calls it."""
+TENSORFLOW_ALONE = ("reciprocal_no_nan",)
 
 
 def _op(word: str) -> Op:
     value, negative, onnx = FUNCTIONS[word]
+    torch = (f"torch.{word}", f".{word}", *((f"torch.special.{word}",) if word == "erf" else ()))
     return Op(
         word,
         lambda run, node, x: value(run, x),
         table=True,
         negative=negative,
         spellings={
-            "torch": (f"torch.{word}", f".{word}", *((f"torch.special.{word}",) if word == "erf" else ())),
+            "torch": () if word in TENSORFLOW_ALONE else torch,
             "keras": (word, "rint") if word == "round" else (word,),
             "onnx": (onnx,) if onnx else (),
         },
