@@ -72,7 +72,7 @@ def test_nothing_left_beside_keep_float_is_said(residual):
 
 def test_bits_that_the_target_does_not_have_are_refused_by_site(residual):
     model, x = residual
-    with pytest.raises(mpq.TargetError, match=r"site 'conv1\.weight': none of 9 bits .* offers 2, 3, 4, 5, 6, 7, 8"):
+    with pytest.raises(mpq.TargetError, match=r"site 'conv1\.weight': none of 9 bits .* offers 2, 3, 4, 5, 6, 7"):
         fx.search(model, [x], X86, weight_bits=9, activation_bits=8)
 
 

@@ -5,6 +5,7 @@ import torch
 
 from integration_tests.litert.cases import CASES
 from integration_tests.records.runtimes import check_runtime
+from integration_tests.onnx.saturation import check_products
 from integration_tests.torch_fx.recipes import clipping_recipe
 from mpq_torch import fx, integers, onnx, pt2e, verify_integers
 
@@ -46,6 +47,7 @@ def test_onnx_runtime_is_exact(name):
     model, x = case(name)
     for weight_bits, activation_bits in BITS:
         recipe = clipping_recipe(model, x, "onnxruntime", weight_bits, activation_bits)
+        check_products(recipe)
         content, simulated = onnx.export(model, recipe, x), fx.simulate(model, recipe)
         for optimized in (True, False):
             onnx.verify(content, simulated, [x * 1.5, x[:1] * 3], optimized=optimized).raise_if_different()
