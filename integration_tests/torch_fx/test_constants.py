@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from integration_tests.litert.cases import CASES
-from integration_tests.records.runtimes import check_runtime
 from integration_tests.onnx.saturation import check_products
+from integration_tests.records.runtimes import check_runtime
 from integration_tests.torch_fx.recipes import clipping_recipe
 from mpq_torch import fx, integers, onnx, pt2e, verify_integers
 
