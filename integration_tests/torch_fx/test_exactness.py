@@ -88,7 +88,7 @@ def test_a_gate_at_the_end_and_one_before_a_concat_are_integers_too(gate, engine
 @pytest.mark.parametrize("bits", [3, 8])
 def test_hardware_without_a_runtime_takes_an_input_to_its_nearest_code(bits):
     model, x = network(Mobile)
-    recipe = clipping_recipe(model, x, "generic-po2", 8, bits)
+    recipe = clipping_recipe(model, x, "generic-po2", 7, bits)
     step = recipe["x"].step
     below = torch.nextafter(torch.tensor(0.5), torch.tensor(0.0)) * step
     inputs = torch.full_like(x, float(below))
