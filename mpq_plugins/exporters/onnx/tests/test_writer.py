@@ -40,7 +40,7 @@ def rounded(numerators: np.ndarray, shift: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("per_channel", [False, True])
-@pytest.mark.parametrize(("weight_bits", "opset"), [(8, 21), (5, 23), (4, 21), (2, 21), (2, 25)])
+@pytest.mark.parametrize(("weight_bits", "opset"), [(7, 21), (5, 23), (4, 21), (2, 21), (2, 25)])
 def test_a_layer_computes_what_integers_give_with_and_without_optimizations(
     symmetric: bool, per_channel: bool, weight_bits: int, opset: int
 ) -> None:
