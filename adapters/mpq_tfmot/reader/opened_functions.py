@@ -21,7 +21,7 @@ def _crelu(features: Any, name: Any = None, axis: int = -1) -> Any:
 def _norm(
     tensor: Any, ord: Any = "euclidean", axis: Any = None, keepdims: Any = None, name: Any = None, keep_dims: Any = None
 ) -> Any:
-    if axis is None or (ord in ("fro", "euclidean", 2) and np.size(axis) > 1 and ord == 2):
+    if axis is None or (ord == 2 and np.size(axis) > 1):
         raise NotImplementedError  # over the samples, too; and the largest singular value
     keepdims = bool(keepdims or keep_dims)
     if ord in ("euclidean", "fro", 2):

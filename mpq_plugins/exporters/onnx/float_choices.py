@@ -36,7 +36,7 @@ def argmin(writer: GraphWriter, name: str, given: Given) -> str:
 
 def _place(writer: GraphWriter, op: str, name: str, given: Given) -> str:
     keeps = {"axis": int(given["axis"]), "keepdims": int(bool(given.get("keepdims", False)))}
-    return _floats(writer, writer.node(op, [given["input"]], f"{name}.place", **keeps), name)
+    return writer.floats(writer.node(op, [given["input"]], f"{name}.place", **keeps), name)
 
 
 def where(writer: GraphWriter, name: str, given: Given) -> str:
@@ -59,7 +59,3 @@ def einsum(writer: GraphWriter, name: str, given: Given) -> str:
     operands = [given[key] for key in ("input", "other") if given.get(key) is not None]
     names = [v if isinstance(v, str) else writer.constant(f"{name}.{i}", v) for i, v in enumerate(operands)]
     return writer.node("Einsum", names, name, equation=str(given["equation"]))
-
-
-def _floats(writer: GraphWriter, x: str, name: str) -> str:
-    return writer.node("Cast", [x], name, to=writer.onnx.TensorProto.FLOAT)

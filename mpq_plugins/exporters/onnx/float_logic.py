@@ -24,17 +24,13 @@ def _operands(writer: GraphWriter, name: str, given: Given, *keys: str) -> list[
     return [value if isinstance(value, str) else writer.constant(f"{name}.{key}", value) for key, value in found]
 
 
-def _floats(writer: GraphWriter, x: str, name: str) -> str:
-    return writer.node("Cast", [x], name, to=writer.onnx.TensorProto.FLOAT)
-
-
 def _truths(writer: GraphWriter, x: str, name: str) -> str:
     return writer.node("Cast", [x], name, to=writer.onnx.TensorProto.BOOL)
 
 
 def _compared(op: str) -> Emit:
     def emit(writer: GraphWriter, name: str, given: Given) -> str:
-        return _floats(writer, writer.node(op, _operands(writer, name, given), f"{name}.truth"), name)
+        return writer.floats(writer.node(op, _operands(writer, name, given), f"{name}.truth"), name)
 
     return emit
 
@@ -68,7 +64,7 @@ def _truncated(writer: GraphWriter, x: str, name: str) -> str:
 def _cast(writer: GraphWriter, name: str, given: Given) -> str:
     x, to = given["input"], given.get("to", "float")
     if to == "bool":
-        return _floats(writer, _truths(writer, x, f"{name}.truth"), name)
+        return writer.floats(_truths(writer, x, f"{name}.truth"), name)
     return _truncated(writer, x, name) if to == "int" else writer.node("Identity", [x], name)
 
 
@@ -94,7 +90,7 @@ def _rest(mode: str) -> Emit:
 def _heaviside(writer: GraphWriter, name: str, given: Given) -> str:
     x, at_zero = _operands(writer, name, given)
     zero = writer.constant(f"{name}.zero", 0.0)
-    above = _floats(writer, writer.node("Greater", [x, zero], f"{name}.above"), f"{name}.step")
+    above = writer.floats(writer.node("Greater", [x, zero], f"{name}.above"), f"{name}.step")
     return writer.node("Where", [writer.node("Equal", [x, zero], f"{name}.at"), at_zero, above], name)
 
 

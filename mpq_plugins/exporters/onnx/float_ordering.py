@@ -16,10 +16,6 @@ Given = Mapping[str, Any]
 Emit = Callable[[GraphWriter, str, Given], str]
 
 
-def _floats(writer: GraphWriter, x: str, name: str) -> str:
-    return writer.node("Cast", [x], name, to=writer.onnx.TensorProto.FLOAT)
-
-
 def _places(writer: GraphWriter, given: Given, name: str, key: str = "index") -> str:
     """Places as ONNX takes them."""
     return writer.node("Cast", [given[key]], f"{name}.{key}", to=writer.onnx.TensorProto.INT64)
@@ -31,7 +27,7 @@ def _largest(writer: GraphWriter, name: str, given: Given, largest: bool) -> tup
     how = {"axis": int(given["axis"]), "largest": int(largest), "sorted": 1}
     outputs = [f"{name}.values", f"{name}.places"]
     writer.nodes.append(writer.helper.make_node("TopK", [given["input"], count], outputs, name=f"{name}.topk", **how))
-    return outputs[0], _floats(writer, outputs[1], f"{name}.indices")
+    return outputs[0], writer.floats(outputs[1], f"{name}.indices")
 
 
 def topk(writer: GraphWriter, name: str, given: Given) -> str:
@@ -61,7 +57,7 @@ def extreme(writer: GraphWriter, name: str, given: Given) -> str:
     axes = writer.constant(f"{name}.axes", [axis], "int64")
     value = writer.node(f"Reduce{word}", [given["input"], axes], f"{name}.element", keepdims=keeps)
     place = writer.node(f"Arg{word}", [given["input"]], f"{name}.place", axis=axis, keepdims=keeps)
-    writer.tuples[name] = (value, _floats(writer, place, f"{name}.index"))
+    writer.tuples[name] = (value, writer.floats(place, f"{name}.index"))
     return name
 
 
@@ -78,7 +74,7 @@ def bucketize(writer: GraphWriter, name: str, given: Given) -> str:
     each = writer.node("Unsqueeze", [given["input"], last], f"{name}.each")
     bounds = writer.constant(f"{name}.bounds", given["bounds"])
     below = writer.node("LessOrEqual" if given["right"] else "Less", [bounds, each], f"{name}.below")
-    return writer.node("ReduceSum", [_floats(writer, below, f"{name}.counted"), last], name, keepdims=0)
+    return writer.node("ReduceSum", [writer.floats(below, f"{name}.counted"), last], name, keepdims=0)
 
 
 def gather(writer: GraphWriter, name: str, given: Given) -> str:
@@ -109,7 +105,7 @@ def max_pool_places(writer: GraphWriter, name: str, given: Given) -> str:
     writer.nodes.append(writer.helper.make_node("MaxPool", [given["input"]], outputs, name=f"{name}.pool", **sizes))
     image = writer.constant(f"{name}.image", int(given["image"]), "int64")  # ONNX counts on through all images
     place = writer.node("Mod", [outputs[1], image], f"{name}.place")
-    writer.tuples[name] = (outputs[0], _floats(writer, place, f"{name}.index"))
+    writer.tuples[name] = (outputs[0], writer.floats(place, f"{name}.index"))
     return name
 
 

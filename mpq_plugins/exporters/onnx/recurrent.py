@@ -49,9 +49,6 @@ def _stacked(writer: GraphWriter, op: str, name: str, given: Given) -> str:
     x = writer.node("Transpose", [given["input"]], f"{name}.steps", perm=[1, 0, 2]) if first else given["input"]
     states: list[str] = []
     cells: list[str] = []
-    attributes: dict[str, Any] = {}
-    if op == "GRU":
-        attributes["linear_before_reset"] = int(given.get("reset_after", True))
     for index, parts in enumerate(given["layers"]):
         at = f"{name}.{index}"
         arrays = [
@@ -61,13 +58,16 @@ def _stacked(writer: GraphWriter, op: str, name: str, given: Given) -> str:
         begun = [_begun(writer, f"{at}.{part}0", given.get(part), index, directions) for part in ("state", "cell")]
         begun = begun[: 1 + (op == "LSTM")] if any(begun) else []
         outputs = [f"{at}.every", f"{at}.state", *([f"{at}.cell"] if op == "LSTM" else [])]
-        if op == "RNN":
-            attributes["activations"] = [given["activation"].capitalize()] * directions
-        how = {"hidden_size": rows // GATES[op], "direction": "bidirectional" if directions == 2 else "forward"}
+        how: dict[str, Any] = {
+            "hidden_size": rows // GATES[op],
+            "direction": "bidirectional" if directions == 2 else "forward",
+        }
+        if op == "GRU":
+            how["linear_before_reset"] = int(given.get("reset_after", True))
+        elif op == "RNN":
+            how["activations"] = [given["activation"].capitalize()] * directions
         writer.nodes.append(
-            writer.helper.make_node(
-                op, [x, *arrays, *(["", *begun] if begun else [])], outputs, name=at, **how, **attributes
-            )
+            writer.helper.make_node(op, [x, *arrays, *(["", *begun] if begun else [])], outputs, name=at, **how)
         )
         states.append(outputs[1])
         cells += outputs[2:]

@@ -105,6 +105,10 @@ class GraphWriter:
         """A constant of float32, int32, int64 or truth values."""
         return self.constants.array(name, array, dtype)
 
+    def floats(self, x: str, name: str) -> str:
+        """Truth values or whole numbers as float32."""
+        return self.node("Cast", [x], name, to=self.onnx.TensorProto.FLOAT)
+
     def node(self, op: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
         """A node of one output, which has its name."""
         self.nodes.append(self.helper.make_node(op, list(inputs), [name], name=name, **attributes))
