@@ -55,6 +55,10 @@ class Call:
         """What the module that is called has by this name."""
         return getattr(self.module, name)
 
+    def given(self, position: int, name: str, default: Any = None) -> Any:
+        """A setting of the module that is called, or the argument of the function that does the same."""
+        return self.argument(position, name, default) if self.module is None else self.setting(name)
+
     @property
     def owner(self) -> str | None:
         """The name of the first call of the module, where this is another one."""

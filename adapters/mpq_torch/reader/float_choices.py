@@ -136,8 +136,7 @@ def _pooled(call: Call) -> Found:
     names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
     defaults = (None, None, 0, 1, False, call.module is None)
     given = {
-        name: call.argument(place, name, default) if call.module is None else call.setting(name)
-        for place, (name, default) in enumerate(zip(names, defaults, strict=True), 1)
+        n: call.given(place, n, default) for place, (n, default) in enumerate(zip(names, defaults, strict=True), 1)
     }
     sides = [size for size in call.in_shape[2:] if not isinstance(size, Batch)]
     if not given.pop("return_indices") or len(sides) != len(call.in_shape) - 2:

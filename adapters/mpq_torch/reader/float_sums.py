@@ -77,13 +77,10 @@ def _made_numbers(call: Call) -> Found:
 def _local_response(call: Call) -> Found:
     """Of an odd number of channels around each; of an even one torch and others take another channel."""
     names = {"size": None, "alpha": 1e-4, "beta": 0.75, "k": 1.0}
-    found = {
-        name: call.setting(name) if call.module is not None else call.argument(place, name, default)
-        for place, (name, default) in enumerate(names.items(), 1)
-    }
-    return (
-        ("local_response", {"input": call.tensor(), **found}) if found["size"] % 2 and len(call.in_shape) == 4 else None
-    )
+    found = {name: call.given(place, name, default) for place, (name, default) in enumerate(names.items(), 1)}
+    if found["size"] % 2 == 0 or len(call.in_shape) != 4:
+        return None
+    return "local_response", {"input": call.tensor(), **found}
 
 
 def _sampled(call: Call) -> Found:

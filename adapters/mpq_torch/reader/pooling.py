@@ -120,7 +120,7 @@ def adaptive_pool(dims: int) -> Rule:
     """Adaptive average pooling to one element, or to windows of one size."""
 
     def rule(call: Call) -> Made:
-        size = call.argument(1, "output_size") if call.module is None else call.setting("output_size")
+        size = call.given(1, "output_size")
         inside = tuple(whole(n) for n in call.in_shape[-dims:])
         asked = tuple(size) if isinstance(size, (list, tuple)) else (size,) * dims
         sizes = tuple(n if s is None else int(s) for s, n in zip(asked, inside, strict=True))

@@ -24,7 +24,7 @@ _NAMES = ("size", "scale_factor", "mode", "align_corners", "recompute_scale_fact
 
 def interpolate(call: Call) -> Made:
     """F.interpolate and nn.Upsample of images and signals."""
-    mode = call.module.mode if call.module is not None else call.argument(3, "mode", "nearest")
+    mode = call.given(3, "mode", "nearest")
     volumes = len(call.shape) == 5 and mode == "nearest"
     if not (len(call.shape) in (3, 4) or volumes) or not isinstance(call.in_shape[0], Batch):
         return call.unknown("interpolation of anything but images and signals has no integer kernel")

@@ -82,7 +82,7 @@ def unfold(call: Call) -> Made:
     """F.unfold and nn.Unfold: the elements of each window, channels first, as one axis, and the windows as another."""
     names = ("kernel_size", "dilation", "padding", "stride")
     given = [
-        getattr(call.module, name) if call.module is not None else call.argument(1 + index, name, default)
+        call.given(1 + index, name, default)
         for index, (name, default) in enumerate(zip(names, (None, 1, 0, 1), strict=True))
     ]
     if len(call.in_shape) != 4 or not isinstance(call.in_shape[0], Batch):
@@ -170,7 +170,7 @@ def _in_space(call: Call, name: str, move: Any) -> Made:
 
 
 def _number(call: Call, name: str) -> int:
-    return int(getattr(call.module, name) if call.module is not None else call.argument(1, name))
+    return int(call.given(1, name))
 
 
 def _many(value: Any) -> list[int]:

@@ -176,7 +176,7 @@ _SEVERAL: dict[Any, Callable[[Call], int]] = {
 
 def gated(call: Call) -> Made:
     """F.glu and nn.GLU: the first half times the sigmoid of the second."""
-    dim = call.argument(1, "dim", -1) if call.module is None else call.setting("dim")
+    dim = call.given(1, "dim", -1)
     moving, x = begun(call)
     axis = int(dim) % len(x.shape)
     if isinstance(x.shape[axis], Batch):
