@@ -82,7 +82,7 @@ def check_saved(model, recipe, x, path):
     assert dict(harden(loaded).items()) == dict(recipe.items())
 
 
-@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("suffix", [".keras", ".h5", ""])
 def test_it_saves_and_loads_before_training(compiled, suffix, tmp_path):
     check_saved(*compiled, tmp_path / f"model{suffix}")
 
