@@ -134,11 +134,22 @@ def quantize(
     example_inputs, calibration: as of ``constrain``. The model may be on any device; what is returned is on the
     processor, which torch's kernels are for.
     Set ``torch.backends.quantized.engine`` to the engine of the recipe's target to run it.
-    Raises NothingQuantized when a part that the recipe quantizes came out float.
+    Raises NothingQuantized when a part that the recipe quantizes came out float, and ProcessorLimit where the kernels
+    of this processor clip sums that the recipe's target adds.
     """
-    engine = _engine(plugins.target_of(recipe))
+    target = plugins.target_of(recipe)
+    engine = _engine(target)
     on_grid, example = constrained(constrain, model, recipe, example_inputs, calibration)
+    if target.runtime is None:
+        _check_stand_in(on_grid, recipe, example)
     return convert(on_grid, recipe, example, engine)
+
+
+def _check_stand_in(on_grid: nn.Module, recipe: Recipe, example: Batch) -> None:
+    """Raise ProcessorLimit where the kernels that stand in for hardware without a runtime saturate."""
+    stand_in = plugins.target(f"torch-{DEFAULT_ENGINE}")
+    if stand_in.saturation is not None and stand_in.saturation.applies():
+        check_products(read_quantized(on_grid, recipe, example)[1], stand_in)
 
 
 def constrained(

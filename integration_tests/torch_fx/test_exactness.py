@@ -8,6 +8,7 @@ from torch import nn
 import mpq_plugins as mpq
 from integration_tests.torch_fx.recipes import clipping_recipe
 from mpq_plugins import plugins
+from mpq_plugins.hardware import saturation
 from mpq_torch import fx
 from mpq_torch.tests.networks import NETWORKS, Mobile, network
 
@@ -96,6 +97,14 @@ def test_hardware_without_a_runtime_takes_an_input_to_its_nearest_code(bits):
     simulated = fx.simulate(on_grid, recipe)
     assert not simulated.sites(inputs)["x"].any()
     fx.verify(fx.quantize(on_grid, recipe, x), simulated, [inputs, -inputs, x]).raise_if_different()
+
+
+def test_sums_that_this_processor_clips_are_refused_for_hardware_without_a_runtime_too(monkeypatch):
+    monkeypatch.setattr(saturation, "processor_flags", lambda: frozenset({"x86", "avx2"}))
+    model, x = network(Mobile)
+    with pytest.raises(mpq.ProcessorLimit, match=r"8-bit weights .* none of avx512_vnni.* at most 7 bits"):
+        fx.quantize(model, clipping_recipe(model, x, "generic-po2", 8, 8), x)
+    fx.quantize(model, clipping_recipe(model, x, "generic-po2", 7, 8), x)
 
 
 def test_hardware_that_rounds_otherwise_does_not_run_on_torchs_kernels(monkeypatch):

@@ -13,6 +13,7 @@ from torch import nn
 from mpq_plugins.graph.node import RAW, Graph, Node
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.quantized import QuantizedGraph, clamp_codes
+from mpq_plugins.hardware.target import Target
 from mpq_torch.modules.depthwise import SlicedDepthwise, saturates
 from mpq_torch.modules.padded import PaddedConvolution
 from mpq_torch.modules.subpixel import SubpixelConvTranspose
@@ -85,9 +86,13 @@ def _clamps(graph: Graph, node: Node) -> bool:
     return bounded and not is_relu(graph, node)
 
 
-def check_products(quantized: QuantizedGraph) -> None:
-    """Raise TargetError, naming the weight, where products of two grids could saturate on this processor."""
+def check_products(quantized: QuantizedGraph, target: Target | None = None) -> None:
+    """Raise ProcessorLimit, naming the weight, where products of two grids could saturate on this processor.
+
+    target: whose kernels multiply; by default the graph's own.
+    """
+    target = target or quantized.target
     for node in quantized.graph.layers:
         source = quantized.grid_of[node.inputs[0]]
         weight = node.weight_site
-        quantized.target.check_products(weight, quantized.grids[weight], quantized.grids[source])
+        target.check_products(weight, quantized.grids[weight], quantized.grids[source])
