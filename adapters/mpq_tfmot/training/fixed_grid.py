@@ -1,7 +1,8 @@
 """A tensor on a fixed grid of one power-of-two step, rounded as the target's runtime rounds.
 
 TensorFlow's QuantizeAndDequantize makes one pass over memory forward and one backward. XLA fuses passes by itself, and
-its version of that operation makes a code of NaN, so there the arithmetic is written out.
+its version of that operation makes a code of NaN, so there the arithmetic is written out. So it is where ties go up:
+TensorFlow adds a half in float32 and takes the floor, which brings the float32 before a half to one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from mpq_tfmot.keras import tf
 from mpq_tfmot.runner.tensorflow_runner import TensorflowRunner
 
 RUN = TensorflowRunner()
-MODES = {"half_even": "HALF_TO_EVEN", "half_up": "HALF_UP"}
 BELOW = 1.0 - 2.0**-24
 """Times a float32 that is no power of two: the float32 before it."""
 
@@ -24,8 +24,8 @@ def on_fixed_grid(x: Any, step: Any, low: Any, high: Any, bits: int, signed: boo
 
     bits, signed: of the codes, two's complement where they are signed.
     """
-    if rule.once and rule.rounding in MODES and tf.__internal__.get_enclosing_xla_context() is None:
-        y = _in_one_pass(x, step, low, high, bits, signed, MODES[rule.rounding])
+    if rule.once and rule.rounding == "half_even" and tf.__internal__.get_enclosing_xla_context() is None:
+        y = _in_one_pass(x, step, low, high, bits, signed)
     else:
         y = _written_out(x, step, low, high, rule)
     if rule.codes is None:
@@ -40,7 +40,7 @@ def looked_up(inputs: Any, step: Any, rule: OutputRounding) -> Any:
     return tf.gather(tf.constant(rule.table, tf.float32), codes) * step
 
 
-def _in_one_pass(x: Any, step: Any, low: Any, high: Any, bits: int, signed: bool, mode: str) -> Any:
+def _in_one_pass(x: Any, step: Any, low: Any, high: Any, bits: int, signed: bool) -> Any:
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def quantized(x: Any) -> tuple[Any, Callable[[Any], Any]]:
         y = tf.raw_ops.QuantizeAndDequantizeV4(
@@ -50,7 +50,7 @@ def _in_one_pass(x: Any, step: Any, low: Any, high: Any, bits: int, signed: bool
             signed_input=signed,
             num_bits=bits,
             range_given=True,
-            round_mode=mode,
+            round_mode="HALF_TO_EVEN",
             axis=-1,
         )
 
