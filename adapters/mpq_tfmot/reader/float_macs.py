@@ -38,10 +38,9 @@ def macs(call: Call) -> dict[str, int]:
 
 
 def _held(layer: Any) -> int:
-    """Elements of weights; a vector is a bias."""
-    return sum(prod(weight.shape) for weight in layer.weights if len(weight.shape) > (2 if _einsum(layer) else 1))
-
-
-def _einsum(layer: Any) -> bool:
-    """Whether the layer is one of attention's, whose biases have a row for each head."""
-    return type(layer).__name__ == "EinsumDense"
+    """Elements of weights. A vector is a bias, and so is what is called one, as of a GRU or of heads."""
+    return sum(
+        prod(weight.shape)
+        for weight in layer.weights
+        if len(weight.shape) > 1 and weight.name.rpartition("/")[2].partition(":")[0] != "bias"
+    )
