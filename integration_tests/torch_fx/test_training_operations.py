@@ -17,7 +17,7 @@ BODIES_SEARCHING, BODIES_FIXED = 2900, 1300
 @pytest.fixture(scope="module")
 def resnet20():
     torch.manual_seed(0)
-    return network(20), torch.randn(8, 3, 32, 32), torch.randint(0, 10, (8,))
+    return network(20), torch.randn(2, 3, 32, 32), torch.randint(0, 10, (2,))
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -118,11 +118,12 @@ class Target(Schema):
         Raises UnsupportedOp when the target has no weight grid for the op.
         """
         grids = self._weight_grids(op)
+        capped = self._capped(grids, vnni)
         return tuple(
             Candidate(bits, True, granularity == "channel", grids.narrow, grids.power_of_two)
             for granularity in sorted(grids.granularity, reverse=True)
             for bits in grids.bits
-            if not self._capped(bits, grids.narrow, vnni)
+            if bits not in capped
         )
 
     def activation_candidates(self, op: str, signed: bool) -> tuple[Candidate, ...]:
@@ -198,12 +199,13 @@ class Target(Schema):
     def _limited(self, vnni: bool | None) -> bool:
         return self.saturation is not None and (self.saturation.applies() if vnni is None else not vnni)
 
-    def _capped(self, weight_bits: int, narrow: bool, vnni: bool | None) -> bool:
-        """Whether some activation of this target would saturate with weights of these bits."""
-        if self.saturation is None or not self._limited(vnni):
-            return False
-        every = [grids for op in self.ops if (grids := self.support(op).activation) is not None]
-        return any(self.saturation.saturates(weight_bits, grids.bits[-1], narrow) for grids in every)
+    def _capped(self, weights: WeightGrids, vnni: bool | None) -> frozenset[int]:
+        """The bits of a weight with which some activation of this target would saturate."""
+        limit = self.saturation
+        if limit is None or not self._limited(vnni):
+            return frozenset()
+        every = {grids.bits[-1] for op in self.ops if (grids := self.support(op).activation) is not None}
+        return frozenset(b for b in weights.bits if any(limit.saturates(b, most, weights.narrow) for most in every))
 
     def _weight_grids(self, op: str) -> WeightGrids:
         grids = self.support(op).weight

@@ -27,12 +27,12 @@ def start(training: TrainingGraph, observed: Mapping[str, Observed], batches: Se
         bank.start([observed[slot.name] for slot in bank.plain.slots])
     if _normalizes(training):
         seen = observe_in_training(training, batches)
-        grids = {name: quantizer.grid() for name, quantizer in training.quantizers.items()}
-        if saturating(grids, seen):
+        if saturating(training.grids(), seen):
             for bank in training.banks:
                 if bank.plain.kind == "activation":
                     bank.start([seen.get(slot.name, observed[slot.name]) for slot in bank.plain.slots])
-            check_holds({name: training.quantizers[name].grid() for name in seen}, seen)
+            grids = training.grids()
+            check_holds({name: grids[name] for name in seen}, seen)
     for bank in training.banks:
         bank.remember_parameters()
 

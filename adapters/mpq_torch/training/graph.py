@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from mpq_plugins.errors import ModelError, NonFiniteValues
+from mpq_plugins.grid import Grid
 from mpq_plugins.thresholds.histogram import Histogram
 from mpq_plugins.training.bank import banks_of
 from mpq_plugins.training.fixed_grid import trains
@@ -50,6 +51,11 @@ class TrainingGraph:
     preparation: Preparation
     completion: Completion
     float_model: nn.Module | None
+
+    def grids(self) -> dict[str, Grid]:
+        """The grid at which every slot stands; each bank is hardened once, for all of its slots."""
+        found = (zip(bank.plain.slots, bank.harden(), strict=True) for bank in self.banks)
+        return {slot.name: grid for pairs in found for slot, grid in pairs}
 
 
 def build(

@@ -205,8 +205,7 @@ class Search:
         """What the choice of the moment costs of every limited resource."""
         if self._recipe is not None:
             return self.plan.costs_of({name: self._recipe[name].bits for name in self.plan.slots})
-        found = (zip(bank.plain.slots, bank.harden(), strict=True) for bank in self._banks)
-        return self.plan.costs_of({slot.name: grid.bits for pairs in found for slot, grid in pairs})
+        return self.plan.costs_of({name: grid.bits for name, grid in self._training.grids().items()})
 
     def float_model(self) -> nn.Module:
         """The trained float model, in eval(): of the user's class where all its layers are modules of it."""
@@ -327,11 +326,7 @@ class Search:
             expected = self._costs.now()
             spent = self._costs.spent(expected)
             penalty = float(self._zero() + self.method.penalty(TORCH, spent, self._controls()))
-            thresholds = {
-                slot.name: float(np.max(grid.threshold))
-                for bank in self._banks
-                for slot, grid in zip(bank.plain.slots, bank.harden(), strict=True)
-            }
+            thresholds = {name: float(np.max(grid.threshold)) for name, grid in self._training.grids().items()}
         return Record(
             self.steps_done,
             penalty,
