@@ -301,14 +301,15 @@ def test_a_subclassed_vision_transformer_is_exact():
 def words():
     inputs = keras.Input((6,), dtype="int32", name="words")
     y = layers.GroupNormalization(2)(layers.Dense(8)(layers.Embedding(12, 8)(inputs)))
-    return keras.Model(inputs, layers.Dense(3)(layers.UnitNormalization()(layers.Flatten()(y))))
+    joined = layers.Concatenate()([layers.Flatten()(y), layers.CategoryEncoding(12, "count")(inputs)])
+    return keras.Model(inputs, layers.Dense(3)(layers.UnitNormalization()(joined)))
 
 
 def test_rows_of_an_embedding_are_looked_up_as_codes_and_the_file_takes_whole_numbers():
     keras.utils.set_random_seed(0)
     model, x = words(), np.random.default_rng(0).integers(0, 12, (16, 6)).astype(np.int32)
     on_grid, recipe = exact(model, x)
-    assert len(recipe.float_ops) == 1
+    assert len(recipe.float_ops) == 2
     assert error_of(model, on_grid, recipe, x) < 0.05
     (taken,) = Interpreter(model_content=mpq_tfmot.litert.export(on_grid, recipe)).get_input_details()
     assert taken["dtype"] == np.int32
@@ -337,6 +338,43 @@ def test_layers_of_channels_first_are_refused_by_name():
     model = keras.Model(inputs, layers.Dense(2)(layers.Concatenate()(ends)))
     names = refused(model, "litert-po2", X[:, :4, :4, [0, 1, 2, 0]]).names
     assert sorted(names) == sorted(kind.__name__ for kind in CHANNELS_FIRST)
+
+
+class Trains(layers.Layer):
+    """A user's layer whose norm always trains."""
+
+    def __init__(self):
+        super().__init__(name="own")
+        self.norm = layers.BatchNormalization(name="norm")
+
+    def call(self, x):
+        return self.norm(x, training=True)
+
+
+TRAINING = {
+    "norm": lambda y: layers.BatchNormalization(name="norm")(y, training=True),
+    "drop": lambda y: layers.Dropout(0.5, name="drop")(y, training=True),
+    "flip": lambda y: layers.RandomFlip(name="flip")(y, training=True),
+    "inner.norm": lambda y: keras.Sequential(
+        [keras.Input((9, 9, 4)), layers.BatchNormalization(name="norm")], name="inner"
+    )(y, training=True),
+    "own.norm": lambda y: Trains()(y),
+}
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_a_layer_that_is_told_to_train_at_every_call_is_refused(name):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((9, 9, 3))
+    model = keras.Model(inputs, layers.Conv2D(2, 1)(TRAINING[name](layers.Conv2D(4, 1)(inputs))))
+    found = refused(model, "litert-po2")
+    assert found.names == (name,)
+    assert "call it without" in str(found)
+
+
+def test_what_training_does_not_change_may_be_told_to_train():
+    frozen = layers.BatchNormalization(trainable=False)
+    exact(behind(lambda y: layers.Dropout(0)(frozen(y, training=True), training=True)))
 
 
 def test_everything_that_is_refused_is_named_at_once_with_the_list_to_paste_and_what_it_costs():

@@ -166,6 +166,8 @@ def of_layer(layer: Any, count: int, rank: int) -> dict[str, Any]:
         return {}
     word, names = LAYERS[kind.__name__]
     attributes = {core: getattr(layer, name) for name, core in names.items()}
+    if isinstance(attributes.get("axis"), (list, tuple)) and len(attributes["axis"]) == 1:
+        (attributes["axis"],) = attributes["axis"]
     if not isinstance(attributes.get("axis", 0), int):
         return {}
     operands = dict(zip(("input", "other"), map(Operand, range(count)), strict=False))
