@@ -340,6 +340,38 @@ def test_layers_of_channels_first_are_refused_by_name():
     assert sorted(names) == sorted(kind.__name__ for kind in CHANNELS_FIRST)
 
 
+ENDS = {
+    "argmax": lambda y: tf.argmax(y, -1),
+    "argmin of rows": lambda y: tf.argmin(y, 1),
+    "the best two, and their places": lambda y: list(tf.math.top_k(tf.reshape(y, (-1, 20)), 2)),
+    "running sums": lambda y: tf.cumsum(y, 1),
+    "one of many": lambda y: tf.one_hot(tf.argmax(y, -1), 4),
+}
+
+
+@pytest.mark.parametrize("kind", ENDS)
+def test_places_and_order_at_the_end_are_the_file_s_too(kind):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((5, 6))
+    model, x = keras.Model(inputs, ENDS[kind](layers.Dense(4)(inputs))), X[:, :5, :6, 0]
+    recipe = mpq_tfmot.search(model, x, "litert-po2", weight_bits=4, activation_bits=3, progress=False)
+    file = Interpreter(model_content=mpq_tfmot.litert.export(model, recipe))
+    file.resize_tensor_input(0, x.shape)
+    file.allocate_tensors()
+    file.set_tensor(0, x)
+    file.invoke()
+    wanted = tf.nest.flatten(mpq_tfmot.simulate(model, recipe)(x))
+    for detail, value in zip(file.get_output_details(), wanted, strict=True):
+        np.testing.assert_allclose(file.get_tensor(detail["index"]), np.asarray(value), rtol=1e-6, atol=1e-7)
+
+
+def test_places_of_what_float_kernels_compute_are_refused():
+    inputs = keras.Input((9, 9, 3))
+    shares = layers.Conv2D(4, 1, activation="softmax")(inputs)
+    (name,) = refused(keras.Model(inputs, tf.argmax(shares, -1)), "litert-po2").names
+    assert name.startswith("tf.math.argmax")
+
+
 class Trains(layers.Layer):
     """A user's layer whose norm always trains."""
 

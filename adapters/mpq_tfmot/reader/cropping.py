@@ -20,7 +20,7 @@ def covering(layer: Any, image: Any) -> Callable[[Any], Any] | None:
     if cuts or (resizes and not layer.crop_to_aspect_ratio):
         return None
     method = layer.interpolation if resizes else "bilinear"
-    starts, sizes = _part(tuple(map(int, inside)), wanted)
+    starts, sizes = _part((int(inside[0]), int(inside[1])), wanted)
     return lambda x: tf.image.resize(
         x[:, starts[0] : starts[0] + sizes[0], starts[1] : starts[1] + sizes[1]], wanted, method
     )

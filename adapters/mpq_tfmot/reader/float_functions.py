@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mpq_plugins.graph.node import Operand
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.float_logic import of_logic
+from mpq_tfmot.reader.float_ordering import of_ordering
 from mpq_tfmot.reader.record import is_symbol
 
 _BINARY = {"add": "add", "subtract": "sub", "multiply": "mul", "divide": "div", "truediv": "div"}
@@ -185,7 +186,7 @@ def of_call(symbol: str, tensors: Sequence[Any], args: Sequence[Any], kwargs: Ma
     if symbol.removeprefix("compat.v1.") == "pad":
         return _padded(*args, **kwargs)
     if symbol not in FUNCTIONS:
-        return of_logic(symbol, tensors, args, kwargs)
+        return of_ordering(symbol, tensors, args, kwargs) or of_logic(symbol, tensors, args, kwargs)
     word, names = FUNCTIONS[symbol]
     if len(args) > len(names):
         return {}

@@ -12,7 +12,7 @@ from mpq_plugins.exporters.refusals import refused_by
 from mpq_plugins.graph.constants import AFFINE
 from mpq_plugins.graph.logic import WHOLE
 from mpq_plugins.graph.lookups import EMBEDDING
-from mpq_plugins.graph.node import ARGUMENT, FLOAT, UNKNOWN, Batch, Graph, Node, sample_shape
+from mpq_plugins.graph.node import ARGUMENT, FLOAT, UNKNOWN, Batch, Graph, Node, Operand, sample_shape
 from mpq_plugins.graph.ops import is_op, op_of
 from mpq_plugins.graph.reading import settled
 from mpq_plugins.graph.refusals import refuses_nothing
@@ -317,7 +317,9 @@ class _Reader:
 
     def _part(self, whole: Node, index: int, shape: tuple[int, ...]) -> str:
         """One of the outputs of a layer that has several."""
-        attrs = {"what": OUTPUT, "reason": f"one of several outputs of {whole.attrs.get('what')}"}
+        attrs: dict[str, Any] = {"what": OUTPUT, "reason": f"one of several outputs of {whole.attrs.get('what')}"}
+        if whole.attrs.get("function") == "top_k":
+            attrs |= {"function": "item", "arguments": {"input": Operand(0), "index": index}}
         part = Node(f"{whole.name}.output{index}", UNKNOWN, (whole.name,), (whole.shape[0], *shape), attrs=attrs)
         self.nodes[part.name] = part
         self.floats[part.name] = lambda outputs: outputs[index]
