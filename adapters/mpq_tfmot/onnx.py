@@ -21,9 +21,9 @@ from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.recipe.verification import Verification
 from mpq_plugins.registry.renamed_arguments import renamed
-from mpq_tfmot.calibration.batches import as_batches, in_chunks
+from mpq_tfmot.calibration.batches import as_batches, as_tensors, in_chunks
 from mpq_tfmot.reader.fitting import read_quantized
-from mpq_tfmot.simulation.simulated_model import BATCH, as_tensors
+from mpq_tfmot.simulation.simulated_model import BATCH
 from mpq_tfmot.verifying import simulation_of
 
 __all__ = ["export", "verify"]
@@ -87,8 +87,8 @@ def verify(
     onnx or onnxruntime is not installed.
     """
     simulation, batches = simulation_of(simulated, recipe, inputs)
-    chunks = in_chunks(batches, BATCH)
-    return compare(exported, (of_batch(simulation, as_tensors(batch), batch) for batch in chunks), optimized)
+    chunks, taken = in_chunks(batches, BATCH), simulation.graph.arguments
+    return compare(exported, (of_batch(simulation, as_tensors(batch, taken), batch) for batch in chunks), optimized)
 
 
 def to_onnx(

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from mpq_plugins.errors import ModelError, MPQError
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.recipe.recipe import Recipe
 from mpq_tfmot.calibration.batches import Batch, as_batches
-from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.keras import keras
 from mpq_tfmot.reader.fitting import read_quantized
 from mpq_tfmot.simulation.simulated_model import SimulatedModel
 from mpq_tfmot.training.hardening import harden
@@ -31,10 +29,7 @@ def simulation_of(simulated: Any, recipe: Recipe | None, inputs: Any) -> tuple[S
         recipe = recipe or _recipe_of(simulated)
         reading, quantized = read_quantized(simulated, recipe)
         simulated = SimulatedModel(quantized, reading.runner)
-    taken = simulated.graph.arguments
-    arrays = isinstance(inputs, (list, tuple)) and all(isinstance(x, np.ndarray) or tf.is_tensor(x) for x in inputs)
-    whole = len(taken) > 1 and arrays and len(inputs) == len(taken)
-    return simulated, as_batches([inputs] if whole else inputs, taken)
+    return simulated, as_batches(inputs, simulated.graph.arguments)
 
 
 def _recipe_of(model: Any) -> Recipe:

@@ -301,14 +301,15 @@ def test_a_subclassed_vision_transformer_is_exact():
 def words():
     inputs = keras.Input((6,), dtype="int32", name="words")
     y = layers.GroupNormalization(2)(layers.Dense(8)(layers.Embedding(12, 8)(inputs)))
-    return keras.Model(inputs, layers.Dense(3)(layers.UnitNormalization()(layers.Flatten()(y))))
+    joined = layers.Concatenate()([layers.Flatten()(y), layers.CategoryEncoding(12, "count")(inputs)])
+    return keras.Model(inputs, layers.Dense(3)(layers.UnitNormalization()(joined)))
 
 
 def test_rows_of_an_embedding_are_looked_up_as_codes_and_the_file_takes_whole_numbers():
     keras.utils.set_random_seed(0)
     model, x = words(), np.random.default_rng(0).integers(0, 12, (16, 6)).astype(np.int32)
     on_grid, recipe = exact(model, x)
-    assert len(recipe.float_ops) == 1
+    assert len(recipe.float_ops) == 2
     assert error_of(model, on_grid, recipe, x) < 0.05
     (taken,) = Interpreter(model_content=mpq_tfmot.litert.export(on_grid, recipe)).get_input_details()
     assert taken["dtype"] == np.int32
@@ -337,6 +338,75 @@ def test_layers_of_channels_first_are_refused_by_name():
     model = keras.Model(inputs, layers.Dense(2)(layers.Concatenate()(ends)))
     names = refused(model, "litert-po2", X[:, :4, :4, [0, 1, 2, 0]]).names
     assert sorted(names) == sorted(kind.__name__ for kind in CHANNELS_FIRST)
+
+
+ENDS = {
+    "argmax": lambda y: tf.argmax(y, -1),
+    "argmin of rows": lambda y: tf.argmin(y, 1),
+    "the best two, and their places": lambda y: list(tf.math.top_k(tf.reshape(y, (-1, 20)), 2)),
+    "running sums": lambda y: tf.cumsum(y, 1),
+    "one of many": lambda y: tf.one_hot(tf.argmax(y, -1), 4),
+}
+
+
+@pytest.mark.parametrize("kind", ENDS)
+def test_places_and_order_at_the_end_are_the_file_s_too(kind):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((5, 6))
+    model, x = keras.Model(inputs, ENDS[kind](layers.Dense(4)(inputs))), X[:, :5, :6, 0]
+    recipe = mpq_tfmot.search(model, x, "litert-po2", weight_bits=4, activation_bits=3, progress=False)
+    file = Interpreter(model_content=mpq_tfmot.litert.export(model, recipe))
+    file.resize_tensor_input(0, x.shape)
+    file.allocate_tensors()
+    file.set_tensor(0, x)
+    file.invoke()
+    wanted = tf.nest.flatten(mpq_tfmot.simulate(model, recipe)(x))
+    for detail, value in zip(file.get_output_details(), wanted, strict=True):
+        np.testing.assert_allclose(file.get_tensor(detail["index"]), np.asarray(value), rtol=1e-6, atol=1e-7)
+
+
+def test_places_of_what_float_kernels_compute_are_refused():
+    inputs = keras.Input((9, 9, 3))
+    shares = layers.Conv2D(4, 1, activation="softmax")(inputs)
+    (name,) = refused(keras.Model(inputs, tf.argmax(shares, -1)), "litert-po2").names
+    assert name.startswith("tf.math.argmax")
+
+
+class Trains(layers.Layer):
+    """A user's layer whose norm always trains."""
+
+    def __init__(self):
+        super().__init__(name="own")
+        self.norm = layers.BatchNormalization(name="norm")
+
+    def call(self, x):
+        return self.norm(x, training=True)
+
+
+TRAINING = {
+    "norm": lambda y: layers.BatchNormalization(name="norm")(y, training=True),
+    "drop": lambda y: layers.Dropout(0.5, name="drop")(y, training=True),
+    "flip": lambda y: layers.RandomFlip(name="flip")(y, training=True),
+    "inner.norm": lambda y: keras.Sequential(
+        [keras.Input((9, 9, 4)), layers.BatchNormalization(name="norm")], name="inner"
+    )(y, training=True),
+    "own.norm": lambda y: Trains()(y),
+}
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_a_layer_that_is_told_to_train_at_every_call_is_refused(name):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((9, 9, 3))
+    model = keras.Model(inputs, layers.Conv2D(2, 1)(TRAINING[name](layers.Conv2D(4, 1)(inputs))))
+    found = refused(model, "litert-po2")
+    assert found.names == (name,)
+    assert "call it without" in str(found)
+
+
+def test_what_training_does_not_change_may_be_told_to_train():
+    frozen = layers.BatchNormalization(trainable=False)
+    exact(behind(lambda y: layers.Dropout(0)(frozen(y, training=True), training=True)))
 
 
 def test_everything_that_is_refused_is_named_at_once_with_the_list_to_paste_and_what_it_costs():

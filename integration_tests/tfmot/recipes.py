@@ -10,14 +10,14 @@ from mpq_plugins import Grid, Recipe
 from mpq_plugins.graph.evaluation import FloatModel, run_nodes
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.graph.weights import as_framework
+from mpq_tfmot.calibration.batches import as_tensors
 from mpq_tfmot.reader.reading import read_model
-from mpq_tfmot.simulation.simulated_model import as_tensors
 
 
 def float_values(reading, x):
     """The float output of every node; of an input node under the name of its site."""
     graph = reading.graph
-    values = run_nodes(graph, as_tensors(x), FloatModel(graph, reading.runner).step)
+    values = run_nodes(graph, as_tensors(x, graph.arguments), FloatModel(graph, reading.runner).step)
     return values | {node.site: values[node.name] for node in graph.nodes}
 
 

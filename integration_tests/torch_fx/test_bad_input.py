@@ -216,17 +216,22 @@ def test_verify_needs_a_simulation(residual, recipe):
         fx.verify(fx.quantize(model, recipe, x), model, x)
 
 
-def test_a_model_that_ends_in_argmax_is_refused():
+@pytest.mark.parametrize("end", [lambda y: y.argmax(1), lambda y: y.softmax(1).topk(2)[1], lambda y: y.max(1)[1]])
+def test_a_model_that_ends_in_a_place_is_rated_by_what_is_placed(end):
     class Net(nn.Module):
-        def __init__(self):
+        def __init__(self, end):
             super().__init__()
-            self.fc = nn.Linear(4, 3)
+            self.fc, self.last, self.end = nn.Linear(4, 6), nn.Linear(6, 3), end
 
         def forward(self, x):
-            return self.fc(x).argmax(1)
+            return self.end(self.last(self.fc(x).relu()))
 
-    with pytest.raises(mpq.ModelError, match=r"outputs have no gradient.*before its argmax"):
-        fx.search(Net(), [torch.randn(8, 4)], X86, weight_bits=4, activation_bits=8)
+    torch.manual_seed(0)
+    models, x = [Net(end), Net(lambda y: y)], torch.randn(32, 4)
+    models[1].load_state_dict(models[0].state_dict())
+    budget = mpq.Budget(average_weight_bits=4)
+    found, wanted = (fx.search(model, [x], X86, budget, weight_bits=(2, 4, 6)) for model in models)
+    assert [entry.grid for entry in found.weights] == [entry.grid for entry in wanted.weights]
 
 
 class Direction(nn.Module):

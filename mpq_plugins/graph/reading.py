@@ -29,7 +29,7 @@ from mpq_plugins.hardware.target import Target
 
 def settled(
     graph: Graph,
-    keep_float: Iterable[str] = (),
+    keep_float: Iterable[str] | str | None = (),
     *,
     fold: bool = True,
     target: Target | None = None,
@@ -37,6 +37,7 @@ def settled(
 ) -> Graph:
     """The graph that everything else works on. fold: as of ``fold_batch_norms``' into_layers.
 
+    keep_float: names or patterns; a str is one of them, and None no one.
     target: what the graph is read for, which may lack a kernel or have several for one op; None knows every op, and
         has float arithmetic.
     refuses: what the target has against a graph.
@@ -51,7 +52,8 @@ def settled(
     graph = fold_batch_norms(graph, into_layers=fold)
     graph = fold_into_layers_behind(graph)
     graph = with_lookups(graph if target is None else without_kernels(graph, target), target)
-    graph = _checked(graph, tuple(keep_float), target, refuses).mapped(_held_in_single)
+    kept = (keep_float,) if isinstance(keep_float, str) else tuple(keep_float or ())
+    graph = _checked(graph, kept, target, refuses).mapped(_held_in_single)
     for node in graph.nodes:
         for array in (node.weight, node.bias):
             if array is not None and not np.all(np.isfinite(array)):

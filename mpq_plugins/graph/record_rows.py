@@ -74,10 +74,15 @@ def _layer_norm(made: Writing, parts: list[Part], given: Mapping[str, Any], cent
     rank = len(x.shape)
     first = int(given["axis"]) % rank
     weight, bias = (np.asarray(given.get(key, plain)) for key, plain in (("weight", 1.0), ("bias", 0.0)))
-    if first == 0 or (first < rank - 1 and not (is_number(weight) and is_number(bias))) or has_samples(x.shape[first:]):
+    if first == 0 or has_samples(x.shape[first:]):
         return None
     y = made.normalized(x, tuple(range(first, rank)), given["epsilon"], centered)
-    return made.done(made.affine(y, weight, bias, rank - 1))
+    if first == rank - 1 or (is_number(weight) and is_number(bias)):
+        return made.done(made.affine(y, weight, bias, rank - 1))
+    sizes = tuple(size_of(x, axis) for axis in range(first, rank))
+    scale, offset = (np.broadcast_to(each, sizes).reshape((1,) * first + sizes) for each in (weight, bias))
+    y = y if np.all(scale == 1) else made.times(y, scale)
+    return made.done(made.plus(y, offset) if np.any(offset) else y)
 
 
 def _rms_norm(made: Writing, parts: list[Part], given: Mapping[str, Any]) -> list[Node] | None:

@@ -6,6 +6,7 @@ import os
 from typing import Protocol
 
 from mpq_plugins import registry
+from mpq_plugins.errors import RecipeError
 from mpq_plugins.hardware.target import Target
 
 
@@ -30,7 +31,15 @@ def target(target: str | os.PathLike[str] | Target) -> Target:
 
 
 def target_of(recipe: Targeted) -> Target:
-    """The target of a recipe: the one that it holds, else the registered one of its name; raises TargetError."""
+    """The target of a recipe: the one that it holds, else the registered one of its name; raises TargetError.
+
+    Raises RecipeError for what is no recipe.
+    """
+    if not hasattr(recipe, "hardware") or not hasattr(recipe, "target"):
+        raise RecipeError(
+            f"a recipe is what search returned, or Recipe.load(path) read, and not a {type(recipe).__name__}"
+            + (f": {recipe!r}" if isinstance(recipe, (str, os.PathLike)) else "")
+        )
     return target(recipe.target if recipe.hardware is None else recipe.hardware)
 
 

@@ -270,7 +270,7 @@ class Measurements:
         ends = {name: value for name in self._ends for value in [values[name]] if run.differentiable(value)}
         if not ends:
             raise ModelError(
-                "the model's outputs have no gradient, so no candidate can be rated; cut the model before its argmax"
+                "the model's outputs have no gradient, so no candidate can be rated; cut the model before what has none"
             )
         nodes = [self._graph[name] for name in unclamped]
         for name in names:

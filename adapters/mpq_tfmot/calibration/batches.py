@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mpq_plugins.errors import EmptyCalibration, ModelError, NonFiniteValues
 from mpq_plugins.graph.node import Node
 from mpq_plugins.rounding.moments.chunks import CHUNK, cut
-from mpq_plugins.rounding.moments.holding import held
+from mpq_plugins.rounding.moments.holding import batches_in, held
 from mpq_plugins.search.chunk import check_whole, only_size
 from mpq_plugins.search.estimate import AtOnce, samples_to_measure
 from mpq_tfmot.keras import tf
@@ -26,41 +26,49 @@ def as_batch(example: Any, names: Sequence[str]) -> Batch:
     An array is the one input, a mapping holds them by name; of a tuple or list the first ones are taken, so that
     (images, labels) pairs of a tf.data.Dataset can be passed as they are. Raises NonFiniteValues, ModelError.
     """
-    parts = _parts(example, names)
-    if len(parts) < len(names):
-        raise ModelError(
-            f"a calibration batch holds {len(parts)} arrays, and the model has {len(names)} inputs: {', '.join(names)}"
-        )
-    batch = tuple(_array(part, name) for part, name in zip(parts, names, strict=False))
+    batch = tuple(_array(part, name) for part, name in zip(_parts(example, names), names, strict=True))
     for index, array in enumerate(batch):
         if not np.all(np.isfinite(array)):
             bad = int(array.size - np.count_nonzero(np.isfinite(array)))
-            raise NonFiniteValues(
-                f"input {index} of a calibration batch holds {bad} NaN or infinite values of {array.size}"
-            )
+            raise NonFiniteValues(f"input {index} of a batch holds {bad} NaN or infinite values of {array.size}")
     return batch
 
 
+def as_tensors(example: Any, inputs: Sequence[Node]) -> tuple[Any, ...]:
+    """The same as float32 tensors, whatever their values; those that are tensors may be symbols. Raises ModelError."""
+    names = [node.name for node in inputs]
+    parts = zip(_parts(example, names), names, strict=True)
+    tensors = tuple(tf.cast(x, tf.float32) if tf.is_tensor(x) else tf.constant(_array(x, name)) for x, name in parts)
+    check_fit(tensors, inputs)
+    return tensors
+
+
 def _parts(example: Any, names: Sequence[str]) -> Sequence[Any]:
+    """What an example holds for each of the model's inputs."""
     if isinstance(example, Mapping):
         missing = [name for name in names if name not in example]
         if missing:
-            raise ModelError(
-                f"a calibration batch has nothing for the inputs {', '.join(missing)}; it has {', '.join(example)}"
-            )
+            raise ModelError(f"a batch has nothing for the inputs {', '.join(missing)}; it has {', '.join(example)}")
         return [example[name] for name in names]
-    if not isinstance(example, (tuple, list)):
-        return (example,)
-    inside = isinstance(example[0], Mapping) or (len(names) > 1 and isinstance(example[0], (tuple, list)))
-    return _parts(example[0], names) if example and inside else tuple(example)
+    parts = tuple(example) if isinstance(example, (tuple, list)) else (example,)
+    if parts and (isinstance(parts[0], Mapping) or (len(names) > 1 and isinstance(parts[0], (tuple, list)))):
+        return _parts(parts[0], names)
+    if len(parts) < len(names):
+        raise ModelError(
+            f"a batch holds {len(parts)} arrays, and the model has {len(names)} inputs: {', '.join(names)}"
+        )
+    return parts[: len(names)]
 
 
 def _array(part: Any, name: str) -> NDArray[np.float32]:
     try:
-        return np.asarray(part, dtype=np.float32)
+        if np.iscomplexobj(np.asarray(part)):
+            raise TypeError("complex numbers have no place on a grid")
+        with np.errstate(over="ignore"):  # numbers that float32 does not hold are refused as infinite
+            return np.asarray(part, np.float32)
     except (TypeError, ValueError) as error:
         raise ModelError(
-            f"a calibration batch holds a {type(part).__name__} for input {name!r}, and no array of numbers: {error}"
+            f"a batch holds a {type(part).__name__} for input {name!r}, and no array of numbers: {error}"
         ) from None
 
 
@@ -71,27 +79,51 @@ def as_batches(calibration: Iterable[Any] | Any, inputs: Sequence[Node]) -> list
     ModelError when a batch does not fit the model.
     """
     names = [node.name for node in inputs]
-    single = isinstance(calibration, (np.ndarray, Mapping)) or tf.is_tensor(calibration)
-    examples = (as_batch(example, names) for example in ([calibration] if single else calibration))
-    batches = held(examples, lambda batch: sum(array.nbytes for array in batch))
+    single = isinstance(calibration, Mapping) or hasattr(calibration, "__array__")
+    if single or _one_for_each(calibration, inputs):
+        calibration = [calibration]
+    batches = held(
+        (as_batch(example, names) for example in batches_in(calibration)),
+        lambda batch: sum(array.nbytes for array in batch),
+    )
+    for index, batch in enumerate(batches):
+        check_fit(batch, inputs, labels=index == 1 and isinstance(calibration, (tuple, list)))
     batches = [batch for batch in batches if batch and len(batch[0])]
     if not batches:
         raise EmptyCalibration(
             "the calibration set is empty; pass an array of inputs or an iterable of batches, some hundred samples in "
             "all (a generator that was used up before is empty too: pass a list)"
         )
-    for array, shape in zip(batches[0], [node.sample_shape for node in inputs], strict=True):
-        if array.ndim != len(shape) + 1 or any(s not in (None, a) for a, s in zip(array.shape[1:], shape, strict=True)):
-            raise ModelError(f"a calibration batch of shape {array.shape} does not fit an input of {(None, *shape)}")
     return batches
 
 
-def as_arrays(given: Any, inputs: Sequence[Node]) -> Batch:
-    """All samples as one batch. given: what ``as_batches`` takes, or a list of one array for each of several inputs."""
+def _one_for_each(given: Any, inputs: Sequence[Node]) -> bool:
+    """Whether it is a row of an array for each of several inputs, as Keras' own predict takes it; none is a batch."""
     rows = len(inputs) > 1 and isinstance(given, (list, tuple)) and len(given) == len(inputs)
-    if rows and all(isinstance(part, np.ndarray) or tf.is_tensor(part) for part in given):
-        given = [tuple(given)]
-    return tuple(np.concatenate(arrays) for arrays in zip(*as_batches(given, inputs), strict=True))
+    return rows and all(hasattr(part, "__array__") for part in given)
+
+
+def check_fit(batch: Sequence[Any], inputs: Sequence[Node], labels: bool = False) -> None:
+    """Raise ModelError where arrays, or tensors, are no samples of a model with these inputs.
+
+    labels: whether they may be those of the batch before.
+    """
+    for array, node in zip(batch, inputs, strict=True):
+        shape, sample = tuple(array.shape), node.sample_shape
+        if len(shape) == len(sample) + 1 and all(s in (None, a) for a, s in zip(shape[1:], sample, strict=True)):
+            continue
+        hint = ""
+        if shape == sample:
+            hint = ": it has no axis of samples; pass batches (array[None], dataset.batch(32))"
+        elif len(sample) > 1 and shape[1:] == (sample[-1], *sample[:-1]):
+            hint = ": channels come last in Keras (np.moveaxis(array, 1, -1))"
+        elif labels:
+            hint = ": pass what comes first alone, or a list of batches, [(images, labels)], if this holds labels"
+        raise ModelError(f"a batch of shape {shape} does not fit an input of {(None, *sample)}{hint}")
+    counts = [array.shape[0] for array in batch]
+    if len(set(counts)) > 1:
+        each = ", ".join(f"{count} of {node.name}" for count, node in zip(counts, inputs, strict=True))
+        raise ModelError(f"a batch has as many samples for each input, and this one has {each}")
 
 
 def in_chunks(batches: Iterable[Batch], samples: int = CHUNK) -> list[Batch]:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from mpq_plugins import plugins
-from mpq_plugins.errors import ModelError, MPQError
 from mpq_plugins.graph.node import INPUT
 from mpq_plugins.graph.runtimes.onnxruntime import FRAMEWORK as ONNXRUNTIME
 from mpq_plugins.graph.sites import take_sites
@@ -56,13 +55,7 @@ def load_model(path: Path) -> Any:
 
 def batches(model: Any, calibration: Any, keep_float: Sequence[str] = ()) -> list[Batch]:
     """Calibration data as tuples of float32 arrays, after a check that their shapes fit the model."""
-    inputs = read_model(model, keep_float).graph.arguments
-    try:
-        return as_batches(calibration, inputs)
-    except MPQError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"calibration data are arrays or an iterable of batches: {error}") from error
+    return as_batches(calibration, read_model(model, keep_float).graph.arguments)
 
 
 def fingerprint(model: Any, batches: Sequence[Batch], keep_float: Sequence[str] = ()) -> str:

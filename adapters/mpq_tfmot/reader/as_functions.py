@@ -1,12 +1,15 @@
-"""Layers of Keras that are several functions of TensorFlow: attention by sums, Dot of any tensors, softmax of axes."""
+"""Layers of Keras that are several functions of TensorFlow: attention by sums, Dot of any tensors, and others."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.reader.cropping import covering
+from mpq_tfmot.reader.other_axes import normed, over_joined
 
 LETTERS = "cdefghijklm"
 
@@ -16,24 +19,56 @@ def as_functions(layer: Any, tensors: Any) -> Callable[[Any], Any] | None:
     kind = type(layer)
     if kind in (keras.layers.AdditiveAttention, keras.layers.Attention):
         return _adding(layer, tensors)
-    if kind is keras.layers.Softmax and isinstance(layer.axis, (list, tuple)) and len(layer.axis) > 1:
-        return _softmax(layer.axis)
+    if kind in _ALONE:
+        return _ALONE[kind](layer, tensors)
+    if kind in (keras.layers.LayerNormalization, keras.layers.GroupNormalization):
+        return normed(layer)
     return _dot(layer, tensors) if kind is keras.layers.Dot else None
 
 
-def _softmax(axes: Any) -> Callable[[Any], Any]:
-    """Over several axes, which are brought to the end and joined."""
+def _softmax(layer: Any, x: Any) -> Callable[[Any], Any] | None:
+    return over_joined(layer.axis, tf.nn.softmax)
 
-    def joined(x: Any) -> Any:
-        rank = len(x.shape)
-        own = [int(axis) % rank for axis in axes]
-        order = [*(axis for axis in range(rank) if axis not in own), *own]
-        sizes = [int(x.shape[axis]) for axis in order[1:]]
-        flat = tf.reshape(tf.transpose(x, order), (-1, *sizes[: rank - 1 - len(own)], math.prod(sizes[-len(own) :])))
-        back = tf.reshape(tf.nn.softmax(flat), (-1, *sizes))
-        return tf.transpose(back, [order.index(axis) for axis in range(rank)])
 
-    return joined
+def _unit_norm(layer: Any, x: Any) -> Callable[[Any], Any] | None:
+    return over_joined(layer.axis, lambda joined: tf.math.l2_normalize(joined, -1))
+
+
+def _masked(layer: Any, x: Any) -> Callable[[Any], Any]:
+    """What is nothing but the value that stands for nothing becomes zero."""
+    value = float(layer.mask_value)
+    if not value:
+        return lambda x: tf.identity(x)
+    return lambda x: x * tf.cast(tf.reduce_any(tf.not_equal(x, value), -1, keepdims=True), x.dtype)
+
+
+def _encoded(layer: Any, x: Any) -> Callable[[Any], Any] | None:
+    """CategoryEncoding: rows of a unit matrix, by whole numbers, joined over those of a sample."""
+    if layer.sparse or len(x.shape) != 2 or layer.output_mode not in _OVER_NUMBERS:
+        return None
+    if layer.output_mode == "one_hot" and x.shape[1] != 1:
+        return None
+    rows = keras.layers.Embedding(layer.num_tokens, layer.num_tokens, name="rows")
+    rows.build(None)
+    rows.set_weights([np.eye(layer.num_tokens)])
+    return lambda x: _OVER_NUMBERS[layer.output_mode](rows(x), 1)
+
+
+_OVER_NUMBERS: Mapping[str, Callable[[Any, int], Any]] = {
+    "one_hot": tf.squeeze,
+    "multi_hot": tf.reduce_max,
+    "count": tf.reduce_sum,
+}
+_ALONE: Mapping[type, Callable[[Any, Any], Callable[[Any], Any] | None]] = {
+    keras.layers.Softmax: _softmax,
+    keras.layers.UnitNormalization: _unit_norm,
+    keras.layers.Masking: _masked,
+    keras.layers.CategoryEncoding: _encoded,
+    keras.layers.Resizing: covering,
+    keras.layers.CenterCrop: covering,
+    keras.layers.RandomCrop: covering,
+}
+"""Layers of one tensor: what they compute, or None where a rule of their own says it."""
 
 
 def _dot(layer: Any, tensors: Any) -> Callable[[Any], Any] | None:

@@ -16,6 +16,7 @@ from mpq_tfmot.reader.as_functions import as_functions
 from mpq_tfmot.reader.attention_layer import HeadsAttention
 from mpq_tfmot.reader.float_functions import of_layer as described
 from mpq_tfmot.reader.functions import is_known, name_of
+from mpq_tfmot.reader.in_training import INFERRING_ALIKE, changes_in_training
 from mpq_tfmot.reader.opened_functions import OPENED
 from mpq_tfmot.reader.record import Record
 from mpq_tfmot.reader.recurrent import is_recurrent, recurrent
@@ -23,8 +24,8 @@ from mpq_tfmot.reader.written_layers import JoinedReshape, OfRecord, OwnTensor
 
 _OWN = ("tf_keras", "keras", "tensorflow_model_optimization")
 """Packages whose layers are known by their class."""
-INFERRING_ALIKE = ("PruneLowMagnitude", "SpectralNormalization")
-"""Wrappers that change weights in training, and outside of it compute what the layer in them does."""
+GIVING_SCORES = (keras.layers.MultiHeadAttention, keras.layers.Attention)
+"""Layers that are taken apart where their shares are outputs, too."""
 
 
 def is_graph(model: Any) -> bool:
@@ -32,8 +33,8 @@ def is_graph(model: Any) -> bool:
     return bool(getattr(model, "_is_graph_network", False))
 
 
-def of_model(model: Any) -> Any:
-    """A subclassed model as a functional one of the same layers, outside of training.
+def of_model(model: Any, training: bool = False) -> Any:
+    """A subclassed model as a functional one of the same layers, outside of training unless it is told otherwise.
 
     Raises ModelError where it has not been called yet, so that its shapes are unknown, and where its call is no graph
     of layers and functions.
@@ -45,7 +46,7 @@ def of_model(model: Any) -> Any:
             "on a batch first"
         )
     first = next(iter(inspect.signature(model.call).parameters), "x")
-    return _traced(model, _symbols(shape, first), _call_of(model))
+    return _traced(model, _symbols(shape, first), _call_of(model, training))
 
 
 def of_layer(layer: Any, record: Record, unrolled: bool = False) -> Any | None:
@@ -105,8 +106,10 @@ def _expanded(layer: Any, record: Record, unrolled: bool) -> Callable[..., Any] 
     """What a layer computes, of symbols; None where its class says what it is."""
     kind = type(layer)
     if not (_is_kerass(kind) or isinstance(layer, (OfRecord, OwnTensor, JoinedReshape, HeadsAttention))):
-        return None if _is_recorded(kind) else _call_of(layer)
-    if len(record.call_args) != 1 or given_more(record):
+        return None if _is_recorded(kind) else _call_of(layer, record.training)
+    if record.call_kwargs.get("return_attention_scores") and kind in GIVING_SCORES:
+        return _call_of(layer, record.training)
+    if len(record.call_args) != 1 or given_more(record) or (record.training and changes_in_training(layer)):
         return None
     (tensors,) = record.call_args
     written = as_functions(layer, tensors)
@@ -150,8 +153,8 @@ def _is_users(activation: Any) -> bool:
     return callable(activation) and not isinstance(activation, keras.layers.Layer) and not known
 
 
-def _call_of(layer: Any) -> Callable[..., Any]:
-    options = {"training": False} if "training" in inspect.signature(layer.call).parameters else {}
+def _call_of(layer: Any, training: bool) -> Callable[..., Any]:
+    options = {"training": training} if "training" in inspect.signature(layer.call).parameters else {}
     return lambda *symbols, **more: layer.call(*symbols, **{**more, **options})
 
 

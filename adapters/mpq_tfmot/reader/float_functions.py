@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mpq_plugins.graph.node import Operand
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.float_logic import of_logic
+from mpq_tfmot.reader.float_ordering import of_ordering
 from mpq_tfmot.reader.record import is_symbol
 
 _BINARY = {"add": "add", "subtract": "sub", "multiply": "mul", "divide": "div", "truediv": "div"}
@@ -166,6 +167,8 @@ def of_layer(layer: Any, count: int, rank: int) -> dict[str, Any]:
         return {}
     word, names = LAYERS[kind.__name__]
     attributes = {core: getattr(layer, name) for name, core in names.items()}
+    if isinstance(attributes.get("axis"), (list, tuple)) and len(attributes["axis"]) == 1:
+        (attributes["axis"],) = attributes["axis"]
     if not isinstance(attributes.get("axis", 0), int):
         return {}
     operands = dict(zip(("input", "other"), map(Operand, range(count)), strict=False))
@@ -183,7 +186,7 @@ def of_call(symbol: str, tensors: Sequence[Any], args: Sequence[Any], kwargs: Ma
     if symbol.removeprefix("compat.v1.") == "pad":
         return _padded(*args, **kwargs)
     if symbol not in FUNCTIONS:
-        return of_logic(symbol, tensors, args, kwargs)
+        return of_ordering(symbol, tensors, args, kwargs) or of_logic(symbol, tensors, args, kwargs)
     word, names = FUNCTIONS[symbol]
     if len(args) > len(names):
         return {}

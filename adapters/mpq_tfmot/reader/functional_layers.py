@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -123,7 +123,7 @@ def _tensordot(call: Call, given: Given) -> list[Node]:
     if own is None:
         return []
     axes = given["axes"]
-    pairs = (range(rank - axes, rank), range(axes)) if isinstance(axes, int) else map(np.ravel, axes)
+    pairs: Iterable[Any] = (range(rank - axes, rank), range(axes)) if isinstance(axes, int) else map(np.ravel, axes)
     left, right = ([int(axis) % size for axis in each] for each, size in zip(pairs, (rank, own.ndim), strict=True))
     first, second = _LETTERS[:rank], list(_LETTERS[rank:][: own.ndim])
     for axis, other in zip(left, right, strict=True):

@@ -26,7 +26,7 @@ def is_transparent(layer: Any) -> bool:
 def model_of(layer: Any, node: Any, unrolled: bool) -> Any | None:
     """The graph of layers that a layer is; None for one that is a layer alone."""
     if isinstance(layer, keras.Model):
-        found = layer if is_graph(layer) else of_layer(layer, node, unrolled) or of_model(layer)
+        found = layer if is_graph(layer) else of_layer(layer, node, unrolled) or of_model(layer, node.training)
     else:
         found = of_layer(layer, node, unrolled)
     return None if found is None else with_whole_sizes(found, list(calls_of(found)))

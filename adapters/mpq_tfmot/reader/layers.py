@@ -24,6 +24,7 @@ from mpq_tfmot.reader.float_functions import of_activation, of_call, of_layer
 from mpq_tfmot.reader.float_macs import macs
 from mpq_tfmot.reader.functional_layers import functional_layer
 from mpq_tfmot.reader.functions import CLAMPS, attributes, function_node, is_function, name_of, unknown
+from mpq_tfmot.reader.in_training import NOTHING
 from mpq_tfmot.reader.local import KINDS as LOCAL
 from mpq_tfmot.reader.local import locally_connected
 from mpq_tfmot.reader.more_given import objection
@@ -33,36 +34,20 @@ from mpq_tfmot.reader.record import Record, is_function_layer, recall, under
 from mpq_tfmot.reader.weighted import WEIGHTED, separable, weighted
 from mpq_tfmot.reader.written_layers import OfRecord, OwnTensor
 
-NOTHING = (
-    "ActivityRegularization",
-    "AlphaDropout",
-    "Dropout",
-    "GaussianDropout",
-    "GaussianNoise",
-    "RandomBrightness",
-    "RandomContrast",
-    "RandomFlip",
-    "RandomRotation",
-    "RandomTranslation",
-    "RandomZoom",
-    "SpatialDropout1D",
-    "SpatialDropout2D",
-    "SpatialDropout3D",
-)
-"""Layers that do nothing outside of training."""
-NOTHING_CALLED = ("identity", "stop_gradient", "convert_to_tensor")
-"""The same of TensorFlow's functions."""
+NOTHING_CALLED = ("identity", "stop_gradient", "convert_to_tensor", "ensure_shape", "debugging.check_numerics")
+"""TensorFlow's functions that do nothing."""
 CASTS = ("cast", "saturate_cast")
 
 
 def nodes_of(call: Call) -> list[Node]:
     """The nodes of one call of a layer, the last of which gives its output; none for a layer that does nothing."""
     kind, layer = call.kind, call.layer
-    if kind in NOTHING or (kind == "Activation" and name_of(layer.activation) == "linear"):
-        return []
     refused = "" if is_function_layer(layer) else objection(call)
     if refused:
         return [unknown(call.name, call.inputs, call.whole(), kind, refused, _held(call))]
+    linear = kind == "Activation" and name_of(layer.activation) == "linear"
+    if kind in NOTHING or kind == "ActivityRegularization" or linear:
+        return []
     if isinstance(layer, OwnTensor):
         return [constant_node(call.name, layer.value.numpy())]
     if isinstance(layer, OfRecord):

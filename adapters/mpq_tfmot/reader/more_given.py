@@ -7,6 +7,7 @@ from typing import Any
 from mpq_plugins.errors import UnsupportedOp
 from mpq_tfmot.reader.call import Call
 from mpq_tfmot.reader.expanding import given_more
+from mpq_tfmot.reader.in_training import IN_TRAINING, changes_in_training
 from mpq_tfmot.reader.record import Record
 from mpq_tfmot.reader.recurrent import REMEMBERS
 
@@ -28,6 +29,8 @@ def check_masks(layer: Any, record: Record, name: str) -> None:
 
 def objection(call: Call) -> str:
     """Why a layer is not what its class says; "" where it is."""
+    if call.node.training and changes_in_training(call.layer):
+        return IN_TRAINING
     if getattr(call.layer, "data_format", "channels_last") != "channels_last":
         return "channels_first does not run on LiteRT; build it channels_last"
     if call.kind in HEEDED:

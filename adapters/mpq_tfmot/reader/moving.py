@@ -37,7 +37,7 @@ def moved(name: str, parts: list[Part], move: Move, given: Mapping[str, Any], sh
     moving = Volumes(name, "NHWC")
     try:
         found = move(moving, parts, given, shape)
-    except (AssertionError, TypeError, KeyError):
+    except (AssertionError, TypeError, KeyError, ValueError):
         return None
     if found is None:
         return None

@@ -12,7 +12,7 @@ from mpq_plugins.exporters.refusals import refused_by
 from mpq_plugins.graph.constants import AFFINE
 from mpq_plugins.graph.logic import WHOLE
 from mpq_plugins.graph.lookups import EMBEDDING
-from mpq_plugins.graph.node import ARGUMENT, FLOAT, UNKNOWN, Batch, Graph, Node, sample_shape
+from mpq_plugins.graph.node import ARGUMENT, FLOAT, UNKNOWN, Batch, Graph, Node, Operand, sample_shape
 from mpq_plugins.graph.ops import is_op, op_of
 from mpq_plugins.graph.reading import settled
 from mpq_plugins.graph.refusals import refuses_nothing
@@ -149,7 +149,7 @@ class _Reader:
         now: Node = node.attrs.get("was", node)
         return now.op == FLOAT or (now.op == self.nodes[node.name].op and now.op != AFFINE)
 
-    def _walk(self, model: Any, inputs: Iterable[str], scope: str) -> list[str]:
+    def _walk(self, model: Any, inputs: Iterable[str], scope: str, training: bool = False) -> list[str]:
         values = {id(tensor): name for tensor, name in zip(model.inputs, inputs, strict=True)}
         for node in calls_of(model):
             layer = node.layer
@@ -160,7 +160,7 @@ class _Reader:
             if folded is not None:
                 values.update((id(tensor), name) for tensor, name in zip(outputs, folded, strict=True))
                 continue
-            node = self._constants.operands(node, values, scope)
+            node = self._constants.operands(node, values, scope).within(training)
             sources = [values[id(tensor)] for tensor in node.keras_inputs]
             inner = getattr(layer, "layer", layer) if is_transparent(layer) else layer
             check_masks(inner, node, f"{scope}{inner.name}")
@@ -172,7 +172,7 @@ class _Reader:
                 self.wrappers[f"{scope}{inner.name}"] = layer
             within = None if is_function(inner) else model_of(inner, node, self.unrolled)
             if within is not None:
-                results = self._walk(within, sources, f"{scope}{inner.name}.")
+                results = self._walk(within, sources, f"{scope}{inner.name}.", node.training)
                 if type(inner) in (keras.layers.Lambda, keras.layers.Activation) and len(results) == 1:
                     results = [self._renamed(results[0], inner, scope)]
             else:
@@ -317,7 +317,9 @@ class _Reader:
 
     def _part(self, whole: Node, index: int, shape: tuple[int, ...]) -> str:
         """One of the outputs of a layer that has several."""
-        attrs = {"what": OUTPUT, "reason": f"one of several outputs of {whole.attrs.get('what')}"}
+        attrs: dict[str, Any] = {"what": OUTPUT, "reason": f"one of several outputs of {whole.attrs.get('what')}"}
+        if whole.attrs.get("function") == "top_k":
+            attrs |= {"function": "item", "arguments": {"input": Operand(0), "index": index}}
         part = Node(f"{whole.name}.output{index}", UNKNOWN, (whole.name,), (whole.shape[0], *shape), attrs=attrs)
         self.nodes[part.name] = part
         self.floats[part.name] = lambda outputs: outputs[index]

@@ -24,13 +24,15 @@ def is_function_layer(layer: Any) -> bool:
 
 @dataclass(frozen=True)
 class Record:
-    """keras_inputs: the symbols among the arguments, in order."""
+    """keras_inputs: the symbols among the arguments, in order. training: whether the call, or one around it, is one in
+    training, whenever the model is called."""
 
     layer: Any
     keras_inputs: tuple[Any, ...]
     call_args: Any
     call_kwargs: Any
     outputs: Any
+    training: bool = False
 
     @classmethod
     def of(cls, node: Any) -> Record:
@@ -43,7 +45,12 @@ class Record:
             return self
         args, kwargs = tf.nest.map_structure(lambda a: other.get(id(a), a), (self.call_args, self.call_kwargs))
         symbols = tuple(a for a in tf.nest.flatten((args, kwargs)) if is_symbol(a))
-        return Record(self.layer, symbols, args, kwargs, self.outputs)
+        return replace(self, keras_inputs=symbols, call_args=args, call_kwargs=kwargs)
+
+    def within(self, training: bool) -> Record:
+        """The same call, in one in training, or not; what it is told itself comes first."""
+        said = self.call_kwargs.get("training")
+        return replace(self, training=training if said is None else said is not False and said != 0)
 
 
 def under(record: Record, name: str) -> Record:
@@ -51,8 +58,13 @@ def under(record: Record, name: str) -> Record:
     return replace(record, layer=type(record.layer)(record.layer.function, name=name))
 
 
-def recall(node: Any, tensors: Sequence[Any]) -> Any:
-    """Call a layer again with other tensors in the place of the symbols that it was called with."""
+def recall(node: Any, tensors: Sequence[Any], training: bool | None = None) -> Any:
+    """Call a layer again with other tensors in the place of the symbols that it was called with.
+
+    training: whether to train, where the call does not say it; None for the layer's own default.
+    """
     by_id = {id(old): new for old, new in zip(node.keras_inputs, tensors, strict=True)}
     args, kwargs = tf.nest.map_structure(lambda a: by_id.get(id(a), a), (node.call_args, node.call_kwargs))
+    if training is not None and getattr(node.layer, "_expects_training_arg", False) and kwargs.get("training") is None:
+        kwargs = {**kwargs, "training": training}
     return node.layer(*args, **kwargs)

@@ -36,7 +36,7 @@ def _called_anew(model: Any, calls: Sequence[Any]) -> Any:
     for call in calls:
         if isinstance(call.layer, keras.layers.InputLayer):
             continue
-        values = recall(call, [known[id(x)] for x in call.keras_inputs])
+        values = recall(call, [known[id(x)] for x in call.keras_inputs], training=False)
         made = recall(call, [anew[id(x)] for x in call.keras_inputs])
         parts = (tf.nest.flatten(part) for part in (call.outputs, values, made))
         for old, value, symbol in zip(*parts, strict=True):

@@ -34,7 +34,8 @@ class TensorflowRunner(TensorflowOps):
         self._tape: Any = None
 
     def tensor(self, array: NDArray[Any], precision: Precision | None = None) -> Any:
-        return tf.constant(np.asarray(array, order="C"), None if precision is None else tf.as_dtype(precision))
+        with tf.init_scope():  # what is kept of it outlives the tf.function that asks first
+            return tf.constant(np.asarray(array, order="C"), None if precision is None else tf.as_dtype(precision))
 
     def shared(self, array: NDArray[Any]) -> Any:
         return self.tensor(array, "float32")

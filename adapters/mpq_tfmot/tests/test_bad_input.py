@@ -12,7 +12,9 @@ from mpq_plugins.errors import (
     EmptyCalibration,
     GridError,
     ModelError,
+    MPQError,
     NonFiniteValues,
+    RecipeError,
     RecipeMismatch,
     TargetError,
     UnsupportedOp,
@@ -80,12 +82,12 @@ def test_an_unknown_op_before_a_weight_is_named_and_one_behind_all_weights_stays
 
 
 def test_search_and_conversion_refuse_a_tail_that_no_kernel_knows():
-    tail = layers.Lambda(lambda x: tf.cumsum(x, -1), name="tail")
+    tail = layers.Lambda(lambda x: tf.math.cumprod(x, -1), name="tail")
     model = keras.Sequential([keras.Input((4,)), layers.Dense(2, name="fc"), tail])
-    with pytest.raises(UnsupportedOp, match=r"tail: (\w+\.)?cumsum would stay float"):
+    with pytest.raises(UnsupportedOp, match=r"tail: (\w+\.)?cumprod would stay float"):
         search(model, samples(model), "litert-po2", weight_bits=8, activation_bits=8)
     recipe = search(model, samples(model), "generic-po2", weight_bits=8, activation_bits=8)
-    with pytest.raises(UnsupportedOp, match=r"tail: (\w+\.)?cumsum would stay float"):
+    with pytest.raises(UnsupportedOp, match=r"tail: (\w+\.)?cumprod would stay float"):
         litert.export(model, replace(recipe, target="litert-po2"))
 
 
@@ -113,6 +115,30 @@ def test_nan_in_the_calibration_data_is_counted():
 def test_calibration_of_another_shape_is_refused():
     with pytest.raises(ModelError, match="does not fit"):
         search(residual(), np.zeros((4, 5, 5, 3), np.float32), "litert-po2", weight_bits=8, activation_bits=8)
+
+
+@pytest.mark.parametrize(
+    ("verb", "error", "sentence"),
+    [
+        (lambda model, recipe, x: constrain(model, "recipe.json", x), RecipeError, r"Recipe.load.*'recipe.json'"),
+        (lambda model, recipe, x: simulate(model, recipe)(x[0]), ModelError, "no axis of samples"),
+        (lambda model, recipe, x: simulate(model, recipe).predict(x[..., :1]), ModelError, "does not fit"),
+        (lambda model, recipe, x: litert.verify(None, model, x, recipe), ModelError, "a .tflite file is needed"),
+        (lambda model, recipe, x: search(model, x, "litert-po2", per_channel="yes"), MPQError, "per_channel is True"),
+    ],
+)
+def test_what_a_verb_does_not_take_is_said(verb, error, sentence):
+    model = series()
+    recipe = search(model, samples(model), "litert-po2", weight_bits=8, activation_bits=8)
+    with pytest.raises(error, match=sentence):
+        verb(model, recipe, samples(model))
+
+
+def test_keep_float_takes_one_name():
+    model, bits = series(), {"weight_bits": 7, "activation_bits": 7}
+    recipe = search(model, samples(model), "onnxruntime", keep_float="fc", **bits)
+    assert "fc" in recipe.float_ops
+    assert not search(model, samples(model), "onnxruntime", keep_float=None, **bits).float_ops
 
 
 def test_open_bits_without_a_budget_are_refused():

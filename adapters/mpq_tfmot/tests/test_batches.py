@@ -7,7 +7,7 @@ import pytest
 
 from mpq_plugins.errors import EmptyCalibration, ModelError, NonFiniteValues
 from mpq_plugins.graph.node import ARGUMENT, Batch, Node
-from mpq_tfmot.calibration.batches import as_arrays, as_batch, as_batches, in_chunks
+from mpq_tfmot.calibration.batches import as_batch, as_batches, in_chunks
 from mpq_tfmot.keras import tf
 
 IMAGES = Node("images", ARGUMENT, (), (Batch(), 2))
@@ -51,8 +51,8 @@ def test_a_dataset_of_pairs_and_a_generator_calibrate():
     assert len(as_batches((rows(4, 2) for _ in range(3)), [IMAGES])) == 3
 
 
-def test_a_list_of_an_array_for_each_input_is_one_batch_where_all_samples_are_wanted():
-    images, words = as_arrays([rows(4, 2), rows(4, 3)], [IMAGES, WORDS])
+def test_a_list_of_an_array_for_each_input_is_one_batch():
+    ((images, words),) = as_batches([rows(4, 2), rows(4, 3)], [IMAGES, WORDS])
     assert (images.shape, words.shape) == ((4, 2), (4, 3))
 
 
@@ -84,10 +84,32 @@ def test_what_a_batch_lacks_is_named(example, sentence):
 def test_nan_and_infinity_are_counted_and_located():
     images = rows(4, 2)
     images[0, 0], images[1, 1] = np.nan, np.inf
-    with pytest.raises(NonFiniteValues, match="input 0 of a calibration batch holds 2 NaN or infinite values of 8"):
+    with pytest.raises(NonFiniteValues, match="input 0 of a batch holds 2 NaN or infinite values of 8"):
         as_batch(images, ["images"])
 
 
-def test_a_batch_of_another_shape_is_refused_with_both():
-    with pytest.raises(ModelError, match=r"shape \(4, 3\) does not fit an input of \(None, 2\)"):
-        as_batches([rows(4, 3)], [IMAGES])
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (rows(4, 3), r"shape \(4, 3\) does not fit an input of \(None, 2\)"),
+        ([rows(4, 2), rows(4, 3)], r"shape \(4, 3\) does not fit"),
+        (rows(4, 2)[0], r"shape \(2,\) .* has no axis of samples; pass batches"),
+        (tf.data.Dataset.from_tensor_slices(rows(4, 2)), "has no axis of samples; pass batches"),
+        ((rows(4, 2), np.zeros(4)), r"shape \(4,\) .* if this holds labels"),
+        ([()], "holds 0 arrays, and the model has 1 inputs"),
+        (rows(4, 2) + 1j, "complex numbers"),
+        ("images.npy", "not the path 'images.npy': load the file"),
+        (rows, r"not a function: call it, and pass what rows\(\) gives"),
+        (None, "not a NoneType"),
+    ],
+)
+def test_data_that_the_model_does_not_take_are_refused_with_the_way_out(given, sentence):
+    with pytest.raises(ModelError, match=sentence):
+        as_batches(given, [IMAGES])
+
+
+def test_channels_that_come_first_and_inputs_of_other_numbers_of_samples_are_named():
+    with pytest.raises(ModelError, match=r"channels come last in Keras \(np.moveaxis"):
+        as_batches(np.zeros((4, 3, 8, 8)), [Node("images", ARGUMENT, (), (Batch(), 8, 8, 3))])
+    with pytest.raises(ModelError, match="4 of images, 2 of words"):
+        as_batches([(rows(4, 2), rows(2, 3))], [IMAGES, WORDS])

@@ -141,6 +141,16 @@ KINDS = {
     "weights of each place": lambda x: layers.LocallyConnected2D(
         4, (3, 2), (1, 2), activation="relu", bias_initializer="normal"
     )(x),
+    "norms of other axes": lambda x: (
+        layers.LayerNormalization([1, 3], gamma_initializer="normal")(x)
+        + layers.GroupNormalization(2, axis=1, beta_initializer="normal")(x)
+        + layers.UnitNormalization([1, 2])(x)
+    ),
+    "what covers another shape": lambda x: layers.RandomCrop(4, 5)(
+        layers.CenterCrop(7, 7)(layers.Resizing(5, 6, crop_to_aspect_ratio=True)(x))
+    ),
+    "masks of nothing": lambda x: layers.Masking(0.5)(layers.Masking()(x)),
+    "random sizes": lambda x: layers.RandomHeight(0.5)(layers.RandomWidth(0.5)(x)),
     "both ways": recurrent(layers.Bidirectional(layers.LSTM(2, return_sequences=True), merge_mode="ave")),
 }
 
@@ -155,7 +165,7 @@ def test_what_a_layer_calls_is_read_and_written_back(name):
     x, (reading, again) = samples(model), readings
     assert reading.graph.float_ops == ()
     assert [node.name for node in reading.graph.nodes] == [node.name for node in again.graph.nodes]
-    wanted = model(x).numpy()
+    wanted = model(x, training=False).numpy()
     np.testing.assert_allclose(float_values(reading, x)["last"], wanted, atol=1e-4, rtol=1e-4)
     written = write_model(reading)
     np.testing.assert_allclose(written(x), wanted, atol=1e-4, rtol=1e-4)
@@ -175,7 +185,18 @@ class Gated(layers.Layer):
         return y if other is None else y + other
 
 
+def with_shares(found):
+    y, shares = found
+    return tf.concat([y, shares if len(shares.shape) == 3 else shares[:, 0]], -1)
+
+
 SEVERAL = {
+    "attention that gives its shares, too": lambda x: with_shares(
+        layers.MultiHeadAttention(2, 3)(x, x, return_attention_scores=True)
+    ),
+    "products that give their shares, too": lambda x: with_shares(
+        layers.Attention(use_scale=True)([x, layers.Dense(4)(x)], return_attention_scores=True)
+    ),
     "by keyword": lambda x: Gated()(x, tripled=True),
     "a tensor by keyword": lambda x: Gated()(x, other=x),
     "tensors one by one": lambda x: Gated()(x, layers.Dense(4)(x), True),

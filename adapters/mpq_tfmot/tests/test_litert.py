@@ -129,9 +129,9 @@ def test_a_softmax_runs_along_the_axis_that_the_model_names(end):
 
 
 def test_a_float_end_that_is_not_known_is_refused_by_name():
-    model = convolved(lambda y: tf.math.cumsum(y, axis=1))
+    model = convolved(lambda y: tf.math.cumprod(y, axis=1))
     recipe = clipping_recipe(model, samples(model), "litert-po2", 8, 8)
-    with pytest.raises(UnsupportedOp, match="cumsum would stay float"):
+    with pytest.raises(UnsupportedOp, match="cumprod would stay float"):
         litert.export(model, recipe)
 
 

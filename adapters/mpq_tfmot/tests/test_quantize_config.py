@@ -103,6 +103,13 @@ def test_it_runs_in_a_tf_function_and_clones():
     assert dict(harden(clone).items()) == dict(recipe.items())
 
 
+def test_a_simulation_may_be_called_in_a_tf_function_first():
+    on_grid, recipe, _, x = quantized()
+    simulated = simulate(on_grid, recipe)
+    found = tf.function(lambda inputs: simulated(inputs))(tf.constant(x))
+    np.testing.assert_array_equal(found, simulated(x))
+
+
 def test_the_stock_converter_makes_integers_of_a_model_with_one_step_per_tensor():
     model = NETWORKS["series"]()
     x = samples(model, 32)

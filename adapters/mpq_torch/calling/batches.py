@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mpq_plugins.errors import EmptyCalibration, ModelError, NonFiniteValues
 from mpq_plugins.rounding.moments.chunks import CHUNK, cut
-from mpq_plugins.rounding.moments.holding import held
+from mpq_plugins.rounding.moments.holding import batches_in, held
 from mpq_torch.calling.arguments import Takes, flat, rebuilt
 
 
@@ -114,7 +114,7 @@ def as_batches(calibration: Iterable[Any] | Tensor, takes: Takes) -> list[Batch]
 
     Raises EmptyCalibration when there is no sample in it, CalibrationTooLarge where it has no end.
     """
-    examples = [calibration] if isinstance(calibration, (Tensor, Mapping)) else calibration
+    examples = [calibration] if isinstance(calibration, (Tensor, Mapping)) else batches_in(calibration)
     batches = held((as_batch(example, takes) for example in examples), _bytes_of)
     batches = [batch for batch in batches if batch and samples_of(batch)]
     if not batches:

@@ -28,12 +28,16 @@ FLOAT_SUFFIX = "/float"
 
 @dataclass
 class Emission:
-    """quantized: channels last. pack: two codes of 4 bits to a byte where that is exact. tensors: by node."""
+    """quantized: channels last. pack: two codes of 4 bits to a byte where that is exact. tensors: by node.
+
+    parts: of float nodes that give several tensors, those.
+    """
 
     quantized: QuantizedGraph
     pack: bool
     writer: FlatbufferWriter = field(default_factory=FlatbufferWriter)
     tensors: dict[str, int] = field(default_factory=dict)
+    parts: dict[str, tuple[int, ...]] = field(default_factory=dict)
     _floats: dict[str, int] = field(default_factory=dict)
 
     def codes(self, name: str, shape: Shape, grid: Grid) -> int:

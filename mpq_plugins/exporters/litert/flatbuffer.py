@@ -57,7 +57,12 @@ OPTIONS = {
     "RESHAPE": "ReshapeOptions",
     "MINIMUM": "MaximumMinimumOptions",
     "MAXIMUM": "MaximumMinimumOptions",
+    "ARG_MAX": "ArgMaxOptions",
+    "ARG_MIN": "ArgMinOptions",
+    "CUMSUM": "CumsumOptions",
+    "ONE_HOT": "OneHotOptions",
     "SOFTMAX": "SoftmaxOptions",
+    "TOPK_V2": "TopKV2Options",
     "GATHER": "GatherOptions",
     "BATCH_MATMUL": "BatchMatMulOptions",
     "FLOOR_DIV": "FloorDivOptions",
@@ -120,11 +125,11 @@ class FlatbufferWriter:
             tensor.quantization = self._quantization(steps, zero_point, axis)
         return self._append(tensor)
 
-    def op(self, code: str, inputs: Sequence[int], output: int, **options: Any) -> int:
-        """Append an op; options are the fields of its options table. Returns the output."""
+    def op(self, code: str, inputs: Sequence[int], output: int, *more: int, **options: Any) -> int:
+        """Append an op; options are the fields of its options table. more: further outputs. Returns the output."""
         operator = self.schema.OperatorT()
         operator.opcodeIndex = self._codes.setdefault(code, len(self._codes))
-        operator.inputs, operator.outputs = list(inputs), [output]
+        operator.inputs, operator.outputs = list(inputs), [output, *more]
         table = OPTIONS.get(code)
         if table is not None:
             operator.builtinOptionsType = getattr(self.schema.BuiltinOptions, table)

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from mpq_plugins.errors import UnsupportedOp
 from mpq_plugins.exporters.litert.emission import FLOAT_SUFFIX, Emission
+from mpq_plugins.exporters.litert.float_ordering import FORMS as ORDERING
 from mpq_plugins.graph.constants import AFFINE
 from mpq_plugins.graph.node import Batch, Node, Operand
 from mpq_plugins.graph.ops import op_of
@@ -36,7 +37,11 @@ def emit_float(emission: Emission, node: Node) -> int:
         return emission.writer.op(FUNCTIONS[what], inputs, _output(emission, node))
     if what in ALONG_LAST_AXIS and set(arguments) == {"axis"} and isinstance(arguments["axis"], int):
         return _along(emission, node, inputs[0], *ALONG_LAST_AXIS[what], arguments["axis"])
-    if what not in (*FUNCTIONS, *ALONG_LAST_AXIS):
+    if what in ORDERING:
+        emit, known, does = ORDERING[what]
+        if known.issuperset(arguments) and does(emission, node, arguments):
+            return emit(emission, node, inputs[0], arguments)
+    if what not in (*FUNCTIONS, *ALONG_LAST_AXIS, *ORDERING):
         raise _refused(node, str(node.attrs.get("what") or what))
     given = ", ".join(f"{key}={_shown(value)}" for key, value in arguments.items())
     raise _refused(node, f"{what}({given})")

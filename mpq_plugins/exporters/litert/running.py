@@ -60,9 +60,11 @@ def run_litert(flat: bytes, inputs: Any, kernels: str = XNNPACK, batch_size: int
 
 
 def read(exported: str | PathLike[str] | bytes) -> bytes:
-    """The bytes of a file, or these themselves. Raises ModelError for a file that cannot be read."""
+    """The bytes of a file, or these themselves. Raises ModelError for a file that cannot be read, and what is none."""
     if isinstance(exported, bytes):
         return exported
+    if not isinstance(exported, (str, PathLike)):
+        raise ModelError(f"a .tflite file is needed, or its bytes (what litert.export returned), got {type(exported)}")
     try:
         return Path(exported).read_bytes()
     except OSError as error:

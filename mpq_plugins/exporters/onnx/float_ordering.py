@@ -137,6 +137,7 @@ FORMS: Mapping[str, tuple[Emit, tuple[str, ...]]] = {
     ),
     "one_hot": (one_hot, ("input", "count")),
     "scatter": (scatter, ("input", "axis", "index", "source")),
+    "top_k": (topk, ("input", "axis", "count", "largest")),  # equal elements in the order of their places
     "topk": (topk, ("input", "axis", "count", "largest")),
     "unpool": (unpool, ("input", "index", "sizes")),
 }

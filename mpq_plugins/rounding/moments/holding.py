@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from os import PathLike
+from typing import Any, TypeVar
 
-from mpq_plugins.errors import CalibrationTooLarge, MPQError
+from mpq_plugins.errors import CalibrationTooLarge, ModelError, MPQError
 from mpq_plugins.rounding.moments.machine import machine_memory
 
 Batch = TypeVar("Batch")
 MOST_BATCHES = 2**17
 """More than any calibration set has: small batches of a loader without an end take minutes to fill the memory."""
+
+
+def batches_in(data: Any) -> Iterable[Any]:
+    """What holds batches, to go through; raises ModelError for what holds none.
+
+    >>> batches_in([1, 2])
+    [1, 2]
+    """
+    if isinstance(data, (str, bytes, PathLike)):
+        raise ModelError(f"data are arrays or batches of them, and not the path {str(data)!r}: load the file first")
+    if not hasattr(data, "__iter__") and not hasattr(data, "__getitem__"):
+        called = f": call it, and pass what {data.__name__}() gives" if hasattr(data, "__name__") else ""
+        raise ModelError(f"data are arrays or an iterable of batches, and not a {type(data).__name__}{called}")
+    found: Iterable[Any] = data
+    return found
 
 
 def held(batches: Iterable[Batch], bytes_of: Callable[[Batch], int], limit: int | None = None) -> list[Batch]:
