@@ -11,7 +11,7 @@ from mpq_plugins.integers.tests.c_programs import c_outputs, joined
 from mpq_tfmot import integers, search, simulate, verify_integers
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.reading import read_model
-from mpq_tfmot.tests.networks import NETWORKS, residual, samples, series, settled
+from mpq_tfmot.tests.networks import NETWORKS, network, residual, samples, settled
 
 layers = keras.layers
 CASES = [
@@ -36,13 +36,13 @@ def checked(model, x, target="litert-po2", bits=(5, 6), per_channel=False):
 @pytest.mark.parametrize("kind", NETWORKS)
 @pytest.mark.parametrize(("target", "bits", "per_channel"), CASES)
 def test_every_kind_of_network_equals_its_simulation(kind, target, bits, per_channel):
-    model = NETWORKS[kind]()
+    model = network(kind)
     checked(model, samples(model, 9), target, bits, per_channel)
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_the_files_alone_give_the_simulations_numbers_in_numpy_and_in_c(kind, tmp_path):
-    model = NETWORKS[kind]()
+    model = network(kind)
     x = samples(model, 4)
     program, recipe = checked(model, x, "litert-po2", (4, 6), True)
     save(program, tmp_path)
@@ -110,14 +110,14 @@ def test_two_inputs_and_two_outputs_of_which_one_is_read_inside():
 
 
 def test_a_recipe_of_another_model_is_refused_with_names():
-    other = series()
+    other = network("series")
     recipe = clipping_recipe(other, samples(other), "litert-po2", 8, 8)
     with pytest.raises(RecipeMismatch, match="conv1"):
         integers(residual(), recipe)
 
 
 def test_free_steps_are_refused_by_name():
-    model = residual()
+    model = network("residual")
     recipe = search(model, samples(model, 32), "litert-int8", weight_bits=8, activation_bits=8)
     free = recipe.with_grids({"fc.weight": Grid(8, (0.3,))})
     with pytest.raises(GridError, match=r"of 9 sites have steps that are no powers of two.*generic-po2"):
@@ -128,6 +128,6 @@ def test_a_model_with_an_op_without_an_integer_form_fits_no_recipe_and_the_op_is
     inputs = keras.Input((6,), name="x")
     x = layers.Lambda(lambda x: tf.cumsum(x, -1), name="norm")(layers.Dense(4, name="a")(inputs))
     model = settled(keras.Model(inputs, layers.Dense(3, name="b")(x)))
-    other = residual()
+    other = network("residual")
     with pytest.raises(RecipeMismatch, match="norm: "):
         integers(model, clipping_recipe(other, samples(other), "litert-po2", 8, 8))

@@ -9,7 +9,7 @@ from integration_tests.tfmot.recipes import clipping_recipe
 from mpq_plugins.exporters.onnx.running import load, run, session
 from mpq_tfmot import constrain, integers, litert, onnx, search, simulate, to_onnx, verify_integers, verify_onnx
 from mpq_tfmot.keras import keras, tf
-from mpq_tfmot.tests.networks import NETWORKS, samples, settled
+from mpq_tfmot.tests.networks import NETWORKS, network, samples, settled
 
 TARGET = "onnxruntime"
 TRANSPOSED = "branches"
@@ -26,7 +26,7 @@ def check(model, x, recipe, **options):
 
 @pytest.mark.parametrize("weight_bits", range(2, 9))
 def test_every_pair_of_bits_is_exact_on_a_depthwise_network(weight_bits):
-    model = NETWORKS["mobile"]()
+    model = network("mobile")
     x = samples(model, count=5)
     for activation_bits in range(2, 9):
         per_channel = (weight_bits + activation_bits) % 2 == 0
@@ -37,7 +37,7 @@ def test_every_pair_of_bits_is_exact_on_a_depthwise_network(weight_bits):
 @pytest.mark.parametrize("kind", NETWORKS)
 @pytest.mark.parametrize(("weight_bits", "activation_bits"), [(8, 8), (2, 3), (5, 6)])
 def test_every_kind_of_network_is_exact(kind, weight_bits, activation_bits):
-    model = NETWORKS[kind]()
+    model = network(kind)
     x = samples(model)
     for per_channel in (False, kind != TRANSPOSED):
         check(model, x, clipping_recipe(model, x, TARGET, weight_bits, activation_bits, per_channel))
@@ -45,7 +45,7 @@ def test_every_kind_of_network_is_exact(kind, weight_bits, activation_bits):
 
 @pytest.mark.parametrize("kind", ["mobile", TRANSPOSED, "series"])
 def test_the_integer_program_of_the_recipe_says_the_same(kind):
-    model = NETWORKS[kind]()
+    model = network(kind)
     x = samples(model)
     recipe = clipping_recipe(model, x, TARGET, 4, 4)
     verify_integers(integers(model, recipe), model, recipe, x).raise_if_different()
@@ -67,7 +67,7 @@ def test_strides_dilation_and_same_padding_are_keras_own():
 
 
 def test_a_searched_recipe_becomes_a_file_that_runs_exactly(tmp_path):
-    model = NETWORKS["mobile"]()
+    model = network("mobile")
     x = samples(model, count=32)
     recipe = search(model, x, TARGET, mpq.Budget(average_weight_bits=4), activation_bits=6, progress=False)
     on_grid = constrain(model, recipe, x)
@@ -152,7 +152,7 @@ def test_what_onnx_lacks_is_refused_by_name():
 
 
 def test_the_batch_can_be_fixed_at_that_of_the_example():
-    model = NETWORKS["mobile"]()
+    model = network("mobile")
     x = samples(model)
     recipe = clipping_recipe(model, x, TARGET, 4, 6)
     content = onnx.export(model, recipe, x[:3], dynamic_batch=False)
@@ -163,7 +163,7 @@ def test_the_batch_can_be_fixed_at_that_of_the_example():
 
 
 def test_the_old_names_still_work_and_say_what_the_new_ones_are():
-    model = NETWORKS["residual"]()
+    model = network("residual")
     x = samples(model)
     recipe = clipping_recipe(model, x, TARGET, 4, 6)
     with pytest.warns(DeprecationWarning, match=r"mpq_tfmot\.to_onnx is now mpq_tfmot\.onnx\.export"):
@@ -173,7 +173,7 @@ def test_the_old_names_still_work_and_say_what_the_new_ones_are():
 
 
 def test_a_recipe_of_another_target_is_refused_both_ways(tmp_path):
-    model = NETWORKS["residual"]()
+    model = network("residual")
     x = samples(model)
     recipe = clipping_recipe(model, x, "litert-po2", 4, 8)
     with pytest.raises(

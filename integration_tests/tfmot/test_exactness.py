@@ -4,13 +4,13 @@ import pytest
 
 from integration_tests.tfmot.recipes import clipping_recipe
 from mpq_tfmot import litert, simulate, verify
-from mpq_tfmot.tests.networks import NETWORKS, samples
+from mpq_tfmot.tests.networks import NETWORKS, network, samples
 
 TARGETS = ["litert-po2", "litert-po2-reference", "litert-po2-optimized"]
 
 
 def verified(kind, target, weight_bits, activation_bits, per_channel):
-    model = NETWORKS[kind]()
+    model = network(kind)
     x = samples(model, count=9)
     recipe = clipping_recipe(model, x, target, weight_bits, activation_bits, per_channel)
     # inputs past the thresholds too
@@ -21,6 +21,8 @@ def verified(kind, target, weight_bits, activation_bits, per_channel):
 @pytest.mark.parametrize("weight_bits", range(2, 9))
 def test_every_pair_of_bits_is_exact_on_a_residual_or_a_depthwise_network(target, weight_bits):
     for activation_bits in range(2, 9):
+        if target != TARGETS[0] and (weight_bits + activation_bits) % 3:  # every pair on one, a third on the others
+            continue
         kind = ("residual", "mobile")[(weight_bits + activation_bits // 2) % 2]
         per_channel = (weight_bits + activation_bits) % 2 == 0
         verified(kind, target, weight_bits, activation_bits, per_channel).raise_if_different()

@@ -8,7 +8,7 @@ import pytest
 import mpq_plugins as mpq
 from mpq_tfmot import constrain, litert, search, simulate, verify
 from mpq_tfmot.keras import keras
-from mpq_tfmot.tests.networks import residual, samples, settled
+from mpq_tfmot.tests.networks import network, samples, settled
 
 layers = keras.layers
 
@@ -71,7 +71,7 @@ def test_dilated_and_strided_convolutions(padding):
 
 
 def test_free_steps_of_any_mantissa_run_exactly_on_litert_int8():
-    model = residual()
+    model = network("residual")
     x = samples(model, 32)
     recipe = search(model, x, "litert-int8", weight_bits=8, activation_bits=8)
     free = {name: replace(grid, steps=tuple(step * 0.7 for step in grid.steps)) for name, grid in recipe.items()}
@@ -80,7 +80,7 @@ def test_free_steps_of_any_mantissa_run_exactly_on_litert_int8():
 
 
 def test_an_average_budget_and_patterns_of_bits_go_together():
-    model = residual()
+    model = network("residual")
     x = samples(model, 32)
     recipe = search(
         model,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from mpq_tfmot.keras import keras
@@ -170,3 +172,9 @@ NETWORKS = {
     "gated": gated,
     "scaled": scaled,
 }
+
+
+@cache
+def network(kind):
+    """The network of NETWORKS for tests that leave it as it is: Keras takes longer to build one than to convert it."""
+    return NETWORKS[kind]()

@@ -22,7 +22,7 @@ from mpq_plugins.errors import (
 from mpq_tfmot import constrain, inventory, litert, search, simulate
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.reading import read_model
-from mpq_tfmot.tests.networks import NETWORKS, residual, samples, series
+from mpq_tfmot.tests.networks import NETWORKS, network, residual, samples, series
 
 layers = keras.layers
 
@@ -147,7 +147,7 @@ def test_open_bits_without_a_budget_are_refused():
 
 
 def test_a_recipe_for_another_model_is_refused_with_names():
-    model = residual()
+    model = network("residual")
     recipe = search(model, samples(model), "litert-po2", weight_bits=8, activation_bits=8)
     for use in (simulate, constrain, litert.export):
         with pytest.raises(RecipeMismatch, match=r"conv1\.weight"):
@@ -155,7 +155,7 @@ def test_a_recipe_for_another_model_is_refused_with_names():
 
 
 def test_a_recipe_for_torch_does_not_convert_to_litert():
-    model = residual()
+    model = network("residual")
     recipe = search(model, samples(model), "torch-x86", weight_bits=7, activation_bits=7)
     with pytest.raises(TargetError, match="runs on torch"):
         litert.export(model, recipe)
@@ -164,7 +164,7 @@ def test_a_recipe_for_torch_does_not_convert_to_litert():
 
 
 def test_a_grid_that_litert_lacks_is_refused_with_its_site():
-    model = residual()
+    model = network("residual")
     recipe = search(model, samples(model), "litert-po2", weight_bits=8, activation_bits=8)
     wide = recipe.with_grids({"conv1": Grid.power_of_two(9, 3, signed=False)})
     with pytest.raises(TargetError, match=r"'conv1'.*bits may be"):
@@ -172,7 +172,7 @@ def test_a_grid_that_litert_lacks_is_refused_with_its_site():
 
 
 def test_an_output_far_finer_than_its_accumulator_is_named():
-    model = residual()
+    model = network("residual")
     recipe = search(model, samples(model), "litert-po2", weight_bits=8, activation_bits=8, per_channel=False)
     grids = {"conv1": Grid.power_of_two(8, -9, signed=False), "conv1.weight": Grid.power_of_two(8, 4)}
     with pytest.raises(GridError, match="'conv1': its accumulator's step"):

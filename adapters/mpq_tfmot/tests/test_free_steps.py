@@ -12,7 +12,7 @@ from mpq_plugins.graph.weights import as_framework
 from mpq_tfmot import constrain, harden, litert, quantize, search, simulate, verify
 from mpq_tfmot.keras import keras
 from mpq_tfmot.reader.reading import read_model
-from mpq_tfmot.tests.networks import NETWORKS, residual, samples, settled
+from mpq_tfmot.tests.networks import NETWORKS, network, samples, settled
 
 layers = keras.layers
 
@@ -86,7 +86,7 @@ def test_accumulators_past_the_whole_numbers_of_float32_round_as_the_kernel_roun
 @pytest.mark.parametrize("per_channel", [False, True])
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_a_searched_recipe_of_free_steps_is_exact_and_constraining_twice_changes_nothing(kind, per_channel):
-    model = NETWORKS[kind]()
+    model = network(kind)
     x = samples(model, 32)
     recipe = search(model, x, "litert-int8", weight_bits=8, activation_bits=8, per_channel=per_channel)
     assert not any(grid.is_power_of_two for grid in recipe.values())
@@ -97,7 +97,7 @@ def test_a_searched_recipe_of_free_steps_is_exact_and_constraining_twice_changes
 
 
 def test_free_steps_lose_less_than_powers_of_two():
-    model = NETWORKS["series"]()
+    model = network("series")
     x = samples(model, 64)
     wanted = model.predict(x, verbose=0)
     errors = {}
@@ -109,7 +109,7 @@ def test_free_steps_lose_less_than_powers_of_two():
 
 
 def test_a_tfmot_model_keeps_the_free_steps_of_its_recipe():
-    model = residual()
+    model = network("residual")
     x = samples(model, 32)
     recipe = search(model, x, "litert-int8", weight_bits=8, activation_bits=8)
     quantized = quantize(constrain(model, recipe, x), recipe)
@@ -118,7 +118,7 @@ def test_a_tfmot_model_keeps_the_free_steps_of_its_recipe():
 
 
 def test_an_add_onto_a_grid_too_fine_for_its_operands_is_refused_by_name():
-    model = residual()
+    model = network("residual")
     x = samples(model)
     recipe = search(model, x, "litert-int8", weight_bits=8, activation_bits=8)
     fine = Grid(8, (max(recipe["conv1"].step, recipe["conv2"].step) / 300,), recipe["add"].signed)

@@ -8,7 +8,7 @@ from mpq_plugins import Budget
 from mpq_plugins.exporters.litert.running import run_litert
 from mpq_tfmot import SearchCallback, harden, quantize, quantize_scope, simulate, to_litert
 from mpq_tfmot.keras import keras, tf
-from mpq_tfmot.tests.networks import NETWORKS, hard_swish, samples, settled
+from mpq_tfmot.tests.networks import NETWORKS, hard_swish, network, samples, settled
 from mpq_tfmot.tests.training import compiled, quantized
 
 layers = keras.layers
@@ -19,7 +19,7 @@ layers = keras.layers
 )
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_a_quantized_model_evaluates_to_its_simulation(kind, target, weight_bits, activation_bits):
-    model = NETWORKS[kind]()
+    model = network(kind)
     x = samples(model, 16)
     recipe = clipping_recipe(model, x, target, weight_bits, activation_bits, per_channel=activation_bits == 8)
     with keras.utils.custom_object_scope({"hard_swish": hard_swish}):

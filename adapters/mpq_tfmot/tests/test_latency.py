@@ -14,7 +14,7 @@ from mpq_plugins.latency.timing_store import TimingStore
 from mpq_plugins.search_input import candidates_for
 from mpq_tfmot.keras import keras
 from mpq_tfmot.latency import litert_device
-from mpq_tfmot.tests.networks import NETWORKS, branches, mobile, residual, samples
+from mpq_tfmot.tests.networks import NETWORKS, mobile, network, samples
 
 BITS = {"weight_bits": (4, 8), "activation_bits": (4, 8)}
 
@@ -32,7 +32,7 @@ def bits_of(inventory, weight_bits, activation_bits):
 @pytest.mark.parametrize("target", ["litert-po2", "litert-po2-reference"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_op_of_every_network_is_measured_with_and_without_xnnpack(name, target):
-    model = NETWORKS[name]()
+    model = network(name)
     table = mpq_tfmot.measure_latency(model, None, target, **BITS, rounds=1, progress=False)
     inventory = mpq_tfmot.inventory(model)
     candidates = candidates_for(inventory, plugins.target(target), **BITS)
@@ -78,7 +78,7 @@ def test_a_float_op_that_is_not_known_is_named():
 
 
 def test_ohq_searches_within_a_measured_latency_and_measures_the_model_again():
-    model = residual()
+    model = network("residual")
     x = samples(model, 16)
     table = mpq_tfmot.measure_latency(model, None, "litert-po2", **BITS, rounds=3, progress=False)
     inventory = mpq_tfmot.inventory(model)
@@ -95,7 +95,7 @@ def test_ohq_searches_within_a_measured_latency_and_measures_the_model_again():
 
 
 def test_sensitivities_leave_the_model_as_it_was_to_the_bit():
-    model = branches()
+    model = network("branches")
     before = [weight.numpy().copy() for weight in model.weights]
     rates = mpq_tfmot.sensitivity(
         model, samples(model, 8), "generic-po2", weight_bits=(4, 8), activation_bits=(4, 8), progress=False
@@ -107,7 +107,7 @@ def test_sensitivities_leave_the_model_as_it_was_to_the_bit():
 
 
 def test_synthetic_inputs_come_closer_to_the_batch_norms_than_noise():
-    model = residual()
+    model = network("residual")
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     probe = keras.Model(model.inputs, [layer.input for layer in norms])
 

@@ -10,7 +10,7 @@ from mpq_plugins.errors import ModelError, UnsupportedOp, VerificationError
 from mpq_plugins.exporters.litert.running import interpreter, run_litert
 from mpq_tfmot import litert, simulate, sizes, verify
 from mpq_tfmot.keras import keras, tf
-from mpq_tfmot.tests.networks import NETWORKS, mobile, residual, samples, settled
+from mpq_tfmot.tests.networks import network, residual, samples, settled
 
 FLOAT = schema.TensorType.FLOAT32
 
@@ -34,13 +34,13 @@ def float_ops(flat):
 
 @pytest.mark.parametrize("kind", ["mobile", "series", "nested"])
 def test_no_op_computes_on_floats(kind):
-    model = NETWORKS[kind]()
+    model = network(kind)
     flat = litert.export(model, clipping_recipe(model, samples(model), "litert-po2", 5, 6))
     assert float_ops(flat) == []
 
 
 def test_a_softmax_at_the_end_is_the_only_float_op_and_gives_probabilities():
-    model = residual()
+    model = network("residual")
     x = samples(model)
     recipe = clipping_recipe(model, x, "litert-po2", 8, 8)
     flat = litert.export(model, recipe)
@@ -50,7 +50,7 @@ def test_a_softmax_at_the_end_is_the_only_float_op_and_gives_probabilities():
 
 @pytest.mark.parametrize("target", ["litert-po2", "litert-po2-reference"])
 def test_packing_makes_the_file_smaller_and_changes_no_number(target):
-    model = mobile()
+    model = network("mobile")
     x = samples(model)
     recipe = clipping_recipe(model, x, target, 3, 6, per_channel=True)
     packed, plain = litert.export(model, recipe), litert.export(model, recipe, pack=False)
@@ -63,7 +63,7 @@ def test_packing_makes_the_file_smaller_and_changes_no_number(target):
 
 
 def test_sizes_say_what_the_file_holds_and_what_the_bits_alone_need():
-    model = residual()
+    model = network("residual")
     recipe = clipping_recipe(model, samples(model), "litert-po2", 3, 6)
     flat = litert.export(model, recipe)
     found = sizes(flat, recipe)
@@ -89,14 +89,14 @@ def test_verify_names_the_first_site_that_differs():
 
 
 def test_verify_refuses_a_float_model_function():
-    model = residual()
+    model = network("residual")
     recipe = clipping_recipe(model, samples(model), "litert-po2", 8, 8)
     with pytest.raises(ModelError, match="simulate"):
         verify(litert.export(model, recipe), lambda x: x, samples(model))
 
 
 def test_the_reference_kernels_differ_from_xnnpack_and_verify_counts_by_how_much():
-    model = residual()
+    model = network("residual")
     x = samples(model, 64)
     recipe = clipping_recipe(model, x, "litert-po2", 4, 4)
     found = verify(litert.export(model, recipe), simulate(model, recipe), x, kernels="builtin")
@@ -147,7 +147,7 @@ def test_the_signature_has_the_names_of_the_models_inputs_and_outputs():
 
 
 def test_export_writes_the_file_that_verify_reads(tmp_path):
-    model = residual()
+    model = network("residual")
     x = samples(model)
     recipe = clipping_recipe(model, x, "litert-po2", 5, 6)
     flat = litert.export(model, recipe, x, tmp_path / "m.tflite")
@@ -159,7 +159,7 @@ def test_export_writes_the_file_that_verify_reads(tmp_path):
 
 
 def test_old_names_are_taken_with_a_warning():
-    model = residual()
+    model = network("residual")
     x = samples(model)
     recipe = clipping_recipe(model, x, "litert-po2", 5, 6)
     with pytest.warns(DeprecationWarning, match=r"mpq_tfmot\.to_litert is now mpq_tfmot\.litert\.export"):
@@ -172,7 +172,7 @@ def test_old_names_are_taken_with_a_warning():
 
 
 def test_batches_of_inputs_are_compared_all_of_them():
-    model = residual()
+    model = network("residual")
     x = samples(model, 12)
     recipe = clipping_recipe(model, x, "litert-po2", 5, 6)
     found = [litert.verify(litert.export(model, recipe), model, given, recipe) for given in (x, [x[:5], x[5:]])]

@@ -9,7 +9,7 @@ from mpq_plugins.errors import ModelError
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.reading import read_model
 from mpq_tfmot.reader.writing import write_model
-from mpq_tfmot.tests.networks import NETWORKS, hard_swish, samples
+from mpq_tfmot.tests.networks import NETWORKS, hard_swish, network, samples
 
 layers = keras.layers
 
@@ -21,7 +21,7 @@ def nodes_of(model):
 
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_the_graph_computes_what_keras_computes(kind):
-    model = NETWORKS[kind]()
+    model = network(kind)
     reading = read_model(model)
     x = samples(model)
     got = float_values(reading, x)[reading.graph.outputs[0]]
@@ -30,7 +30,7 @@ def test_the_graph_computes_what_keras_computes(kind):
 
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_a_written_model_computes_the_same_and_is_read_as_the_same_graph(kind):
-    model = NETWORKS[kind]()
+    model = network(kind)
     reading = read_model(model)
     x = samples(model)
     with keras.utils.custom_object_scope({"hard_swish": hard_swish}):
@@ -43,21 +43,21 @@ def test_a_written_model_computes_the_same_and_is_read_as_the_same_graph(kind):
 
 
 def test_batch_norms_are_folded_and_relus_fused():
-    nodes = nodes_of(NETWORKS["residual"]())
+    nodes = nodes_of(network("residual"))
     assert list(nodes) == ["image", "conv1", "conv2", "add", "pool", "flatten", "fc", "fc.activation"]
     assert (nodes["conv1"].low, nodes["conv2"].low, nodes["add"].low) == (0.0, None, 0.0)
     assert nodes["fc.activation"].op == "float"
 
 
 def test_dropout_disappears_and_relu6_keeps_its_bound():
-    nodes = nodes_of(NETWORKS["mobile"]())
+    nodes = nodes_of(network("mobile"))
     assert "drop" not in nodes
     assert (nodes["expand"].low, nodes["expand"].high) == (0.0, 6.0)
     assert nodes["stem_swish"].op == "hardswish"
 
 
 def test_nested_models_are_flattened_under_their_names():
-    assert {"block.conv", "block.add"} <= set(nodes_of(NETWORKS["nested"]()))
+    assert {"block.conv", "block.add"} <= set(nodes_of(network("nested")))
 
 
 def test_a_layer_that_is_called_in_two_nested_models_is_read_again_as_it_was_written():
@@ -83,7 +83,7 @@ def test_a_function_that_ends_in_float_is_written_under_the_name_of_its_layer():
 
 
 def test_a_separable_convolution_becomes_two_and_a_lonely_batch_norm_a_depthwise_one():
-    nodes = nodes_of(NETWORKS["branches"]())
+    nodes = nodes_of(network("branches"))
     assert nodes["separable.depthwise"].op == "depthwise_conv2d"
     assert nodes["separable.pointwise"].op == "conv2d"
     assert nodes["norm"].op == "depthwise_conv2d"

@@ -6,7 +6,7 @@ import pytest
 import mpq_plugins as mpq
 from mpq_tfmot import constrain, litert, search, simulate, verify
 from mpq_tfmot.keras import tf
-from mpq_tfmot.tests.networks import NETWORKS, mobile, residual, samples
+from mpq_tfmot.tests.networks import NETWORKS, network, residual, samples
 
 
 def error(model, recipe, reference, x):
@@ -15,7 +15,7 @@ def error(model, recipe, reference, x):
 
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_a_search_under_a_budget_keeps_it_and_converts_exactly(kind):
-    model = NETWORKS[kind]()
+    model = network(kind)
     x = samples(model, 64)
     recipe = search(model, x, "litert-po2", mpq.Budget(average_weight_bits=4), activation_bits=8)
     assert recipe.average_weight_bits <= 4
@@ -25,7 +25,7 @@ def test_a_search_under_a_budget_keeps_it_and_converts_exactly(kind):
 
 
 def test_compensated_rounding_is_nearer_to_the_float_model_than_nearest():
-    model = mobile()
+    model = network("mobile")
     x, fresh = samples(model, 128), samples(model, 128, seed=5)
     recipe = search(model, x, "litert-po2", weight_bits=4, activation_bits=8)
     reference = model(fresh).numpy()
@@ -33,7 +33,7 @@ def test_compensated_rounding_is_nearer_to_the_float_model_than_nearest():
 
 
 def test_each_step_of_the_rounding_helps():
-    model = mobile()
+    model = network("mobile")
     x, fresh = samples(model, 256), samples(model, 256, seed=5)
     recipe = search(model, x, "litert-po2", weight_bits=3, activation_bits=8)
     reference = model(fresh).numpy()
@@ -45,7 +45,7 @@ def test_each_step_of_the_rounding_helps():
 
 
 def test_constrain_is_idempotent():
-    model = residual()
+    model = network("residual")
     x = samples(model, 32)
     recipe = search(model, x, "litert-po2", weight_bits=4, activation_bits=6)
     once = constrain(model, recipe, x)
@@ -55,7 +55,7 @@ def test_constrain_is_idempotent():
 
 
 def test_more_bits_are_nearer_to_the_float_model():
-    model = residual()
+    model = network("residual")
     x = samples(model, 64)
     errors = []
     for bits in (3, 5, 8):
@@ -65,7 +65,7 @@ def test_more_bits_are_nearer_to_the_float_model():
 
 
 def test_calibration_may_be_a_dataset_of_images_and_labels():
-    model = residual()
+    model = network("residual")
     x = samples(model, 16)
     dataset = tf.data.Dataset.from_tensor_slices((x, np.zeros(16))).batch(5)
     fixed = {"weight_bits": 5, "activation_bits": 8}
