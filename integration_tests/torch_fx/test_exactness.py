@@ -16,10 +16,8 @@ ENGINES = ["x86", "onednn", "qnnpack"]
 
 
 def widest(engine):
-    """The most bits of a weight that every processor adds exactly: 7 where kernels without VNNI saturate."""
-    return max(
-        candidate.bits for candidate in plugins.target(f"torch-{engine}").weight_candidates("conv2d", vnni=False)
-    )
+    """The most bits of a weight that this processor adds exactly: 7 where kernels saturate for lack of VNNI."""
+    return max(candidate.bits for candidate in plugins.target(f"torch-{engine}").weight_candidates("conv2d"))
 
 
 def verified(kind, engine, weight_bits, activation_bits, per_channel):
