@@ -415,7 +415,7 @@ def test_everything_that_is_refused_is_named_at_once_with_the_list_to_paste_and_
         [
             keras.Input((9, 9, 4)),
             layers.Conv2D(4, 1, name="first"),
-            layers.Lambda(lambda x: tf.cumsum(x, -1), name="norm"),
+            layers.Lambda(lambda x: tf.math.cumprod(x, -1), name="norm"),
             layers.LocallyConnected2D(4, 3, use_bias=False, implementation=2, name="longer"),
             layers.Conv2D(2, 1, name="last"),
         ]

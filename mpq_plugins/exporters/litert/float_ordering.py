@@ -94,7 +94,7 @@ def _always(emission: Emission, node: Node, given: Given) -> bool:
 FORMS: Mapping[str, tuple[Callable[[Emission, Node, int, Given], int], frozenset[str], Callable[..., bool]]] = {
     "argmax": (_place("ARG_MAX"), frozenset({"axis", "keepdims"}), _of_codes),
     "argmin": (_place("ARG_MIN"), frozenset({"axis", "keepdims"}), _of_codes),
-    "cumsum": (_running, frozenset({"axis"}), _always),
+    "cumsum": (_running, frozenset({"axis"}), _of_codes),
     "item": (_part, frozenset({"index"}), lambda emission, node, given: node.inputs[0] in emission.parts),
     "one_hot": (_one_hot, frozenset({"count"}), _always),
     "top_k": (_ordered, frozenset({"axis", "count", "largest"}), _of_last_axis),
