@@ -13,6 +13,7 @@ import sys
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -28,7 +29,7 @@ from mpq_torch.modules.written import LEAVES
 from mpq_torch.reader.composed_calls import composed, is_opened
 from mpq_torch.reader.hooks import is_hooked, take_off
 from mpq_torch.reader.shape_values import asks
-from mpq_torch.reader.sizes_in_tensors import tensors_of
+from mpq_torch.reader.sizes_in_tensors import methods_of, tensors_of
 from mpq_torch.reader.spelled import packages_functions, packages_modules
 from mpq_torch.reader.user_code import NOT_THE_USERS, line_of
 
@@ -228,7 +229,7 @@ class ConcreteTracer(fx.Tracer):
 
     def trace(self, *args: Any, **named: Any) -> fx.Graph:
         """As torch.fx does it, which marks what an opened function gave as a call of that function."""
-        with tensors_of(self._number):
+        with tensors_of(self._number), methods_of(partial(self.create_proxy, "call_method")):
             graph = super().trace(*args, **named)
         for node in graph.nodes:
             if node.meta.get("is_wrapped") and not (inspect.isfunction(node.target) and node.op == "call_function"):

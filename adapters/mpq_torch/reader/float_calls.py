@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import fx, nn
 
+from mpq_torch.modules.methods import of_constant
 from mpq_torch.reader.shape_values import is_shape_value
 
 
@@ -75,6 +76,10 @@ class FloatCall:
         for step in (*self.sizes, self.node):
             at[step] = graph.node_copy(step, lambda n: at[n])
             at[step].meta = {}
+            if step.op == "call_method" and len(step.all_input_nodes) > 1 and _is_constant(step.args[0]):
+                at[step].op, at[step].target = "call_function", of_constant
+                at[step].args = (at[step].args[0], str(step.target), *at[step].args[1:])
+                at[step].meta["is_wrapped"] = True
         return at[self.node]
 
     @property
@@ -82,25 +87,31 @@ class FloatCall:
         """Whether it takes an item out of a tuple."""
         return self.node.target is operator.getitem
 
-    def alone(self) -> fx.GraphModule:
-        """The call as a module of its own, which takes the Node's inputs."""
+    def alone(self, count: int) -> fx.GraphModule:
+        """The call as a module of its own, which takes the Node's so many inputs."""
         graph = fx.Graph()
-        inputs = [graph.placeholder(f"x{index}") for index in range(1 + max(self.positions, default=-1))]
+        inputs = [graph.placeholder(f"x{index}") for index in range(count)]
         graph.output(self.copied_to(graph, inputs))
         return fx.GraphModule(nn.Module(), graph)
 
 
 def float_call(
-    traced: fx.GraphModule, node: fx.Node, positions_of: Callable[[list[fx.Node]], Sequence[int] | None]
+    traced: fx.GraphModule,
+    node: fx.Node,
+    counted: Collection[fx.Node],
+    positions_of: Callable[[list[fx.Node]], Sequence[int] | None],
 ) -> FloatCall | None:
-    """A call of the traced graph. positions_of: the places of its sources among the Node's inputs, or None."""
+    """A call of the traced graph. counted: what it computes of sizes alone, which is computed anew for every call.
+
+    positions_of: the places of its sources among the Node's inputs, or None.
+    """
     sizes: list[fx.Node] = []
     sources: list[fx.Node] = []
 
     def visit(needed: fx.Node) -> None:
         if needed in sources or needed in sizes:
             return
-        if is_shape_value(needed):
+        if needed in counted or is_shape_value(needed):
             for before in needed.all_input_nodes:
                 visit(before)
             sizes.append(needed)
@@ -111,3 +122,21 @@ def float_call(
         visit(needed)
     positions = positions_of(sources)
     return None if positions is None else FloatCall(traced, node, tuple(sizes), tuple(sources), tuple(positions))
+
+
+def sources_of(node: fx.Node) -> list[fx.Node]:
+    """The tensors that a call reads itself, without what asks for sizes."""
+    return [source for source in node.all_input_nodes if not is_shape_value(source)]
+
+
+def _is_constant(node: Any) -> bool:
+    """Whether a tensor depends on nothing but the model's own and on sizes."""
+    waiting, seen = [node], {node}
+    while waiting:
+        one = waiting.pop()
+        if one.op == "placeholder":
+            return False
+        sources = [source for source in one.all_input_nodes if source not in seen and not is_shape_value(source)]
+        waiting += sources
+        seen.update(sources)
+    return True

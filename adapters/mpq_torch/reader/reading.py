@@ -30,7 +30,7 @@ from mpq_torch.reader import products
 from mpq_torch.reader.arguments import containers, leaves, placeholders_of
 from mpq_torch.reader.call import Call
 from mpq_torch.reader.example import example_of
-from mpq_torch.reader.float_calls import FloatCall, float_call
+from mpq_torch.reader.float_calls import FloatCall, float_call, sources_of
 from mpq_torch.reader.float_functions import described
 from mpq_torch.reader.folded import folds, missing_axes, spread
 from mpq_torch.reader.given import check_given
@@ -163,6 +163,8 @@ def _described(call: Call, sources: Sequence[fx.Node]) -> dict[str, Any]:
     if found is None:
         return described(call, sources)
     inner, outer = found
+    if not set(sources_of(inner.node)) <= set(outer):
+        return {}  # it reads what it computes of sizes and of the model's own tensors
     within = {source: node for node, source in outer.items()}
     return described(inner, [within[source] for source in sources])
 
@@ -181,10 +183,10 @@ class _Reader:
         self.computed: list[str] = []
         self.outputs: list[str] = []
         self.constants: set[str] = set()
+        self.sizes: set[fx.Node] = set()
 
     def read(self, keep_float: Iterable[str], target: Target | None, refuses: Refuses) -> Reading:
         returned: Any = None
-        sizes: set[fx.Node] = set()
         self._arguments()
         for node in self.traced.graph.nodes:
             if node in self.passed:
@@ -198,8 +200,8 @@ class _Reader:
                     self._constant(node, value)
             elif node.op in CALLS and folds(node, self.observed):
                 self._fold(node, self.observed.constants[node])
-            elif node.op in CALLS and (computes_sizes(node, sizes) or self._counts(node, sizes)):
-                sizes.add(node)
+            elif node.op in CALLS and (computes_sizes(node, self.sizes) or self._counts(node)):
+                self.sizes.add(node)
             elif node.op in CALLS and not isinstance(node.target, type):
                 self._call(node)
             elif node.op == "output":
@@ -218,10 +220,12 @@ class _Reader:
         runner, computed = TorchRunner(calls, self._device()), tuple(self.computed)
         return Reading(graph, runner, self.traced, returned, calls, computed, self.observed.one_batch_size, decided)
 
-    def _counts(self, node: fx.Node, sizes: set[fx.Node]) -> bool:
-        """Whether a call gives a tensor of whole numbers, made of sizes alone: who reads it knows its value."""
-        value = self.observed.constants.get(node)
-        return value is not None and not value.is_floating_point() and not sizes.isdisjoint(node.all_input_nodes)
+    def _counts(self, node: fx.Node) -> bool:
+        """Whether a call gives a tensor of whole numbers, made of sizes and constants: who reads it knows its value."""
+        value, sources = self.observed.constants.get(node), node.all_input_nodes
+        if value is None:  # numbers of samples
+            return node in self.observed.whole and bool(sources) and self.sizes.issuperset(sources)
+        return not value.is_floating_point() and not self.sizes.isdisjoint(sources)
 
     def _device(self) -> torch.device:
         """Where the example is, and everything is computed."""
@@ -311,12 +315,12 @@ class _Reader:
         if computed and (made.weighted or made.op == BATCH_NORM):
             self.computed.append(made.name)
         if made.op == UNKNOWN:
-            made_call = float_call(self.traced, node, lambda sources: range(len(sources)))
+            made_call = float_call(self.traced, node, self.sizes, lambda sources: range(len(sources)))
             assert made_call is not None
             attrs = {**made.attrs, **_described(call, made_call.sources)}
             made = replace(made, inputs=tuple(self.names[source] for source in made_call.sources), attrs=attrs)
         else:
-            made_call = float_call(self.traced, node, lambda sources: self._positions(sources, made.inputs))
+            made_call = float_call(self.traced, node, self.sizes, lambda sources: self._positions(sources, made.inputs))
         if made_call is not None and not made.weighted and made.op != AFFINE:
             self.calls[made.name] = replace(made_call, spread=spread(node, self.observed))
         self.names[node] = made.name

@@ -208,7 +208,7 @@ class _Writer:
             self.parts.setdefault(path, module)
             return self.graph.call_module(path, (*inputs, *more))
         if call.module is None:
-            return self._call(node.name, FloatPart(call.alone(), copied=call.item), inputs)
+            return self._call(node.name, FloatPart(call.alone(len(inputs)), copied=call.item), inputs)
         path = self.paths.setdefault(str(call.node.target), node.name)
         if path not in self.parts:
             self.parts[path] = copy.deepcopy(call.module)  # the reading is kept
