@@ -6,14 +6,17 @@ import torch
 
 from mpq_torch import fx, pt2e
 
+BITS = 7
+"""Of weights: what every processor adds exactly beside activations of 8."""
 
-def searched(model, x, keep_float=(), bits=8):
+
+def searched(model, x, keep_float=(), bits=BITS):
     """A recipe for the model."""
     target = "torch-x86"
     return fx.search(model, [x], target, weight_bits=bits, activation_bits=8, keep_float=keep_float, progress=False)
 
 
-def converted(model, x, keep_float=(), bits=8):
+def converted(model, x, keep_float=(), bits=BITS):
     """The int8 model, after the proof that it is its simulation, bit for bit, constrained with data and without."""
     recipe = searched(model, x, keep_float, bits)
     batch = x if isinstance(x, tuple) else (x,)
