@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from integration_tests.bits import widest
 from integration_tests.litert.cases import IMAGES, Small
 from integration_tests.litert.networks import settled
 from mpq_plugins.errors import ModelError, PluginError, RecipeMismatch, TargetError, UnsupportedOp
@@ -20,7 +21,7 @@ from mpq_torch import fx, litert
 def found(function=lambda m, x: m.a(x), target="litert-po2", **modules):
     """A model and its recipe at 8 bits."""
     model = settled(Small(function, **(modules or {"a": nn.Conv2d(3, 8, 3)})))
-    return model, fx.search(model, [IMAGES], target, weight_bits=8, activation_bits=8, progress=False)
+    return model, fx.search(model, [IMAGES], target, weight_bits=widest(target), activation_bits=8, progress=False)
 
 
 def taken_over(function, **modules):

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import mpq_plugins as mpq
+from integration_tests.bits import widest
 from integration_tests.onnx.networks import KINDS, Gelu, TwoInputs
 from integration_tests.onnx.saturation import check_products
 from integration_tests.torch_fx.recipes import clipping_recipe
@@ -45,7 +46,7 @@ def test_every_pair_of_bits_is_exact_on_a_network_of_depthwise_residual_and_hard
 @pytest.mark.parametrize("kind", [*NETWORKS, *KINDS])
 @pytest.mark.parametrize(
     ("weight_bits", "activation_bits", "per_channel"),
-    [(8, 8, False), (8, 8, True), (2, 3, True), (5, 6, False), (4, 4, True)],
+    [(widest(TARGET), 8, False), (widest(TARGET), 8, True), (2, 3, True), (5, 6, False), (4, 4, True)],
 )
 def test_every_kind_of_network_is_exact(kind, weight_bits, activation_bits, per_channel):
     model, x = network(kind, samples=9) if kind in NETWORKS else settle(kind)
@@ -68,7 +69,9 @@ def test_the_raw_outputs_are_the_simulation_s_too():
 def test_two_inputs_and_two_outputs_are_exact(bits):
     torch.manual_seed(0)
     model, inputs = TwoInputs().eval(), (torch.randn(9, 2, 6, 6), torch.randn(9, 2, 6, 6))
-    recipe = fx.search(model, [inputs], TARGET, weight_bits=bits, activation_bits=bits, progress=False)
+    recipe = fx.search(
+        model, [inputs], TARGET, weight_bits=min(bits, widest(TARGET)), activation_bits=bits, progress=False
+    )
     content, _ = check(model, inputs, recipe, [inputs, tuple(2 * t[:2] for t in inputs)])
     assert [i.name for i in session(content).get_outputs()] == ["output_0", "output_1"]
 
@@ -94,7 +97,7 @@ def test_a_mean_is_exact_on_both_sides_of_every_tie(size):
     nn.init.ones_(model[1].weight)
     x = codes[:, None].float()
     grid = mpq.Grid.power_of_two(8, 7)
-    one = mpq.Grid.power_of_two(8, 1)  # holds the weight 1 as a code
+    one = mpq.Grid.power_of_two(7, 1)  # holds the weight 1 as a code
     grids = {site.name: one if site.kind == "weight" else grid for site in fx.inventory(model, x)}
     recipe = mpq.Recipe.from_inventory(fx.inventory(model, x), grids, TARGET, "by hand")
     content, _ = check(model, x, recipe, x)
@@ -105,7 +108,7 @@ def test_a_mean_is_exact_on_both_sides_of_every_tie(size):
 
 def test_an_input_just_below_a_tie_is_rounded_as_the_kernel_rounds_it():
     model, x = network(Mobile)
-    recipe = clipping_recipe(model, x, TARGET, 8, 8)
+    recipe = clipping_recipe(model, x, TARGET, widest(TARGET), 8)
     step = recipe["x"].step
     below = torch.nextafter(torch.tensor(0.5), torch.tensor(0.0)) * step
     inputs = torch.full_like(x, float(below)) + torch.arange(x.numel()).reshape(x.shape) % 100 * step
@@ -115,14 +118,14 @@ def test_an_input_just_below_a_tie_is_rounded_as_the_kernel_rounds_it():
 def test_a_transposed_convolution_of_many_channels_is_exact():
     torch.manual_seed(0)
     model, x = nn.Sequential(nn.ConvTranspose2d(24, 5, 4, 2, 1)).eval(), torch.randn(4, 24, 5, 5)
-    check(model, x, clipping_recipe(model, x, TARGET, 8, 8), x)
+    check(model, x, clipping_recipe(model, x, TARGET, widest(TARGET), 8), x)
 
 
 def test_sums_past_2_to_the_24_are_exact_in_the_integer_kernels():
     torch.manual_seed(0)
     model, x = nn.Sequential(nn.Linear(3000, 3)).eval(), torch.rand(5, 3000) + 0.5
     model[0].weight.data.abs_()
-    recipe = clipping_recipe(model, x, TARGET, 8, 8)
+    recipe = clipping_recipe(model, x, TARGET, widest(TARGET), 8)
     simulated = fx.simulate(model, recipe)
     quantized = simulated.simulation.quantized
     assert quantized.layer(quantized.graph["0"]).wide

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import mpq_plugins as mpq
+from integration_tests.bits import widest
 from integration_tests.onnx.saturation import check_products
 from integration_tests.tfmot.recipes import clipping_recipe
 from mpq_plugins.exporters.onnx.running import load, run, session
@@ -35,7 +36,7 @@ def test_every_pair_of_bits_is_exact_on_a_depthwise_network(weight_bits):
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-@pytest.mark.parametrize(("weight_bits", "activation_bits"), [(8, 8), (2, 3), (5, 6)])
+@pytest.mark.parametrize(("weight_bits", "activation_bits"), [(widest(TARGET), 8), (2, 3), (5, 6)])
 def test_every_kind_of_network_is_exact(kind, weight_bits, activation_bits):
     model = network(kind)
     x = samples(model)

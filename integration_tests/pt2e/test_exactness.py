@@ -6,6 +6,7 @@ import pytest
 import torch
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
+from integration_tests.bits import widest
 from integration_tests.torch_fx.recipes import clipping_recipe
 from mpq_torch import pt2e
 from mpq_torch.tests.networks import NETWORKS, Mobile, network
@@ -44,7 +45,7 @@ def test_every_pair_of_bits_is_exact_on_a_network_of_depthwise_residual_and_hard
 @pytest.mark.parametrize("target", ["torch-pt2e", "torch-x86", "generic-po2"])
 def test_an_input_just_below_a_tie_is_rounded_as_the_recipe_s_target_rounds_it(target):
     model, x = network(Mobile)
-    recipe = clipping_recipe(model, x, target, 8, 8)
+    recipe = clipping_recipe(model, x, target, widest(target), 8)
     step = recipe["x"].step
     below = torch.nextafter(torch.tensor(0.5), torch.tensor(0.0)) * step
     inputs = torch.full_like(x, float(below)) + torch.arange(x.numel()).reshape(x.shape) % 100 * step

@@ -6,6 +6,7 @@ import torch._inductor.config as inductor
 from torch import nn
 from torch._inductor.utils import run_and_get_code
 
+from integration_tests.bits import widest
 from integration_tests.torch_fx.recipes import clipping_recipe
 from mpq_torch import pt2e
 from mpq_torch.pt2e.lowering import int8_kernels, lower_pt2e_quantized_to_x86, prepare_for_x86
@@ -24,7 +25,7 @@ def quantized(kind, weight_bits, activation_bits, per_channel, target=TARGET):
 
 @pytest.mark.parametrize(
     ("kind", "kernels", "weight_bits", "activation_bits", "per_channel"),
-    [(Mobile, 5, 8, 8, False), (Mobile, 5, 5, 4, True), (Shared, 3, 8, 8, True)],
+    [(Mobile, 5, widest(TARGET), 8, False), (Mobile, 5, 5, 4, True), (Shared, 3, widest(TARGET), 8, True)],
 )
 def test_every_convolution_and_linear_is_an_int8_kernel_with_exact_results(
     kind, kernels, weight_bits, activation_bits, per_channel
@@ -37,7 +38,7 @@ def test_every_convolution_and_linear_is_an_int8_kernel_with_exact_results(
 
 
 def test_transposed_convolutions_have_no_int8_kernel_and_stay_exact_in_float():
-    converted, simulated, x = quantized(Crossed, 8, 8, False)
+    converted, simulated, x = quantized(Crossed, widest(TARGET), 8, False)
     lowered = pt2e.lower_to_x86(converted, (x,))
     assert len(int8_kernels(lowered)) == 3
     assert "aten.convolution.default" in {str(node.target) for node in lowered.graph.nodes}

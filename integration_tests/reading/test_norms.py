@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from integration_tests.bits import widest
 from integration_tests.reading.converting import converted, converted_by_export, error_of
 from integration_tests.torch_fx.recipes import clipping_recipe
 from mpq_torch import fx
@@ -87,7 +88,7 @@ def test_a_norm_behind_no_layer_is_exact_by_both_ways_to_integers(kind):
 @pytest.mark.parametrize("kind", MODELS)
 def test_the_other_engines_compute_such_norms_exactly_too(kind, engine):
     model, x = network(kind)
-    for weight_bits, activation_bits in ((8, 8), (3, 5)):
+    for weight_bits, activation_bits in ((widest(f"torch-{engine}"), 8), (3, 5)):
         recipe = clipping_recipe(model, x, f"torch-{engine}", weight_bits, activation_bits, weight_bits == 3)
         on_grid = fx.constrain(model, recipe)
         int8, simulated = fx.quantize(on_grid, recipe, x), fx.simulate(on_grid, recipe)

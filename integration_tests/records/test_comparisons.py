@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from integration_tests.bits import widest
 from integration_tests.records.runtimes import check_runtime
 from integration_tests.records.test_functions import Together, signed
 from mpq_plugins import Grid, Recipe
@@ -58,7 +59,7 @@ class Chosen(nn.Module):
 def test_choices_between_activations_are_products_or_float_parts(target):
     torch.manual_seed(0)
     model, x = Chosen().eval(), torch.randn(64, 4)
-    recipe = fx.search(model, [x], target, weight_bits=8, activation_bits=8, progress=False)
+    recipe = fx.search(model, [x], target, weight_bits=widest(target), activation_bits=8, progress=False)
     on_grid = fx.constrain(model, recipe, [x])
     off = fx.simulate(on_grid, recipe, example_inputs=x)(x) - model(x)
     assert off.abs().median() < 0.05 * model(x).std()  # next to a jump it is as large as that

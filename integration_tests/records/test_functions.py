@@ -130,7 +130,7 @@ def case(word, target):
                 grids[site.name] = Grid.power_of_two(*kind, kinds[0].signed)
         last = [n for n in grids if n.startswith(f"functions.{index}") and not n.endswith("__sigmoid")]
         grids[f"layers.{index}"] = grids[last[0]]
-        grids[f"layers.{index}.weight"] = Grid.power_of_two(8, 1)
+        grids[f"layers.{index}.weight"] = Grid.power_of_two(7, 1)
     return model, Recipe.from_inventory(inventory, grids, target, "by hand"), inputs
 
 

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import mpq_plugins as mpq
+from integration_tests.bits import widest
 from integration_tests.torch_fx.recipes import clipping_recipe
 from mpq_plugins import plugins
 from mpq_plugins.hardware import saturation
@@ -13,11 +14,6 @@ from mpq_torch import fx
 from mpq_torch.tests.networks import NETWORKS, Mobile, network
 
 ENGINES = ["x86", "onednn", "qnnpack"]
-
-
-def widest(engine):
-    """The most bits of a weight that this processor adds exactly: 7 where kernels saturate for lack of VNNI."""
-    return max(candidate.bits for candidate in plugins.target(f"torch-{engine}").weight_candidates("conv2d"))
 
 
 def verified(kind, engine, weight_bits, activation_bits, per_channel):
@@ -45,13 +41,13 @@ def test_every_pair_of_bits_is_exact_on_a_network_of_depthwise_residual_and_hard
     ("weight_bits", "activation_bits", "per_channel"), [(None, 8, False), (None, 8, True), (2, 3, True), (5, 6, False)]
 )
 def test_every_kind_of_network_is_exact(engine, kind, weight_bits, activation_bits, per_channel):
-    verified(kind, engine, weight_bits or widest(engine), activation_bits, per_channel).raise_if_different()
+    verified(kind, engine, weight_bits or widest(f"torch-{engine}"), activation_bits, per_channel).raise_if_different()
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_input_just_below_a_tie_is_rounded_as_the_kernel_rounds_it(engine):
     model, x = network(Mobile)
-    recipe = clipping_recipe(model, x, f"torch-{engine}", widest(engine), 8)
+    recipe = clipping_recipe(model, x, f"torch-{engine}", widest(f"torch-{engine}"), 8)
     step = recipe["x"].step
     below = torch.nextafter(torch.tensor(0.5), torch.tensor(0.0)) * step
     inputs = torch.full_like(x, float(below)) + torch.arange(x.numel()).reshape(x.shape) % 100 * step
@@ -84,7 +80,7 @@ def test_a_gate_at_the_end_and_one_before_a_concat_are_integers_too(gate, engine
     torch.manual_seed(0)
     model, x = Ends().eval(), 3 * torch.randn(16, 3, 6, 6)
     for bits in (3, 8):
-        weight_bits = min(bits, widest(engine))
+        weight_bits = min(bits, widest(f"torch-{engine}"))
         recipe = fx.search(model, [x], f"torch-{engine}", weight_bits=weight_bits, activation_bits=bits, progress=False)
         on_grid = fx.constrain(model, recipe, [x])
         found = fx.verify(fx.quantize(on_grid, recipe, x), fx.simulate(on_grid, recipe), 2 * x)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import mpq_torch
+from integration_tests.bits import widest
 from integration_tests.torch_fx.recipes import clipping_recipe
 from mpq_plugins import Grid, GridError
 from mpq_plugins.graph.quantized import QuantizedGraph
@@ -149,7 +150,7 @@ class WithConstant(nn.Module):
 def test_a_sum_with_a_constant_is_rounded_alike_whatever_the_number_of_samples(first, engine):
     torch.manual_seed(0)
     model, x = WithConstant(first).eval(), torch.randn(9, 3, 6, 6)
-    recipe = clipping_recipe(model, x, f"torch-{engine}", 8, 8)
+    recipe = clipping_recipe(model, x, f"torch-{engine}", widest(f"torch-{engine}"), 8)
     recipe = recipe.with_grids({"add": Grid.power_of_two(8, 3)})  # coarser than its operands, so that ties are many
     on_grid = fx.constrain(model, recipe, example_inputs=x)
     converted, simulated = fx.quantize(on_grid, recipe, x), fx.simulate(on_grid, recipe)
@@ -176,7 +177,7 @@ class BelowZero(nn.Module):
 def test_a_clamp_that_ends_below_zero_is_exact_and_near_the_float_model(target):
     torch.manual_seed(0)
     model, x = BelowZero().eval(), torch.randn(4, 3, 6, 6)
-    recipe = fx.search(model, x, target, weight_bits=8, activation_bits=8, progress=False)
+    recipe = fx.search(model, x, target, weight_bits=widest(target), activation_bits=8, progress=False)
     on_grid = fx.constrain(model, recipe, x)
     commands.verify(on_grid, recipe, [(x,)]).raise_if_different()
     commands.integers(on_grid, recipe, [(x,)])[1].raise_if_different()
@@ -200,7 +201,7 @@ class Residual(nn.Module):
 def test_a_sum_beyond_what_qnnpack_takes_is_refused_by_site_and_numbers_and_others_are_exact(exponent, engine):
     torch.manual_seed(0)
     model, x = Residual().eval(), torch.randn(4, 3, 6, 6)
-    recipe = clipping_recipe(model, x, f"torch-{engine}", 8, 8)
+    recipe = clipping_recipe(model, x, f"torch-{engine}", widest(f"torch-{engine}"), 8)
     recipe = recipe.with_grids(
         {"a": Grid.power_of_two(8, exponent), **dict.fromkeys(["b", "add"], Grid.power_of_two(8, 0))}
     )

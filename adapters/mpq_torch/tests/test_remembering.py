@@ -98,7 +98,7 @@ def test_an_example_of_another_size_is_read_anew(traced):
 
 def test_what_is_made_of_a_reading_shares_nothing_with_it(traced):
     model = Net()
-    recipe = fx.search(model, [X], "torch-x86", weight_bits=8, activation_bits=8, progress=False)
+    recipe = fx.search(model, [X], "torch-x86", weight_bits=7, activation_bits=8, progress=False)
     on_grid = fx.constrain(model, recipe, [X])
     with torch.no_grad():
         on_grid.tail.weight.zero_()

@@ -235,7 +235,7 @@ def test_a_model_with_functional_layers_trains_too():
         images[:8],
         "torch-x86",
         method="msqe",
-        weight_bits=8,
+        weight_bits=7,
         activation_bits=8,
         calibration=[images[:64]],
     )
