@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from integration_tests.bits import widest
 from mpq_plugins import plugins
 from mpq_plugins.graph.shares import float_macs, float_reasons, macs_of
 
@@ -40,17 +41,14 @@ def placed(model: Any, images: Any, target: str) -> tuple[str, str, str]:
     return "placed", f"{100 * (1 - in_float / total):.1f} %", _counted(float_reasons(graph).values())
 
 
-def _weight_bits(target: str) -> int:
-    """BITS, or the most that this processor's kernels add exactly."""
-    return min(BITS, max(candidate.bits for candidate in plugins.target(target).weight_candidates("conv2d")))
-
-
 def _torch(model: Any, images: Any, target: str) -> tuple[Any, Any]:
     import mpq_torch
     from mpq_torch import fx, litert, onnx, pt2e
 
     way = pt2e if "pt2e" in target else fx
-    recipe = way.search(model, [images], target, weight_bits=_weight_bits(target), activation_bits=BITS, progress=False)
+    recipe = way.search(
+        model, [images], target, weight_bits=min(BITS, widest(target)), activation_bits=BITS, progress=False
+    )
     on_grid = way.constrain(model, recipe, [images])
     if target == "generic-po2":
         program = mpq_torch.integers(on_grid, recipe, images)
@@ -70,7 +68,7 @@ def _keras(model: Any, images: Any, target: str) -> tuple[Any, Any]:
     images = [tuple(images)] if isinstance(images, list) else images
 
     recipe = mpq_tfmot.search(
-        model, images, target, weight_bits=_weight_bits(target), activation_bits=BITS, progress=False
+        model, images, target, weight_bits=min(BITS, widest(target)), activation_bits=BITS, progress=False
     )
     if target == "generic-po2":
         on_grid = mpq_tfmot.constrain(model, recipe, images)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 import mpq_torch
+from integration_tests.bits import widest
 from integration_tests.torch_fx.recipes import clipping_recipe
 from mpq_plugins import Grid
 from mpq_plugins.errors import GridError, RecipeMismatch, UnsupportedOp
@@ -15,7 +16,7 @@ from mpq_torch import fx, integers, verify_integers
 from mpq_torch.tests.networks import NETWORKS, Branches, Mobile, Residual, Upsampler, network, settled
 
 CASES = [
-    ("torch-x86", (7, 8), False),
+    ("torch-x86", (widest("torch-x86"), 8), False),
     ("torch-x86", (2, 3), True),
     ("torch-qnnpack", (5, 6), False),
     ("generic-po2", (4, 4), False),
@@ -149,7 +150,7 @@ class Signals(nn.Module):
         return self.fc(self.mean(x).squeeze(-1))
 
 
-@pytest.mark.parametrize(("target", "bits"), [("torch-x86", (7, 8)), ("generic-po2", (3, 4))])
+@pytest.mark.parametrize(("target", "bits"), [("torch-x86", (widest("torch-x86"), 8)), ("generic-po2", (3, 4))])
 def test_pooling_and_moving_in_every_form_equal_the_simulation(target, bits, tmp_path):
     for kind in (Pools, Signals):
         model, x = network(kind, 5)
@@ -177,7 +178,7 @@ def test_two_inputs_are_given_by_name():
             return self.a(first) + self.b(second)
 
     model, inputs = settled(Two()), (torch.randn(6, 4), torch.randn(6, 5))
-    recipe = fx.search(model, [inputs], "torch-x86", weight_bits=7, activation_bits=8)
+    recipe = fx.search(model, [inputs], "torch-x86", weight_bits=widest("torch-x86"), activation_bits=8)
     program = integers(model, recipe, inputs)
     verify_integers(program, model, recipe, [inputs]).raise_if_different()
     assert [entrance.tensor for entrance in program.inputs] == ["first", "second"]
@@ -207,7 +208,7 @@ def test_a_float_op_between_integer_ones_is_refused_by_name():
             return self.last(self.gelu(self.first(x)))
 
     model, x = settled(Between()), torch.randn(8, 4)
-    recipe = fx.search(model, [x], "torch-x86", weight_bits=7, activation_bits=8, keep_float=["gelu"])
+    recipe = fx.search(model, [x], "torch-x86", weight_bits=widest("torch-x86"), activation_bits=8, keep_float=["gelu"])
     with pytest.raises(UnsupportedOp, match="gelu: stays float in front of integer ops"):
         integers(model, recipe, x)
 

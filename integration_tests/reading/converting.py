@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from integration_tests.bits import widest
 from mpq_torch import fx, pt2e
 
-BITS = 7
-"""Of weights: what every processor adds exactly beside activations of 8."""
+BITS = widest("torch-x86")
 
 
 def searched(model, x, keep_float=(), bits=BITS):

@@ -6,11 +6,12 @@ import torch
 from torch import nn
 
 import mpq_tfmot
+from integration_tests.bits import widest
 from mpq_tfmot.keras import keras
 from mpq_torch import fx, onnx, pt2e
 
 WORDS = torch.randint(0, 20, (24, 5), generator=torch.Generator().manual_seed(0))
-BITS = {"weight_bits": 7, "activation_bits": 8, "progress": False}
+BITS = {"weight_bits": widest("torch-x86"), "activation_bits": 8, "progress": False}
 
 
 class Reader(nn.Module):

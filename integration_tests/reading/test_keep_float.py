@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import mpq_plugins as mpq
+from integration_tests.bits import widest
 from integration_tests.reading.converting import converted, converted_by_export, error_of
 from mpq_torch import fx, litert
 from mpq_torch.simulation.simulated_model import SimulatedModel
@@ -65,7 +66,9 @@ KEPT = {
 def test_what_is_named_is_float_and_the_rest_exact_by_both_ways_to_integers(kind):
     middle, keep, wanted = KEPT[kind]
     model = network(middle)
-    recipe = fx.search(model, [X], "torch-x86", weight_bits=7, activation_bits=8, keep_float=keep, progress=False)
+    recipe = fx.search(
+        model, [X], "torch-x86", weight_bits=widest("torch-x86"), activation_bits=8, keep_float=keep, progress=False
+    )
     floats = recipe.float_ops
     assert floats == wanted
     assert error_of(converted(model, X, keep), model, X) < 0.05
@@ -91,7 +94,13 @@ def test_what_is_kept_computes_in_float_what_the_model_computes(kind):
 def test_verify_and_simulate_take_the_constrained_model_and_the_model_itself():
     model = network(Gate())
     recipe = fx.search(
-        model, [X], "torch-x86", weight_bits=7, activation_bits=8, keep_float=["2.gate", "2.mul"], progress=False
+        model,
+        [X],
+        "torch-x86",
+        weight_bits=widest("torch-x86"),
+        activation_bits=8,
+        keep_float=["2.gate", "2.mul"],
+        progress=False,
     )
     on_grid = fx.constrain(model, recipe, [X])
     again = fx.constrain(on_grid, recipe)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import mpq_plugins as mpq
+from integration_tests.bits import widest
 from integration_tests.reading.converting import converted, converted_by_export, searched
 from mpq_torch import fx
 from mpq_torch.reader.reading import read_model
@@ -208,7 +209,7 @@ class Optional(Net):
 @pytest.mark.parametrize("batch", [X, (X, None)], ids=["left out", "given as None"])
 def test_optional_arguments_that_nobody_gives_take_their_defaults(batch):
     model = Optional(None)
-    recipe = fx.search(model, [batch], "torch-x86", weight_bits=7, activation_bits=8, progress=False)
+    recipe = fx.search(model, [batch], "torch-x86", weight_bits=widest("torch-x86"), activation_bits=8, progress=False)
     int8 = fx.quantize(model, recipe, batch, [batch])
     fx.verify(int8, fx.simulate(fx.constrain(model, recipe, [batch]), recipe), [batch]).raise_if_different()
 
@@ -222,7 +223,7 @@ def test_a_plain_argument_decides_as_it_is_given(flag, adds):
 
     model, batch = Flagged(None), (X, flag)
     assert sum(node.op == "add" for node in read_model(model, batch).graph.nodes) == adds
-    recipe = fx.search(model, [batch], "torch-x86", weight_bits=7, activation_bits=8, progress=False)
+    recipe = fx.search(model, [batch], "torch-x86", weight_bits=widest("torch-x86"), activation_bits=8, progress=False)
     fx.verify(fx.quantize(model, recipe, batch), fx.simulate(model, recipe, example_inputs=batch), [batch])
 
 

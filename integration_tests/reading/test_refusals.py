@@ -6,12 +6,12 @@ import torch.nn.functional as F
 from torch import nn
 
 import mpq_plugins as mpq
+from integration_tests.bits import widest
 from integration_tests.reading.converting import converted
 from mpq_torch import fx, pt2e
 
 X = torch.randn(16, 3, 9, 9, generator=torch.Generator().manual_seed(1))
-BITS = 7
-"""Of weights, which every processor adds exactly."""
+BITS = widest("torch-x86")
 
 
 def refused(model, target, **options):

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import mpq_plugins as mpq
+from integration_tests.bits import widest
 from mpq_torch import fx
 from mpq_torch.reader.reading import read_model
 from mpq_torch.tests.alterations import shifted
@@ -249,6 +250,6 @@ class Direction(nn.Module):
 def test_a_division_by_what_is_zero_on_grids_alone_is_refused_by_site():
     torch.manual_seed(0)
     model, x = Direction().eval(), torch.randn(256, 4)
-    recipe = fx.search(model, [x], X86, weight_bits=7)
+    recipe = fx.search(model, [x], X86, weight_bits=widest(X86))
     with pytest.raises(mpq.NonFiniteValues, match=r"site 'truediv' is NaN or infinite as soon as .* on grids"):
         fx.constrain(model, recipe, [x])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mpq_plugins import registry
 from mpq_plugins.errors import RecipeError
 from mpq_plugins.hardware.target import Target
 
 
+@runtime_checkable
 class Targeted(Protocol):
     """What names a target: a recipe. hardware: the target itself, where it is none of mpq-plugins' own."""
 
@@ -35,7 +36,7 @@ def target_of(recipe: Targeted) -> Target:
 
     Raises RecipeError for what is no recipe.
     """
-    if not hasattr(recipe, "hardware") or not hasattr(recipe, "target"):
+    if not isinstance(recipe, Targeted):
         raise RecipeError(
             f"a recipe is what search returned, or Recipe.load(path) read, and not a {type(recipe).__name__}"
             + (f": {recipe!r}" if isinstance(recipe, (str, os.PathLike)) else "")

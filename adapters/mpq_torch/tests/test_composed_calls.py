@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from integration_tests.bits import widest
 from mpq_plugins import plugins
 from mpq_plugins.graph.node import FLOAT
 from mpq_torch import fx
@@ -107,7 +108,7 @@ def test_a_map_of_places_that_is_the_same_for_every_sample_is_a_constant():
     theta = torch.tensor([[[0.9, 0.1, 0.0], [-0.1, 0.9, 0.1]]])
     model = Between(lambda x: F.grid_sample(x, F.affine_grid(theta.repeat(len(x), 1, 1), list(x.size())))).eval()
     x = torch.randn(3, 2, 6, 6)
-    recipe = fx.search(model, [x], "torch-x86", weight_bits=7)
+    recipe = fx.search(model, [x], "torch-x86", weight_bits=widest("torch-x86"))
     assert recipe.float_ops == ("grid_sample",)
     fx.verify(fx.quantize(model, recipe, x), model, [x], recipe).raise_if_different()
 
@@ -118,11 +119,11 @@ def test_a_field_of_several_results_is_named_where_it_is_taken_and_not_where_it_
     names = [node.name for node in read_model(model, (x,)).graph.nodes]
     assert "last" in names
     assert not any(name.startswith("last.") for name in names)
-    recipe = fx.search(model, [x], "torch-x86", weight_bits=7)
+    recipe = fx.search(model, [x], "torch-x86", weight_bits=widest("torch-x86"))
     fx.verify(fx.quantize(model, recipe, x), model, [x], recipe).raise_if_different()
 
 
 def test_truth_values_that_a_product_reads_enter_the_grids_as_numbers():
     model, x = Between(lambda x: x * (x > 0)).eval(), torch.randn(3, 2, 6, 6)
-    recipe = fx.search(model, [x], "torch-x86", weight_bits=7)
+    recipe = fx.search(model, [x], "torch-x86", weight_bits=widest("torch-x86"))
     fx.verify(fx.quantize(model, recipe, x), model, [x], recipe).raise_if_different()

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import mpq_plugins as mpq
+from integration_tests.bits import widest
 from mpq_torch import fx
 from mpq_torch.tests.networks import Mobile, Residual, settled
 
@@ -33,7 +34,7 @@ def _weights():
 @pytest.mark.parametrize("network", [Residual, Mobile])
 def test_the_function_stays(network):
     model, x = settled(network()), images(network.input_shape)
-    recipe = fx.search(model, x, "torch-x86", weight_bits=7, activation_bits=4)
+    recipe = fx.search(model, x, "torch-x86", weight_bits=widest("torch-x86"), activation_bits=4)
     for equalized in (fx.equalize(model, x, recipe), fx.equalize(model, x)):
         torch.testing.assert_close(equalized(x), model(x), atol=1e-4, rtol=1e-4)
 
@@ -44,7 +45,11 @@ def test_uneven_channels_lose_less_at_few_activation_bits():
     @torch.no_grad()
     def error(of):
         recipe = fx.search(
-            of, x, "torch-x86", weight_bits=7, activation_bits={"x": 8, "add": 8, "avg*": 8, "fc": 8, "*": 3}
+            of,
+            x,
+            "torch-x86",
+            weight_bits=widest("torch-x86"),
+            activation_bits={"x": 8, "add": 8, "avg*": 8, "fc": 8, "*": 3},
         )
         simulated = fx.simulate(fx.constrain(of, recipe, x), recipe)
         return float((simulated(x) - model(x)).square().mean()), recipe
@@ -56,6 +61,6 @@ def test_uneven_channels_lose_less_at_few_activation_bits():
 
 def test_a_recipe_of_another_model_is_refused():
     x = images(Residual.input_shape)
-    recipe = fx.search(settled(Residual()), x, "torch-x86", weight_bits=7, activation_bits=4)
+    recipe = fx.search(settled(Residual()), x, "torch-x86", weight_bits=widest("torch-x86"), activation_bits=4)
     with pytest.raises(mpq.RecipeMismatch):
         fx.equalize(settled(Mobile()), images(Mobile.input_shape), recipe)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import prune
 
+from integration_tests.bits import widest
 from mpq_plugins.graph.evaluation import FloatModel
 from mpq_torch import fx
 from mpq_torch.reader import remembering
@@ -98,7 +99,7 @@ def test_an_example_of_another_size_is_read_anew(traced):
 
 def test_what_is_made_of_a_reading_shares_nothing_with_it(traced):
     model = Net()
-    recipe = fx.search(model, [X], "torch-x86", weight_bits=7, activation_bits=8, progress=False)
+    recipe = fx.search(model, [X], "torch-x86", weight_bits=widest("torch-x86"), activation_bits=8, progress=False)
     on_grid = fx.constrain(model, recipe, [X])
     with torch.no_grad():
         on_grid.tail.weight.zero_()

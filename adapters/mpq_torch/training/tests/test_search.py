@@ -10,6 +10,7 @@ import torch.multiprocessing as multiprocessing
 from torch import nn
 
 import mpq_plugins as mpq
+from integration_tests.bits import widest
 from mpq_plugins.errors import InfeasibleBudget, MPQError, NonFiniteValues, TargetError
 from mpq_plugins.papers.msqe_training import MsqeTraining
 from mpq_plugins.training.plan import trainable
@@ -235,7 +236,7 @@ def test_a_model_with_functional_layers_trains_too():
         images[:8],
         "torch-x86",
         method="msqe",
-        weight_bits=7,
+        weight_bits=widest("torch-x86"),
         activation_bits=8,
         calibration=[images[:64]],
     )
