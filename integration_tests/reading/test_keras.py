@@ -2,42 +2,15 @@
 
 import numpy as np
 import pytest
-import tensorflow_model_optimization as tfmot
 from ai_edge_litert.interpreter import Interpreter
 
 import mpq_plugins as mpq
 import mpq_tfmot
-from mpq_plugins.graph.recurrence import MOST_STEPS
+from integration_tests.reading.converting_keras import X, behind, error_of, exact
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.reading import read_model
 
 layers = keras.layers
-X = np.random.default_rng(1).normal(size=(16, 9, 9, 3)).astype(np.float32)
-
-
-def exact(model, x=X, keep_float=()):
-    """The constrained model and its recipe, after the proof that the file computes its simulation."""
-    recipe = mpq_tfmot.search(
-        model, x, "litert-po2", weight_bits=8, activation_bits=8, keep_float=keep_float, progress=False
-    )
-    for calibration in (x, None):
-        on_grid = mpq_tfmot.constrain(model, recipe, calibration)
-        flat = mpq_tfmot.to_litert(on_grid, recipe)
-        mpq_tfmot.verify(flat, mpq_tfmot.simulate(on_grid, recipe), x).raise_if_different()
-    return on_grid, recipe
-
-
-def error_of(model, on_grid, recipe, x):
-    """The root mean square of what the simulation lacks to the model's outputs, as a fraction of theirs."""
-    wanted, got = np.asarray(model(x, training=False)), mpq_tfmot.simulate(on_grid, recipe).predict(x)
-    return float(np.sqrt(np.mean((wanted - got) ** 2) / np.mean(wanted**2)))
-
-
-def behind(function, shape=(9, 9, 3), last=None):
-    """A convolution, a function of its output, and a layer."""
-    keras.utils.set_random_seed(0)
-    inputs = keras.Input(shape, name="image")
-    return keras.Model(inputs, (last or layers.Conv2D(2, 1))(function(layers.Conv2D(4, 3)(inputs))))
 
 
 SAME = {
@@ -210,6 +183,8 @@ def two_inputs(structure):
 
 
 ROWS = {name: np.random.default_rng(i).random((16, 6)).astype(np.float32) for i, name in enumerate("ab")}
+
+
 BATCHES = {
     "one mapping": ROWS,
     "mappings": [{name: rows[:8] for name, rows in ROWS.items()}, {name: rows[8:] for name, rows in ROWS.items()}],
@@ -318,28 +293,6 @@ def test_rows_of_an_embedding_are_looked_up_as_codes_and_the_file_takes_whole_nu
     mpq_tfmot.verify_integers(program, model, recipe, x).raise_if_different()
 
 
-def refused(model, target, x=X, **options):
-    with pytest.raises(mpq.UnsupportedOp) as caught:
-        mpq_tfmot.search(model, x, target, weight_bits=8, activation_bits=8, progress=False, **options)
-    return caught.value
-
-
-CHANNELS_FIRST = (
-    layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D, layers.AveragePooling2D, layers.UpSampling2D,
-    layers.Cropping2D, layers.ZeroPadding2D, layers.Flatten,
-)  # fmt: skip
-
-
-def test_layers_of_channels_first_are_refused_by_name():
-    keras.utils.set_random_seed(0)
-    inputs = keras.Input((4, 4, 4))
-    y = layers.Conv2D(4, 1)(inputs)
-    ends = [layers.Flatten()(kind(data_format="channels_first", name=kind.__name__)(y)) for kind in CHANNELS_FIRST]
-    model = keras.Model(inputs, layers.Dense(2)(layers.Concatenate()(ends)))
-    names = refused(model, "litert-po2", X[:, :4, :4, [0, 1, 2, 0]]).names
-    assert sorted(names) == sorted(kind.__name__ for kind in CHANNELS_FIRST)
-
-
 ENDS = {
     "argmax": lambda y: tf.argmax(y, -1),
     "argmin of rows": lambda y: tf.argmin(y, 1),
@@ -365,96 +318,12 @@ def test_places_and_order_at_the_end_are_the_file_s_too(kind):
         np.testing.assert_allclose(file.get_tensor(detail["index"]), np.asarray(value), rtol=1e-6, atol=1e-7)
 
 
-def test_places_of_what_float_kernels_compute_are_refused():
-    inputs = keras.Input((9, 9, 3))
-    shares = layers.Conv2D(4, 1, activation="softmax")(inputs)
-    (name,) = refused(keras.Model(inputs, tf.argmax(shares, -1)), "litert-po2").names
-    assert name.startswith("tf.math.argmax")
-
-
-class Trains(layers.Layer):
-    """A user's layer whose norm always trains."""
-
-    def __init__(self):
-        super().__init__(name="own")
-        self.norm = layers.BatchNormalization(name="norm")
-
-    def call(self, x):
-        return self.norm(x, training=True)
-
-
-TRAINING = {
-    "norm": lambda y: layers.BatchNormalization(name="norm")(y, training=True),
-    "drop": lambda y: layers.Dropout(0.5, name="drop")(y, training=True),
-    "flip": lambda y: layers.RandomFlip(name="flip")(y, training=True),
-    "inner.norm": lambda y: keras.Sequential(
-        [keras.Input((9, 9, 4)), layers.BatchNormalization(name="norm")], name="inner"
-    )(y, training=True),
-    "own.norm": lambda y: Trains()(y),
-}
-
-
-@pytest.mark.parametrize("name", TRAINING)
-def test_a_layer_that_is_told_to_train_at_every_call_is_refused(name):
-    keras.utils.set_random_seed(0)
-    inputs = keras.Input((9, 9, 3))
-    model = keras.Model(inputs, layers.Conv2D(2, 1)(TRAINING[name](layers.Conv2D(4, 1)(inputs))))
-    found = refused(model, "litert-po2")
-    assert found.names == (name,)
-    assert "call it without" in str(found)
-
-
-def test_what_training_does_not_change_may_be_told_to_train():
-    frozen = layers.BatchNormalization(trainable=False)
-    exact(behind(lambda y: layers.Dropout(0)(frozen(y, training=True), training=True)))
-
-
-def test_everything_that_is_refused_is_named_at_once_with_the_list_to_paste_and_what_it_costs():
-    keras.utils.set_random_seed(0)
-    model = keras.Sequential(
-        [
-            keras.Input((9, 9, 4)),
-            layers.Conv2D(4, 1, name="first"),
-            layers.Lambda(lambda x: tf.math.cumprod(x, -1), name="norm"),
-            layers.LocallyConnected2D(4, 3, use_bias=False, implementation=2, name="longer"),
-            layers.Conv2D(2, 1, name="last"),
-        ]
-    )
-    x = np.random.default_rng(0).normal(size=(8, 9, 9, 4)).astype(np.float32)
-    error = refused(model, "generic-po2", x)
-    assert error.names == ("norm", "longer")
-    macs = {"first": 81 * 16, "longer": 81 * 4 * 49 * 4, "last": 49 * 8}
-    share = f"{100 * macs['longer'] / sum(macs.values()):.3g} % of the multiply-accumulates"
-    assert f"keep_float=['norm', 'longer'] to leave them in float arithmetic, and {share}" in str(error)
-    recipe = mpq_tfmot.search(
-        model, x, "generic-po2", weight_bits=8, activation_bits=8, keep_float=error.names, progress=False
-    )
-    assert recipe.float_weights["longer"] == 81 * 4 * 49 * 4
-    assert "The target's runtime has nothing that computes norm, longer in float" in str(
-        refused(model, "litert-po2", x)
-    )
-
-
 @pytest.mark.parametrize("groups", [2, 4])
 def test_a_convolution_in_groups_is_quantized(groups):
     model = behind(lambda y: layers.Conv2D(8, 3, 2, groups=groups, padding="same", activation="relu")(y))
     weight = read_model(model).graph.layers[1].weight
     assert weight.shape == (8, 4 // groups, 3, 3)
     assert error_of(model, *exact(model), X) < 0.05
-
-
-def test_a_layer_of_several_outputs_is_refused_by_name_and_may_stay_float():
-    keras.utils.set_random_seed(0)
-    inputs = keras.Input((MOST_STEPS + 1, 8))
-    model = keras.Model(inputs, layers.Dense(2)(layers.LSTM(4, return_sequences=True, return_state=True)(inputs)[0]))
-    x = np.random.default_rng(0).normal(size=(16, *inputs.shape[1:])).astype(np.float32)
-    error = refused(model, "generic-po2", x)
-    assert error.names[1] == f"{error.names[0]}.output0"
-    recipe = mpq_tfmot.search(
-        model, x, "generic-po2", weight_bits=8, activation_bits=8, keep_float=error.names[:1], progress=False
-    )
-    on_grid = mpq_tfmot.constrain(model, recipe, x)
-    assert error_of(model, on_grid, recipe, x) < 0.05
 
 
 @pytest.mark.parametrize("kept", ["conv", "norm", "grouped", "rnn", "fc"])
@@ -484,28 +353,3 @@ def test_what_is_kept_float_has_its_own_weights_in_the_constrained_model_too(kep
         on_grid = mpq_tfmot.constrain(model, recipe, calibration)
         assert error_of(model, on_grid, recipe, x) < 0.05
         np.testing.assert_allclose(on_grid(x), model(x), rtol=0.1, atol=0.1 * float(np.abs(model(x)).max()))
-
-
-def test_an_input_of_open_size_is_refused_with_the_way_out():
-    model = keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(4, 3), layers.GlobalAveragePooling2D()])
-    with pytest.raises(mpq.ModelError, match=r"open shape \(None, None, None, 3\).*keras\.Input of whole sizes"):
-        mpq_tfmot.search(model, X, "litert-po2", weight_bits=8, activation_bits=8)
-
-
-def test_a_model_of_which_some_layers_are_annotated_is_refused_with_the_layers():
-    model = keras.Sequential(
-        [keras.Input((9, 9, 3)), layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(3, name="fc")]
-    )
-    annotate = tfmot.quantization.keras.quantize_annotate_layer
-
-    def some(layer):
-        own = mpq_tfmot.QuantizeConfig(weight_bits=3)
-        return annotate(layer, own) if isinstance(layer, layers.Conv2D) else layer
-
-    with mpq_tfmot.quantize_scope():
-        annotated = keras.models.clone_model(model, clone_function=some)
-        trained = tfmot.quantization.keras.quantize_apply(annotated, mpq_tfmot.QuantizeScheme(weight_bits=8))
-    trained.compile("adam", "mse", run_eagerly=True)
-    trained.fit(X, np.zeros((16, 3)), verbose=0)
-    with pytest.raises(mpq.ModelError, match=r"fc\.weight.*leaves out what is not annotated.*quantize_annotate_model"):
-        mpq_tfmot.harden(trained)
