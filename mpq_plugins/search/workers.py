@@ -14,10 +14,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import cache
 from typing import Any, TypeVar
 
 import scipy.linalg  # noqa: F401  (brings SciPy's own BLAS, which is limited only if it is loaded by then)
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -155,13 +156,19 @@ _inside = 0
 _limits: Any = None
 
 
+@cache
+def _libraries() -> ThreadpoolController:
+    """What has threads of its own in this process: a look through all that is loaded, some 10 ms, so taken once."""
+    return ThreadpoolController()
+
+
 @contextmanager
 def _one_thread_in_blas() -> Iterator[None]:
     """BLAS at one thread as long as anybody is inside; the number of threads is the process's."""
     global _inside, _limits
     with _lock:
         if not _inside:
-            _limits = threadpool_limits(1, user_api="blas")
+            _limits = _libraries().limit(limits=1, user_api="blas")
         _inside += 1
     try:
         yield

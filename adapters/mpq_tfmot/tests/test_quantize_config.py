@@ -22,6 +22,7 @@ from mpq_tfmot import (
 )
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.tests.networks import NETWORKS, hard_swish, residual, samples
+from mpq_tfmot.tests.training import network
 
 annotate_layer = tfmot.quantization.keras.quantize_annotate_layer
 annotate_model = tfmot.quantization.keras.quantize_annotate_model
@@ -32,13 +33,13 @@ layers = keras.layers
 @cache
 def constrained(kind):
     """What no test changes: a network on the grids of its recipe, the recipe, samples."""
-    model = NETWORKS[kind]()
+    model = network() if kind == "small" else NETWORKS[kind]()
     x = samples(model, 32)
     recipe = search(model, x, "litert-po2", weight_bits=5, activation_bits=6)
     return constrain(model, recipe, x), recipe, x
 
 
-def quantized(kind="residual"):
+def quantized(kind="small"):
     on_grid, recipe, x = constrained(kind)
     with quantize_scope({"hard_swish": hard_swish}):
         return on_grid, recipe, quantize(on_grid, recipe), x
@@ -60,7 +61,7 @@ def test_in_training_the_model_computes_what_the_hardware_computes():
 
 def test_it_trains_with_fit_and_callbacks_and_converts_exactly():
     _, _, model, x = quantized()
-    labels = np.arange(len(x)) % 5
+    labels = np.arange(len(x)) % 10
     model.compile("adam", "sparse_categorical_crossentropy")
     history = model.fit(x, labels, epochs=4, verbose=0, callbacks=[keras.callbacks.TerminateOnNaN()])
     assert history.history["loss"][-1] < history.history["loss"][0]
@@ -90,7 +91,7 @@ def test_it_saves_and_loads_before_training(compiled, suffix, tmp_path):
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ""])
 def test_it_saves_and_loads_after_training(compiled, suffix, tmp_path):
     model, recipe, x = compiled
-    model.fit(x, np.zeros((len(x), 5)), verbose=0)
+    model.fit(x, np.zeros((len(x), 10)), verbose=0)
     check_saved(model, recipe, x, tmp_path / f"model{suffix}")
 
 
@@ -111,7 +112,7 @@ def test_a_simulation_may_be_called_in_a_tf_function_first():
 
 
 def test_the_stock_converter_makes_integers_of_a_model_with_one_step_per_tensor():
-    model = NETWORKS["series"]()
+    model = network()
     x = samples(model, 32)
     recipe = search(model, x, "litert-po2", weight_bits=3, activation_bits=5, per_channel=False)
     qmodel = quantize(constrain(model, recipe, x), recipe)
