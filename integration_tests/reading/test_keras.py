@@ -202,7 +202,7 @@ def test_inputs_come_by_name_or_in_order_to_every_verb(kind, structure):
     model = two_inputs(structure)
     on_grid, recipe = exact(model, BATCHES[kind])
     given = ROWS if structure == "dict" else [ROWS["a"], ROWS["b"]]
-    np.testing.assert_allclose(on_grid.predict(given, verbose=0), model.predict(given, verbose=0), atol=0.1)
+    np.testing.assert_allclose(on_grid(given), model(given), atol=0.1)
     simulated = mpq_tfmot.simulate(on_grid, recipe)
     np.testing.assert_array_equal(simulated.predict(ROWS), simulated.predict([ROWS["a"], ROWS["b"]]))
 

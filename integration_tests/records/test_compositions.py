@@ -1,5 +1,7 @@
 """Ops that are several kernels: their values in float against torch's own, and exact on every runtime."""
 
+from functools import cache
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -108,7 +110,9 @@ class Branches(nn.Module):
         return self.function(self.first(x))
 
 
+@cache
 def case(kind):
+    """The model and a batch, which every target shares, so that it is traced once."""
     model = Branches(KINDS[kind]).eval()
     torch.manual_seed(1)
     return model, torch.randn(6, *IMAGES)

@@ -1,5 +1,7 @@
 """Matrix products, norms and softmaxes on every runtime: in integers where there are no floats, else float parts."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -109,6 +111,7 @@ class Attended(nn.Module):
         return self.attention(x, x, x, need_weights=False)[0]
 
 
+@cache
 def model_of(kind):
     """The op between layers, which give it a grid of its own to work on and one to end on."""
     torch.manual_seed(0)

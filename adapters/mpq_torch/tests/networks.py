@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -231,7 +233,10 @@ class Scaled(nn.Module):
 NETWORKS = [Residual, Mobile, Branches, Shared, Signal, Upsampler, Embedded, Crossed, Gated, Scaled]
 
 
+@cache
 def network(kind: type[nn.Module], samples: int = 6) -> tuple[nn.Module, torch.Tensor]:
-    """A settled network of a kind, and random inputs for it."""
+    """A settled network of a kind, and random inputs for it, for tests that leave both as they are: a model is traced
+    once for as long as nothing of it changes, which takes longer than most of what is done with it.
+    """
     torch.manual_seed(1)
     return settled(kind()), torch.randn(samples, *kind.input_shape)
