@@ -5,9 +5,13 @@ Such a mask may be made of infinities, beside which nothing lies on a grid: it i
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mpq_plugins.graph.masks import SOFTMAX
 from mpq_plugins.graph.node import RAW, UNKNOWN, Graph, Node, undescribed
 from mpq_plugins.graph.record_writing import MATMUL
+
+_MAKES_MASK = "makes_mask"
 
 
 def with_masks_in_float(graph: Graph) -> Graph:
@@ -18,8 +22,17 @@ def with_masks_in_float(graph: Graph) -> Graph:
         alone = bool(readers) and node.name not in graph.outputs and not node.weighted and node.op not in (*RAW, MATMUL)
         if alone and all(reader.name in found or _is_mask_of(node, reader) for reader in readers):
             found.add(node.name)
-    found = {name for name in found if graph[name].op != UNKNOWN}
-    return graph.mapped(lambda node: undescribed(node, "it makes a mask") if node.name in found else node)
+    return graph.mapped(lambda node: _in_float(node) if node.name in found else node)
+
+
+def makes_mask(node: Node) -> bool:
+    """Whether a node is float because it makes a mask and nothing else."""
+    return bool(node.attrs.get(_MAKES_MASK))
+
+
+def _in_float(node: Node) -> Node:
+    made = node if node.op == UNKNOWN else undescribed(node, "it makes a mask")
+    return replace(made, attrs={**made.attrs, _MAKES_MASK: True})
 
 
 def _is_mask_of(node: Node, reader: Node) -> bool:
