@@ -46,8 +46,8 @@ def of_attention(call: Call) -> list[Node] | None:
     described = of_products(HeadsAttention(layer._num_heads, 1 / math.sqrt(layer._key_dim), seen), bool(computed))
     described["macs"] = steps[0] * steps[1] * (units[1] + units[2])
     shape = call.whole((steps[0], units[2]))
-    sources = (*(part.name for part in parts), *(mask.name for mask in computed))
-    products = unknown(f"{call.name}.{PRODUCTS}", sources, shape, "attention", described=described)
+    reads = (*(part.name for part in parts), *(mask.name for mask in computed))
+    products = unknown(f"{call.name}.{PRODUCTS}", reads, shape, "attention", described=described)
     kernel = array_of(layer._output_dense.kernel)
     weight = kernel.reshape(-1, kernel.shape[-1]).T
     bias = array_of(layer._output_dense.bias) if layer._output_dense.bias is not None else None
