@@ -8,13 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from mpq_torch.modules.long_series import LongSeries
 from mpq_torch.modules.recurrent import taken_apart
 from mpq_torch.modules.transformer import Decoder, DecoderLayer, Encoder, EncoderLayer, Transformer
 
 
-def opened(model: nn.Module, unrolled: bool = False) -> nn.Module:
+def opened(model: nn.Module, unrolled: bool = False, long: frozenset[nn.Module] = frozenset()) -> nn.Module:
     """The model, with torch's own attention, transformer encoder and recurrent layers replaced by ones that torch.fx
     sees into; recurrent layers of many steps where they are to be ``unrolled``, and cells always.
+
+    long: recurrent layers of more steps than are unrolled (``long_series``).
 
     The names of submodules stay; the packed weight of an attention becomes those of q_proj, k_proj and v_proj. An
     attention with keys or values of other sizes, or with a bias or a zero added to them, stays as it is, and so does a
@@ -25,13 +28,15 @@ def opened(model: nn.Module, unrolled: bool = False) -> nn.Module:
         for name, child in module._modules.items():
             if child is not None and made.get(child, child) is not child:
                 setattr(module, name, made[child])
-        made[module] = _opened(module, unrolled)
+        made[module] = _opened(module, unrolled, module in long)
     return made[model]
 
 
-def _opened(module: nn.Module, unrolled: bool) -> nn.Module:
+def _opened(module: nn.Module, unrolled: bool, long: bool) -> nn.Module:
     if module._forward_hooks or module._forward_pre_hooks:
         return module
+    if long and isinstance(module, nn.LSTM | nn.GRU | nn.RNN):
+        return LongSeries(module)
     if isinstance(module, nn.RNNBase | nn.RNNCellBase):
         return taken_apart(module, unrolled)
     if type(module) is nn.MultiheadAttention and _plain(module):

@@ -19,6 +19,7 @@ from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.ops import op_of
 from mpq_torch.modules.attention import Products, Shares
 from mpq_torch.modules.function_op import function_of_one
+from mpq_torch.modules.long_series import Recurrence
 from mpq_torch.runner.slicing import Slice
 from mpq_torch.runner.torch_runner import TorchRunner
 
@@ -312,4 +313,5 @@ LEAVES = (
     FloatPart,
     Products,
     Shares,
+    Recurrence,
 )
