@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from mpq_plugins.graph.masks import SOFTMAX, WHERE, with_masks, without_unread
+from mpq_plugins.graph.computed_masks import with_masks_in_float
+from mpq_plugins.graph.masks import MASK, SOFTMAX, WHERE, with_masks, without_unread
 from mpq_plugins.graph.moving import Part
 from mpq_plugins.graph.node import UNKNOWN, Batch, Graph, Node, Operand
 from mpq_plugins.graph.padded_pools import with_borders
@@ -44,15 +45,15 @@ def as_records(graph: Graph, target: Target | None) -> Graph:
             elif integers and word in ROWS and (word != SOFTMAX or node.name in before):
                 made = ROWS[word](Writing(node, graph.layout, True), parts, _arguments(node))
         nodes += [node] if made is None else made
-    return without_unread(replace(graph, nodes=tuple(nodes)), graph)
+    return with_masks_in_float(without_unread(replace(graph, nodes=tuple(nodes)), graph))
 
 
 TENSORS = ("input", "other", "key", "value")
-"""The arguments that are activations; others are constants."""
+"""The arguments that are activations; others are constants, but for a mask, which is either."""
 
 
 def _of_activations(arguments: Mapping[str, Any]) -> bool:
-    return all((key in TENSORS) == isinstance(value, Operand) for key, value in arguments.items())
+    return all((key in TENSORS) == isinstance(value, Operand) for key, value in arguments.items() if key != MASK)
 
 
 def _arguments(node: Node) -> Mapping[str, Any]:

@@ -207,7 +207,8 @@ class _Pass:
 
     def _softmax(self, node: Node) -> tuple[Node, Order]:
         """A mask lies as the tensor that it is put on does."""
-        return self._following(node) if node.attrs.get("mask") is None else self._reading_as_is(node)
+        masked = len(node.inputs) > 1 or node.attrs.get("mask") is not None
+        return self._reading_as_is(node) if masked else self._following(node)
 
     def _transpose(self, node: Node) -> tuple[Node, Order]:
         axes = self.orders[node.inputs[0]].axes

@@ -21,7 +21,7 @@ from mpq_plugins.graph.off_grids import far_apart, with_large_numbers_off_grids
 
 HIDES = -64.0
 """The largest number that hides a score."""
-SOFTMAX, WHERE = "softmax", "where"
+SOFTMAX, WHERE, MASK = "softmax", "where", "mask"
 
 
 @dataclass(frozen=True)

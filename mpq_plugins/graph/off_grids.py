@@ -35,7 +35,8 @@ def with_large_numbers_off_grids(graph: Graph, large: set[str]) -> Graph:
     padded = {node.name for node in graph.nodes if node.attrs.get("reason") == PADDED or _pads_far(node)}
     large, reading = large | adding | padded, set[str]()
     for node in graph.nodes:
-        if not large.isdisjoint(node.inputs) and node.op not in (*RAW, UNKNOWN) and not node.weighted:
+        read = node.inputs[:1] if node.op == "softmax" else node.inputs  # its mask hides what the scores leave
+        if not large.isdisjoint(read) and node.op not in (*RAW, UNKNOWN) and not node.weighted:
             reading.add(node.name)
             if not _ends(node):
                 large.add(node.name)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mpq_plugins.graph.computed_masks import makes_mask
 from mpq_plugins.graph.constants import AFFINE
 from mpq_plugins.graph.folding import reader_counts
 from mpq_plugins.graph.logic import WHOLE, is_logic
@@ -48,7 +49,7 @@ def recognized(graph: Graph, target: Target | None) -> Graph:
     order, counts = {node.name: index for index, node in enumerate(graph.nodes)}, reader_counts(graph)
     nodes = {node.name: node for node in graph.nodes}
     for name in reversed(order):
-        if name not in nodes or not elementwise(nodes, nodes[name]):
+        if name not in nodes or makes_mask(nodes[name]) or not elementwise(nodes, nodes[name]):
             continue
         found = None
         for source, inside in trees(nodes, nodes[name], counts, order):

@@ -9,7 +9,7 @@ from typing import Any
 from mpq_plugins.graph.equations import parsed
 from mpq_plugins.graph.masks import added_to_scores, parted
 from mpq_plugins.graph.moving import Part, size_of
-from mpq_plugins.graph.node import Batch, Node, Shape
+from mpq_plugins.graph.node import Batch, Node, Operand, Shape
 from mpq_plugins.graph.record_writing import MATMUL, Write, Writing, has_samples
 
 
@@ -90,8 +90,23 @@ def _inner(*parts: Part) -> bool:
 
 def _attention(made: Writing, parts: list[Part], given: Mapping[str, Any]) -> list[Node] | None:
     q, k, v = (parts[given[key].index] for key in ("input", "key", "value"))
-    y = _attended(made, (q, k, v), float(given["scale"]), given.get("mask"))
+    if given.get("shared"):
+        if not len(q.shape) == len(k.shape) == len(v.shape) > 3:
+            return None
+        k, v = (_for_heads_of(made, x, size_of(q, len(q.shape) - 3)) for x in (k, v))
+    y = _attended(made, (q, k, v), given, _mask(parts, given))
     return None if y is None else made.done(y)
+
+
+def _for_heads_of(made: Writing, x: Part, count: int) -> Part:
+    """Keys or values of a few heads, each for as many of the queries' heads as there are, one behind another."""
+    axis = len(x.shape) - 3
+    heads = size_of(x, axis)
+    if heads == count:
+        return x
+    apart = made.reshape(x, (*x.shape[: axis + 1], 1, *x.shape[axis + 1 :]))
+    repeated = made.repeat(apart, {axis + 1: count // heads})
+    return made.reshape(repeated, (*x.shape[:axis], count, *x.shape[axis + 1 :]))
 
 
 def _heads_attention(made: Writing, parts: list[Part], given: Mapping[str, Any]) -> list[Node] | None:
@@ -104,27 +119,42 @@ def _heads_attention(made: Writing, parts: list[Part], given: Mapping[str, Any])
         apart = made.reshape(x, (*x.shape[:2], heads, size_of(x, 2) // heads))
         split.append(made.transpose(apart, (0, 2, 1, 3) if first else (1, 2, 0, 3)))
     q, k, v = split
-    y = _attended(made, (q, k, v), float(given["scale"]), given.get("mask"))
+    y = _attended(made, (q, k, v), given, _mask(parts, given))
     if y is None:
         return None
     y = made.transpose(y, (0, 2, 1, 3) if first else (2, 0, 1, 3))
     return made.done(made.reshape(y, (*y.shape[:2], heads * size_of(y, 3))))
 
 
-def _attended(made: Writing, parts: tuple[Part, Part, Part], scale: float, mask: Any) -> Part | None:
-    """softmax(scale * q k^T + mask) v; in integers without a mask."""
+def _mask(parts: list[Part], given: Mapping[str, Any]) -> Any:
+    """The mask of an attention: a Part of one that the model computes, an array, or None."""
+    mask = given.get("mask")
+    return parts[mask.index] if isinstance(mask, Operand) else mask
+
+
+def _attended(made: Writing, parts: tuple[Part, Part, Part], given: Mapping[str, Any], mask: Any) -> Part | None:
+    """softmax(scale * q k^T + mask) v; in integers without a mask that the model computes."""
     q, k, v = parts
+    scale = float(given["scale"])
     if not _inner(q, k, v) or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
         return None
     alike = _alike(made, q, made.turned(k))
     if alike is None:
         return None
     products = made.product(*alike)
-    if mask is not None:
-        mask = added_to_scores(mask, len(products.shape))
-        if mask.shape[0] != 1 or (made.integers and parted(mask) is None):
+    axis = len(products.shape) - 1
+    if isinstance(mask, Part):
+        if made.integers or len(mask.shape) > len(products.shape):
             return None
-    alike = _alike(made, made.softmax(products, len(products.shape) - 1, scale, mask), v)
+        attrs = {"axis": axis, "scale": scale, **{key: given[key] for key in ("shows", "hides") if key in given}}
+        shares = made.masked_softmax(products, mask, attrs)
+    else:
+        if mask is not None:
+            mask = added_to_scores(mask, len(products.shape))
+            if mask.shape[0] != 1 or (made.integers and parted(mask) is None):
+                return None
+        shares = made.softmax(products, axis, scale, mask)
+    alike = _alike(made, shares, v)
     return None if alike is None else made.product(*alike)
 
 

@@ -40,6 +40,12 @@ class Writing(Reducing):
         """Zero mean and unit variance."""
         return self._add(NORMALIZE, (x,), x.shape, {"axes": axes, "epsilon": float(epsilon), "centered": centered})
 
+    def masked_softmax(self, x: Part, mask: Part, attrs: Mapping[str, Any]) -> Part:
+        """A softmax under a mask that the model computes, as a float part. attrs: of its record."""
+        found = self._add(SOFTMAX, (x, mask), x.shape, attrs)
+        self.nodes[-1] = as_float_part(self.nodes[-1])
+        return found
+
     def softmax(self, x: Part, axis: int, scale: float = 1.0, mask: Any = None) -> Part:
         """A softmax on grids, where a mask only hides and what it adds is added first; or a float part."""
         if mask is not None and self.integers:

@@ -9,7 +9,7 @@ import numpy as np
 
 from mpq_plugins.graph.moving import Part, size_of
 from mpq_plugins.graph.node import Node, Operand, Shape
-from mpq_tfmot.reader.attention_layer import HeadsAttention
+from mpq_tfmot.reader.attention_layer import HIDES, HeadsAttention
 from mpq_tfmot.reader.call import Call, array_of
 from mpq_tfmot.reader.functions import unknown
 from mpq_tfmot.reader.record import is_symbol
@@ -19,8 +19,8 @@ PRODUCTS = "products"
 
 
 def of_attention(call: Call) -> list[Node] | None:
-    """The nodes of a call of MultiHeadAttention, with no mask but constants, that gives what it attends to; None for
-    another. Shares that it returns too are for others to refuse."""
+    """The nodes of a call of MultiHeadAttention that gives what it attends to; None for another. Shares that it returns
+    too are for others to refuse."""
     layer, node = call.layer, call.node
     given = {**dict(zip(("query", "value", "key", "attention_mask"), node.call_args, strict=False)), **node.call_kwargs}
     at = {
@@ -36,18 +36,18 @@ def of_attention(call: Call) -> list[Node] | None:
     made: list[Node] = []
     sources = [_sequences(made, f"{call.name}.{word}", part) for word, part in zip(("q", "k", "v"), read, strict=True)]  # type: ignore[arg-type]
     steps = [int(source.shape[1]) for source in sources]  # type: ignore[arg-type]
-    seen = _seen(given, steps)
-    if isinstance(seen, str):
+    computed = _computed(made, call, at.get(id(given.get("attention_mask"))))
+    seen = _seen({} if computed else given, steps)
+    if isinstance(seen, str) or (computed and len(computed[0].shape) != 4):
         return None
     dense = (("query", layer._query_dense), ("key", layer._key_dense), ("value", layer._value_dense))
     parts = [_linear(call, word, source, own) for (word, own), source in zip(dense, sources, strict=True)]
     units = [int(part.shape[-1]) for part in parts]  # type: ignore[arg-type]
-    described = of_products(HeadsAttention(layer._num_heads, 1 / math.sqrt(layer._key_dim), seen))
+    described = of_products(HeadsAttention(layer._num_heads, 1 / math.sqrt(layer._key_dim), seen), bool(computed))
     described["macs"] = steps[0] * steps[1] * (units[1] + units[2])
     shape = call.whole((steps[0], units[2]))
-    products = unknown(
-        f"{call.name}.{PRODUCTS}", tuple(part.name for part in parts), shape, "attention", described=described
-    )
+    reads = (*(part.name for part in parts), *(mask.name for mask in computed))
+    products = unknown(f"{call.name}.{PRODUCTS}", reads, shape, "attention", described=described)
     kernel = array_of(layer._output_dense.kernel)
     weight = kernel.reshape(-1, kernel.shape[-1]).T
     bias = array_of(layer._output_dense.bias) if layer._output_dense.bias is not None else None
@@ -65,6 +65,19 @@ def _sequences(made: list[Node], name: str, x: Part) -> Part:
     steps = math.prod(size_of(x, axis) for axis in range(1, len(x.shape) - 1))
     made.append(Node(name, "reshape", (x.name,), (x.shape[0], steps, x.shape[-1])))
     return Part(name, made[-1].shape)
+
+
+def _computed(made: list[Node], call: Call, mask: Part | None) -> list[Part]:
+    """The mask that the model computes, with an axis for the heads; none of a constant one.
+
+    A causal one is part of it (``hung_masks``).
+    """
+    if mask is None:
+        return []
+    if len(mask.shape) == 3:
+        made.append(Node(f"{call.name}.mask", "reshape", (mask.name,), (mask.shape[0], 1, *mask.shape[1:])))
+        mask = Part(made[-1].name, made[-1].shape)
+    return [mask]
 
 
 def _seen(given: dict[str, Any], steps: list[int]) -> Any:
@@ -88,10 +101,12 @@ def _seen(given: dict[str, Any], steps: list[int]) -> Any:
     return None if seen is None or np.all(seen) else seen
 
 
-def of_products(layer: HeadsAttention) -> dict[str, Any]:
-    """The attrs "function" and "arguments" of what lies between."""
+def of_products(layer: HeadsAttention, masked: bool) -> dict[str, Any]:
+    """The attrs "function" and "arguments" of what lies between. masked: whether it reads a mask."""
     arguments = {"input": Operand(0), "key": Operand(1), "value": Operand(2), "heads": layer.heads}
     arguments |= {"batch_first": True, "scale": layer.scale} | _masked(layer.seen)
+    if masked:
+        arguments |= {"mask": Operand(3), "shows": True, "hides": HIDES}
     return {"function": "heads_attention", "arguments": arguments}
 
 
@@ -103,7 +118,8 @@ def _masked(seen: Any) -> dict[str, Any]:
 def layer_of(node: Node) -> HeadsAttention:
     """A layer that computes such a node."""
     a = node.attrs["arguments"]
-    return HeadsAttention(a["heads"], a["scale"], np.isfinite(a["mask"]) if "mask" in a else None, name=node.name)
+    seen = np.isfinite(a["mask"]) if "mask" in a and "shows" not in a else None
+    return HeadsAttention(a["heads"], a["scale"], seen, name=node.name)
 
 
 def of_dot_attention(call: Call) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def of_model(model: Any, training: bool = False) -> Any:
             "on a batch first"
         )
     first = next(iter(inspect.signature(model.call).parameters), "x")
-    return _traced(model, _symbols(shape, first), _call_of(model, training))
+    return traced(model, _symbols(shape, first), _call_of(model, training))
 
 
 def of_layer(layer: Any, record: Record, unrolled: bool = False) -> Any | None:
@@ -61,7 +61,7 @@ def of_layer(layer: Any, record: Record, unrolled: bool = False) -> Any | None:
         return None
     symbols, again = _of_symbols(record)
     try:
-        return _traced(layer, symbols, lambda _: call(*again.call_args, **given_more(again)))
+        return traced(layer, symbols, lambda _: call(*again.call_args, **given_more(again)))
     except ModelError:
         return None
 
@@ -73,7 +73,7 @@ def of_function(record: Record) -> Any | None:
         return None
     symbols, again = _of_symbols(record)
     try:
-        return _traced(record.layer, symbols, lambda _: inner(*again.call_args, **again.call_kwargs))
+        return traced(record.layer, symbols, lambda _: inner(*again.call_args, **again.call_kwargs))
     except ModelError:
         return None
 
@@ -82,7 +82,7 @@ def of_activation(activation: Any, shape: Any) -> Any | None:
     """What a layer has for an activation, of samples of a shape, as a functional model; None for another."""
     symbol = keras.Input(shape)
     try:
-        return _traced(activation, symbol, activation)
+        return traced(activation, symbol, activation)
     except ModelError:
         return None
 
@@ -158,7 +158,8 @@ def _call_of(layer: Any, training: bool) -> Callable[..., Any]:
     return lambda *symbols, **more: layer.call(*symbols, **{**more, **options})
 
 
-def _traced(layer: Any, symbols: Any, call: Callable[[Any], Any]) -> Any:
+def traced(layer: Any, symbols: Any, call: Callable[[Any], Any]) -> Any:
+    """What a layer's call makes of symbols, as a functional model. Raises ModelError, naming it, for no graph."""
     try:
         with _names_of_their_own():
             return keras.Model(symbols, call(symbols))

@@ -29,7 +29,7 @@ def macs(call: Call) -> dict[str, int]:
         weights = sum(_held(one) * steps for one, steps in zip(dense, (queries, queries, keys, keys), strict=True))
         return {"macs": weights + queries * keys * units}
     if isinstance(layer, HeadsAttention):
-        (steps, _), (others, inside), (_, outside) = call.in_shapes
+        (steps, _), (others, inside), (_, outside) = call.in_shapes[:3]
         return {"macs": steps * others * (inside + outside)}
     if type(layer) is keras.layers.Attention and all(len(shape) == 2 for shape in call.in_shapes):
         (steps, inside), (others, outside) = call.in_shapes[:2]

@@ -101,7 +101,7 @@ def nodes_of(call: Call) -> list[Node]:
     if len(call.inputs) == 1 and is_function(layer):
         return [function_node(call.name, call.inputs, call.whole(), kind, evaluator(layer), None, described)]
     if isinstance(layer, HeadsAttention):
-        described = of_products(layer)
+        described = of_products(layer, len(call.inputs) > 3)
     return [unknown(call.name, call.inputs, call.whole(), kind, described={**described, **_held(call)})]
 
 

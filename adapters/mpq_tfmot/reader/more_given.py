@@ -17,8 +17,9 @@ HEEDED = ("MultiHeadAttention", "Attention", "AdditiveAttention")
 
 def check_masks(layer: Any, record: Record, name: str) -> None:
     """Raise UnsupportedOp for a layer that heeds the mask that Masking, or an Embedding with mask_zero, has hung on its
-    input: tensors on grids carry none, not into a float part either."""
-    heeds = getattr(layer, "_expects_mask_arg", False) or type(layer).__name__ in HEEDED
+    input: tensors on grids carry none, not into a float part either. MultiHeadAttention is given it (``hung_masks``).
+    """
+    heeds = getattr(layer, "_expects_mask_arg", False) or type(layer).__name__ in HEEDED[1:]
     if heeds and any(getattr(tensor, "_keras_mask", None) is not None for tensor in record.keras_inputs):
         raise UnsupportedOp(
             f"{name} heeds the mask of its input (of Masking, or mask_zero), which has no form here; multiply with the "

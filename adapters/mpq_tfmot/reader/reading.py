@@ -25,6 +25,7 @@ from mpq_tfmot.reader.constants import FOLDED, Constants
 from mpq_tfmot.reader.expanding import is_graph, of_activation, of_function, of_model
 from mpq_tfmot.reader.float_functions import row
 from mpq_tfmot.reader.functions import is_function, unknown
+from mpq_tfmot.reader.hung_masks import HungMasks
 from mpq_tfmot.reader.keras_calls import (
     activate,
     calls_of,
@@ -151,6 +152,7 @@ class _Reader:
 
     def _walk(self, model: Any, inputs: Iterable[str], scope: str, training: bool = False) -> list[str]:
         values = {id(tensor): name for tensor, name in zip(model.inputs, inputs, strict=True)}
+        masks = HungMasks(self._walk)
         for node in calls_of(model):
             layer = node.layer
             if isinstance(layer, keras.layers.InputLayer):
@@ -163,6 +165,9 @@ class _Reader:
             node = self._constants.operands(node, values, scope).within(training)
             sources = [values[id(tensor)] for tensor in node.keras_inputs]
             inner = getattr(layer, "layer", layer) if is_transparent(layer) else layer
+            masks.passed(node)
+            if type(inner) is keras.layers.MultiHeadAttention:
+                node = masks.attending(node, values, scope)
             check_masks(inner, node, f"{scope}{inner.name}")
             if type(layer).__name__ == "QuantizeLayer":
                 values[id(outputs[0])] = sources[0]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import mpq_tfmot
 from integration_tests.tfmot.recipes import float_values
 from mpq_plugins import plugins
 from mpq_plugins.errors import UnsupportedOp
@@ -104,3 +105,57 @@ def test_what_a_layer_is_called_with_beside_its_tensors_is_refused_by_name():
     model = network(lambda x: layers.Softmax(name="shares")(x, mask=BEFORE[:, :1] * np.ones((1, 5, 6), bool)))
     with pytest.raises(UnsupportedOp, match="shares: what Softmax computes with mask"):
         read_model(model, target=plugins.target("litert-po2"))
+
+
+LENGTHS = np.array([5, 3, 4, 0])
+SEEN = np.arange(5) < LENGTHS[:, None]
+
+
+def with_mask(causal):
+    """The mask as an input of truth values."""
+    x, seen = keras.Input((5, 4), name="x"), keras.Input((5, 5), dtype="bool", name="seen")
+    y = layers.Dense(6, name="first")(x)
+    y = layers.MultiHeadAttention(2, 3, name="attention")(y, y, attention_mask=seen, use_causal_mask=causal)
+    return keras.Model([x, seen], layers.Dense(2, name="last")(y)), (X, np.broadcast_to(SEEN[:, None], (4, 5, 5)))
+
+
+def behind_masking(causal):
+    """The mask that hangs on a tensor, passed on by layers and joined by a sum."""
+    x = keras.Input((5, 4), name="x")
+    y = layers.Dense(6, name="first")(layers.Masking()(x))
+    attended = layers.MultiHeadAttention(2, 3, name="attention")(y, y, use_causal_mask=causal)
+    y = layers.LayerNormalization(name="norm")(layers.Add()([y, attended]))
+    y = layers.MultiHeadAttention(2, 3, name="again")(y, y)
+    return keras.Model(x, layers.Dense(2, name="last")(y)), X * SEEN[..., None]
+
+
+def of_words():
+    words = keras.Input((5,), name="words")
+    y = layers.Embedding(20, 6, mask_zero=True, name="table")(words)
+    y = layers.MultiHeadAttention(2, 3, name="attention")(y, y, layers.Dense(6)(y))
+    return keras.Model(words, layers.Dense(2, name="last")(y)), (1.0 + np.arange(20).reshape(4, 5) % 19) * SEEN
+
+
+X = np.random.default_rng(0).normal(size=(4, 5, 4)).astype(np.float32)
+OWN = {
+    "an argument": lambda: with_mask(False),
+    "an argument, and what comes before": lambda: with_mask(True),
+    "Masking": lambda: behind_masking(False),
+    "Masking, and what comes before": lambda: behind_masking(True),
+    "mask_zero": of_words,
+}
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_a_mask_of_the_sample_s_own_is_put_on_the_scores_in_float_between_two_products(kind):
+    keras.utils.set_random_seed(0)
+    model, given = OWN[kind]()
+    recipe = mpq_tfmot.search(model, [given], "onnxruntime", weight_bits=7, activation_bits=8, progress=False)
+    assert recipe.quantized_macs == 1
+    on_grid = mpq_tfmot.constrain(model, recipe, [given])
+    simulated = mpq_tfmot.simulate(on_grid, recipe)
+    # one sample sees nothing, and Keras takes the mean of all then
+    np.testing.assert_allclose(simulated.predict(given), model.predict(given, verbose=0), atol=0.15)
+    mpq_tfmot.onnx.verify(mpq_tfmot.onnx.export(on_grid, recipe), on_grid, given, recipe).raise_if_different()
+    with pytest.raises(UnsupportedOp, match=r"attention(\.products)?: "):
+        read_model(model, target=plugins.target("litert-po2"), refusing=True)

@@ -8,13 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from mpq_torch.modules.long_series import LongSeries
 from mpq_torch.modules.recurrent import taken_apart
 from mpq_torch.modules.transformer import Decoder, DecoderLayer, Encoder, EncoderLayer, Transformer
 
 
-def opened(model: nn.Module, unrolled: bool = False) -> nn.Module:
+def opened(model: nn.Module, unrolled: bool = False, long: frozenset[nn.Module] = frozenset()) -> nn.Module:
     """The model, with torch's own attention, transformer encoder and recurrent layers replaced by ones that torch.fx
     sees into; recurrent layers of many steps where they are to be ``unrolled``, and cells always.
+
+    long: recurrent layers of more steps than are unrolled (``long_series``).
 
     The names of submodules stay; the packed weight of an attention becomes those of q_proj, k_proj and v_proj. An
     attention with keys or values of other sizes, or with a bias or a zero added to them, stays as it is, and so does a
@@ -25,13 +28,15 @@ def opened(model: nn.Module, unrolled: bool = False) -> nn.Module:
         for name, child in module._modules.items():
             if child is not None and made.get(child, child) is not child:
                 setattr(module, name, made[child])
-        made[module] = _opened(module, unrolled)
+        made[module] = _opened(module, unrolled, module in long)
     return made[model]
 
 
-def _opened(module: nn.Module, unrolled: bool) -> nn.Module:
+def _opened(module: nn.Module, unrolled: bool, long: bool) -> nn.Module:
     if module._forward_hooks or module._forward_pre_hooks:
         return module
+    if long and isinstance(module, nn.LSTM | nn.GRU | nn.RNN):
+        return LongSeries(module)
     if isinstance(module, nn.RNNBase | nn.RNNCellBase):
         return taken_apart(module, unrolled)
     if type(module) is nn.MultiheadAttention and _plain(module):
@@ -62,14 +67,13 @@ def attended(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    padding: Tensor | None,
     mask: Tensor | None,
     heads: int,
     first: bool,
     dropped: float,
 ) -> Tensor:
-    """softmax(q k^T / sqrt(d) + masks) v of all heads. first: whether the batch is the first axis; see Products."""
-    bias = _bias(q, padding, mask, heads)
+    """softmax(q k^T / sqrt(d) + mask) v of all heads. first: whether the batch is the first axis; see Products."""
+    bias = None if mask is None else added(mask)
     queries, keys, values = (_split(x, heads, first) for x in (q, k, v))
     y = F.scaled_dot_product_attention(queries, keys, values, bias, dropped)
     y = y.transpose(1, 2).flatten(2)
@@ -79,11 +83,9 @@ def attended(
 
 
 @fx.wrap
-def attention_weights(
-    q: Tensor, k: Tensor, padding: Tensor | None, mask: Tensor | None, heads: int, first: bool, averaged: bool
-) -> Tensor:
+def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None, heads: int, first: bool, averaged: bool) -> Tensor:
     """What the values are summed with, [batch, steps, steps of keys]; heads behind the batch unless averaged."""
-    queries, bias = _split(q, heads, first), _bias(q, padding, mask, heads)
+    queries, bias = _split(q, heads, first), None if mask is None else added(mask)
     products = queries @ _split(k, heads, first).transpose(-2, -1) / math.sqrt(queries.shape[-1])
     found = torch.softmax(products if bias is None else products + bias, -1)
     found = found.mean(1) if averaged else found
@@ -93,7 +95,8 @@ def attention_weights(
 class Products(nn.Module):
     """What nn.MultiheadAttention does between its linear layers, in float.
 
-    q, k, v: [batch, steps, features], or steps first, or without a batch, as of nn.MultiheadAttention.
+    q, k, v: [batch, steps, features], or steps first, or without a batch, as of nn.MultiheadAttention. mask: of
+    ``hiding``, or None.
     """
 
     def __init__(self, layer: nn.MultiheadAttention) -> None:
@@ -101,9 +104,9 @@ class Products(nn.Module):
         self.heads, self.batch_first, self.dropout = layer.num_heads, layer.batch_first, layer.dropout
         self.train(layer.training)
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, padding: Tensor | None, mask: Tensor | None) -> Tensor:
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         dropped = self.dropout if self.training else 0.0
-        return attended(q, k, v, padding, mask, self.heads, self.batch_first, dropped)
+        return attended(q, k, v, mask, self.heads, self.batch_first, dropped)
 
 
 class Shares(nn.Module):
@@ -113,8 +116,8 @@ class Shares(nn.Module):
         super().__init__()
         self.heads, self.batch_first, self.averaged = layer.num_heads, layer.batch_first, averaged
 
-    def forward(self, q: Tensor, k: Tensor, padding: Tensor | None, mask: Tensor | None) -> Tensor:
-        return attention_weights(q, k, padding, mask, self.heads, self.batch_first, self.averaged)
+    def forward(self, q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
+        return attention_weights(q, k, mask, self.heads, self.batch_first, self.averaged)
 
 
 def _split(x: Tensor, heads: int, first: bool) -> Tensor:
@@ -124,22 +127,26 @@ def _split(x: Tensor, heads: int, first: bool) -> Tensor:
     return split.transpose(1, 2)
 
 
-def _bias(q: Tensor, padding: Tensor | None, mask: Tensor | None, heads: int) -> Tensor | None:
-    """What is added to the products of queries and keys; None for nothing. True in a mask hides an element."""
-    found = None
-    if mask is not None:
-        found = _added(mask, q)
-        found = found if mask.dim() == 2 else found.unflatten(0, (-1, heads))
-    if padding is not None:
-        hidden = _added(padding if padding.dim() == 2 else padding[None], q)[:, None, None, :]
-        found = hidden if found is None else found + hidden
-    return found
+def hiding(padding: Tensor | None, mask: Tensor | None, heads: int) -> Tensor | None:
+    """Both masks of nn.MultiheadAttention in one that is put on products [batch, heads, steps, steps of keys].
 
-
-def _added(mask: Tensor, like: Tensor) -> Tensor:
-    if mask.dtype != torch.bool:
+    Truth values, where True hides, or numbers that are added; None where nothing is hidden.
+    """
+    if mask is not None and mask.dim() == 3:
+        mask = mask.unflatten(0, (-1, heads))
+    if padding is None:
         return mask
-    return torch.zeros_like(mask, dtype=like.dtype).masked_fill(mask, -math.inf)
+    padding = padding[:, None, None, :] if padding.dim() == 2 else padding
+    if mask is None:
+        return padding
+    if mask.dtype == torch.bool and padding.dtype == torch.bool:
+        return torch.logical_or(mask, padding)
+    return added(mask) + added(padding)
+
+
+def added(mask: Tensor) -> Tensor:
+    """What a mask adds to products; True hides."""
+    return mask if mask.dtype != torch.bool else torch.where(mask, -math.inf, 0.0)
 
 
 class Attention(nn.Module):
@@ -166,11 +173,12 @@ class Attention(nn.Module):
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         q, k = self.q_proj(query), self.k_proj(key)
-        y = self.out_proj(self.products(q, k, self.v_proj(value), key_padding_mask, attn_mask))
+        mask = hiding(key_padding_mask, attn_mask, self.products.heads)
+        y = self.out_proj(self.products(q, k, self.v_proj(value), mask))
         if not need_weights:
             return y, None
         shares = self.averaged if average_attn_weights else self.shares
-        return y, shares(q, k, key_padding_mask, attn_mask)
+        return y, shares(q, k, mask)
 
 
 def _projection(layer: nn.MultiheadAttention, index: int) -> nn.Linear:

@@ -32,14 +32,11 @@ class Gates(nn.Module):
         gru = kind == GRU
         self.units, self.kind = units, kind
         self.read, self.again = nn.Linear(features, rows), nn.Linear(units, rows, bias=gru)
-        read, again = biases or (torch.zeros(rows), torch.zeros(rows))
-        own = torch.zeros(rows)
-        if gru:
-            own[2 * units :] = again[2 * units :]
+        read, own = split_biases(kind, biases or (torch.zeros(rows), torch.zeros(rows)), units)
         with torch.no_grad():
             self.read.weight.copy_(weights[0])
             self.again.weight.copy_(weights[1])
-            self.read.bias.copy_(read + again - own)
+            self.read.bias.copy_(read)
             if gru:
                 self.again.bias.copy_(own)
         self.register_buffer("candidate", own[2 * units :].clone())
@@ -74,7 +71,7 @@ class Cell(nn.Module):
 
     def __init__(self, cell: nn.LSTMCell | nn.GRUCell | nn.RNNCell) -> None:
         super().__init__()
-        _take_over(cell, self)
+        take_over(cell, self)
         self.lstm = isinstance(cell, nn.LSTMCell)
         biases = (cell.bias_ih, cell.bias_hh) if cell.bias else None
         kind = cell.nonlinearity if isinstance(cell, nn.RNNCell) else GRU if isinstance(cell, nn.GRUCell) else LSTM
@@ -92,14 +89,14 @@ class Unrolled(nn.Module):
 
     def __init__(self, layer: nn.LSTM | nn.GRU | nn.RNN) -> None:
         super().__init__()
-        _take_over(layer, self)
+        take_over(layer, self)
         self.lstm, self.both, self.series = isinstance(layer, nn.LSTM), 2 if layer.bidirectional else 1, layer
-        kind = layer.nonlinearity if isinstance(layer, nn.RNN) else layer.mode
+        kind = kind_of(layer)
         for index in range(layer.num_layers):
             for way in range(self.both):
                 end = f"l{index}" + "_reverse" * way
-                biases = _pair(layer, "bias", end) if layer.bias else None
-                self.add_module(end, Gates(_pair(layer, "weight", end), biases, kind))
+                biases = pair_of(layer, "bias", end) if layer.bias else None
+                self.add_module(end, Gates(pair_of(layer, "weight", end), biases, kind))
 
     def forward(self, input: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
         """The outputs, and the last states of all layers and directions; of long series as the layer has them."""
@@ -134,12 +131,27 @@ class Unrolled(nn.Module):
         return tuple(part[index] for part in hx) if self.lstm else (hx[index],)
 
 
-def _pair(layer: nn.RNNBase, kind: str, end: str) -> tuple[Tensor, Tensor]:
+def pair_of(layer: nn.RNNBase, kind: str, end: str) -> tuple[Tensor, Tensor]:
     """What multiplies, or is added to, a layer's input and its states. kind: "weight" or "bias"; end: "l0_reverse"."""
     return getattr(layer, f"{kind}_ih_{end}"), getattr(layer, f"{kind}_hh_{end}")
 
 
-def _take_over(layer: nn.Module, to: nn.Module) -> None:
+def kind_of(layer: nn.LSTM | nn.GRU | nn.RNN) -> str:
+    """LSTM, GRU, or the activation of a layer without gates."""
+    kind: str = layer.nonlinearity if isinstance(layer, nn.RNN) else layer.mode
+    return kind
+
+
+def split_biases(kind: str, biases: tuple[Tensor, Tensor], units: int) -> tuple[Tensor, Tensor]:
+    """What is added to what is read, and to the product with the states: one but for a GRU's candidate."""
+    read, again = (bias.detach() for bias in biases)
+    own = torch.zeros_like(again)
+    if kind == GRU:
+        own[2 * units :] = again[2 * units :]
+    return read + again - own, own
+
+
+def take_over(layer: nn.Module, to: nn.Module) -> None:
     """What a model may ask of a layer: its sizes and options."""
     plain = (int, float, bool, str)
     to.__dict__.update({n: v for n, v in vars(layer).items() if isinstance(v, plain) and not n.startswith("_")})

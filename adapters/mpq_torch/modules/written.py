@@ -19,6 +19,7 @@ from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.ops import op_of
 from mpq_torch.modules.attention import Products, Shares
 from mpq_torch.modules.function_op import function_of_one
+from mpq_torch.modules.long_series import Recurrence
 from mpq_torch.runner.slicing import Slice
 from mpq_torch.runner.torch_runner import TorchRunner
 
@@ -79,7 +80,7 @@ class OfRecord(nn.Module):
 
 
 class AlongAxes(nn.Module):
-    """A norm or a softmax, as its record computes it. word, attrs: of the record."""
+    """A norm, or a softmax and the mask that comes with it, as its record computes it. word, attrs: of the record."""
 
     def __init__(self, word: str, attrs: Mapping[str, Any]) -> None:
         super().__init__()
@@ -87,11 +88,11 @@ class AlongAxes(nn.Module):
         mask = attrs.get("mask")
         self.register_buffer("mask", None if mask is None else torch.from_numpy(np.array(mask, np.float32)), False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *computed: Tensor) -> Tensor:
         node = (
             self.record if self.mask is None else replace(self.record, attrs={**self.record.attrs, "mask": self.mask})
         )
-        found: Tensor = op_of(node).value(TorchRunner(device=x.device), node, x)
+        found: Tensor = op_of(node).value(TorchRunner(device=x.device), node, x, *computed)
         return found
 
     def extra_repr(self) -> str:
@@ -312,4 +313,5 @@ LEAVES = (
     FloatPart,
     Products,
     Shares,
+    Recurrence,
 )

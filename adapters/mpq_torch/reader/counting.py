@@ -10,7 +10,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-RECURRENT = (nn.RNNBase, nn.RNNCellBase)
+from mpq_torch.modules.long_series import Recurrence
+
+RECURRENT = (nn.RNNBase, nn.RNNCellBase, Recurrence)
 
 
 def counted(call: Callable[[], Any], module: nn.Module | None, first: Any) -> tuple[Any, int]:

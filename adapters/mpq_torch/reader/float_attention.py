@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, fx
+from torch import fx
 
 from mpq_torch.calling.node_arguments import arguments_of
 from mpq_torch.reader.call import Call, array_of, whole
@@ -19,55 +19,65 @@ def of_call(call: Call) -> tuple[str, dict[str, Any]] | None:
     """scaled_dot_product_attention of tensors [batch, ..., steps, features]; None where it is called otherwise."""
     given: dict[str, Any] = {**dict(zip(_NAMES, call.node.args, strict=False)), **call.node.kwargs}
     shape = call.observed.shapes.get(given["query"], ())
-    mask = _mask(call, given.get("attn_mask"))
-    if len(shape) < 3 or given.get("dropout_p") or given.get("enable_gqa") or mask is NotImplemented:
+    if len(shape) < 3 or given.get("dropout_p"):
         return None
+    mask = _mask(call, given.get("attn_mask"), shows=True)
     if given.get("is_causal"):
         steps = [whole(call.observed.shapes[given[part]][-2]) for part in ("query", "key")]
-        mask = np.triu(np.full(steps, -np.inf), 1)
+        mask = {"mask": np.triu(np.full(steps, -np.inf), 1)}
     scale = given.get("scale") or 1 / math.sqrt(whole(shape[-1]))
-    return "attention", {**_tensors(given["query"], given["key"], given["value"]), "scale": scale, "mask": mask}
+    return "attention", {
+        **_tensors(given["query"], given["key"], given["value"]),
+        "scale": scale,
+        **mask,
+        **_shared(given),
+    }
 
 
 def of_products(call: Call) -> tuple[str, dict[str, Any]] | None:
     """What is between the linear layers of nn.MultiheadAttention (attention.Products), of a batch; None for others."""
-    q, k, v, padding, mask = arguments_of(call.node)
-    added = _mask(call, mask)
-    shape, heads = call.observed.shapes.get(q, ()), int(call.setting("heads"))
-    if len(shape) != 3 or padding is not None or added is NotImplemented:
-        return None
-    if added is not None and added.ndim == 3:
-        added = added.reshape(-1, heads, *added.shape[1:])
-    first = call.setting("batch_first")
-    scale = 1 / math.sqrt(whole(shape[-1]) // heads)
-    return "heads_attention", {**_tensors(q, k, v), "heads": heads, "batch_first": first, "scale": scale, "mask": added}
+    q, k, v, mask = arguments_of(call.node)
+    found = _of_heads(call, q, mask)
+    return None if found is None else ("heads_attention", {**_tensors(q, k, v), **found})
 
 
 def of_shares(call: Call) -> tuple[str, dict[str, Any]] | None:
     """What nn.MultiheadAttention sums the values with (attention.Shares), of a batch; None for others."""
-    q, k, padding, mask = arguments_of(call.node)
+    q, k, mask = arguments_of(call.node)
+    found = _of_heads(call, q, mask)
     module: Any = call.module
-    added, shape = _mask(call, mask), call.observed.shapes.get(q, ())
-    if len(shape) != 3 or padding is not None or added is NotImplemented:
+    return None if found is None else ("heads_shares", {"input": q, "key": k, **found, "averaged": module.averaged})
+
+
+def _of_heads(call: Call, q: Any, mask: Any) -> dict[str, Any] | None:
+    """What both parts are given besides their tensors; None where there is no batch."""
+    shape, heads = call.observed.shapes.get(q, ()), int(call.setting("heads"))
+    if len(shape) != 3:
         return None
-    if added is not None and added.ndim == 3:
-        added = added.reshape(-1, module.heads, *added.shape[1:])
-    scale = 1 / math.sqrt(whole(shape[-1]) // module.heads)
-    options = {"heads": module.heads, "batch_first": module.batch_first, "scale": scale, "averaged": module.averaged}
-    return "heads_shares", {"input": q, "key": k, "mask": added, **options}
+    scale = 1 / math.sqrt(whole(shape[-1]) // heads)
+    options = {"heads": heads, "batch_first": call.setting("batch_first"), "scale": scale}
+    return {**options, **_mask(call, mask, shows=False)}
+
+
+def _shared(given: dict[str, Any]) -> dict[str, bool]:
+    """Whether several heads of queries, one behind another, meet the same head of keys and values."""
+    return {"shared": True} if given.get("enable_gqa") else {}
 
 
 def _tensors(q: Any, k: Any, v: Any) -> dict[str, Any]:
     return {"input": q, "key": k, "value": v}
 
 
-def _mask(call: Call, mask: Any) -> Any:
-    """What is added to the products: an array, or None for nothing; NotImplemented where the model computes it."""
-    if isinstance(mask, fx.Node):
-        mask = call.held(mask)
-        if mask is None:
-            return NotImplemented
-    if isinstance(mask, Tensor) and mask.dtype == torch.bool:
-        hides = mask if call.module is not None else ~mask  # True shows an element to one, and hides it from the other
-        return np.where(hides.cpu().numpy(), -np.inf, 0.0)
-    return array_of(mask) if isinstance(mask, Tensor) else mask
+def _mask(call: Call, mask: Any, shows: bool) -> dict[str, Any]:
+    """What is said of a mask: an array that is added to the products, or the node that computes it; nothing of none.
+
+    shows: whether True shows an element, or hides it.
+    """
+    held = call.held(mask) if isinstance(mask, fx.Node) else mask
+    if mask is None:
+        return {}
+    if held is None:
+        return {"mask": mask, "shows": shows} if mask in call.observed.truths else {"mask": mask}
+    if held.dtype == torch.bool:
+        return {"mask": np.where((~held if shows else held).cpu().numpy(), -np.inf, 0.0)}
+    return {"mask": array_of(held)}

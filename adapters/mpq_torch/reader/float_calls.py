@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from mpq_plugins.graph.node import Node
 from mpq_torch.modules.methods import of_constant
+from mpq_torch.reader.call import Made
 from mpq_torch.reader.shape_values import is_shape_value
 
 
@@ -127,6 +129,21 @@ def float_call(
 def sources_of(node: fx.Node) -> list[fx.Node]:
     """The tensors that a call reads itself, without what asks for sizes."""
     return [source for source in node.all_input_nodes if not is_shape_value(source)]
+
+
+def stays_a_call(node: Node, calls: Mapping[str, FloatCall], read: Mapping[str, Node]) -> bool:
+    """Whether a float node is the call of its name still: no layer, and no function that several calls make."""
+    was = node.attrs.get("was")
+    if node.name not in calls or was is None:
+        return node.name in calls
+    return "was" in read[node.name].attrs or (not was.weighted and was.op == read[node.name].op)
+
+
+def moving(made: Made, sources: Sequence[str]) -> dict[str, Any]:
+    """The attr "was" of a call that moves the elements of one tensor, whatever they are; none of another."""
+    node = made[0] if isinstance(made, list) and len(made) == 1 else made
+    moves = isinstance(node, Node) and node.op in ("reshape", "transpose", "slice", "upsample")
+    return {"was": node} if isinstance(node, Node) and moves and node.inputs == tuple(sources) else {}
 
 
 def _is_constant(node: Any) -> bool:

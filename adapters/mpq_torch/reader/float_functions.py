@@ -14,6 +14,7 @@ from torch import fx, nn
 
 from mpq_plugins.graph.node import Operand
 from mpq_torch.modules.attention import Products, Shares
+from mpq_torch.modules.long_series import Recurrence
 from mpq_torch.reader import float_choices, float_logic, float_recurrent, float_sums
 from mpq_torch.reader.call import Call, array_of
 from mpq_torch.reader.float_attention import of_call, of_products, of_shares
@@ -171,6 +172,7 @@ SPECIAL: dict[Any, Callable[[Call], tuple[str, dict[str, Any]] | None]] = {
     nn.LSTM: float_recurrent.of_layer,
     nn.GRU: float_recurrent.of_layer,
     nn.RNN: float_recurrent.of_layer,
+    Recurrence: float_recurrent.of_recurrence,
     operator.getitem: float_recurrent.of_item,
 }
 """Functions and modules whose arguments are not the core's one by one."""

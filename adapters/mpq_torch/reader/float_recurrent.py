@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import fx, nn
 
+from mpq_torch.modules.recurrent import GRU, LSTM
 from mpq_torch.reader.call import Call, array_of
 
 _GATES = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn": (0,)}
@@ -29,6 +30,20 @@ def of_layer(call: Call) -> tuple[str, dict[str, Any]] | None:
     return word, {"input": call.tensor(), "layers": layers, "batch_first": layer.batch_first, **how, **begun}
 
 
+def of_recurrence(call: Call) -> tuple[str, dict[str, Any]] | None:
+    """What goes on from step to step in such a layer, whose gates come as they are (``long_series``)."""
+    layer: Any = call.module
+    word = {LSTM: "lstm", GRU: "gru"}.get(layer.kind, "rnn")
+    x, *begun = call.node.args
+    states = dict(zip(("state", "cell"), begun, strict=False))
+    same, weight = (np.stack([_in_order(each, word) for each in array_of(a)]) for a in (layer.same, layer.weight))
+    bias = np.zeros((layer.ways, 2 * layer.rows))
+    if layer.candidate is not None:
+        bias[:, layer.rows :] = [_in_order(each, word) for each in array_of(layer.candidate)]
+    how = {"activation": layer.kind} if word == "rnn" else {}
+    return word, {"input": x, "layers": [(same, weight, bias)], "batch_first": layer.batch_first, **how, **states}
+
+
 def of_item(call: Call) -> tuple[str, dict[str, Any]] | None:
     """A part of what a recurrent layer gives."""
     whole, index = call.node.args
@@ -39,11 +54,16 @@ def of_item(call: Call) -> tuple[str, dict[str, Any]] | None:
 
 def _arrays(layer: Any, endings: list[str], word: str) -> tuple[Any, Any, Any]:
     def gates(name: str) -> list[Any]:
-        found = [array_of(getattr(layer, f"{name}{ending}")) for ending in endings]
-        return [np.concatenate([np.split(a, len(_GATES[word]))[i] for i in _GATES[word]]) for a in found]
+        return [_in_order(array_of(getattr(layer, f"{name}{ending}")), word) for ending in endings]
 
     weight, recurrence = (np.stack(gates(name)) for name in ("weight_ih", "weight_hh"))
     if not layer.bias:
         return weight, recurrence, np.zeros((len(endings), 2 * weight.shape[1]))
     both = zip(gates("bias_ih"), gates("bias_hh"), strict=True)
     return weight, recurrence, np.stack([np.concatenate(pair) for pair in both])
+
+
+def _in_order(rows: Any, word: str) -> Any:
+    """The rows of torch's gates in ONNX's order."""
+    parts = np.split(rows, len(_GATES[word]))
+    return np.concatenate([parts[gate] for gate in _GATES[word]])

@@ -68,7 +68,8 @@ def of_einsum(call: Call) -> Made:
 def along_axes(call: Call) -> Node:
     """The record that the module was written from."""
     module: Any = call.module
-    return call.made(module.record.op, attrs=module.record.attrs)
+    inputs = tuple(call.names[source] for source in call.node.all_input_nodes)
+    return call.made(module.record.op, inputs, attrs=module.record.attrs)
 
 
 MODULES: dict[Any, Rule] = {AlongAxes: along_axes}

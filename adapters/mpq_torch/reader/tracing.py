@@ -17,6 +17,7 @@ from mpq_torch.calling.arguments import flat, takes_of
 from mpq_torch.calling.own_copy import copied, hold_weights
 from mpq_torch.modules.attention import opened
 from mpq_torch.modules.depthwise import SlicedDepthwise
+from mpq_torch.modules.long_series import long_series
 from mpq_torch.modules.padded import PaddedConvolution
 from mpq_torch.modules.subpixel import SubpixelConvTranspose
 from mpq_torch.modules.written import INPUT_SUFFIX, SAME_GRID_SUFFIX, GridClamp
@@ -67,7 +68,7 @@ def prepared(model: nn.Module, example: Sequence[Any], unrolled: bool = False) -
     hold_weights(model)
     check_types(model, example)
     keep_changing_hooks(model, example)
-    model = opened(model, unrolled)
+    model = opened(model, unrolled, frozenset() if unrolled else long_series(model, example))
     _check_names(model)
     _untie(model)
     return model

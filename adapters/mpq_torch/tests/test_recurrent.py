@@ -4,10 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from integration_tests.bits import widest
+from integration_tests.records.runtimes import check_runtime
 from mpq_plugins import plugins
 from mpq_plugins.errors import UnsupportedOp
 from mpq_plugins.graph.recurrence import MOST_STEPS
-from mpq_torch import fx, onnx
+from mpq_torch import fx
 from mpq_torch.reader.reading import read_model
 from mpq_torch.reader.writing import write_module
 
@@ -92,17 +94,34 @@ def test_a_layer_stays_float_where_there_is_float_arithmetic_and_where_the_serie
         read_model(model, (long,), target=plugins.target("generic-po2"))
 
 
-@pytest.mark.parametrize("target", ["torch-x86", "onnxruntime"])
-def test_a_long_series_of_a_layer_without_gates_runs_in_float(target):
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [*((name, target) for name in LAYERS for target in ("torch-x86", "onnxruntime")), ("gru", "torch-pt2e")],
+)
+def test_what_a_layer_reads_of_a_long_series_is_quantized_and_the_rest_runs_in_float(name, target):
     torch.manual_seed(0)
-    model = Series(nn.RNN(6, 4, batch_first=True), False).eval()
-    x = torch.randn(3, MOST_STEPS + 1, 6)
-    recipe = fx.search(model, [x], target, weight_bits=4, activation_bits=8)
-    simulated = fx.simulate(on_grid := fx.constrain(model, recipe, [x]), recipe)
-    if target == "onnxruntime":
-        onnx.verify(onnx.export(on_grid, recipe, x), simulated, [x]).raise_if_different()
-    else:
-        fx.verify(fx.quantize(on_grid, recipe, (x,)), simulated, [x]).raise_if_different()
+    layer = LAYERS[name]
+    model = Series(layer, begun=layer.batch_first and layer.mode != "GRU").eval()
+    x, bits = torch.randn(3, MOST_STEPS + 1, 6), widest("torch-x86")
+    recipe = fx.search(model, [x], target, weight_bits=bits, activation_bits=8, progress=False)
+    # each layer multiplies with its weights for every step: those of what it reads, and those of its states, in float
+    sizes = {part: sum(w.numel() for n, w in layer.named_parameters() if part in n) for part in ("weight", "weight_hh")}
+    ends = sum(linear.weight.numel() for linear in (model.first, model.last))
+    assert sum(recipe.float_weights.values()) == sizes["weight_hh"]
+    wanted = 1 - sizes["weight_hh"] / (sizes["weight"] + ends)
+    assert recipe.quantized_macs == pytest.approx(wanted, abs=1e-3)  # a product of states with a number is one, too
+    assert {f"layer.l{index}.read.weight" for index in range(layer.num_layers)} < set(recipe)
+    torch.testing.assert_close(fx.simulate(model, recipe, example_inputs=x)(x), model(x), atol=0.15, rtol=0)
+    check_runtime(model, recipe, (x,), (2 * x,))
+
+
+def test_a_short_series_is_not_taken_apart():
+    model = Series(nn.LSTM(6, 4, batch_first=True), False).eval()
+    graphs = [read_model(model, (torch.randn(2, steps, 6),)).graph for steps in (MOST_STEPS, MOST_STEPS + 1)]
+    assert [[n.name for n in graph.nodes if n.weighted] for graph in graphs] == [
+        ["first", "last"],
+        ["first", "layer.l0.read", "last"],
+    ]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from mpq_plugins.exporters.onnx.writer import GraphWriter
 from mpq_plugins.graph.node import Node, Operand
 from mpq_plugins.graph.ops import all_ops
 
-TENSORS = ("input", "other", "key", "value", "state", "cell", "condition", "index", "source", "grid")
+TENSORS = ("input", "other", "key", "value", "state", "cell", "condition", "index", "source", "grid", "mask")
 """The arguments that may be tensors which the model computes."""
 Given = Mapping[str, Any]
 """Arguments by name; tensors as the names that they have in the ONNX graph."""
@@ -118,13 +118,15 @@ FORMS: Mapping[str, Form] = {
     "add": _two("Add"),
     "argmax": Form(argmax, ("input", "axis", "keepdims")),
     "argmin": Form(argmin, ("input", "axis", "keepdims")),
-    "attention": Form(attention, ("input", "key", "value", "scale", "mask")),
+    "attention": Form(attention, ("input", "key", "value", "scale", "mask", "shows", "hides")),
     "clip": Form(_clip, ("input", "low", "high")),
     "einsum": Form(einsum, ("input", "other", "equation")),
     "embedding": Form(_embedding, ("input", "weight")),
     "group_norm": Form(group_norm, ("input", "groups", "epsilon", "weight", "bias", "channels_last")),
-    "heads_attention": Form(heads_attention, ("input", "key", "value", "heads", "batch_first", "scale", "mask")),
-    "heads_shares": Form(heads_shares, ("input", "key", "heads", "batch_first", "scale", "mask", "averaged")),
+    "heads_attention": Form(
+        heads_attention, ("input", "key", "value", "heads", "batch_first", "scale", "mask", "shows", "hides")
+    ),
+    "heads_shares": Form(heads_shares, ("input", "key", "heads", "batch_first", "scale", "mask", "shows", "averaged")),
     "gru": Form(gru, ("input", "layers", "batch_first", "last", "reset_after", "state")),
     "instance_norm": Form(instance_norm, ("input", "epsilon", "weight", "bias")),
     "item": Form(item, ("input", "index")),

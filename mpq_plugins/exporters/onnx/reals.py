@@ -15,6 +15,7 @@ from mpq_plugins.graph.constants import AFFINE
 from mpq_plugins.graph.node import BATCH_NORM, Batch, Graph, Node
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.ops.affine import factors
+from mpq_plugins.graph.ops.softmax import hides
 
 Real = Callable[[GraphWriter, Graph, Node, str, Sequence[str]], str]
 """writer, graph, node, name of the tensor to make, float tensors -> the float tensor of the node's output."""
@@ -85,7 +86,31 @@ def _softmax(writer: GraphWriter, graph: Graph, node: Node, name: str, inputs: S
         x = writer.node("Mul", [x, writer.constant(f"{name}.scale", np.float32(scale))], f"{name}.scaled")
     if mask is not None:
         x = writer.node("Add", [x, writer.constant(f"{name}.mask", mask)], f"{name}.masked")
-    return softmax(writer, name, x, int(node.attrs["axis"]))
+    axis = int(node.attrs["axis"])
+    if len(inputs) == 1:
+        return softmax(writer, name, x, axis)
+    x = masked(writer, name, x, inputs[1], node.attrs.get("shows"), hides(node))
+    if np.isfinite(hides(node)):
+        return softmax(writer, name, x, axis)
+    # rows that are hidden as a whole are zeros
+    axes, least = writer.constant(f"{name}.axes", [axis], "int64"), writer.constant(f"{name}.least", -np.inf)
+    top = writer.node("ReduceMax", [x, axes], f"{name}.top", keepdims=1)
+    seen, zero = writer.node("Greater", [top, least], f"{name}.seen"), writer.constant(f"{name}.zero", 0.0)
+    shares = softmax(writer, f"{name}.shares", writer.node("Where", [seen, x, zero], f"{name}.visible"), axis)
+    return writer.node("Where", [seen, shares, zero], name)
+
+
+def masked(writer: GraphWriter, name: str, scores: str, mask: str, shows: bool | None, hides: float) -> str:
+    """Scores under a mask: numbers that are added, or truth values (shows: or not), which add ``hides`` elsewhere."""
+    if shows is None:
+        return writer.node("Add", [scores, mask], f"{name}.masked")
+    if shows:
+        mask = writer.node("Sub", [writer.constant(f"{name}.one", 1.0), mask], f"{name}.hidden")
+    if np.isfinite(hides):
+        added = writer.node("Mul", [mask, writer.constant(f"{name}.hides", hides)], f"{name}.added")
+        return writer.node("Add", [scores, added], f"{name}.masked")
+    where = writer.node("Cast", [mask], f"{name}.hides", to=writer.onnx.TensorProto.BOOL)
+    return writer.node("Where", [where, writer.constant(f"{name}.infinite", hides), scores], f"{name}.masked")
 
 
 def softmax(writer: GraphWriter, name: str, x: str, axis: int) -> str:

@@ -8,7 +8,7 @@ import pytest
 from mpq_plugins import Grid, plugins
 from mpq_plugins.graph.describing import as_records
 from mpq_plugins.graph.integer_softmax import softmax_of
-from mpq_plugins.graph.node import Batch, Graph, Node, Operand
+from mpq_plugins.graph.node import ARGUMENT, UNKNOWN, Batch, Graph, Node, Operand
 from mpq_plugins.integers.kernels import compute
 from mpq_plugins.integers.program import Tensor
 from mpq_plugins.integers.steps import Softmax
@@ -109,3 +109,15 @@ def test_hidden_codes_have_no_part_in_a_softmax_of_codes(bits):
         parts = [math.floor(p * law.steps / sum(powers) + 0.5) for p in powers]
         assert row[~hidden[0, 0]].tolist() == parts
         assert not row[hidden[0, 0]].any()
+
+
+def test_what_only_makes_a_mask_is_float_up_to_the_argument():
+    nodes = (
+        Node("x", ARGUMENT, (), (Batch(), 3, 3), attrs={"index": 0}),
+        Node("m", ARGUMENT, (), (Batch(), 3), attrs={"index": 1}),
+        Node("mask", "reshape", ("m",), (Batch(), 1, 3)),
+        Node("both", "reshape", ("m",), (Batch(), 3)),
+        Node("y", "softmax", ("x", "mask"), (Batch(), 3, 3), attrs={"axis": 2, "scale": 1.0, "float": True}),
+    )
+    graph = as_records(Graph(nodes, ("y", "both"), "NCHW"), None)
+    assert [node.name for node in graph.nodes if node.op == UNKNOWN] == ["mask", "y"]
