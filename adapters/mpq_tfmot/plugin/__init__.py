@@ -10,9 +10,6 @@ from types import ModuleType
 from typing import Any
 
 from mpq_plugins.errors import PluginError
-from mpq_plugins.hardware.device import Device
-from mpq_plugins.hardware.target import Target
-from mpq_plugins.hardware.workload import Workload
 from mpq_plugins.plugins.hookspecs import hookimpl
 from mpq_plugins.registry.adapter import Framework
 
@@ -76,25 +73,3 @@ class TfmotFramework:
 def mpq_register_frameworks(register: Callable[[Framework], None]) -> None:
     """Register tfmot."""
     register(TfmotFramework())
-
-
-@hookimpl
-def mpq_measure_latency(target: Target, workload: Workload) -> float | None:
-    """Time LiteRT's own kernels, on targets that run on them, where all that is needed is installed."""
-    if not _runs(target):
-        return None
-    seconds: float | None = TfmotFramework()._module("mpq_tfmot.latency.litert_device").seconds(target, workload)
-    return seconds
-
-
-@hookimpl
-def mpq_describe_device(target: Target) -> Device | None:
-    """This machine with LiteRT and the kernels of the target."""
-    if not _runs(target):
-        return None
-    described: Device | None = TfmotFramework()._module("mpq_tfmot.latency.litert_device").describe(target)
-    return described
-
-
-def _runs(target: Target) -> bool:
-    return target.runtime is not None and target.runtime.framework == "tfmot" and TfmotFramework().available()
