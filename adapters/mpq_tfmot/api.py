@@ -9,22 +9,19 @@ from typing import Any
 from mpq_plugins import plugins
 from mpq_plugins.costs.budget import Budget
 from mpq_plugins.costs.latency_table import LatencyTable
-from mpq_plugins.graph.limits import check_limits
-from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.hardware.target import Target
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.recipe.verification import Verification
 from mpq_plugins.registry.renamed_arguments import renamed
-from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.search.request import Request
 from mpq_plugins.search_input import Bits
 from mpq_plugins.terminal.progress import stage
 from mpq_tfmot import litert
 from mpq_tfmot.calibration.batches import as_chunks
 from mpq_tfmot.convert import constrain, simulate
-from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.keras import FRAMEWORK
 from mpq_tfmot.latency.measure import time_recipe
 from mpq_tfmot.reader.reading import read_model
 
@@ -79,13 +76,9 @@ def search(
         chunks = as_chunks(calibration, reading, memory=request.memory)
     sites = take_sites(reading.graph)
     request.check(sites.inventory)
-    measured = Measurements(reading.graph, sites, reading.runner, chunks, progress, memory=request.memory)
-    if budget is not None:
-        measured.check_gradients()
-    framework = f"tensorflow {tf.__version__}, tf_keras {keras.__version__}"
-    recipe = request.search(measured, framework, lambda recipe: time_recipe(model, recipe))
-    check_limits(QuantizedGraph(reading.graph, recipe, sites.grid_of, request.hardware))
-    return recipe
+    return request.search_graph(
+        reading.graph, sites, reading.runner, chunks, FRAMEWORK, lambda recipe: time_recipe(model, recipe)
+    )
 
 
 @renamed(flat="converted")

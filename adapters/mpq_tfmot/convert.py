@@ -6,15 +6,9 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from mpq_plugins import plugins
-from mpq_plugins.graph.limits import check_limits
-from mpq_plugins.graph.placing import put_on_grids
-from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.recipe.recipe import Recipe
-from mpq_plugins.rounding.moments.holding import memory_limit
 from mpq_plugins.rounding.moments.thinning import COLUMNS
-from mpq_plugins.search.estimate import samples_to_round
-from mpq_plugins.search.sweep import compensate
+from mpq_plugins.search.constraining import constrained
 from mpq_plugins.terminal.progress import stage
 from mpq_tfmot.calibration.batches import as_chunks
 from mpq_tfmot.reader.fitting import read_fitting, read_quantized
@@ -48,16 +42,10 @@ def constrain(
     """
     with stage("reading the model", progress):
         reading, sites = read_fitting(model, recipe)
-    target = plugins.target_of(recipe)
-    check_limits(QuantizedGraph(reading.graph, recipe, sites.grid_of, target))
-    if calibration is None:
-        graph = put_on_grids(reading.graph, sites.grid_of, recipe)
-    else:
-        memory = memory_limit(memory_gb)
-        chunks = as_chunks(calibration, reading, partial(samples_to_round, columns=positions), memory)
-        graph = compensate(
-            reading.graph, sites.grid_of, recipe, target, reading.runner, chunks, progress, nearest, memory, positions
-        )
+    chunks_of = None if calibration is None else partial(as_chunks, calibration, reading)
+    graph = constrained(
+        reading.graph, sites, recipe, reading.runner, chunks_of, nearest, progress, memory_gb, positions
+    )
     return write_model(with_graph(reading, graph))
 
 

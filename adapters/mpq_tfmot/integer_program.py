@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.integers.from_graph import program_of
 from mpq_plugins.integers.program import Program
-from mpq_plugins.integers.verification import compare
+from mpq_plugins.integers.verification import compare_with
 from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.recipe.verification import Verification
 from mpq_tfmot.calibration.batches import as_batches, in_chunks
@@ -39,13 +38,6 @@ def verify_integers(program: Program, model: Any, recipe: Recipe, inputs: Any) -
     model, recipe: what the program was made from. inputs: an array, or an iterable of batches, as for ``search``.
     """
     reading, quantized = read_quantized(model, recipe)
-    simulation = Simulation(quantized, reading.runner)
-    ends, arguments = reading.graph.integer_outputs, reading.graph.arguments
-
-    def runs() -> Iterator[tuple[dict[str, Any], list[Any]]]:
-        for batch in in_chunks(as_batches(inputs, arguments), SAMPLES):
-            found = simulation.run([tf.constant(x) for x in batch], ends)
-            given = {node.name: x for node, x in zip(arguments, batch, strict=True)}
-            yield given, [reading.runner.numpy(simulation.value(name, found[name])) for name in ends]
-
-    return compare(program, runs())
+    batches = in_chunks(as_batches(inputs, reading.graph.arguments), SAMPLES)
+    tensors = ([tf.constant(x) for x in batch] for batch in batches)
+    return compare_with(program, Simulation(quantized, reading.runner), tensors)

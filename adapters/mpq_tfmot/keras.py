@@ -15,4 +15,7 @@ with silenced("stderr"):
 
 tf.get_logger().setLevel("ERROR")
 
-__all__ = ["keras", "tf"]
+FRAMEWORK = f"tensorflow {tf.__version__}, tf_keras {keras.__version__}"
+"""What recipes say that they were found with."""
+
+__all__ = ["FRAMEWORK", "keras", "tf"]

@@ -7,13 +7,12 @@ from typing import Any
 from mpq_plugins.errors import ModelError, MPQError
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.recipe.recipe import Recipe
+from mpq_plugins.recipe.verification import NEEDS
 from mpq_tfmot.calibration.batches import Batch, as_batches
 from mpq_tfmot.keras import keras
 from mpq_tfmot.reader.fitting import read_quantized
 from mpq_tfmot.simulation.simulated_model import SimulatedModel
 from mpq_tfmot.training.hardening import harden
-
-_NEEDS = "verify needs what simulate returned as its second argument, or the model and, as the fourth, its recipe"
 
 
 def simulation_of(simulated: Any, recipe: Recipe | None, inputs: Any) -> tuple[Simulation, list[Batch]]:
@@ -25,7 +24,7 @@ def simulation_of(simulated: Any, recipe: Recipe | None, inputs: Any) -> tuple[S
     """
     if not isinstance(simulated, Simulation):
         if not isinstance(simulated, keras.Model):
-            raise ModelError(_NEEDS)
+            raise ModelError(NEEDS)
         recipe = recipe or _recipe_of(simulated)
         reading, quantized = read_quantized(simulated, recipe)
         simulated = SimulatedModel(quantized, reading.runner)
@@ -36,4 +35,4 @@ def _recipe_of(model: Any) -> Recipe:
     try:
         return harden(model, freeze=False)
     except MPQError as error:
-        raise ModelError(f"{_NEEDS} ({error})") from error
+        raise ModelError(f"{NEEDS} ({error})") from error

@@ -12,15 +12,12 @@ from torch import fx, nn
 
 from mpq_plugins import plugins
 from mpq_plugins.errors import TargetError
-from mpq_plugins.graph.limits import check_limits
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.runtimes import all_runtimes, check_rounds_as
 from mpq_plugins.hardware.target import Target
 from mpq_plugins.recipe.recipe import Recipe
-from mpq_plugins.rounding.moments.holding import memory_limit
 from mpq_plugins.rounding.moments.thinning import COLUMNS
-from mpq_plugins.search.estimate import samples_to_round
-from mpq_plugins.search.sweep import compensate
+from mpq_plugins.search.constraining import constrained as constrained_graph
 from mpq_plugins.terminal.progress import stage
 from mpq_torch.calling.arguments import takes_of
 from mpq_torch.calling.batches import Batch, as_batch, as_batches, on_device
@@ -92,20 +89,13 @@ def rounded(
     with stage("reading the model", progress):
         reading, sites = read_fitting(model, recipe, example)
     target = plugins.target_of(recipe)
-    quantized = QuantizedGraph.of(reading.graph, sites, recipe, target)
-    check_products(quantized)
-    check_limits(quantized)
-    if batches is not None:
-        del quantized  # a copy of all weights, of which none is kept
-        memory = memory_limit(memory_gb)
-        at_once = partial(samples_to_round, columns=positions)
-        chunks, grid_of = chunks_of(reading, batches, at_once, memory), sites.grid_of
-        with torch.no_grad():  # the parameters of float parts would keep all that was computed with them
-            graph = compensate(
-                reading.graph, grid_of, recipe, target, reading.runner, chunks, progress, nearest, memory, positions
-            )
-        quantized = QuantizedGraph(graph, recipe, sites.grid_of, target)
-    return reading, quantized
+    check_products(QuantizedGraph(reading.graph, recipe, sites.grid_of, target))
+    chunks = None if batches is None else partial(chunks_of, reading, batches)
+    with torch.no_grad():  # the parameters of float parts would keep all that was computed with them
+        graph = constrained_graph(
+            reading.graph, sites, recipe, reading.runner, chunks, nearest, progress, memory_gb, positions
+        )
+    return reading, QuantizedGraph(graph, recipe, sites.grid_of, target)
 
 
 def _example(model: nn.Module, example_inputs: Any) -> Batch | None:

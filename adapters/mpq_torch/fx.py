@@ -11,13 +11,10 @@ from torch import nn
 from mpq_plugins.costs.budget import Budget
 from mpq_plugins.costs.latency_table import LatencyTable
 from mpq_plugins.errors import MPQError
-from mpq_plugins.graph.limits import check_limits
-from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.hardware.target import Target
 from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.recipe.verification import Verification
-from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.search.request import Request
 from mpq_plugins.search.signs import signed_inputs
 from mpq_plugins.search_input import Bits
@@ -96,13 +93,10 @@ def search(
     sites = take_sites(reading.graph, signed_inputs(reading.graph, reading.runner, reading.given(batches[0])))
     request.check(sites.inventory)
     chunks = chunks_of(reading, batches, memory=request.memory)
-    measured = Measurements(reading.graph, sites, reading.runner, chunks, progress, memory=request.memory)
-    if budget is not None:
-        measured.check_gradients()
     framework = f"torch {torch.__version__}"
-    recipe = request.search(measured, framework, lambda recipe: time_recipe(model, recipe, batches[0]))
-    check_limits(QuantizedGraph(reading.graph, recipe, sites.grid_of, request.hardware))
-    return recipe
+    return request.search_graph(
+        reading.graph, sites, reading.runner, chunks, framework, lambda recipe: time_recipe(model, recipe, batches[0])
+    )
 
 
 def verify(converted: nn.Module, simulated: nn.Module, inputs: Any, recipe: Recipe | None = None) -> Verification:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torch import nn
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.integers.from_graph import program_of
 from mpq_plugins.integers.program import Program
-from mpq_plugins.integers.verification import compare
+from mpq_plugins.integers.verification import compare_with
 from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.recipe.verification import Verification
 from mpq_torch.calling.arguments import takes_of
@@ -42,16 +41,5 @@ def verify_integers(program: Program, model: nn.Module, recipe: Recipe, inputs: 
     """
     batches = as_batches(inputs, takes_of(model))
     reading, quantized = read_quantized(model, recipe, batches[0])
-    simulation = Simulation(quantized, reading.runner)
-    ends = reading.graph.integer_outputs
-    arguments = [node.name for node in reading.graph.arguments]
-
-    def runs() -> Iterator[tuple[dict[str, Any], list[Any]]]:
-        for batch in batches:
-            with torch.no_grad():
-                given = reading.given(batch)
-                found = simulation.run(given, ends)
-                values = [reading.runner.numpy(simulation.value(name, found[name])) for name in ends]
-            yield {name: torch.as_tensor(x).cpu().numpy() for name, x in zip(arguments, given, strict=False)}, values
-
-    return compare(program, runs())
+    with torch.no_grad():
+        return compare_with(program, Simulation(quantized, reading.runner), map(reading.given, batches))

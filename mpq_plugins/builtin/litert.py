@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mpq_plugins.builtin.generic import SAME_GRID_OPS
+from mpq_plugins.exporters.litert import requirements
 from mpq_plugins.graph.ops import all_ops
 from mpq_plugins.graph.runtimes import rule_in_words
 from mpq_plugins.graph.runtimes.litert import BUILTIN, OPTIMIZED, XNNPACK
 from mpq_plugins.graph.runtimes.runtime import Runtime as Table
+from mpq_plugins.hardware.device import Device
 from mpq_plugins.hardware.op_support import WEIGHTED_OPS, ActivationGrids, OpSupport, WeightGrids
 from mpq_plugins.hardware.target import Runtime, Target
+from mpq_plugins.hardware.workload import Workload
 from mpq_plugins.plugins.hookspecs import hookimpl
 
 FUNCTIONS = ("hardswish", "lookup")
@@ -56,3 +59,28 @@ def mpq_register_targets(register: Callable[[Target], None]) -> None:
     register(litert("litert-po2-reference", BUILTIN, True, every))
     register(litert("litert-po2-optimized", OPTIMIZED, True, every))
     register(litert("litert-int8", XNNPACK, False, (8,)))
+
+
+@hookimpl
+def mpq_measure_latency(target: Target, workload: Workload) -> float | None:
+    """Time LiteRT's own kernels, on targets that run on them, where LiteRT is installed."""
+    if not _runs(target):
+        return None
+    from mpq_plugins.builtin import litert_device
+
+    return litert_device.seconds(target, workload)
+
+
+@hookimpl
+def mpq_describe_device(target: Target) -> Device | None:
+    """This machine with LiteRT and the kernels of the target."""
+    if not _runs(target):
+        return None
+    from mpq_plugins.builtin import litert_device
+
+    return litert_device.describe(target)
+
+
+def _runs(target: Target) -> bool:
+    runtime = target.runtime
+    return runtime is not None and runtime.framework == XNNPACK.framework and requirements.installed()

@@ -6,8 +6,9 @@ own precision and order of operations. Which runtime uses which function is a ta
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -251,6 +252,18 @@ def reciprocal_keeps_ties(count: int) -> bool:
     whole = sums == np.rint(sums)
     scaled = sums.astype(np.float32) * np.float32(1.0 / count)
     return bool((scaled == ties)[whole].all())
+
+
+def window_keeps_ties(sides: Sequence[int], ceil_mode: bool = False) -> bool:
+    """The same of averages over windows of these sides; ceil_mode: at the border over all smaller ones too.
+
+    Where it is not so, torch's engines, and even channels of one tensor, differ.
+
+    >>> window_keeps_ties((3, 7)), window_keeps_ties((3, 7), ceil_mode=True), window_keeps_ties((14,))
+    (True, False, False)
+    """
+    shapes = itertools.product(*(range(1, side + 1) for side in sides)) if ceil_mode else [tuple(sides)]
+    return all(reciprocal_keeps_ties(math.prod(shape)) for shape in shapes)
 
 
 def average_of(run: Runner, sums: Any, divisor: Any, grid: Grid, how: str, rounding: Rule) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -39,3 +41,22 @@ def fold_batch_norm(
     # not widened by itself: a wide weight is most of the memory
     folded = np.multiply(w, scale.reshape(shape), dtype=np.float64)
     return folded, (old - np.asarray(mean)) * scale + np.asarray(beta)
+
+
+def norm_attrs(
+    mean: NDArray[np.float64],
+    variance: NDArray[np.float64],
+    gamma: NDArray[np.float64] | None,
+    beta: NDArray[np.float64] | None,
+    epsilon: float,
+    axis: int,
+) -> dict[str, Any]:
+    """The attrs of a batch norm along an axis; without gamma it scales by one, without beta it adds nothing."""
+    return {
+        "gamma": np.ones(len(mean)) if gamma is None else gamma,
+        "beta": np.zeros(len(mean)) if beta is None else beta,
+        "mean": mean,
+        "variance": variance,
+        "epsilon": float(epsilon),
+        "axis": axis,
+    }

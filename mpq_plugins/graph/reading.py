@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from mpq_plugins.graph.fusing import fuse_clamps
 from mpq_plugins.graph.joining import joined_by_sums
 from mpq_plugins.graph.lonely_norms import single
 from mpq_plugins.graph.lookups import with_lookups
-from mpq_plugins.graph.node import INPUT, RAW, Graph, Node
+from mpq_plugins.graph.node import ARGUMENT, INPUT, RAW, Graph, Node
 from mpq_plugins.graph.recognizing import recognized
 from mpq_plugins.graph.refusals import Refuses, refusal, refuses_nothing
 from mpq_plugins.graph.scaling import channels_as_layers, fold_into_layers_before, fold_into_layers_behind
@@ -110,3 +110,13 @@ def _held_in_single(node: Node) -> Node:
 def _noted(graph: Graph, reasons: Mapping[str, str]) -> Graph:
     """The graph with what a target has against its nodes as their reasons to be float."""
     return graph.mapped(lambda n: replace(n, attrs={"reason": reasons[n.name], **n.attrs}) if n.name in reasons else n)
+
+
+def read_only(nodes: Sequence[Node], outputs: Iterable[str]) -> tuple[Node, ...]:
+    """The nodes without those whose values nobody reads; arguments that are tensors stay."""
+    read, kept = set(outputs), []
+    for node in reversed(nodes):
+        if node.name in read or (node.op == ARGUMENT and "dtype" in node.attrs):
+            read.update(node.inputs)
+            kept.append(node)
+    return tuple(reversed(kept))

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from mpq_plugins.errors import ProgramError
+from mpq_plugins.graph.runner import Runner
+from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.integers.entrance import input_codes, output_values
 from mpq_plugins.integers.executor import run
 from mpq_plugins.integers.program import Program
 from mpq_plugins.recipe.verification import Verification
+
+Array = NDArray[Any]
+
+
+def compare_with(program: Program, simulation: Simulation, batches: Iterable[Sequence[Any]]) -> Verification:
+    """Compare a program with its simulation, on batches of the arguments: tensors of its runner, and numbers."""
+    graph, run = simulation.graph, simulation.runner
+    ends, arguments = graph.integer_outputs, [node.name for node in graph.arguments]
+
+    def runs() -> Iterator[tuple[dict[str, Any], list[Any]]]:
+        for batch in batches:
+            found = simulation.run(batch, ends)
+            given = {name: _array(run, x) for name, x in zip(arguments, batch, strict=True)}
+            yield given, [run.numpy(simulation.value(name, found[name])) for name in ends]
+
+    return compare(program, runs())
 
 
 def compare(program: Program, runs: Iterable[tuple[Mapping[str, ArrayLike], Sequence[ArrayLike]]]) -> Verification:
@@ -36,3 +55,9 @@ def compare(program: Program, runs: Iterable[tuple[Mapping[str, ArrayLike], Sequ
             if count:
                 largest, first = max(largest, float(differences.max())), first or name
     return Verification(mismatched == 0, largest, mismatched, elements, first)
+
+
+def _array(run: Runner, x: Any) -> Array:
+    if isinstance(x, float):
+        return np.asarray(x, np.float32)
+    return np.asarray(x) if isinstance(x, int) else run.numpy(x)

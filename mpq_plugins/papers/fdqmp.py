@@ -51,20 +51,21 @@ from mpq_plugins.costs.cost_models import CostModel
 from mpq_plugins.errors import MPQError
 from mpq_plugins.grid import Grid
 from mpq_plugins.papers.fdqmp_start import start_range
-from mpq_plugins.papers.slices import codes_of, constants_of, held_by, nearest
+from mpq_plugins.papers.slices import codes_of, constants_of, held_by, held_steps, nearest
 from mpq_plugins.papers.total_activations import TotalActivationBytes
 from mpq_plugins.plugins.hookspecs import hookimpl
-from mpq_plugins.thresholds.histogram import Histogram
-from mpq_plugins.thresholds.search import search_threshold
 from mpq_plugins.training import schedules
 from mpq_plugins.training.alone import alone
 from mpq_plugins.training.bank import Bank
+from mpq_plugins.training.exponents import exponent_above
 from mpq_plugins.training.grids import Grids
 from mpq_plugins.training.hyper_parameters import check_ranges
 from mpq_plugins.training.layout import Extent
 from mpq_plugins.training.method import Arrays, Numbers, Progress, Spent, Start, TrainingMethod
 from mpq_plugins.training.pace import AUDIBLE, paced
+from mpq_plugins.training.regularizers import over_target
 from mpq_plugins.training.slot import Observed, Slot
+from mpq_plugins.training.starting_grid import least_error_grid
 
 _UPDATES = 100  # a search has at least, if need be by updates in shorter intervals
 _WAY = 4.5  # octaves, about, that a step should be able to go while the target falls
@@ -127,14 +128,11 @@ class Fdqmp(TrainingMethod):
         bits = min(max(self.initial_bits or slot.bits[-1], slot.bits[0]), slot.bits[-1])
         largest = start_range(slot, observed, bits)
         if len(slot.bits) == 1:
-            axis = None if isinstance(observed, Histogram) else slot.axis
-            grid = search_threshold(observed, bits, slot.signed, "mse", axis, slot.narrow)
-            step = np.reshape(grid.steps, slot.step_shape)
+            step = np.reshape(least_error_grid(slot, observed, bits).steps, slot.step_shape)
         else:
             step = largest / max(slot.high(bits), 1)
         if self.power_of_two:
-            mantissa, exponent = np.frexp(step)
-            step = np.ldexp(1.0, exponent - (mantissa == 0.5))
+            step = np.ldexp(1.0, exponent_above(step))
         step = np.asarray(step, dtype=np.float32)
         zeros = np.zeros_like(step)
         state = {"exponent": np.rint(np.log2(step)), "step_moment": zeros}
@@ -235,8 +233,7 @@ class Fdqmp(TrainingMethod):
             if self.kilobytes:
                 over, strength = ops.relu((resource.cost - resource.limit) / 1000.0), 1e-4
             else:
-                rate = schedules.rising_rate(self.start_rate, resource.float_cost / resource.limit, state["rise"])
-                over, strength = ops.relu(resource.cost * rate / resource.float_cost - 1.0), self.strength
+                over, strength = over_target(ops, resource, self.start_rate, state["rise"]), self.strength
             total = total + strength * state["rho"] * over * over
         return total
 
@@ -319,11 +316,8 @@ class Fdqmp(TrainingMethod):
         if bits is not None:
             chosen = chosen * 0.0 + float(bits)
         step = ops.stop_gradient(self.step_in_use(ops, parameters["step"], state))
-        by_slice = bank.spread(ops, chosen, "group", "channel")
-        coarser = ops.stop_gradient(parameters["range"]) / ops.exp2(by_slice - state["sign"])
-        if self.power_of_two:
-            coarser = ops.exp2(ops.stop_gradient(ops.round(ops.log2(coarser))))
-        return ops.where(own > by_slice + 0.5, ops.maximum(step, coarser), step), chosen
+        by_slice, reach = bank.spread(ops, chosen, "group", "channel"), ops.stop_gradient(parameters["range"])
+        return held_steps(ops, step, reach, own, by_slice, by_slice - state["sign"], self.power_of_two), chosen
 
 
 @hookimpl

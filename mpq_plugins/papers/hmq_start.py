@@ -11,6 +11,7 @@ from scipy.special import log_softmax
 from mpq_plugins.array_ops.reference import NUMPY
 from mpq_plugins.thresholds.histogram import Histogram, as_floats, finite_range
 from mpq_plugins.thresholds.search import error_table
+from mpq_plugins.training.exponents import exponent_above
 from mpq_plugins.training.slot import Observed, Slot
 
 Array = NDArray[np.float64]
@@ -36,8 +37,7 @@ def largest_thresholds(slot: Slot, observed: Observed, moving: bool = False) -> 
         if values.size:
             finite_range(values)
         largest = np.abs(values).max(axis=slot.other_axes, initial=0.0).astype(np.float64)
-    mantissa, exponent = np.frexp(largest)
-    exponent = exponent - (mantissa == 0.5) + (slot.kind == "weight")
+    exponent = exponent_above(largest) + (slot.kind == "weight")
     nonzero = largest > 0
     fallback = exponent[nonzero].min() if np.any(nonzero) else 0
     return np.asarray(np.ldexp(1.0, np.where(nonzero, exponent, fallback)))

@@ -48,8 +48,6 @@ from mpq_plugins.papers.dorefa import prescaled_unit_weight, quantize_unit, unit
 from mpq_plugins.papers.pairs import Choices, constants_of, distances, follow_one, unit_bins, watch
 from mpq_plugins.papers.shares import Granularity, active, active_number, bank_units, means_of_units, tied, unit_of
 from mpq_plugins.plugins.hookspecs import hookimpl
-from mpq_plugins.thresholds.histogram import Histogram
-from mpq_plugins.thresholds.search import search_threshold
 from mpq_plugins.training import schedules
 from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.grids import Grids
@@ -57,8 +55,9 @@ from mpq_plugins.training.hyper_parameters import check_ranges
 from mpq_plugins.training.layout import Extent
 from mpq_plugins.training.method import NOISE, Arrays, Numbers, Progress, Spent, Start, TrainingMethod
 from mpq_plugins.training.pace import AUDIBLE, paced
-from mpq_plugins.training.regularizers import bin_regularization
+from mpq_plugins.training.regularizers import bin_regularization, over_target
 from mpq_plugins.training.slot import Observed, Slot
+from mpq_plugins.training.starting_grid import least_error_grid
 
 _EDGE = 1e-3  # share stays this far from 0 and 1
 _FASTEST = 0.1  # that a share moves in a step, however short the search
@@ -120,10 +119,7 @@ class Sdq(TrainingMethod):
 
         With one candidate there is nothing to learn, and the step alone is kept.
         """
-        if isinstance(observed, Histogram):
-            grids = [search_threshold(observed, b, slot.signed, narrow=slot.narrow) for b in slot.bits]
-        else:
-            grids = [search_threshold(observed, b, slot.signed, "mse", slot.axis, slot.narrow) for b in slot.bits]
+        grids = [least_error_grid(slot, observed, bits) for bits in slot.bits]
         steps = np.stack([np.reshape(grid.steps, slot.step_shape) for grid in grids], axis=-1).astype(np.float32)
         if len(slot.bits) == 1:
             return Start(state={"steps": steps, "probe": np.float32(1.0)})
@@ -245,8 +241,7 @@ class Sdq(TrainingMethod):
         """cost_weight * relu(cost / target - 1) for each resource; the target falls to the limit."""
         total: Array = 0.0
         for resource in spent:
-            rate = schedules.rising_rate(self.start_rate, resource.float_cost / resource.limit, state["rise"])
-            total = total + self.cost_weight * ops.relu(resource.cost * rate / resource.float_cost - 1.0)
+            total = total + self.cost_weight * over_target(ops, resource, self.start_rate, state["rise"])
         return total
 
     def after_step(

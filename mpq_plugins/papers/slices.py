@@ -30,6 +30,20 @@ def nearest(ops: Ops, bank: Bank, bits: Array, state: Arrays) -> Array:
     return ops.sum(ops.cast(mean >= state["middles"], mean) * state["gaps"], axis=-1) + float(bank.bits[0])
 
 
+def held_steps(
+    ops: Ops, step: Array, reach: Array, own: Array, bits: Array, magnitude_bits: Array, power_of_two: bool
+) -> Array:
+    """Each slice's step where it has at most ``bits``; of one with more the coarser step that reaches as far.
+
+    reach: the largest magnitude. own: bits of the slices. magnitude_bits: ``bits`` without that of the sign. All
+    [channels], without gradient.
+    """
+    coarser = reach / ops.exp2(magnitude_bits)
+    if power_of_two:
+        coarser = ops.exp2(ops.stop_gradient(ops.round(ops.log2(coarser))))
+    return ops.where(own > bits + 0.5, ops.maximum(step, coarser), step)
+
+
 def codes_of(ops: Ops, bank: Bank, bits: Array) -> tuple[Array, Array]:
     """Lowest and highest code of grids of these bits, [groups]."""
     half = ops.exp2(bits - bank.signed)

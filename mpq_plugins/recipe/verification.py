@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from mpq_plugins.errors import VerificationError
 
+NEEDS = "verify needs what simulate returned as its second argument, or the model and, as the fourth, its recipe"
+"""What ``verify`` says of other arguments."""
+
 
 @dataclass(frozen=True)
 class Verification:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any, TypeVar
 
 from mpq_plugins.errors import TooLittleMemory
 from mpq_plugins.graph.node import Graph, Node
@@ -16,9 +17,11 @@ from mpq_plugins.rounding.row_parts import ELEMENTS, LEAST, at_once
 from mpq_plugins.rounding.thin import few
 from mpq_plugins.search.chunk import (
     MEMORY,
+    check_whole,
     memory_in_sweep,
     memory_of,
     memory_of_pass,
+    only_size,
     samples_at_once,
     samples_in_sweep,
 )
@@ -28,12 +31,35 @@ from mpq_plugins.thresholds.search import TOGETHER
 
 AtOnce = Callable[[Graph, int, int | None], int]
 """How many samples a chunk of a graph's data may hold, of a number of samples in all, within bytes of memory."""
+Batch = TypeVar("Batch", bound=Sequence[Any])
 _PARTS = 8
 """Arrays of so many elements of a weight that its rating works with."""
 _FISHERS = 2
 """Matrices of the gradients at a layer's output that its rating works with: the mean, and what is factored of it."""
 _COPIES = 13
 """Bytes of an element of a weight on its grid: the value, its code, and the float64 that sums exactly."""
+
+
+def cut_to_fit(
+    graph: Graph,
+    batch_size: int,
+    batches: Sequence[Batch],
+    samples_of: Callable[[Batch], int],
+    in_chunks: Callable[[Sequence[Batch], int], list[Batch]],
+    at_once: AtOnce,
+    memory: int | None,
+) -> list[Batch]:
+    """The calibration set in chunks that fit into ``memory`` bytes, by default the machine's.
+
+    batch_size: the only one that the model takes, 0 where it takes any; chunks are then whole batches. in_chunks: cuts
+    them. at_once: how many samples a chunk may hold. Raises ModelError where the last batch of a model of one size is
+    smaller.
+    """
+    size = only_size(graph, batch_size)
+    chunks = in_chunks(batches, size or at_once(graph, sum(map(samples_of, batches)), memory))
+    if size:
+        check_whole([samples_of(chunk) for chunk in chunks], size)
+    return chunks
 
 
 def samples_to_measure(graph: Graph, total: int, limit: int | None = None) -> int:

@@ -12,13 +12,20 @@ from mpq_plugins.allocation.choices import arrange
 from mpq_plugins.costs.budget import Budget
 from mpq_plugins.costs.latency_table import LatencyTable
 from mpq_plugins.errors import CostError, MPQError, TargetError
+from mpq_plugins.graph.limits import check_limits
+from mpq_plugins.graph.node import Graph
+from mpq_plugins.graph.quantized import QuantizedGraph
+from mpq_plugins.graph.runner import Runner
+from mpq_plugins.graph.sites import GraphSites
 from mpq_plugins.hardware import known_targets
 from mpq_plugins.hardware.op_support import Candidate
 from mpq_plugins.hardware.target import Target
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.rounding.moments.holding import memory_limit
+from mpq_plugins.search.chunk import Chunk
 from mpq_plugins.search.headroom import with_headroom
+from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.search.method import PostTrainingMethod
 from mpq_plugins.search_input import Bits, MeasuredModel, Problem, candidates_for, check_budget
 from mpq_plugins.training.method import TrainingMethod
@@ -89,6 +96,26 @@ class Request:
                     f"the latency table has holes: {', '.join(holes)}; measure them, or narrow the candidates "
                     "(weight_bits, activation_bits)"
                 )
+
+    def search_graph(
+        self,
+        graph: Graph,
+        sites: GraphSites,
+        runner: Runner,
+        chunks: Sequence[Chunk],
+        framework: str,
+        deploy: Callable[[Recipe], Timing],
+    ) -> Recipe:
+        """The recipe of a model that was read and checked, measured on the chunks of its calibration data.
+
+        framework, deploy: as of ``search``. Raises as Measurements and check_limits do.
+        """
+        measured = Measurements(graph, sites, runner, chunks, self.progress, memory=self.memory)
+        if self.budget is not None:
+            measured.check_gradients()
+        recipe = self.search(measured, framework, deploy)
+        check_limits(QuantizedGraph(graph, recipe, sites.grid_of, self.hardware))
+        return recipe
 
     def search(
         self,

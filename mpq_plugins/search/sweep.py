@@ -25,14 +25,13 @@ from mpq_plugins.graph.placing import grid_at, input_step
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.runner import Runner
 from mpq_plugins.graph.simulation import Simulation
-from mpq_plugins.graph.weights import by_rows, from_matrix, matrix, matrix_shape
+from mpq_plugins.graph.weights import by_rows, from_matrix, matrix
 from mpq_plugins.grid import Grid
 from mpq_plugins.hardware.target import Target
 from mpq_plugins.rounding.bias_correction import corrected_bias, quantize_layer, snap_corrected
 from mpq_plugins.rounding.moments.few_moments import FewMoments
 from mpq_plugins.rounding.moments.layer_moments import LayerMoments
 from mpq_plugins.rounding.moments.layer_sums import LayerSums, Part
-from mpq_plugins.rounding.moments.order import sweep_order
 from mpq_plugins.rounding.moments.snapping import ends_of, largest_magnitude
 from mpq_plugins.rounding.moments.thinning import COLUMNS
 from mpq_plugins.search.chunk import Chunk, holds_user_code, samples_of
@@ -41,6 +40,7 @@ from mpq_plugins.search.estimate import check_sweep_memory, kept_in_memory, swee
 from mpq_plugins.search.exact_float import adds_or_rounds, exact_output
 from mpq_plugins.search.given_back import give_back
 from mpq_plugins.search.kept import Kept
+from mpq_plugins.search.sweep_plan import add_of, effort, visited
 from mpq_plugins.search.usual import usual
 from mpq_plugins.search.workers import ALONE, Workers, side_by_side
 from mpq_plugins.terminal.progress import track
@@ -112,9 +112,8 @@ class _Sweep:
     def run(self, progress: bool | None) -> Graph:
         left = Counter(name for node in self.graph.nodes for name in node.inputs)
         arguments = {node.name: index for index, node in enumerate(self.graph.arguments)}
-        wanted = _before_layers(self.graph)
-        order = [self.graph[name] for name in self._order() if name in wanted]
-        efforts = [_effort(node, sum(self.counts)) for node in order]
+        order = visited(self.graph)
+        efforts = [effort(node, sum(self.counts)) for node in order]
         for node in track(order, "rounding layer by layer", progress, efforts):
             if node.op == ARGUMENT:
                 for kept in (self.exact, self.codes):
@@ -289,23 +288,9 @@ class _Sweep:
             )
         return largest
 
-    def _order(self) -> list[str]:
-        """The nodes in the order in which layers are rounded."""
-        adds = {node.name: self._add_of(node) for node in self.graph.layers}
-        last = {name for name, add in adds.items() if add is not None and add.inputs[-1] == name}
-        return sweep_order({node.name: node.inputs for node in self.graph.nodes}, set(adds), last)
-
-    def _add_of(self, node: Node) -> Node | None:
-        """The add that alone reads a layer as it is, without a clamp."""
-        readers = self.graph.readers(node.name)
-        clamped = node.low is not None or node.high is not None
-        if clamped or len(readers) != 1 or readers[0].op != "add" or node.name in self.graph.outputs:
-            return None
-        return readers[0]
-
     def _residual_partner(self, node: Node) -> str | None:
         """The other operand of the add that alone reads this layer, if it is known by now."""
-        add = self._add_of(node)
+        add = add_of(self.graph, node)
         other = None if add is None else next((name for name in add.inputs if name != node.name), None)
         return other if other is not None and other in self.codes and self.graph[other].op not in RAW else None
 
@@ -322,21 +307,3 @@ def _sum(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
     if len(parts) == 1:
         return parts[0]
     return np.asarray(parts[0] + (parts[1].astype(np.float64) - parts[2]))
-
-
-def _before_layers(graph: Graph) -> set[str]:
-    """The nodes that some layer needs, and the layers."""
-    found: set[str] = set()
-    for node in reversed(graph.nodes):
-        if node.weighted or node.name in found:
-            found |= {node.name, *node.inputs}
-    return found
-
-
-def _effort(node: Node, samples: int) -> float:
-    """What visiting a node costs beside others: its elements of all samples twice, and rounding its weight."""
-    outputs = samples * math.prod(node.sample_shape)
-    if not node.weighted:
-        return outputs / 30 + 1
-    elements = math.prod(matrix_shape(node))
-    return outputs * elements / len(node.biases) / 1e3 + elements

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mpq_plugins.array_ops.protocol import Array, Ops
 from mpq_plugins.training.bank import Bank
@@ -21,6 +21,16 @@ DECAY_MOMENTS = 0.999
 DECAY_STABLE = 0.99
 SMALLEST = -40
 """Exponent of an all-zero tensor, and the least that any gets."""
+
+
+def exponent_above(values: ArrayLike) -> NDArray[np.intp]:
+    """Of the power of two at or above each value, exactly; of zero 0.
+
+    >>> exponent_above([0.3, 1.0, 1.7]).tolist()
+    [-1, 0, 1]
+    """
+    mantissa, exponent = np.frexp(values)
+    return np.asarray(exponent - (mantissa == 0.5))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""Loss terms and scales for training at fixed, few bits: bins, entropy, distillation.
+"""Loss terms and scales: what is over a budget, and, for training at fixed, few bits, bins, entropy, distillation.
 
-From SDQ (2206.04459), section 4, whose second phase trains with ``distillation`` + 0.1 *
+The latter are from SDQ (2206.04459), section 4, whose second phase trains with ``distillation`` + 0.1 *
 ``bin_regularization``. Its exact weighting is not public; these are the forms of its sources (Bin
 Regularization, ICCV 2021; N2UQ; MEAL).
 """
@@ -9,10 +9,21 @@ from __future__ import annotations
 
 from mpq_plugins.array_ops.protocol import Array, Ops
 from mpq_plugins.errors import MPQError
+from mpq_plugins.training import schedules
 from mpq_plugins.training.bank import Bank
+from mpq_plugins.training.method import Spent
 
 ENTROPY_AWARE = 0.1
 """Best weight of bin_regularization beside distillation, by SDQ's table 4."""
+
+
+def over_target(ops: Ops, spent: Spent, start_rate: float, rise: Array) -> Array:
+    """relu(cost / target - 1) of one resource, whose target falls to its limit from that of ``start_rate``.
+
+    rise: how far the compression rate to reach has risen, 0 .. 1.
+    """
+    rate = schedules.rising_rate(start_rate, spent.float_cost / spent.limit, rise)
+    return ops.relu(spent.cost * rate / spent.float_cost - 1.0)
 
 
 def bin_regularization(ops: Ops, x: Array, step: Array, low: int, high: int, bank: Bank | None = None) -> Array:

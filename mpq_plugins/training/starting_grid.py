@@ -1,4 +1,4 @@
-"""Whether a grid holds what an activation is when training begins."""
+"""Grids when training begins: of least error, and whether they hold what an activation is."""
 
 from __future__ import annotations
 
@@ -7,10 +7,18 @@ from collections.abc import Mapping
 from mpq_plugins.errors import MPQError
 from mpq_plugins.grid import Grid
 from mpq_plugins.thresholds.histogram import Histogram
+from mpq_plugins.thresholds.search import search_threshold
 from mpq_plugins.thresholds.weighted_points import Points
+from mpq_plugins.training.slot import Observed, Slot
 
 MOST = 0.5
 """Share of an activation's values, zeros aside, that may lie beyond its grid when training begins."""
+
+
+def least_error_grid(slot: Slot, observed: Observed, bits: int) -> Grid:
+    """The power-of-two grid of least squared error; of a weight one for each channel, where the slot has them."""
+    axis = None if isinstance(observed, Histogram) else slot.axis
+    return search_threshold(observed, bits, slot.signed, "mse", axis, slot.narrow)
 
 
 def share_beyond(grid: Grid, histogram: Histogram) -> float:

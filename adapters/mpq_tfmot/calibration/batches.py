@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpq_plugins.errors import EmptyCalibration, ModelError, NonFiniteValues
+from mpq_plugins.errors import ModelError, NonFiniteValues
 from mpq_plugins.graph.node import Node
-from mpq_plugins.rounding.moments.chunks import CHUNK, cut
-from mpq_plugins.rounding.moments.holding import batches_in, held
-from mpq_plugins.search.chunk import check_whole, only_size
-from mpq_plugins.search.estimate import AtOnce, samples_to_measure
+from mpq_plugins.rounding.moments import chunks
+from mpq_plugins.rounding.moments.holding import batches_in, check_some, held
+from mpq_plugins.search.estimate import AtOnce, cut_to_fit, samples_to_measure
 from mpq_tfmot.keras import tf
 from mpq_tfmot.reader.reading import Reading
 
@@ -89,11 +88,7 @@ def as_batches(calibration: Iterable[Any] | Any, inputs: Sequence[Node]) -> list
     for index, batch in enumerate(batches):
         check_fit(batch, inputs, labels=index == 1 and isinstance(calibration, (tuple, list)))
     batches = [batch for batch in batches if batch and len(batch[0])]
-    if not batches:
-        raise EmptyCalibration(
-            "the calibration set is empty; pass an array of inputs or an iterable of batches, some hundred samples in "
-            "all (a generator that was used up before is empty too: pass a list)"
-        )
+    check_some(batches, "an array of inputs or an iterable of batches")
     return batches
 
 
@@ -126,15 +121,11 @@ def check_fit(batch: Sequence[Any], inputs: Sequence[Node], labels: bool = False
         raise ModelError(f"a batch has as many samples for each input, and this one has {each}")
 
 
-def in_chunks(batches: Iterable[Batch], samples: int = CHUNK) -> list[Batch]:
+def in_chunks(batches: Iterable[Batch], samples: int = chunks.CHUNK) -> list[Batch]:
     """The same samples in chunks of ``samples`` (core: calibration.chunks)."""
     given = list(batches)
     kinds = [tuple((array.shape[1:], array.dtype) for array in batch) for batch in given]
-    chunks = []
-    for pieces in cut([len(batch[0]) for batch in given], kinds, samples):
-        parts = [tuple(array[p.start : p.stop] for array in given[p.batch]) for p in pieces]
-        chunks.append(parts[0] if len(parts) == 1 else tuple(np.concatenate(a) for a in zip(*parts, strict=True)))
-    return chunks
+    return chunks.in_chunks(given, [len(batch[0]) for batch in given], kinds, samples, np.concatenate)
 
 
 def as_chunks(
@@ -147,10 +138,8 @@ def as_chunks(
 
     at_once: how many samples a chunk may hold, so that it fits into ``memory`` bytes, by default the machine's.
     """
-    size = only_size(reading.graph, reading.batch_size)
     batches = as_batches(calibration, reading.graph.arguments)
-    total = sum(len(batch[0]) for batch in batches)
-    chunks = in_chunks(batches, size or at_once(reading.graph, total, memory))
-    if size:
-        check_whole([len(chunk[0]) for chunk in chunks], size)
-    return [tuple(map(tf.constant, chunk)) for chunk in chunks]
+    found = cut_to_fit(
+        reading.graph, reading.batch_size, batches, lambda batch: len(batch[0]), in_chunks, at_once, memory
+    )
+    return [tuple(map(tf.constant, chunk)) for chunk in found]

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from mpq_plugins import plugins
 from mpq_plugins.costs.latency_table import LatencyTable
-from mpq_plugins.exporters.litert.running import XNNPACK, interpreter
+from mpq_plugins.exporters.litert.running import XNNPACK, time_models
 from mpq_plugins.hardware.target import Target
-from mpq_plugins.latency.clock import Timing, time_in_turns
+from mpq_plugins.latency.clock import Timing
 from mpq_plugins.latency.graph_latency import measure_graph
 from mpq_plugins.latency.measuring import ROUNDS
 from mpq_plugins.latency.timing_store import TimingStore
 from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.search_input import Bits
-from mpq_plugins.terminal.silence import silenced
 from mpq_tfmot.reader.reading import read_model
+
+__all__ = ["measure_latency", "time_models", "time_recipe"]
 
 
 def measure_latency(
@@ -48,23 +46,6 @@ def measure_latency(
     return measure_graph(
         graph, target, weight_bits, activation_bits, per_channel, batch, rounds, again, store, progress
     )
-
-
-def time_models(
-    flats: Mapping[str, bytes], kernels: str = XNNPACK, batch: int = 1, rounds: int = ROUNDS
-) -> dict[str, Timing]:
-    """End to end: seconds of a call of each LiteRT model (``litert.export``), in interleaved rounds."""
-    calls = {}
-    for name, flat in flats.items():
-        runner = interpreter(flat, kernels)
-        for detail in runner.get_input_details():
-            runner.resize_tensor_input(detail["index"], (batch, *detail["shape"][1:]))
-        with silenced("stderr"):
-            runner.allocate_tensors()
-        for detail in runner.get_input_details():
-            runner.set_tensor(detail["index"], np.random.default_rng(0).random(detail["shape"], np.float32))
-        calls[name] = runner.invoke
-    return time_in_turns(calls, rounds)
 
 
 def time_recipe(model: Any, recipe: Recipe, rounds: int = ROUNDS) -> Timing:

@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mpq_plugins import plugins
 from mpq_plugins.graph.node import INPUT
-from mpq_plugins.graph.runtimes.onnxruntime import FRAMEWORK as ONNXRUNTIME
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.hardware.target import Target
 from mpq_plugins.integers.program import Program
@@ -22,11 +20,12 @@ from mpq_plugins.recipe.verification import Verification
 from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.terminal.progress import stage
 from mpq_plugins.workspace.command_protocol import Measured
-from mpq_tfmot import api, litert
+from mpq_plugins.workspace.runtime_files import compared, written
+from mpq_tfmot import api
 from mpq_tfmot.calibration.batches import Batch, as_batches, as_chunks
 from mpq_tfmot.integer_program import integers as lower
 from mpq_tfmot.integer_program import verify_integers
-from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.keras import FRAMEWORK, keras, tf
 from mpq_tfmot.plugin.exports import EXPORTS
 from mpq_tfmot.plugin.layer_noise import site_values
 from mpq_tfmot.reader.reading import read_model
@@ -102,8 +101,7 @@ def measure(
     chunks = as_chunks(list(batches), reading, memory=memory)
     measured = Measurements(reading.graph, sites, reading.runner, chunks, progress, memory=memory, kept=kept)
     measured.check_gradients()
-    framework = f"tensorflow {tf.__version__}, tf_keras {keras.__version__}"
-    return Measured(measured, framework)
+    return Measured(measured, FRAMEWORK)
 
 
 def constrain(model: Any, recipe: Recipe, batches: Sequence[Batch]) -> Any:
@@ -119,12 +117,9 @@ def integers(on_grid: Any, recipe: Recipe, batches: Sequence[Batch]) -> tuple[Pr
 
 def verify(on_grid: Any, recipe: Recipe, batches: Sequence[Batch]) -> Verification:
     """The LiteRT or, for onnxruntime, the ONNX model against its simulation, on the batches."""
-    runtime = plugins.target_of(recipe).runtime
-    if runtime is not None and runtime.framework == ONNXRUNTIME:
-        from mpq_tfmot import onnx
-
-        return onnx.verify(onnx.export(on_grid, recipe), api.simulate(on_grid, recipe), list(batches))
-    return litert.verify(litert.export(on_grid, recipe), api.simulate(on_grid, recipe), list(batches))
+    found = compared("mpq_tfmot", on_grid, recipe, batches)
+    # LiteRT says of the target of another framework why it does not run it
+    return written("mpq_tfmot", "litert", on_grid, recipe, batches)[1] if found is None else found
 
 
 def _update(digest: Any, array: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mpq_plugins.graph.node import Node
-from mpq_plugins.graph.runner import Sides
+from mpq_plugins.graph.runner import Sides, Sizes
 from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.reader.call import Call
 from mpq_tfmot.reader.record import is_symbol
@@ -95,15 +95,18 @@ def _pool(op: str) -> Callable[[Call, Given], Node | None]:
         known = given.get("data_format") in (None, "NHWC") and isinstance(given["padding"], str)
         if not known or len(call.in_shapes[0]) != 3:
             return None
-        kernel, stride = _pair(given["ksize"]), _pair(given["strides"])
-        sides: Sides = ((0, 0), (0, 0))
-        if given["padding"].upper() == "SAME":
-            sides = tuple(same_padding(*each) for each in zip(call.in_shapes[0][:2], kernel, stride, strict=True))
-        attrs = {"kernel": kernel, "stride": stride, "padding": sides}
-        more = {"dilation": (1, 1)} if op == "max_pool" else {"counts_padding": False}
-        return _made(call, op, {**attrs, **more})
+        return pooled(call, op, _pair(given["ksize"]), _pair(given["strides"]), given["padding"])
 
     return rule
+
+
+def pooled(call: Call, op: str, kernel: Sizes, stride: Sizes, padding: str) -> Node:
+    """A max_pool or an avg_pool, which counts no padding; padding: as Keras or TensorFlow calls it."""
+    sides: Sides = ((0, 0),) * len(kernel)
+    if padding.upper() == "SAME":
+        sides = tuple(same_padding(*each) for each in zip(call.in_shapes[0][:-1], kernel, stride, strict=True))
+    more = {"dilation": (1,) * len(kernel)} if op == "max_pool" else {"counts_padding": False}
+    return _made(call, op, {"kernel": kernel, "stride": stride, "padding": sides, **more})
 
 
 def _pair(sizes: Any) -> tuple[int, int]:

@@ -14,6 +14,8 @@ from mpq_tfmot.reader.record import Record, is_function_layer
 
 FOLDED = "folded"
 """What a node without a record is that depends on sizes alone; who reads it knows its value."""
+OUTPUT = "output"
+"""What a node is that takes one of several outputs of a layer."""
 BROADCASTING = (*FUNCTIONS, "math.maximum", "math.minimum", "linalg.matmul")
 """Functions that give what has fewer axes more of them in front, and a number as many elements as the others have."""
 

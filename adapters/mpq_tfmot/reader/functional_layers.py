@@ -11,11 +11,11 @@ import numpy as np
 from mpq_plugins.graph.node import Node
 from mpq_plugins.graph.runner import Sides
 from mpq_plugins.graph.weights import from_framework
-from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.keras import tf
 from mpq_tfmot.reader.call import Call
 from mpq_tfmot.reader.einsum import einsum
 from mpq_tfmot.reader.record import is_symbol
+from mpq_tfmot.reader.weighted import sides_of
 
 _LETTERS = "abdefghjklmn"
 Given = Mapping[str, Any]
@@ -52,21 +52,17 @@ def _convolution(op: str, kernel: str, transposed: bool = False) -> Callable[[Ca
             return []
         dims = own.ndim - 2
         stride, dilation = (_sizes(given.get(word), dims) for word in ("strides", "dilations"))
-        kinds = given.get("padding")
+        kinds: Any = given.get("padding")
         sizes, inside = own.shape[:dims], call.in_shapes[0][:-1]
-        if transposed:
-            if set(dilation) != {1} or not isinstance(kinds, str):
-                return []
-            outside = call.shape[:-1]
-            totals = [(n - 1) * s + k - out for n, s, k, out in zip(inside, stride, sizes, outside, strict=True)]
-            if kinds.upper() == "SAME" and any(t > 2 * (k // 2) for t, k in zip(totals, sizes, strict=True)):
-                return []  # Keras has no layer whose output is smaller
-            before = [max(total, 0) // 2 if kinds.upper() == "SAME" else 0 for total in totals]
-            padding: Sides | None = tuple((first, total - first) for first, total in zip(before, totals, strict=True))
-        else:
-            padding = _padding(kinds, inside, sizes, stride, dilation)
+        if transposed and (set(dilation) != {1} or not isinstance(kinds, str)):
+            return []
+        each = tuple(zip(inside, sizes, stride, dilation, strict=True))
+        padding = sides_of(op, kinds.lower(), each, call.shape[:-1]) if isinstance(kinds, str) else _sides(kinds, dims)
         if padding is None:
             return []
+        smaller = any(sum(cut) > 2 * (k // 2) for cut, k in zip(padding, sizes, strict=True))
+        if transposed and kinds.upper() == "SAME" and smaller:
+            return []  # Keras has no layer whose output is smaller
         groups = own.shape[-2] if op.startswith("depthwise") else 1
         if op.startswith("conv") and not transposed:
             groups = call.in_shapes[0][-1] // own.shape[-2]
@@ -85,13 +81,10 @@ def _sizes(value: Any, dims: int) -> tuple[int, ...]:
     return tuple(listed * (dims // len(listed)))
 
 
-def _padding(kinds: Any, inside: Any, sizes: Any, stride: Any, dilation: Any) -> tuple[tuple[int, int], ...] | None:
-    if isinstance(kinds, str):
-        if kinds.upper() == "VALID":
-            return ((0, 0),) * len(sizes)
-        return tuple(same_padding(*each) for each in zip(inside, sizes, stride, dilation, strict=True))
-    pairs = [(int(before), int(after)) for before, after in np.asarray(kinds)]
-    return tuple(pairs[1:-1]) if len(pairs) == len(sizes) + 2 else None
+def _sides(pairs: Any, dims: int) -> Sides | None:
+    """Both sides of every direction, of pairs for every axis; None of others."""
+    found = [(int(before), int(after)) for before, after in np.asarray(pairs)]
+    return tuple(found[1:-1]) if len(found) == dims + 2 else None
 
 
 def _matmul(call: Call, given: Given) -> list[Node]:

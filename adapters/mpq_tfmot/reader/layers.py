@@ -11,14 +11,13 @@ import numpy as np
 
 from mpq_plugins.graph.node import BATCH_NORM, Node
 from mpq_plugins.graph.ops import spelled
-from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.keras import keras
 from mpq_tfmot.reader import arithmetic, moving
 from mpq_tfmot.reader.arithmetic import normalization, of_function, of_layers, rescaling
 from mpq_tfmot.reader.attention import of_attention, of_dot_attention, of_products
 from mpq_tfmot.reader.attention_layer import HeadsAttention
 from mpq_tfmot.reader.call import Call
-from mpq_tfmot.reader.called import called
+from mpq_tfmot.reader.called import called, pooled
 from mpq_tfmot.reader.einsum import einsum_dense
 from mpq_tfmot.reader.float_functions import of_activation, of_call, of_layer
 from mpq_tfmot.reader.float_macs import macs
@@ -190,15 +189,8 @@ def _concat(call: Call) -> Node:
 
 
 def _pool(call: Call) -> Node:
-    layer = call.layer
-    kernel, stride = tuple(layer.pool_size), tuple(layer.strides)
-    padding = ((0, 0),) * len(kernel)
-    if layer.padding == "same":
-        padding = tuple(same_padding(*each) for each in zip(call.in_shapes[0][:-1], kernel, stride, strict=True))
-    attrs: dict[str, Any] = {"kernel": kernel, "stride": stride, "padding": padding}
-    if call.kind.startswith("Max"):
-        return Node(call.name, "max_pool", call.inputs, call.whole(), attrs={**attrs, "dilation": (1,) * len(kernel)})
-    return Node(call.name, "avg_pool", call.inputs, call.whole(), attrs={**attrs, "counts_padding": False})
+    op = "max_pool" if call.kind.startswith("Max") else "avg_pool"
+    return pooled(call, op, tuple(call.layer.pool_size), tuple(call.layer.strides), call.layer.padding)
 
 
 def _global_average(call: Call) -> Node:

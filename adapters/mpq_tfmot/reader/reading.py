@@ -14,14 +14,14 @@ from mpq_plugins.graph.logic import WHOLE
 from mpq_plugins.graph.lookups import EMBEDDING
 from mpq_plugins.graph.node import ARGUMENT, FLOAT, UNKNOWN, Batch, Graph, Node, Operand, sample_shape
 from mpq_plugins.graph.ops import is_op, op_of
-from mpq_plugins.graph.reading import settled
+from mpq_plugins.graph.reading import read_only, settled
 from mpq_plugins.graph.refusals import refuses_nothing
 from mpq_plugins.hardware.target import Target
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.attention import PRODUCTS, layer_of
 from mpq_tfmot.reader.call import Call, samples_of
 from mpq_tfmot.reader.checking import check_model
-from mpq_tfmot.reader.constants import FOLDED, Constants
+from mpq_tfmot.reader.constants import FOLDED, OUTPUT, Constants
 from mpq_tfmot.reader.expanding import is_graph, of_activation, of_function, of_model
 from mpq_tfmot.reader.float_functions import row
 from mpq_tfmot.reader.functions import is_function, unknown
@@ -40,7 +40,6 @@ from mpq_tfmot.reader.layers import call_again, called_as, evaluator, nodes_of
 from mpq_tfmot.reader.more_given import check_masks
 from mpq_tfmot.reader.record import Record, is_function_layer, recall, under
 from mpq_tfmot.reader.shared_variables import SharedVariables
-from mpq_tfmot.reader.unread import OUTPUT, read_only
 from mpq_tfmot.reader.whole_sizes import with_whole_sizes
 from mpq_tfmot.reader.written_layers import WRITTEN
 from mpq_tfmot.runner.tensorflow_runner import TensorflowRunner
@@ -138,7 +137,7 @@ class _Reader:
             )
             names.append(name)
         outputs = self._walk(model, names, "")
-        return Graph(tuple(read_only(self.nodes.values(), outputs)), tuple(outputs), "NHWC")
+        return Graph(read_only(list(self.nodes.values()), outputs), tuple(outputs), "NHWC")
 
     def is_call(self, graph: Graph, name: str) -> bool:
         """Whether a float part computes what the call of its name does: a softmax may have taken a mask."""

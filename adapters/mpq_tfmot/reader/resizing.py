@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mpq_plugins.graph.composing import Composing
+from mpq_plugins.graph.interpolation import weights_along
 from mpq_plugins.graph.moving import Part, size_of
 from mpq_plugins.graph.node import Array, Shape
 from mpq_tfmot.keras import tf
 
 Resize = Callable[[Composing, list[Part], Any, Shape], "Part | None"]
-FEW = 16
-"""So many elements of the other axis are enough to see what becomes of one."""
 
 
 def _resized(made: Composing, x: Part, out: Shape, compute: Callable[[Any], Any]) -> Part | None:
@@ -40,14 +40,13 @@ def _resized(made: Composing, x: Part, out: Shape, compute: Callable[[Any], Any]
 
 
 def _weights(x: Part, axis: int, out: Any, compute: Callable[[Any], Any]) -> Array | None:
-    """The weight of each element of an axis in each of the output, [out, in]: what becomes of images of one stripe."""
-    size = size_of(x, axis)
-    other = min(size_of(x, 3 - axis), FEW)
-    stripes = np.broadcast_to(np.eye(size, dtype=np.float32)[:, :, None], (size, size, other))
-    images = stripes if axis == 1 else stripes.transpose(0, 2, 1)
-    found = np.asarray(compute(tf.constant(images[..., None].copy())), np.float64)
-    line = found[:, :, 0] if axis == 1 else found[:, 0]
-    return None if found.shape[axis] != out else line[..., 0].T
+    """The weight of each element of an axis in each of the output, [out, in]; None where that has another size."""
+
+    def resize(images: NDArray[np.float32]) -> NDArray[Any]:
+        return np.asarray(compute(tf.constant(images[..., None])))[..., 0]
+
+    found = weights_along([size_of(x, 1), size_of(x, 2)], axis - 1, resize)
+    return found if len(found) == out else None
 
 
 def _layer(made: Composing, parts: list[Part], layer: Any, shape: Shape) -> Part | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from mpq_plugins.graph.node import Node
+from mpq_plugins.graph.runner import Sides
 from mpq_plugins.graph.weights import from_framework
 from mpq_plugins.graph.windows import same_padding
 from mpq_tfmot.reader.call import Call, Sample, array_of, weight_of
@@ -22,6 +24,8 @@ WEIGHTED = {
     "Dense": "linear",
 }
 """Layers with a kernel, by class: the op."""
+Window = tuple[int, int, int, int]
+"""Along one axis the size of the input, and the kernel's, its stride and its dilation."""
 
 
 def weighted(call: Call) -> list[Node] | str:
@@ -55,19 +59,22 @@ def _geometry(layer: Any, op: str, kernel: Sample, in_shape: Sample, out_shape: 
     groups = int(getattr(layer, "groups", 1))
     if op.startswith("depthwise"):
         stride, groups = (max(stride),) * len(sizes), kernel[-2]
-    inside, outside = in_shape[:-1], out_shape[:-1]
-    if op.startswith("conv_transpose"):
-        padding = tuple(
-            _cropping((n - 1) * s + d * (k - 1) + 1, out, layer.padding == "same")
-            for n, s, d, k, out in zip(inside, stride, dilation, sizes, outside, strict=True)
-        )
-    elif layer.padding == "causal":
-        padding = tuple((d * (k - 1), 0) for k, d in zip(sizes, dilation, strict=True))
-    elif layer.padding == "same":
-        padding = tuple(same_padding(*each) for each in zip(inside, sizes, stride, dilation, strict=True))
-    else:
-        padding = ((0, 0),) * len(sizes)
+    each = tuple(zip(in_shape[:-1], sizes, stride, dilation, strict=True))
+    padding = sides_of(op, layer.padding, each, out_shape[:-1])
     return {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+
+
+def sides_of(op: str, padding: str, each: Sequence[Window], out: Sample) -> Sides:
+    """Both sides of the padding of each axis, of a transposed convolution those that are cut off.
+
+    padding: "same", "valid" or "causal". each: of every axis. out: sizes of the output.
+    """
+    if op.startswith("conv_transpose"):
+        wholes = [(n - 1) * s + d * (k - 1) + 1 for n, k, s, d in each]
+        return tuple(_cropping(whole, wanted, padding == "same") for whole, wanted in zip(wholes, out, strict=True))
+    if padding == "causal":
+        return tuple((d * (k - 1), 0) for _, k, _, d in each)
+    return tuple(same_padding(*window) if padding == "same" else (0, 0) for window in each)
 
 
 def _cropping(whole: int, wanted: int, same: bool) -> tuple[int, int]:

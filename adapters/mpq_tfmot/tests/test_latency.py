@@ -6,14 +6,13 @@ import pytest
 import mpq_plugins as mpq
 import mpq_tfmot
 from mpq_plugins import plugins
+from mpq_plugins.builtin import litert_device
 from mpq_plugins.costs.cost_models import cost_of
 from mpq_plugins.exporters.litert.running import interpreter
-from mpq_plugins.hardware.workload import Workload
 from mpq_plugins.latency.model_latency import describe
 from mpq_plugins.latency.timing_store import TimingStore
 from mpq_plugins.search_input import candidates_for
 from mpq_tfmot.keras import keras
-from mpq_tfmot.latency import litert_device
 from mpq_tfmot.tests.networks import NETWORKS, mobile, network, samples
 
 BITS = {"weight_bits": (4, 8), "activation_bits": (4, 8)}
@@ -50,31 +49,6 @@ def test_the_operator_that_is_timed_stands_between_integer_tensors():
         for details, kind in zip((runner.get_input_details(), runner.get_output_details()), wanted, strict=True):
             assert {d["dtype"] for d in details} == {kind}, str(workload)
         assert len(runner.get_output_details()) == 2
-
-
-def test_packed_weights_are_workloads_of_their_own_where_the_runtime_packs_them():
-    pointwise = Workload("conv2d", ((8, 4, 4),), (8, 4, 4), (8, 8, 1, 1), (1, 1), "same", (1, 1))
-    wide = Workload("conv2d", ((8, 4, 4),), (8, 4, 4), (8, 8, 3, 3), (1, 1), "same", (1, 1))
-    by_kernels = {
-        kernels: [litert_device.as_run(w.at(3, 5), kernels).weight_bits for w in (pointwise, wide)]
-        for kernels in ("xnnpack", "builtin")
-    }
-    assert by_kernels == {"xnnpack": [4, 8], "builtin": [4, 4]}
-    assert litert_device.as_run(pointwise.at(5, 5), "xnnpack") == pointwise.at(8, 8)
-
-
-def test_a_clip_costs_nothing_where_the_container_clips():
-    clip = Workload("clip", ((4, 4, 8),), (4, 4, 8), options=(("bounds", 2), ("own", False)))
-    assert litert_device.as_run(clip.at(None, 8), "xnnpack") is None
-    assert litert_device.as_run(clip.at(None, 5), "xnnpack") == litert_device.as_run(clip.at(None, 2), "xnnpack")
-
-
-def test_a_float_op_that_is_not_known_is_named():
-    work = Workload("float", ((4,),), (4,), options=(("what", "gelu"),))
-    with pytest.raises(
-        mpq.PluginError, match=r"plug-in 'tfmot' cannot measure latency: LiteRT has no kernel for float"
-    ):
-        plugins.host().measure_latency(plugins.target("litert-po2"), work)
 
 
 def test_ohq_searches_within_a_measured_latency_and_measures_the_model_again():

@@ -29,7 +29,7 @@ from mpq_plugins.training.hardened_grid import hardened_grid
 from mpq_plugins.training.method import TrainingMethod
 from mpq_plugins.training.plan import TrainingPlan, own_bits
 from mpq_plugins.training.predicting import Losses, predicted_losses
-from mpq_tfmot.keras import keras, tf
+from mpq_tfmot.keras import FRAMEWORK
 from mpq_tfmot.training.hosted import Hosted, HostedModel, Numbers, forget_functions, hosted_model
 
 TARGET = "litert-po2"
@@ -65,7 +65,7 @@ def harden(
     budget, latency = budget or terms.get("budget"), latency or terms.get("latency")
     hosted = hosted_model(trained)
     _check_complete(hosted)
-    meta = {"framework": f"tensorflow {tf.__version__}, tf_keras {keras.__version__}"}
+    meta = {"framework": FRAMEWORK}
     groups = hosted.by_site()
     if all(h.quantizer.method is None for h in hosted.hosted):
         grids = {name: _widest([h.quantizer.grid(h.variables) for h in group]) for name, group in groups.items()}

@@ -119,8 +119,8 @@ class QuantizeConfig(Base):  # type: ignore[misc]
         """Everything the constructor takes, as plain values."""
         return {
             "method": self.method if isinstance(self.method, dict) else describe(self.method),
-            "weight_bits": _listed(self.weight_bits),
-            "activation_bits": _listed(self.activation_bits),
+            "weight_bits": _plain(self.weight_bits),
+            "activation_bits": _plain(self.activation_bits),
             "per_channel": self.per_channel,
             "weight_grid": _plain(self.weight_grid),
             "activation_grid": _plain(self.activation_grid),
@@ -128,8 +128,8 @@ class QuantizeConfig(Base):  # type: ignore[misc]
             "narrow": self.narrow,
             "seed": self.seed,
             "observed": self.observed,
-            "rounding": None if self.rounding is None else asdict(self.rounding),
-            "bias_steps": None if self.bias_steps is None else list(self.bias_steps),
+            "rounding": _plain(self.rounding),
+            "bias_steps": _plain(self.bias_steps),
         }
 
     def but(self, **changes: Any) -> QuantizeConfig:
@@ -208,22 +208,9 @@ def _ends_in_softmax(layer: Any) -> bool:
 
 
 def _grid(grid: Grid | dict[str, Any] | None) -> Grid | None:
-    if isinstance(grid, dict):
-        return Grid(grid["bits"], tuple(grid["steps"]), grid["signed"], grid["narrow"], grid["axis"])
-    return grid
+    return Grid(**grid) if isinstance(grid, dict) else grid
 
 
-def _listed(bits: tuple[int, ...] | None) -> list[int] | None:
-    return None if bits is None else list(bits)
-
-
-def _plain(grid: Grid | None) -> dict[str, Any] | None:
-    if grid is None:
-        return None
-    return {
-        "bits": grid.bits,
-        "steps": list(grid.steps),
-        "signed": grid.signed,
-        "narrow": grid.narrow,
-        "axis": grid.axis,
-    }
+def _plain(value: Any) -> Any:
+    """A tuple as the list that JSON has, a grid and a rounding as dicts; None as it is."""
+    return list(value) if isinstance(value, tuple) else None if value is None else asdict(value)

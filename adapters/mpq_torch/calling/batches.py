@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mpq_plugins.errors import EmptyCalibration, ModelError, NonFiniteValues
-from mpq_plugins.rounding.moments.chunks import CHUNK, cut
-from mpq_plugins.rounding.moments.holding import batches_in, held
+from mpq_plugins.errors import ModelError, NonFiniteValues
+from mpq_plugins.rounding.moments import chunks
+from mpq_plugins.rounding.moments.holding import batches_in, check_some, held
 from mpq_torch.calling.arguments import Takes, flat, rebuilt
 
 
@@ -117,11 +117,7 @@ def as_batches(calibration: Iterable[Any] | Tensor, takes: Takes) -> list[Batch]
     examples = [calibration] if isinstance(calibration, (Tensor, Mapping)) else batches_in(calibration)
     batches = held((as_batch(example, takes) for example in examples), _bytes_of)
     batches = [batch for batch in batches if batch and samples_of(batch)]
-    if not batches:
-        raise EmptyCalibration(
-            "the calibration set is empty; pass an iterable of example inputs, some hundred samples in all "
-            "(a generator that was used up before is empty too: pass a list)"
-        )
+    check_some(batches, "an iterable of example inputs")
     return batches
 
 
@@ -134,20 +130,13 @@ def samples_of(batch: Sequence[Any]) -> int:
     return max((len(t) for t in flat(batch) if isinstance(t, Tensor) and t.dim()), default=1)
 
 
-def in_chunks(batches: Iterable[Sequence[Any]], samples: int = CHUNK) -> list[tuple[Any, ...]]:
+def in_chunks(batches: Iterable[Sequence[Any]], samples: int = chunks.CHUNK) -> list[tuple[Any, ...]]:
     """The same samples in chunks of ``samples``, where the arguments can be split (core: calibration.chunks).
 
     batches: of tensors and plain values in a row.
     """
     given = [tuple(batch) for batch in batches]
-    chunks = []
-    for pieces in cut([samples_of(batch) for batch in given], [_kind(batch) for batch in given], samples):
-        parts = [
-            given[p.batch] if _kind(given[p.batch]) is None else tuple(t[p.start : p.stop] for t in given[p.batch])
-            for p in pieces
-        ]
-        chunks.append(parts[0] if len(parts) == 1 else tuple(torch.cat(ts) for ts in zip(*parts, strict=True)))
-    return chunks
+    return chunks.in_chunks(given, list(map(samples_of, given)), list(map(_kind, given)), samples, torch.cat)
 
 
 def _kind(batch: Sequence[Any]) -> Hashable | None:

@@ -2,61 +2,34 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
-from mpq_plugins.errors import PluginError
 from mpq_plugins.hardware.device import Device
 from mpq_plugins.hardware.target import Target
 from mpq_plugins.hardware.workload import Workload
 from mpq_plugins.plugins.hookspecs import hookimpl
-from mpq_plugins.registry.adapter import Framework
+from mpq_plugins.registry.adapter import Framework, PackagedAdapter, is_instance
 
 
-@dataclass(frozen=True)
-class TorchFramework:
+class TorchFramework(PackagedAdapter):
     """What the core knows of torch before it is imported."""
 
-    name: str = "torch"
-    summary: str = "torch.ao FX graph mode quantization"
-    requirement: str = "mpq-plugins[torch]"
-    model_suffixes: tuple[str, ...] = (".pt2",)
-    export_formats: tuple[str, ...] = ("torch", "onnx", "litert")
-
-    def available(self) -> bool:
-        """Whether torch is installed; found without importing it."""
-        return importlib.util.find_spec("torch") is not None
-
-    def load(self) -> ModuleType:
-        """Import the adapter, ``mpq_torch.fx``. Raises PluginError saying what to install without torch."""
-        return self._module("mpq_torch.fx")
-
-    def demo(self) -> ModuleType:
-        """Import the demo: ``run()`` yields rows and recipes, ``RUNTIME`` names what runs them."""
-        return self._module("mpq_torch.demo")
-
-    def commands(self) -> ModuleType:
-        """Import what commands do with a user's model: mpq_plugins.workspace.command_protocol.FrameworkCommands."""
-        return self._module("mpq_torch.plugin.commands")
-
-    def conformance(self) -> ModuleType:
-        """Import what the conformance kit asks: mpq_plugins.testing.framework_arrays.FrameworkArrays."""
-        return self._module("mpq_torch.plugin.conformance")
-
-    def owns(self, model: Any) -> bool:
-        """Whether a model is torch's; torch is not imported to find out."""
-        return not isinstance(model, type) and any(
-            (base.__module__, base.__name__) == ("torch.nn.modules.module", "Module") for base in type(model).__mro__
+    def __init__(self) -> None:
+        super().__init__(
+            name="torch",
+            summary="torch.ao FX graph mode quantization",
+            requirement="mpq-plugins[torch]",
+            package="mpq_torch",
+            facade="mpq_torch.fx",
+            needed={"torch": "torch"},
+            model_suffixes=(".pt2",),
+            export_formats=("torch", "onnx", "litert"),
         )
 
-    def _module(self, name: str) -> ModuleType:
-        if not self.available():
-            raise PluginError(f"torch is not installed; install it with: pip install '{self.requirement}'")
-        return importlib.import_module(name)
+    def owns(self, model: Any) -> bool:
+        """Whether a model is torch's."""
+        return is_instance(model, "torch.nn.modules.module", "Module")
 
 
 @hookimpl

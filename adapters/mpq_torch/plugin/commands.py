@@ -14,8 +14,6 @@ from torch import Tensor, nn
 
 from mpq_plugins import plugins
 from mpq_plugins.errors import ModelError
-from mpq_plugins.exporters.litert import exporting
-from mpq_plugins.graph.runtimes.onnxruntime import FRAMEWORK as ONNXRUNTIME
 from mpq_plugins.graph.sites import take_sites
 from mpq_plugins.hardware.target import Target
 from mpq_plugins.integers.program import Program
@@ -26,6 +24,7 @@ from mpq_plugins.search.measurement import Measurements
 from mpq_plugins.search.signs import signed_inputs
 from mpq_plugins.terminal.progress import stage
 from mpq_plugins.workspace.command_protocol import Measured
+from mpq_plugins.workspace.runtime_files import compared
 from mpq_torch import fx
 from mpq_torch.calling.arguments import called, flat, rebuilt, takes_of
 from mpq_torch.calling.batches import Batch, as_batches
@@ -129,16 +128,11 @@ def integers(on_grid: nn.Module, recipe: Recipe, batches: Sequence[Batch]) -> tu
 
 def verify(on_grid: nn.Module, recipe: Recipe, batches: Sequence[Batch]) -> Verification:
     """The model, converted for what runs the recipe's target, against its simulation, on the batches."""
+    found = compared("mpq_torch", on_grid, recipe, batches)
+    if found is not None:
+        return found
     runtime = plugins.target_of(recipe).runtime
-    if runtime is not None and runtime.framework == exporting.FRAMEWORK:
-        from mpq_torch import litert
-
-        return litert.verify(litert.export(on_grid, recipe, batches[0]), on_grid, list(batches), recipe)
     simulated = fx.simulate(on_grid, recipe, example_inputs=batches[0])
-    if runtime is not None and runtime.framework == ONNXRUNTIME:
-        from mpq_torch import onnx
-
-        return onnx.verify(onnx.export(on_grid, recipe, batches[0]), simulated, list(batches))
     if runtime is not None and runtime.engine == "pt2e":
         from mpq_torch import pt2e
 

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from mpq_plugins.errors import VerificationError
-from mpq_plugins.exporters.litert import exporting
 from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.workspace.command_protocol import Exported, ExportFormat
+from mpq_plugins.workspace.runtime_files import formats
 from mpq_torch import fx
 from mpq_torch.calling.batches import Batch
 from mpq_torch.reader.returned import tensors_of
@@ -40,35 +40,19 @@ def to_torch(model: nn.Module, recipe: Recipe, batches: Sequence[Batch]) -> Expo
     return Exported(buffer.getvalue(), summary, verification)
 
 
-def to_onnx(model: nn.Module, recipe: Recipe, batches: Sequence[Batch]) -> Exported:
-    """The model as QuantizeLinear / DequantizeLinear ONNX, verified against the simulation in onnxruntime."""
-    from mpq_torch import onnx
-
-    on_grid = fx.constrain(model, recipe, list(batches))
-    content = onnx.export(on_grid, recipe, batches[0])
-    verification = onnx.verify(content, fx.simulate(on_grid, recipe), list(batches))
-    return Exported(content, "ONNX with QuantizeLinear and DequantizeLinear", verification)
-
-
-def to_flatbuffer(model: nn.Module, recipe: Recipe, batches: Sequence[Batch]) -> Exported:
-    """The model as a LiteRT flatbuffer of integer ops, verified against the simulation."""
-    from mpq_torch import litert
-
-    exporting.check_recipe(recipe)
-    on_grid = fx.constrain(model, recipe, list(batches))
-    flat = litert.export(on_grid, recipe, batches[0])
-    verification = litert.verify(flat, on_grid, list(batches), recipe)
-    summary = "LiteRT flatbuffer of integer ops; input and output are float32, images channels last"
-    return Exported(flat, summary, verification)
-
-
 def _equal(a: Any, b: Any) -> bool:
     return all(torch.equal(x, y) for x, y in zip(tensors_of(a), tensors_of(b), strict=True))
 
 
 EXPORTS = {
     "torch": ExportFormat(".pt", to_torch),
-    "onnx": ExportFormat(".onnx", to_onnx),
-    "litert": ExportFormat(".tflite", to_flatbuffer),
+    **formats(
+        "mpq_torch",
+        fx.constrain,
+        {
+            "onnx": "ONNX with QuantizeLinear and DequantizeLinear",
+            "litert": "LiteRT flatbuffer of integer ops; input and output are float32, images channels last",
+        },
+    ),
 }
 """By the name that ``--to`` takes."""

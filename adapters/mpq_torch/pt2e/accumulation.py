@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from mpq_plugins.graph.arithmetic import EXACT_IN_FLOAT32
 from mpq_torch.calling.node_arguments import source_of
 from mpq_torch.pt2e.exported_ops import WEIGHTED, argument, op_of
 from mpq_torch.pt2e.integer_calls import PerChannel, PerTensor, dequantized
-from mpq_torch.runner.arithmetic import accumulates_exactly
 
 
 def widen(converted: fx.GraphModule) -> list[str]:
@@ -47,6 +47,22 @@ def _exact(graph: fx.GraphModule, node: fx.Node) -> bool:
         if argument(node, "groups", 1) != 1 and axis == 1:
             axis, bias_codes = 0, bias_codes.abs().max()
     return accumulates_exactly(codes, largest, bias_codes, axis)
+
+
+def accumulates_exactly(
+    weight_codes: Tensor, largest_input: int, bias_codes: Tensor | None = None, axis: int = 0
+) -> bool:
+    """Whether float32 sums of a layer's products are exact, whatever their order.
+
+    weight_codes: integer codes, channels along axis; largest_input: largest magnitude of an input code; bias_codes
+    [channels]: bias in accumulator steps. The bound is the L1 norm of each channel: every partial sum is then an
+    integer within 2**24.
+    """
+    others = [d for d in range(weight_codes.dim()) if d != axis]
+    bound = weight_codes.detach().double().abs().sum(dim=others) * largest_input
+    if bias_codes is not None:
+        bound = bound + bias_codes.detach().double().abs()
+    return bool((bound <= EXACT_IN_FLOAT32).all())
 
 
 def _bias_values(graph: fx.GraphModule, bias: fx.Node) -> Tensor:

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.evaluation import FloatModel
 from mpq_plugins.hardware.target import Target
-from mpq_plugins.search.chunk import check_whole, only_size
-from mpq_plugins.search.estimate import AtOnce, samples_to_measure
+from mpq_plugins.search.estimate import AtOnce, cut_to_fit, samples_to_measure
 from mpq_torch.calling.arguments import takes_of
 from mpq_torch.calling.batches import Batch, as_batches, in_chunks, samples_of
 from mpq_torch.reader.check import check_reading
@@ -71,8 +70,5 @@ def chunks_of(
     default the machine's. Raises ModelError where the last batch of a model of one size is smaller.
     """
     given = [reading.given(batch) for batch in batches]
-    size = only_size(reading.graph, samples_of(given[0]) if reading.one_batch_size else 0)
-    chunks = in_chunks(given, size or at_once(reading.graph, sum(map(samples_of, given)), memory))
-    if size:
-        check_whole([samples_of(chunk) for chunk in chunks], size)
-    return chunks
+    size = samples_of(given[0]) if reading.one_batch_size else 0
+    return cut_to_fit(reading.graph, size, given, samples_of, in_chunks, at_once, memory)

@@ -7,43 +7,29 @@ from typing import Any
 
 from torch import nn
 
-from mpq_plugins import plugins
-from mpq_plugins.errors import ModelError, RecipeMismatch, UnmatchedName, UnsupportedOp
-from mpq_plugins.graph.float_parts import OneNode
-from mpq_plugins.graph.limits import check_sums
+from mpq_plugins.errors import ModelError, RecipeMismatch
 from mpq_plugins.graph.quantized import QuantizedGraph
-from mpq_plugins.graph.sites import GraphSites, take_sites
+from mpq_plugins.graph.sites import GraphSites
 from mpq_plugins.inventory import ModelInput
+from mpq_plugins.recipe.fitting import fitting, on_grids
 from mpq_plugins.recipe.recipe import Recipe
 from mpq_torch.reader.reading import Reading, read_model
 from mpq_torch.reader.tracing import WEIGHTED
 
 
 def read_fitting(model: nn.Module, recipe: Recipe, example: Sequence[Any] | None = None) -> tuple[Reading, GraphSites]:
-    """The model as a graph and its sites, after a check that the recipe has just these.
+    """The model as a graph and its sites.
 
     example: the model's arguments; None takes what the recipe says of its inputs.
     Raises RecipeMismatch, with names, and as read_model does.
     """
-    target = plugins.target_of(recipe)
     inputs = inputs_of(recipe)
     try:
-        try:
-            reading = read_model(model, example, [*map(OneNode, recipe.float_ops)], inputs, target)
-        except UnmatchedName as error:
-            # a model of another kind has other sites too, which say more, or ops that the target lacks
-            recipe.check_fits(take_sites(read_model(model, example, (), inputs, target).graph).inventory)
-            raise RecipeMismatch(f"the recipe does not fit the model: {error}") from error
-    except UnsupportedOp as error:
-        raise RecipeMismatch(f"the recipe does not fit the model: {error}") from error
+        return fitting(recipe, lambda keep_float, target: read_model(model, example, keep_float, inputs, target))
     except ModelError as error:
         if example is None:
             _check_layers(model, recipe, error)
         raise
-    signs = {entry.site: entry.grid.signed for entry in recipe.activations}
-    sites = take_sites(reading.graph, signs)
-    recipe.check_fits(sites.inventory)
-    return reading, sites
 
 
 def inputs_of(recipe: Recipe) -> tuple[ModelInput, ...]:
@@ -55,14 +41,8 @@ def inputs_of(recipe: Recipe) -> tuple[ModelInput, ...]:
 def read_quantized(
     model: nn.Module, recipe: Recipe, example: Sequence[Any] | None = None
 ) -> tuple[Reading, QuantizedGraph]:
-    """The model as a graph on the recipe's grids, weights and biases at the nearest value that they may take.
-
-    Raises GridError, naming the site, for sums past the accumulators of the target.
-    """
-    reading, sites = read_fitting(model, recipe, example)
-    quantized = QuantizedGraph.of(reading.graph, sites, recipe, plugins.target_of(recipe))
-    check_sums(quantized)
-    return reading, quantized
+    """The model as a graph on the recipe's grids; raises as ``read_fitting`` and the core's ``on_grids`` do."""
+    return on_grids(recipe, read_fitting(model, recipe, example))
 
 
 def _check_layers(model: nn.Module, recipe: Recipe, error: ModelError) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mpq_plugins.errors import ModelError
+from mpq_plugins.graph.folded_norms import norm_attrs
 from mpq_plugins.graph.moving import Moving, Part
 from mpq_plugins.graph.node import BATCH_NORM, Node
 from mpq_plugins.graph.runner import Sides
@@ -145,14 +146,7 @@ def _by_statistics(call: Call) -> Node:
 
 def _batch_norm(call: Call, arrays: Sequence[Any], epsilon: float, owner: str) -> Node:
     gamma, beta, mean, variance = arrays
-    attrs = {
-        "gamma": np.ones(len(mean)) if gamma is None else gamma,
-        "beta": np.zeros(len(mean)) if beta is None else beta,
-        "mean": mean,
-        "variance": variance,
-        "epsilon": float(epsilon),
-        "axis": 1,
-    }
+    attrs = norm_attrs(mean, variance, gamma, beta, epsilon, axis=1)
     return call.made(BATCH_NORM, attrs=attrs, layer=None if owner == call.name else owner)
 
 

@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mpq_plugins.graph.arithmetic import window_keeps_ties
 from mpq_plugins.graph.moving import Part, size_of
 from mpq_plugins.graph.node import Batch, Node
 from mpq_plugins.graph.pooling import Pooling, Window, adaptive, clipped
 from mpq_plugins.graph.reducing import Reducing
 from mpq_plugins.graph.volumes import Volumes, windows_of
 from mpq_torch.reader.call import Call, Made, Rule, numbers, whole
-from mpq_torch.runner.arithmetic import average_pool_is_exact
 
 _MAX_OPTIONS = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
 _AVERAGE_OPTIONS = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
@@ -82,16 +82,11 @@ def _of_windows(call: Call, attrs: Mapping[str, Any], counts: bool, divisor: Any
         for index, (kernel, stride, sides) in enumerate(zip(attrs["kernel"], attrs["stride"], padding, strict=True))
     }
     if divisor is None:
-        return made.done(made.averages(x, along, _is_exact))
+        return made.done(made.averages(x, along, window_keeps_ties))
     if any(attrs["overhang"]):
         return call.unknown("average pooling in ceil mode with a divisor of its own has no exact integer kernel")
-    x = made.averages(x, along, _is_exact)
+    x = made.averages(x, along, window_keeps_ties)
     return made.done(made.scaled(x, math.prod(attrs["kernel"]) / float(divisor)))
-
-
-def _is_exact(window: tuple[int, ...]) -> bool:
-    height, width = (1, *window)[-2:]
-    return average_pool_is_exact((height, width))
 
 
 def _divides(call: Call, attrs: Mapping[str, Any]) -> bool:
@@ -104,8 +99,7 @@ def _divides(call: Call, attrs: Mapping[str, Any]) -> bool:
 
 def _average(call: Call, options: dict[str, Any], dims: int) -> Made:
     attrs = _windows(call, options, dims)
-    window = (1, *attrs["kernel"])[-2:]
-    if not average_pool_is_exact(window, bool(options.get("ceil_mode"))):
+    if not window_keeps_ties(attrs["kernel"], bool(options.get("ceil_mode"))):
         if _divides(call, attrs):
             made = Reducing(call.name, "NCHW")
             return made.done(made.averaged(Part(call.inputs[0], call.in_shape), attrs["kernel"]))
@@ -131,7 +125,7 @@ def adaptive_pool(dims: int) -> Rule:
             return call.tensor()
         if any(n % s for n, s in zip(inside, sizes, strict=True)):
             made, x, along = _adaptive(call, dims)
-            return made.done(made.averages(x, along, _is_exact))
+            return made.done(made.averages(x, along, window_keeps_ties))
         return _average(call, {"kernel_size": tuple(n // s for n, s in zip(inside, sizes, strict=True))}, dims)
 
     return rule
@@ -182,7 +176,7 @@ def of_volumes(largest: bool) -> Rule:
             x, sides = made.pad(x, ((0, 0), (0, 0), *sides)), ((0, 0),) * 3
         inside = [size_of(x, axis) for axis in (2, 3, 4)]
         windows = windows_of(inside, attrs["kernel"], attrs["stride"], [before for before, _ in sides], out)
-        return made.done(made.averages_of_windows(x, windows, _is_exact))
+        return made.done(made.averages_of_windows(x, windows, window_keeps_ties))
 
     return rule
 
@@ -196,7 +190,7 @@ def adaptive_of_volumes(call: Call) -> Made:
         return call.made("global_avg_pool", attrs={"axes": (2, 3, 4), "keepdims": True})
     made = Volumes(call.name, "NCHW")
     x = Part(call.inputs[0], call.in_shape)
-    return made.done(made.averages_of_windows(x, [adaptive(*each) for each in sizes], _is_exact))
+    return made.done(made.averages_of_windows(x, [adaptive(*each) for each in sizes], window_keeps_ties))
 
 
 MODULES: dict[Any, Rule] = {

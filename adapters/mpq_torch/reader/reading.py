@@ -17,7 +17,7 @@ from mpq_plugins.graph.constants import AFFINE
 from mpq_plugins.graph.joining import with_samples
 from mpq_plugins.graph.logic import WHOLE
 from mpq_plugins.graph.node import ARGUMENT, BATCH_NORM, CONSTANT, RAW, UNKNOWN, Batch, Graph, Node, Shape
-from mpq_plugins.graph.reading import settled
+from mpq_plugins.graph.reading import read_only, settled
 from mpq_plugins.graph.refusals import Refuses, refuses_nothing
 from mpq_plugins.graph.transposed_volumes import CONV_TRANSPOSE3D
 from mpq_plugins.graph.volumes import CONV3D
@@ -205,7 +205,7 @@ class _Reader:
             ModelInput(leaf.name, (), PLAIN, () if leaf.keys == (leaf.name,) else leaf.keys, leaf.value)
             for leaf in plain
         )
-        read = Graph(self._reaching(self.outputs), tuple(self.outputs), "NCHW", tuple(given))
+        read = Graph(read_only(self.nodes, self.outputs), tuple(self.outputs), "NCHW", tuple(given))
         graph = settled(with_samples(read), keep_float, target=target, refuses=refuses)
         floats = [graph[name] for name in graph.float_ops]
         original = {node.name: node for node in self.nodes}
@@ -265,16 +265,6 @@ class _Reader:
             return {}
         samples = {"samples": len(given)} if self.observed.one_batch_size and given.dim() else {}
         return {"dtype": str(given.dtype).removeprefix("torch."), **samples}
-
-    def _reaching(self, outputs: Sequence[str]) -> tuple[Node, ...]:
-        """The nodes without those whose values nobody reads: weights of functional layers, tensors asked for sizes."""
-        read = set(outputs)
-        kept = []
-        for node in reversed(self.nodes):
-            if "dtype" in node.attrs or node.name in read:
-                read.update(node.inputs)
-                kept.append(node)
-        return tuple(reversed(kept))
 
     def _returned(self, node: Any) -> Any:
         if not isinstance(node, fx.Node):

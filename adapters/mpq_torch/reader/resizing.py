@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mpq_plugins.graph.composing import Composing
+from mpq_plugins.graph.interpolation import weights_along
 from mpq_plugins.graph.moving import Part
 from mpq_plugins.graph.node import Batch
 from mpq_plugins.graph.volumes import Volumes
 from mpq_torch.reader.call import Call, Made, Rule, whole
 
 WEIGHTED = ("linear", "bilinear", "bicubic", "area")
-FEW = 16
-"""So many elements of the other axes are enough to see what becomes of one."""
 _NAMES = ("size", "scale_factor", "mode", "align_corners", "recompute_scale_factor", "antialias")
 
 
@@ -84,13 +83,13 @@ def _sources(call: Call, axis: int) -> tuple[int, ...]:
 
 
 def _weights(call: Call, axis: int) -> NDArray[np.float64]:
-    """The weight of each element of an axis in each of the output, [out, in]: what becomes of images of one stripe."""
-    inside = [min(whole(size), FEW) for size in call.in_shape[2:]]
-    size = inside[axis - 2] = whole(call.in_shape[axis])
-    stripes = torch.eye(size).reshape(size, 1, *(size if at == axis - 2 else 1 for at in range(len(inside))))
-    found = _resized(call, stripes.expand(size, 1, *inside)).movedim(axis, 2).flatten(2)
-    along = found.reshape(size, whole(call.shape[axis]), -1)[..., 0]
-    return np.asarray(along.T.double().numpy())
+    """The weight of each element of an axis in each of the output, [out, in]."""
+
+    def resize(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = _resized(call, torch.from_numpy(images)[:, None])[:, 0].numpy()
+        return found
+
+    return weights_along([whole(size) for size in call.in_shape[2:]], axis - 2, resize)
 
 
 MODULES: dict[Any, Rule] = {nn.Upsample: interpolate}

@@ -10,6 +10,7 @@ from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.recipe.recipe import Recipe
+from mpq_plugins.recipe.verification import NEEDS
 from mpq_torch.calling.arguments import Takes, takes_of
 from mpq_torch.calling.batches import Batch, as_batches
 from mpq_torch.reader.fitting import read_quantized
@@ -56,8 +57,6 @@ def simulation_of(simulated: Any, recipe: Recipe | None, inputs: Any) -> tuple[S
     if isinstance(simulated, SimulatedModel):
         return simulated, as_batches(inputs, simulated.takes)
     if not isinstance(simulated, nn.Module) or recipe is None:
-        raise ModelError(
-            "verify needs what simulate returned as its second argument, or the model and, as the fourth, its recipe"
-        )
+        raise ModelError(NEEDS)
     batches = as_batches(inputs, takes_of(simulated))
     return SimulatedModel(*read_quantized(simulated, recipe, batches[0])), batches

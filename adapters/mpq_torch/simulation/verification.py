@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from mpq_plugins.errors import ModelError
+from mpq_plugins.graph import compared
 from mpq_plugins.graph.node import INPUT, RAW, Graph
 from mpq_plugins.graph.ops import op_of
 from mpq_plugins.graph.quantized import clamp_codes
@@ -46,19 +47,7 @@ def compare(
                 largest = max(largest, *(float(d.abs().max()) for d in different if d.numel()))
                 where = locate(converted, simulated, batch)
                 first = first or where or _first_float(graph, counts)
-    return Verification(mismatched == 0, largest, mismatched, elements, first, compared=compared_parts(graph))
-
-
-def compared_parts(graph: Graph) -> str:
-    """What of a model was compared how, in words."""
-    integers = [graph[name].site for name in dict.fromkeys(graph.outputs) if graph[name].op not in RAW]
-    floats = [name for name in dict.fromkeys(graph.outputs) if graph[name].op in RAW]
-    parts = [f"{', '.join(integers)} as integers"] if integers else []
-    if floats:
-        ends = [graph[name].site for name in graph.integer_outputs if name not in graph.outputs]
-        source = f", computed in float from the integers of {', '.join(ends)}" if ends else " in float"
-        parts.append(f"{', '.join(floats)}{source}")
-    return "; ".join(parts)
+    return Verification(mismatched == 0, largest, mismatched, elements, first, compared=compared.with_floats(graph))
 
 
 def _first_float(graph: Graph, counts: Sequence[int]) -> str | None:

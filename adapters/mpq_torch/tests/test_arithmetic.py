@@ -1,4 +1,4 @@
-"""The arithmetic functions equal torch's integer kernels bit for bit, on every engine."""
+"""The laws of the core equal torch's integer kernels bit for bit, on every engine."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mpq_plugins.graph.arithmetic import window_keeps_ties
 from mpq_plugins.grid import Grid
 from mpq_plugins.hardware.saturation import PairSaturation
-from mpq_torch.runner import arithmetic
+from mpq_torch.pt2e.accumulation import accumulates_exactly
+from mpq_torch.tests import kernel_arithmetic as arithmetic
 from mpq_torch.torch_ao.engine import quantized_engine
 from mpq_torch.torch_ao.observers import zero_point_of
 
@@ -53,7 +55,7 @@ def test_rounding_equals_rational_arithmetic_at_ties_and_next_to_them(rounding, 
     x = torch.cat([ties, far])
     x = torch.cat([x, torch.nextafter(x, torch.tensor(torch.inf, dtype=dtype)), torch.nextafter(x, -x - 1)])
     expected = [round_fraction(Fraction(v), rounding) for v in x.tolist()]
-    assert arithmetic.ROUNDINGS[rounding](x).tolist() == expected
+    assert arithmetic.rounded(x, rounding).tolist() == expected
 
 
 @pytest.mark.parametrize("zero_point", [0, 8, 128, 240])
@@ -65,7 +67,7 @@ def test_quantizing_a_float_input_equals_the_kernel_at_ties_and_next_to_them(zer
     x = torch.cat([ties, *nearby, torch.randn(100_000) * 80]) * step
     kernel = torch.quantize_per_tensor(x, step, zero_point, torch.quint8).dequantize()
     low, high = -zero_point, 255 - zero_point
-    assert torch.equal(arithmetic.quantize_input(x, step, low, high, zero_point), kernel)
+    assert torch.equal(arithmetic.quantize_input(x, step, low, high), kernel)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -161,7 +163,7 @@ def test_average_pooling_equals_the_kernel(engine, grid, window):
 def test_average_pooling_equals_the_kernel_at_ties_of_every_exact_window(engine, channels_last):
     for height in range(1, 9):
         for width in range(2, 33):
-            if height * width % 2 or not arithmetic.average_pool_is_exact((height, width)):
+            if height * width % 2 or not window_keeps_ties((height, width)):
                 continue
             for zero_point in (0, 128):
                 stored = tied_means(height * width, zero_point)
@@ -180,9 +182,9 @@ def test_windows_of_14_elements_are_not_promised():
     with quantized_engine("qnnpack"):
         kernel = F.avg_pool2d(x, (2, 7)).dequantize()
     assert not torch.equal(arithmetic.average_pool2d(x.dequantize(), 1.0, (2, 7)), kernel)
-    assert not arithmetic.average_pool_is_exact((2, 7))
-    assert not arithmetic.average_pool_is_exact((3, 7), ceil_mode=True)
-    assert arithmetic.average_pool_is_exact((3, 7))
+    assert not window_keeps_ties((2, 7))
+    assert not window_keeps_ties((3, 7), ceil_mode=True)
+    assert window_keeps_ties((3, 7))
 
 
 def grid_layer(layer: nn.Module, weight: Grid, source: Grid) -> nn.Module:
@@ -280,7 +282,7 @@ def test_accumulators_past_two_to_the_24_are_rounded_to_float32_first(engine):
     target = Grid(8, (2.0**18,), signed=False)
     exact = layer.double()(values.double()).detach()
     assert exact.item() == 2**25 + 2**17 + 1
-    assert not arithmetic.accumulates_exactly(layer.weight, 255)
+    assert not accumulates_exactly(layer.weight, 255)
     if saturates(engine, weight, source):
         return
     with quantized_engine(engine):
@@ -291,9 +293,9 @@ def test_accumulators_past_two_to_the_24_are_rounded_to_float32_first(engine):
 
 def test_the_exactness_bound_is_the_l1_norm_times_the_largest_input_plus_the_bias():
     codes = torch.full((2, 256), 127)
-    assert arithmetic.accumulates_exactly(codes, 255)
-    assert arithmetic.accumulates_exactly(codes, 255, torch.tensor([0, 2**24 - 127 * 256 * 255]))
-    assert not arithmetic.accumulates_exactly(codes, 255, torch.tensor([0, 2**24 - 127 * 256 * 255 + 1]))
-    assert not arithmetic.accumulates_exactly(torch.full((1, 600), 127), 255)
-    assert arithmetic.accumulates_exactly(torch.full((600, 1), 127), 255)
-    assert not arithmetic.accumulates_exactly(torch.full((600, 1), 127), 255, axis=1)
+    assert accumulates_exactly(codes, 255)
+    assert accumulates_exactly(codes, 255, torch.tensor([0, 2**24 - 127 * 256 * 255]))
+    assert not accumulates_exactly(codes, 255, torch.tensor([0, 2**24 - 127 * 256 * 255 + 1]))
+    assert not accumulates_exactly(torch.full((1, 600), 127), 255)
+    assert accumulates_exactly(torch.full((600, 1), 127), 255)
+    assert not accumulates_exactly(torch.full((600, 1), 127), 255, axis=1)

@@ -11,7 +11,7 @@ from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 from mpq_plugins.grid import Grid
 from mpq_plugins.hardware.saturation import PairSaturation
 from mpq_torch.modules.depthwise import SlicedDepthwise, saturates, sliced_grids
-from mpq_torch.runner import arithmetic
+from mpq_torch.tests import kernel_arithmetic as arithmetic
 from mpq_torch.torch_ao.engine import quantized_engine
 from mpq_torch.torch_ao.observers import GridObserver, GridPerChannelObserver, GridWeightObserver
 

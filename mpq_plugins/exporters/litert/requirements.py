@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from functools import cache
 from typing import Any
 
@@ -10,6 +11,11 @@ from mpq_plugins.errors import PluginError
 from mpq_plugins.terminal.silence import silenced
 
 INSTALL = "pip install 'mpq-plugins[litert]'"
+
+
+def installed() -> bool:
+    """Whether LiteRT is there; found without importing it."""
+    return importlib.util.find_spec("ai_edge_litert") is not None
 
 
 @cache

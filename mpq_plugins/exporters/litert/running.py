@@ -1,9 +1,9 @@
-"""Running a LiteRT file in its interpreter, batch by batch, with any of its tensors as results."""
+"""Running and timing a LiteRT file in its interpreter, batch by batch, with any of its tensors as results."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from mpq_plugins.errors import ModelError
 from mpq_plugins.exporters.litert.flatbuffer import as_bytes, unpacked
 from mpq_plugins.exporters.litert.requirements import require
 from mpq_plugins.exporters.litert.writer import METADATA
+from mpq_plugins.latency.clock import Timing, time_in_turns
+from mpq_plugins.latency.measuring import ROUNDS
 from mpq_plugins.terminal.silence import silenced
 
 XNNPACK = "xnnpack"
@@ -34,6 +36,28 @@ def interpreter(flat: bytes, kernels: str = XNNPACK) -> Any:
     resolver = getattr(module.OpResolverType, RESOLVERS[kernels])
     with silenced("stderr"):
         return module.Interpreter(model_content=flat, experimental_op_resolver_type=resolver, num_threads=1)
+
+
+def on_random(flat: bytes, kernels: str, batch: int) -> Any:
+    """The interpreter of a model with random inputs of so many samples, ready to be called again and again."""
+    runner = interpreter(flat, kernels)
+    for detail in runner.get_input_details():
+        runner.resize_tensor_input(detail["index"], (batch, *detail["shape"][1:]))
+    with silenced("stderr"):
+        runner.allocate_tensors()
+    random = np.random.default_rng(0)
+    for detail in runner.get_input_details():
+        shape, floats = tuple(detail["shape"]), detail["dtype"] is np.float32
+        given = random.random(shape, np.float32) if floats else random.integers(-128, 128, shape, np.int8)
+        runner.set_tensor(detail["index"], given)
+    return runner
+
+
+def time_models(
+    flats: Mapping[str, bytes], kernels: str = XNNPACK, batch: int = 1, rounds: int = ROUNDS
+) -> dict[str, Timing]:
+    """End to end: seconds of a call of each LiteRT model (``litert.export``), in interleaved rounds."""
+    return time_in_turns({name: on_random(flat, kernels, batch).invoke for name, flat in flats.items()}, rounds)
 
 
 def run_litert(flat: bytes, inputs: Any, kernels: str = XNNPACK, batch_size: int = BATCH) -> list[NDArray[Any]]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mpq_plugins.errors import ModelError
 from mpq_plugins.exporters.litert.exporting import KEPT_LAYOUT
 from mpq_plugins.exporters.litert.running import BATCH, facts_of, read, run_litert, tensor_names, with_outputs
+from mpq_plugins.graph import compared
 from mpq_plugins.graph.arithmetic import int8_zero_point
 from mpq_plugins.graph.layout import laid_out
 from mpq_plugins.graph.lookups import reads_whole_numbers
@@ -54,7 +55,7 @@ def compare(
         first = next((graph[name].site for name, difference in every.items() if difference.any()), None)
     elements = sum(difference.size for difference in found.values())
     return Verification(
-        not mismatched, largest, mismatched, elements, first, off_by_one, compared=_compared_parts(graph)
+        not mismatched, largest, mismatched, elements, first, off_by_one, compared=compared.without_floats(graph)
     )
 
 
@@ -70,15 +71,6 @@ def _joined(graph: Graph, batches: Sequence[Sequence[NDArray[Any]]]) -> list[NDA
                     f"(samples, {', '.join(map(str, node.shape[1:]))})"
                 )
     return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
-
-
-def _compared_parts(graph: Graph) -> str:
-    """What of a model is compared how, in words; nothing where all of it is, as integers."""
-    floats = [name for name in dict.fromkeys(graph.outputs) if graph[name].op in RAW]
-    if not floats:
-        return ""
-    ends = ", ".join(graph[name].site for name in graph.integer_outputs)
-    return f"{ends} as integers; {', '.join(floats)} behind it in float is not compared"
 
 
 def _ends(graph: Graph, tensors: set[str]) -> list[str]:

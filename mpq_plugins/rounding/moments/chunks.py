@@ -7,8 +7,9 @@ chunk, a multiple of GRAIN, changes no result.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 GRAIN = 32
 CHUNK = 2 * GRAIN
@@ -63,6 +64,29 @@ def cut(lengths: Sequence[int], kinds: Sequence[Hashable | None], size: int = CH
                 chunks.append(tuple(pending))
                 pending, room = [], size
     return [*chunks, tuple(pending)] if pending else chunks
+
+
+def in_chunks(
+    batches: Sequence[Sequence[Any]],
+    lengths: Sequence[int],
+    kinds: Sequence[Hashable | None],
+    size: int,
+    join: Callable[[list[Any]], Any],
+) -> list[tuple[Any, ...]]:
+    """The samples of batches of tensors in chunks, cut as ``cut`` says.
+
+    join: puts tensors together along their first axis.
+    """
+    chunks = []
+    for pieces in cut(lengths, kinds, size):
+        parts = [
+            tuple(batches[p.batch])
+            if kinds[p.batch] is None
+            else tuple(tensor[p.start : p.stop] for tensor in batches[p.batch])
+            for p in pieces
+        ]
+        chunks.append(parts[0] if len(parts) == 1 else tuple(join(list(each)) for each in zip(*parts, strict=True)))
+    return chunks
 
 
 def grains(first: int, samples: int) -> list[Run]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
 from typing import Any, TypeVar
 
-from mpq_plugins.errors import CalibrationTooLarge, ModelError, MPQError
+from mpq_plugins.errors import CalibrationTooLarge, EmptyCalibration, ModelError, MPQError
 from mpq_plugins.rounding.moments.machine import machine_memory
 
 Batch = TypeVar("Batch")
@@ -51,6 +51,15 @@ def held(batches: Iterable[Batch], bytes_of: Callable[[Batch], int], limit: int 
             )
         found.append(batch)
     return found
+
+
+def check_some(batches: Sequence[Batch], wanted: str) -> None:
+    """Raise EmptyCalibration where there is none with a sample in it. wanted: what to pass, in words."""
+    if not batches:
+        raise EmptyCalibration(
+            f"the calibration set is empty; pass {wanted}, some hundred samples in all "
+            "(a generator that was used up before is empty too: pass a list)"
+        )
 
 
 def memory_limit(gigabytes: float | None) -> int:

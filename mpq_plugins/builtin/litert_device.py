@@ -9,7 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mpq_plugins import plugins
 from mpq_plugins.errors import CostError
@@ -17,7 +16,7 @@ from mpq_plugins.exporters.litert import packing
 from mpq_plugins.exporters.litert.flatbuffer import FlatbufferWriter, as_bytes, unpacked
 from mpq_plugins.exporters.litert.packing import PACKED_BITS
 from mpq_plugins.exporters.litert.requirements import schema
-from mpq_plugins.exporters.litert.running import interpreter
+from mpq_plugins.exporters.litert.running import on_random
 from mpq_plugins.exporters.litert.writer import write_litert
 from mpq_plugins.graph.node import ARGUMENT, INPUT, INPUT_SUFFIX, Batch, Graph, Node
 from mpq_plugins.graph.ops import all_ops, op_of
@@ -31,7 +30,6 @@ from mpq_plugins.hardware.target import LOOKUP, Target
 from mpq_plugins.hardware.workload import Shape, Workload
 from mpq_plugins.latency.clock import seconds_per_call
 from mpq_plugins.latency.rapl import joules_per_call
-from mpq_plugins.terminal.silence import silenced
 
 CONTAINER_BITS = 8
 MOST_COPIES = 8
@@ -114,23 +112,9 @@ def _prepared(target: str, workload: Workload) -> tuple[Callable[[], Any], int]:
     assert found.runtime is not None
     elements = max(1, int(np.prod(workload.output)))
     copies = int(np.clip(COPIED_ELEMENTS // elements, 1, MOST_COPIES))
-    runner = interpreter(flatbuffer(found, workload, copies), found.runtime.engine)
-    rng = np.random.default_rng(0)
-    for detail in runner.get_input_details():
-        runner.resize_tensor_input(detail["index"], (workload.batch, *detail["shape"][1:]))
-    with silenced("stderr"):
-        runner.allocate_tensors()
-    for detail in runner.get_input_details():
-        runner.set_tensor(detail["index"], _random(rng, detail))
+    runner = on_random(flatbuffer(found, workload, copies), found.runtime.engine, workload.batch)
     runner.invoke()
     return runner.invoke, copies
-
-
-def _random(rng: np.random.Generator, detail: dict[str, Any]) -> NDArray[Any]:
-    shape = tuple(detail["shape"])
-    if detail["dtype"] is np.float32:
-        return rng.random(shape, np.float32)
-    return rng.integers(-128, 128, shape, np.int8)
 
 
 def flatbuffer(target: Target, workload: Workload, copies: int = 1) -> bytes:
