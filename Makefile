@@ -26,8 +26,9 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
+# bytecode is kept, since many tests start a Python of their own
 unit: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile
 
 # property tests draw the same examples in every run; this draws new ones
 explore: $(STAMP)
