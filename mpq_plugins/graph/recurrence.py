@@ -7,6 +7,8 @@ from typing import Any
 
 MOST_STEPS = 64
 """Longer series are not unrolled: every step is some twenty ops."""
+READ_APART = MOST_STEPS
+"""Of longer series, where there are floats, the products with what is read are apart from what goes on step by step."""
 Function = Callable[[Any], Any]
 
 

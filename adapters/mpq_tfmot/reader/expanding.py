@@ -17,8 +17,10 @@ from mpq_tfmot.reader.attention_layer import HeadsAttention
 from mpq_tfmot.reader.float_functions import of_layer as described
 from mpq_tfmot.reader.functions import is_known, name_of
 from mpq_tfmot.reader.in_training import INFERRING_ALIKE, changes_in_training
+from mpq_tfmot.reader.long_series import apart
 from mpq_tfmot.reader.opened_functions import OPENED
 from mpq_tfmot.reader.record import Record
+from mpq_tfmot.reader.recurrence_layer import Recurrence
 from mpq_tfmot.reader.recurrent import is_recurrent, recurrent
 from mpq_tfmot.reader.written_layers import JoinedReshape, OfRecord, OwnTensor
 
@@ -53,8 +55,8 @@ def of_layer(layer: Any, record: Record, unrolled: bool = False) -> Any | None:
     """A layer that is a graph of layers and functions, as a functional model of them; None for another.
 
     A user's own layer; a Lambda; an activation that is a user's own function; what TimeDistributed calls at each step;
-    attention by sums; a recurrent layer, if they are to be ``unrolled``. record: of its call, whose symbols are the
-    model's inputs.
+    attention by sums; a recurrent layer, if they are to be ``unrolled``, or the series is long. record: of its call,
+    whose symbols are the model's inputs.
     """
     call = _expanded(layer, record, unrolled)
     if call is None:
@@ -105,7 +107,7 @@ def given_more(record: Record) -> dict[str, Any]:
 def _expanded(layer: Any, record: Record, unrolled: bool) -> Callable[..., Any] | None:
     """What a layer computes, of symbols; None where its class says what it is."""
     kind = type(layer)
-    if not (_is_kerass(kind) or isinstance(layer, (OfRecord, OwnTensor, JoinedReshape, HeadsAttention))):
+    if not (_is_kerass(kind) or isinstance(layer, (OfRecord, OwnTensor, JoinedReshape, HeadsAttention, Recurrence))):
         return None if _is_recorded(kind) else _call_of(layer, record.training)
     if record.call_kwargs.get("return_attention_scores") and kind in GIVING_SCORES:
         return _call_of(layer, record.training)
@@ -126,9 +128,11 @@ def _expanded(layer: Any, record: Record, unrolled: bool) -> Callable[..., Any] 
         if steps is None or steps > MOST_STEPS or type(layer.layer) is keras.layers.Dense:
             return None
         return lambda x: tf.stack([layer.layer(x[:, step]) for step in range(steps)], 1)
-    if is_recurrent(layer) and (unrolled or not _is_described(layer, tensors)):
+    if not is_recurrent(layer):
+        return None
+    if unrolled or not _is_described(layer, tensors):
         return recurrent(layer, tensors)
-    return None
+    return apart(layer, tensors)
 
 
 def _is_described(layer: Any, tensors: Any) -> bool:

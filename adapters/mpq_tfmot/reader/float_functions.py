@@ -13,6 +13,7 @@ from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.float_logic import of_logic
 from mpq_tfmot.reader.float_ordering import of_ordering
 from mpq_tfmot.reader.record import is_symbol
+from mpq_tfmot.reader.recurrence_layer import Recurrence
 
 _BINARY = {"add": "add", "subtract": "sub", "multiply": "mul", "divide": "div", "truediv": "div"}
 _OPERATORS = {"add": "add", "sub": "sub", "mul": "mul", "truediv": "div"}
@@ -83,6 +84,10 @@ def _unit_norm(layer: Any) -> tuple[str, dict[str, Any]]:
     return "normalize", {"axis": int(axes[0]) % len(layer.input_shape), "epsilon": 1e-6}
 
 
+_GATES = {"lstm": (0, 3, 1, 2), "gru": (0, 1, 2)}
+"""ONNX's order of gates, by Keras': input, output, forget and cell; those of a GRU are as Keras has them."""
+
+
 def _both_ways(layer: Any) -> tuple[str, dict[str, Any]]:
     """A Bidirectional that joins what both ways give."""
     (word, first), (other, second) = _recurrent(layer.forward_layer), _recurrent(layer.backward_layer, turned=True)
@@ -93,28 +98,39 @@ def _both_ways(layer: Any) -> tuple[str, dict[str, Any]]:
 
 
 def _recurrent(layer: Any, turned: bool = False) -> tuple[str, dict[str, Any]]:
-    """In ONNX's order of gates: of an LSTM input, output, forget, cell (Keras has input, forget, cell, output), of a
-    GRU as Keras has them. turned: of the second way of a Bidirectional, which goes backwards."""
+    """turned: of the second way of a Bidirectional, which goes backwards."""
     word = type(layer).__name__.lower()
     if word not in ("lstm", "gru") or layer.go_backwards != turned:
         return "", {}
     plain = layer.activation is keras.activations.tanh and layer.recurrent_activation is keras.activations.sigmoid
     if not plain or layer.return_state or layer.stateful or layer.time_major:
         return "", {}
-    gates = (0, 3, 1, 2) if word == "lstm" else (0, 1, 2)
-
-    def order(array: NDArray[Any]) -> NDArray[Any]:
-        parts = np.split(array, len(gates))
-        return np.concatenate([parts[gate] for gate in gates])
-
     kernel, recurrence, *bias = (np.asarray(weight) for weight in layer.get_weights())
     rows = kernel.shape[1]
     both = np.zeros((2, rows))
     if bias:
         both[: np.atleast_2d(bias[0]).shape[0]] = bias[0]
-    parts = (order(kernel.T)[None], order(recurrence.T)[None], np.concatenate([order(b) for b in both])[None])
+    biases = np.concatenate([_in_order(b, word) for b in both])
+    parts = (_in_order(kernel.T, word)[None], _in_order(recurrence.T, word)[None], biases[None])
     arguments = {"layers": [parts], "batch_first": True, "last": not layer.return_sequences}
     return word, arguments | ({"reset_after": layer.reset_after} if word == "gru" else {})
+
+
+def _recurrence(layer: Any) -> tuple[str, dict[str, Any]]:
+    """What goes on from step to step, whose gates come as they are."""
+    recurrence, own = (np.asarray(weight) for weight in layer.get_weights())
+    rows, bias = recurrence.shape[1], np.zeros(2 * recurrence.shape[1])
+    bias[len(bias) - len(own) :] = own if layer.kind == "gru" else 0.0
+    parts = (_in_order(np.eye(rows), layer.kind)[None], _in_order(recurrence.T, layer.kind)[None], bias[None])
+    arguments = {"layers": [parts], "batch_first": True, "last": not layer.sequences}
+    return layer.kind, arguments | ({"reset_after": layer.reset_after} if layer.kind == "gru" else {})
+
+
+def _in_order(rows: NDArray[Any], word: str) -> NDArray[Any]:
+    """The rows of Keras' gates in ONNX's order."""
+    gates = _GATES[word]
+    parts = np.split(rows, len(gates))
+    return np.concatenate([parts[gate] for gate in gates])
 
 
 SPECIAL: Mapping[type, Callable[[Any], tuple[str, dict[str, Any]]]] = {
@@ -125,6 +141,7 @@ SPECIAL: Mapping[type, Callable[[Any], tuple[str, dict[str, Any]]]] = {
     keras.layers.UnitNormalization: _unit_norm,
     keras.layers.LSTM: _recurrent,
     keras.layers.GRU: _recurrent,
+    Recurrence: _recurrence,
 }
 """Layers whose arguments are no attributes: the word and the arguments; no word where the core has none."""
 

@@ -8,6 +8,7 @@ from typing import Any
 from mpq_tfmot.keras import keras
 from mpq_tfmot.reader.attention_layer import HeadsAttention
 from mpq_tfmot.reader.call import Call
+from mpq_tfmot.reader.recurrence_layer import Recurrence
 
 
 def macs(call: Call) -> dict[str, int]:
@@ -18,6 +19,8 @@ def macs(call: Call) -> dict[str, int]:
     if isinstance(layer, keras.layers.RNN):
         places = call.shape[-1 - getattr(layer.cell, "rank", 0) : -1]  # of images, those of the output
         return {"macs": _held(call.layer) * call.in_shapes[0][0] * prod(places)}
+    if isinstance(layer, Recurrence):
+        return {"macs": _held(layer) * call.in_shapes[0][0]}
     if type(layer) is keras.layers.Conv3DTranspose:
         return {"macs": prod(layer.kernel.shape) * prod(call.in_shapes[0][:-1])}
     if isinstance(layer, (keras.layers.LocallyConnected1D, keras.layers.LocallyConnected2D)):

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from mpq_plugins.graph.recurrence import MOST_STEPS
+from mpq_plugins.graph.recurrence import READ_APART
 from mpq_torch.calling.arguments import called
 from mpq_torch.modules.recurrent import GRU, LSTM, SERIES, kind_of, pair_of, split_biases, take_over
 
@@ -25,7 +25,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
 
 
 def long_series(model: nn.Module, example: Sequence[Any]) -> frozenset[nn.Module]:
-    """The recurrent layers that read series of more than ``MOST_STEPS`` steps whenever the model calls them.
+    """The recurrent layers that read series of more than ``READ_APART`` steps whenever the model calls them.
 
     The model is run on the example, if it has any; of one that this does not go through, reading says what is wrong.
     """
@@ -33,7 +33,7 @@ def long_series(model: nn.Module, example: Sequence[Any]) -> frozenset[nn.Module
 
     def look(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         x = args[0] if args else kwargs.get("input")
-        long = isinstance(x, Tensor) and x.dim() == 3 and x.shape[1 if layer.batch_first else 0] > MOST_STEPS
+        long = isinstance(x, Tensor) and x.dim() == 3 and x.shape[1 if layer.batch_first else 0] > READ_APART
         found[layer] = long and found.get(layer, True)
 
     layers = [m for m in model.modules() if isinstance(m, SERIES) and type(m) in SERIES and not m.proj_size]
