@@ -115,8 +115,8 @@ def as_batches(calibration: Iterable[Any] | Tensor, takes: Takes) -> list[Batch]
     Raises EmptyCalibration when there is no sample in it, CalibrationTooLarge where it has no end.
     """
     examples = [calibration] if isinstance(calibration, (Tensor, Mapping)) else batches_in(calibration)
-    batches = held((as_batch(example, takes) for example in examples), _bytes_of)
-    batches = [batch for batch in batches if batch and samples_of(batch)]
+    given = (as_batch(example, takes) for example in examples)
+    batches = [batch for batch in held(given, _bytes_of) if batch and samples_of(batch)]
     check_some(batches, "an iterable of example inputs")
     return batches
 
