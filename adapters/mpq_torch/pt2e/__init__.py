@@ -25,6 +25,7 @@ from mpq_torch.fx import Search, Verification, equalize, inventory, search
 from mpq_torch.reader.writing import write_module
 from mpq_torch.simulation.simulated_model import simulation_of
 from mpq_torch.simulation.verification import compare
+from mpq_torch.torch_ao.remembered_devices import forget_devices
 
 try:
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
@@ -109,6 +110,7 @@ def convert(exported: fx.GraphModule, recipe: Recipe) -> fx.GraphModule:
     target = plugins.target_of(recipe)
     check_rounding(target)
     converted: fx.GraphModule = convert_pt2e(prepare_pt2e(exported, RecipeQuantizer(recipe)))
+    forget_devices()
     drop_float_weights(converted)
     if accumulates_in_integers(target):
         return prepare_for_x86(converted)

@@ -16,6 +16,7 @@ from mpq_plugins.recipe.recipe import Recipe
 from mpq_torch.torch_ao.engine import ENGINE_ATTRIBUTE, CheckEngine, quantized_engine
 from mpq_torch.torch_ao.framework import fx_mode
 from mpq_torch.torch_ao.qconfig import get_qconfig_mapping
+from mpq_torch.torch_ao.remembered_devices import forget_devices
 
 _FLOAT_LAYERS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear)
 
@@ -33,6 +34,7 @@ def convert(on_grid: nn.Module, recipe: Recipe, example_inputs: Sequence[Any], e
         warnings.simplefilter("ignore")  # torch.ao announces its own deprecation on every call
         prepared = verbs.prepare_fx(on_grid, get_qconfig_mapping(recipe), tuple(example_inputs))
         converted: fx.GraphModule = verbs.convert_fx(prepared)
+    forget_devices()
     check_converted(converted, recipe)
     logger.info("converted for the quantized engine %s", engine)
     if plugins.target_of(recipe).runtime is None:
