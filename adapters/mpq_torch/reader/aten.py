@@ -61,7 +61,8 @@ def spelled(target: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]
         if function is not None and _is_known(function):
             return Spelled("call_function", function, args, kwargs)
     if name in functions():
-        return Spelled("call_method", name, args, kwargs)
+        plain = {key: value for key, value in kwargs.items() if key != "layout"}  # no method takes one
+        return Spelled("call_method", name, args, plain)
     if writes(target) and name:
         found = getattr(getattr(torch.ops.aten, name, None), target._overloadname, None)
         return Spelled("call_function", target if found is None else found, args, kwargs)

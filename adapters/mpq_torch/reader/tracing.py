@@ -200,7 +200,8 @@ def _function_of(node: fx.Node) -> str:
         called = str(node.meta["torch_fn"][1]).rpartition(".")[2]
         if called in _OPERATORS and f".{called}(" not in str(node.meta.get("stack_trace", "")).rpartition("\n  ")[2]:
             return _OPERATORS[called]  # the line of the user's code has an operator
-        return called.strip("_") if called.startswith("__") else called
+        bare = called.strip("_") if called.startswith("__") else called
+        return f"{bare}_" if keyword.iskeyword(bare) else bare  # as the operator module calls "and" and "or"
     return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "op")
 
 

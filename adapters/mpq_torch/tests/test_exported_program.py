@@ -10,8 +10,11 @@ from torch import nn
 
 from mpq_plugins.errors import ModelError
 from mpq_torch import fx
+from mpq_torch.reader.aten import spelled
 from mpq_torch.reader.exported_program import load_program
+from mpq_torch.reader.exporting import trace_exported
 from mpq_torch.reader.reading import read_model
+from mpq_torch.reader.tracing import name_nodes
 from mpq_torch.tests.networks import Mobile, Residual, Scaled, settled
 
 
@@ -71,3 +74,18 @@ def test_a_program_in_training_mode_is_refused_with_the_way_out(tmp_path: Path) 
     torch.export.save(torch.export.export(model, (torch.randn(2, 3, 8, 8),)), tmp_path / "model.pt2")
     with pytest.raises(ModelError, match=r"exported in training mode; call model\.eval\(\) before"):
         load_program(tmp_path / "model.pt2")
+
+
+def test_a_conversion_that_names_a_layout_is_the_method_which_takes_none() -> None:
+    given = {"dtype": torch.int64, "layout": torch.strided, "device": torch.device("cpu")}
+    call = spelled(torch.ops.aten.to.dtype_layout, (torch.ones(2),), given)
+    assert getattr(torch.Tensor, call.target)(*call.args, **call.kwargs).dtype == torch.int64
+
+
+def test_masks_that_are_joined_have_no_word_of_python_s_for_a_name() -> None:
+    class Joined(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.where((x > 0) & (x < 1) | (x > 2), x, 0.0)
+
+    named = name_nodes(trace_exported(Joined(), (torch.randn(3, 4),)).graph)
+    assert {"and_", "or_"} < set(named.values())
