@@ -20,8 +20,6 @@ COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
     "less_equal": lambda a, b: a <= b,
     "not_equal": lambda a, b: a != b,
 }
-TRUTHS = (*COMPARISONS, "logical_and", "logical_not", "logical_or", "logical_xor")
-"""Functions that give truth values; those that begin with "logical" take them too."""
 WHOLE = "it gives whole numbers or truth values (indices, a mask), which lie on no grid"
 """Why moves and arithmetic of such tensors stay float."""
 CHOOSE = "choose"

@@ -20,6 +20,20 @@ class Part:
     shape: Shape
 
 
+def for_every_axis(items: Sequence[Any], rank: int) -> list[Any]:
+    """The items of an index ``x[...]``: one for every axis, whole ones where nothing is said, and None for new axes.
+
+    >>> for_every_axis((0, ..., None, slice(1, 2)), 4)
+    [0, slice(None, None, None), slice(None, None, None), None, slice(1, 2, None)]
+    """
+    named = sum(item is not None and item is not ... for item in items)
+    rest = [slice(None)] * (rank - named)
+    found: list[Any] = []
+    for item in items:
+        found += rest if item is ... else [item]
+    return found if any(item is ... for item in items) else [*found, *rest]
+
+
 class Moving:
     """The nodes of one call, in their order; the last one takes the name of the call. Axes include the batch."""
 
@@ -102,6 +116,13 @@ class Moving:
         for axis, count in times.items():
             x = self.concat([x] * count, axis)
         return x
+
+    def repeat_each(self, x: Part, axis: int, times: int) -> Part:
+        """Each element of an axis so many times: along an axis of its own, which is joined with it."""
+        before, size, behind = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
+        wide = self.repeat(self.reshape(x, (*before, size, 1, *behind)), {axis + 1: times})
+        grown = Batch(size.times * times) if isinstance(size, Batch) else size * times
+        return self.reshape(wide, (*before, grown, *behind))
 
     def roll(self, x: Part, shifts: Mapping[int, int]) -> Part:
         """The elements moved on by so many along axes; those that leave at the end come in at the front."""

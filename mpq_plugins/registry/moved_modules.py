@@ -109,7 +109,7 @@ MOVED: Mapping[str, str] = {
     "mpq_plugins.regularizers": "mpq_plugins.training.regularizers",
     "mpq_plugins.renamed": "mpq_plugins.registry.renamed_arguments",
     "mpq_plugins.request": "mpq_plugins.search.request",
-    "mpq_plugins.rounding": "mpq_plugins.rounding.compensated",
+    "mpq_plugins.rounding": "mpq_plugins.rounding.levels",
     "mpq_plugins.saturation": "mpq_plugins.hardware.saturation",
     "mpq_plugins.schedules": "mpq_plugins.training.schedules",
     "mpq_plugins.schema": "mpq_plugins.stored.schema",

@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from mpq_plugins.errors import MPQError
 from mpq_plugins.graph.accumulator import INT32_LIMIT, accumulator_step, snap_bias
 from mpq_plugins.grid import Grid
-from mpq_plugins.rounding.compensated import along_rows, levels_on, on_grid
 from mpq_plugins.rounding.factor import Factor, check_finite
 from mpq_plugins.rounding.factored import Factored
+from mpq_plugins.rounding.levels import along_rows, levels_on
 from mpq_plugins.rounding.moments.few_moments import FewMoments
 from mpq_plugins.rounding.moments.layer_moments import DAMPING, Array, LayerMoments, by_group
 from mpq_plugins.rounding.row_parts import row_parts
@@ -59,7 +59,7 @@ def quantize_layer(
     w = w if np.issubdtype(w.dtype, np.floating) else w.astype(np.float64)
     if w.ndim != 2 or b.shape != (len(w),):
         raise MPQError(f"{name}: a weight of shape {w.shape} and a bias of shape {b.shape} make no layer")
-    if on_grid(w, along_rows(grid, len(w))):
+    if along_rows(grid, len(w)).holds(w):
         quantized = w
         snapped = snap_bias(b, input_step, grid, name)
         if np.array_equal(snapped.astype(b.dtype), b):

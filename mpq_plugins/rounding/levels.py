@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mpq_plugins.errors import GridError
+from mpq_plugins.grid import Grid
 from mpq_plugins.rounding.moments.layer_moments import Array
 
 
@@ -26,3 +29,18 @@ class Levels:
     def rows(self, part: slice) -> Levels:
         """Those of some rows of every group."""
         return Levels(self.step[:, part], self.low[:, part], self.high[:, part])
+
+
+def levels_on(grid: Grid, shape: tuple[int, ...]) -> Levels:
+    """Of a grid, one step or one for each row of all groups, for rows [groups, rows]."""
+    step = np.broadcast_to(np.asarray(grid.steps), (math.prod(shape),)).reshape(shape)
+    return Levels(step, np.full(shape, float(grid.low)), np.full(shape, float(grid.high)))
+
+
+def along_rows(grid: Grid, rows: int) -> Grid:
+    """The grid for the weight as a matrix whose rows are its output channels: axis 0 if it has one."""
+    if grid.axis is None:
+        return grid
+    if len(grid.steps) != rows:
+        raise GridError(f"a grid of {len(grid.steps)} channels does not fit {rows} output channels")
+    return replace(grid, axis=0)

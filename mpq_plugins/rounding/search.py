@@ -1,4 +1,13 @@
-"""Codes of a layer's rows: feedback, descent, and the guard that keeps nearest rounding where it is no worse."""
+"""Codes of a layer's rows: feedback, descent, and the guard that keeps nearest rounding where it is no worse.
+
+The error of a layer's output is quadratic in the weight: E(Q) = tr((Q - W) A (Q - W)^T), A the Gram
+matrix or covariance of the inputs (layer_moments.py). Rounding to nearest ignores that A is far from
+diagonal. Here columns are rounded one after another, each first moved by what makes up for the
+errors made so far (the OBQ / GPTQ family, 2208.11580, 2210.17323, in its feedback form: with
+A = U D U^T, U upper triangular with ones on its diagonal, W_j moves by -sum_{i<j} (Q_i - W_i) U_ij, no inverse
+needed); then cyclic coordinate descent over the codes (QuantEase, 2309.01885) removes what greed left over.
+Output channels are independent, so everything is vectorised over them, and over candidate grids.
+"""
 
 from __future__ import annotations
 

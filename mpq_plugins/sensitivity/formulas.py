@@ -10,8 +10,6 @@ own softmax.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -77,26 +75,6 @@ def predicted_loss(quantized: ArrayLike, weight: ArrayLike, curvature: ArrayLike
         return 0.5 * float(np.einsum("gr,gri,gri->", f.reshape(len(a), -1), moved, change))
     blocks = np.stack([block[:, k] for k, block in enumerate(f.reshape(len(a), change.shape[1], len(a), -1))])
     return 0.5 * float(np.einsum("grs,gri,gsi->", blocks, moved, change))
-
-
-def calibrated(
-    predicted: Mapping[int, float], measured: Mapping[int, float], strength: float = 0.5
-) -> dict[int, float]:
-    """Predictions of one site, scaled towards what was measured there at some bit-widths.
-
-    The factor is the geometric mean of measured / predicted, to the power ``strength``: 0 trusts
-    the prediction, 1 the measurement. A prediction gets the ratio between bit-widths right but
-    not always the level of a site; a measurement on few samples is noisy; half of each is better
-    than both. Measurements may be in a unit of their own as long as it is that of all sites.
-
-    >>> calibrated({2: 4.0, 3: 1.0, 4: 0.25}, {3: 2.0}, strength=1)
-    {2: 8.0, 3: 2.0, 4: 0.5}
-    """
-    both = [b for b in measured if b in predicted and predicted[b] > 0 and measured[b] > 0]
-    if not both:
-        return dict(predicted)
-    factor = float(np.exp(strength * np.mean([np.log(measured[b] / predicted[b]) for b in both])))
-    return {bits: factor * cost for bits, cost in predicted.items()}
 
 
 def _log_softmax(logits: Array) -> Array:

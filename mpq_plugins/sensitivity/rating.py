@@ -91,14 +91,5 @@ def output_distance(
     return float(np.mean(distances))
 
 
-def ranking(rates: Mapping[str, Mapping[int, float]], bits: int) -> list[str]:
-    """Sites that have this candidate, the most sensitive first; to compare measures by what they put first.
-
-    >>> ranking({"a": {4: 0.1}, "b": {4: 0.3}, "c": {8: 9.0}}, 4)
-    ['b', 'a']
-    """
-    return sorted((site for site in rates if bits in rates[site]), key=lambda site: -rates[site][bits])
-
-
 def _probabilities(values: Array) -> bool:
     return bool(values.min(initial=0.0) >= 0 and np.allclose(values.sum(axis=1), 1.0, atol=1e-4))

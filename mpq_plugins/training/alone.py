@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins.training.bank import Bank
-from mpq_plugins.training.method import Numbers, TrainingMethod
+from mpq_plugins.training.method import Numbers, Start, TrainingMethod
 from mpq_plugins.training.slot import Slot
 
 Named = dict[str, NDArray[Any]]
@@ -39,6 +40,12 @@ def joined(method: TrainingMethod, bank: Bank, groups: list[Numbers]) -> Named:
         else np.asarray(value)
         for name, value in groups[0].items()
     }
+
+
+def joined_start(method: TrainingMethod, bank: Bank, starts: Sequence[Start]) -> Start:
+    """The starts of the groups of a bank as one of the bank."""
+    parameters = joined(method, bank, [start.parameters for start in starts])
+    return Start(parameters, joined(method, bank, [start.state for start in starts]))
 
 
 def parted(method: TrainingMethod, bank: Bank, values: Numbers, index: int) -> Named:

@@ -14,9 +14,9 @@ import numpy as np
 
 from mpq_plugins.allocation.by_bits import non_increasing
 from mpq_plugins.thresholds.histogram import Histogram
-from mpq_plugins.thresholds.search import search_threshold
 from mpq_plugins.thresholds.weighted_points import Points
 from mpq_plugins.training.slot import Observed, Slot
+from mpq_plugins.training.starting_grid import least_error_grid
 
 MEASURED_STEPS = 16
 """Steps before a choice is made whose gradients are added up."""
@@ -61,10 +61,9 @@ def least_error(slot: Slot, observed: Observed, bits: int) -> float:
     >>> least_error(slot, np.array([-1.0, 0.5, 0.25]), 3)
     0.0
     """
+    grid = least_error_grid(slot, observed, bits)
     if isinstance(observed, Histogram):
-        grid = search_threshold(observed, bits, slot.signed, narrow=slot.narrow)
         return float(Points.of(observed).error(np.array([grid.step]), grid.low, grid.high)[0])
-    grid = search_threshold(observed, bits, slot.signed, "mse", slot.axis, slot.narrow)
     return float(np.mean((grid.project(observed) - observed) ** 2))
 
 

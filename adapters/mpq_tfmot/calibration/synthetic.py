@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpq_plugins.errors import ModelError
+from mpq_plugins.search.synthetic import check_asked, without_norms
 from mpq_plugins.terminal.progress import track
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.checking import check_model
@@ -35,10 +36,7 @@ def synthetic_inputs(
     The model is left untouched. Raises ModelError where it has no batch norm, for "batch_norm", where it
     has several inputs, and for a number of samples or steps that is none.
     """
-    if samples < 1 or steps < 1:
-        raise ModelError(f"synthetic inputs need 1 sample and 1 step or more, got {samples} and {steps}")
-    if source not in ("batch_norm", "noise"):
-        raise ModelError(f"the source of synthetic inputs is batch_norm or noise, got {source!r}")
+    check_asked(samples, steps, source)
     check_model(model)
     if len(model.inputs) != 1:
         raise ModelError(f"synthetic inputs are made for a model of one input, and this one has {len(model.inputs)}")
@@ -48,10 +46,7 @@ def synthetic_inputs(
     norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
     reached = [layer for layer in norms if layer in model.layers]
     if not reached:
-        raise ModelError(
-            "the model has no batch norm (outside of nested models) whose statistics could guide synthetic inputs; "
-            'give calibration data, the model from before folding, or source="noise"'
-        )
+        raise without_norms(" (outside of nested models)")
     probe = keras.Model(model.inputs, [layer.input for layer in reached])
     starts = range(0, samples, CHUNK)
     parts = [

@@ -52,11 +52,7 @@ def _layer_norm(layer: Any) -> tuple[str, dict[str, Any]]:
     if sorted(axis % rank for axis in axes) != list(range(first, rank)):
         return "", {}
     sizes = [int(size) for size in layer.input_shape[first:]]
-    parts = {
-        word: np.zeros(sizes) + (plain if own is None else np.asarray(own).reshape(sizes))
-        for word, own, plain in (("weight", layer.gamma, 1.0), ("bias", layer.beta, 0.0))
-    }
-    return "layer_norm", {"axis": first, "epsilon": float(layer.epsilon), **parts}
+    return "layer_norm", {"axis": first, "epsilon": float(layer.epsilon), **_affine(layer, sizes)}
 
 
 def _embedding(layer: Any) -> tuple[str, dict[str, Any]]:
@@ -69,11 +65,16 @@ def _group_norm(layer: Any) -> tuple[str, dict[str, Any]]:
         return "", {}
     channels = int(layer.input_shape[-1])
     groups = channels if layer.groups == -1 else int(layer.groups)
-    parts = {
-        word: np.zeros(channels) + (plain if own is None else np.asarray(own))
+    parts = _affine(layer, [channels])
+    return "group_norm", {"groups": groups, "epsilon": float(layer.epsilon), "channels_last": rank, **parts}
+
+
+def _affine(layer: Any, sizes: Sequence[int]) -> dict[str, NDArray[Any]]:
+    """What a norm multiplies with and adds, of these sizes."""
+    return {
+        word: np.zeros(sizes) + (plain if own is None else np.asarray(own).reshape(sizes))
         for word, own, plain in (("weight", layer.gamma, 1.0), ("bias", layer.beta, 0.0))
     }
-    return "group_norm", {"groups": groups, "epsilon": float(layer.epsilon), "channels_last": rank, **parts}
 
 
 def _unit_norm(layer: Any) -> tuple[str, dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mpq_plugins.graph.composing import Composing
-from mpq_plugins.graph.moving import Moving, Part, size_of
+from mpq_plugins.graph.moving import Moving, Part, for_every_axis, size_of
 from mpq_plugins.graph.node import Batch, Node, Shape
 from mpq_plugins.graph.off_grids import APART
 from mpq_plugins.graph.volumes import Volumes, windows_of
@@ -110,13 +110,8 @@ def _indexed(moving: Moving, parts: list[Part], given: Mapping[str, Any], shape:
     items = list(items) if isinstance(items, (tuple, list)) else [items]
     items = [slice(i["start"], i["stop"], i["step"]) if isinstance(i, dict) else i for i in items]
     (x,) = parts
-    named = sum(item is not None and item is not Ellipsis for item in items)
-    rest = [slice(None)] * (len(x.shape) - named)
-    if Ellipsis in items:
-        at = items.index(Ellipsis)
-        items = [*items[:at], *rest, *items[at + 1 :]]
     axes: dict[int, range] = {}
-    for axis, item in enumerate(item for item in items if item is not None):
+    for axis, item in enumerate(item for item in for_every_axis(items, len(x.shape)) if item is not None):
         if axis == 0:
             if item != slice(None):
                 return None
@@ -263,10 +258,7 @@ def _repeated(moving: Composing, parts: list[Part], given: Mapping[str, Any], sh
     axis %= len(x.shape)
     if np.size(times) > 1:
         return moving.pick(x, axis, np.repeat(np.arange(size_of(x, axis)), np.asarray(times)).tolist())
-    times = int(np.ravel(times)[0])
-    apart = moving.reshape(x, (*x.shape[: axis + 1], 1, *x.shape[axis + 1 :]))
-    wide = moving.repeat(apart, {axis + 1: times})
-    return moving.reshape(wide, (*x.shape[:axis], size_of(x, axis) * times, *x.shape[axis + 1 :]))
+    return moving.repeat_each(x, axis, int(np.ravel(times)[0]))
 
 
 FUNCTIONS: Mapping[str, Move] = {

@@ -18,7 +18,7 @@ from mpq_plugins.graph.weights import as_framework
 from mpq_plugins.grid import Grid
 from mpq_plugins.inventory import Inventory
 from mpq_plugins.thresholds.histogram import Histogram
-from mpq_plugins.training.alone import joined, parted
+from mpq_plugins.training.alone import joined_start, parted
 from mpq_plugins.training.method import Start
 from mpq_plugins.training.starting_grid import check_holds
 from mpq_tfmot.keras import tf
@@ -77,16 +77,15 @@ class Hosted:
             state = {key.removeprefix(STATE): v for key, v in own.items() if key.startswith(STATE)}
         return parted(method, bank, parameters, 0), parted(method, bank, state, 0)
 
-    def restart(self, start: Start) -> None:
-        """Begin to train at this start."""
+    def begin(self) -> None:
+        """Start the method on what the tensor is now: the weight, or what was seen of the activation."""
+        self._assign(self.quantizer.start(self.seen))
+        self._enter(TRAINING)
+
+    def _assign(self, start: Start) -> None:
         for prefix, values in ((PARAMETER, start.parameters), (STATE, start.state)):
             for key, value in values.items():
                 self.variables[prefix + key].assign(np.asarray(value, np.float32))
-        self._enter(TRAINING)
-
-    def begin(self) -> None:
-        """Start the method on what the tensor is now: the weight, or what was seen of the activation."""
-        self.restart(self.quantizer.start(self.seen))
 
     def settle(self, grid: Grid) -> None:
         """Let the method's choice be this grid, where it has a choice."""
@@ -94,9 +93,7 @@ class Hosted:
         if method is None or len(slot.bits) == 1 or self.phase != TRAINING:
             return
         found = method.settled(slot, *self.numbers(), grid)
-        for prefix, values in ((PARAMETER, found.parameters), (STATE, found.state)):
-            for key, value in joined(method, self.quantizer.bank, [values]).items():
-                self.variables[prefix + key].assign(np.asarray(value, np.float32))
+        self._assign(joined_start(method, self.quantizer.bank, [found]))
         for key in found.parameters:
             self.variables[MOVE + key].assign(tf.zeros_like(self.variables[MOVE + key]))
 

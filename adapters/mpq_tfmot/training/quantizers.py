@@ -16,7 +16,7 @@ from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.output_rounding import OutputRounding
 from mpq_plugins.grid import Grid
 from mpq_plugins.hardware.op_support import Candidate
-from mpq_plugins.training.alone import joined
+from mpq_plugins.training.alone import joined_start
 from mpq_plugins.training.bank import Bank
 from mpq_plugins.training.method import Progress, Start, TrainingMethod, on_grids
 from mpq_plugins.training.predicting import MEASURED_STEPS
@@ -149,10 +149,9 @@ class GridQuantizer(Base):  # type: ignore[misc]
     def start(self, observed: Any, progress: Progress | None = None) -> Start:
         """Where the method starts on what was observed, as rows of a bank of one, controls among the state."""
         assert self.method is not None
-        start, bank = self.method.start(self.slot, observed), self.bank
-        controls = self.method.controls(bank, progress or Progress(0, 1, 1))
-        parameters, state = (joined(self.method, bank, [part]) for part in (start.parameters, start.state))
-        return Start(parameters, {**state, **{name: np.asarray(value) for name, value in controls.items()}})
+        start = joined_start(self.method, self.bank, [self.method.start(self.slot, observed)])
+        controls = self.method.controls(self.bank, progress or Progress(0, 1, 1))
+        return replace(start, state={**start.state, **{name: np.asarray(v) for name, v in controls.items()}})
 
     @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
     def __call__(self, inputs: Any, training: Any, weights: Variables, read: Any = None, **kwargs: Any) -> Any:

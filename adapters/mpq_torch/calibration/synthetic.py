@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from mpq_plugins.errors import ModelError
+from mpq_plugins.search.synthetic import check_asked, without_norms
 from mpq_plugins.terminal.progress import track
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -37,10 +37,7 @@ def synthetic_inputs(
     The model is left untouched. Raises ModelError where it has no batch norm with statistics, for
     "batch_norm", and for a number of samples or steps that is none.
     """
-    if samples < 1 or steps < 1:
-        raise ModelError(f"synthetic inputs need 1 sample and 1 step or more, got {samples} and {steps}")
-    if source not in ("batch_norm", "noise"):
-        raise ModelError(f"the source of synthetic inputs is batch_norm or noise, got {source!r}")
+    check_asked(samples, steps, source)
     generator = torch.Generator().manual_seed(seed)
     batches = list(torch.randn(samples, *shape, generator=generator).split(CHUNK))
     if source == "noise":
@@ -48,10 +45,7 @@ def synthetic_inputs(
     model = copy.deepcopy(model).eval().requires_grad_(False)
     norms = [m for m in model.modules() if isinstance(m, NORMS) and m.running_mean is not None]
     if not norms:
-        raise ModelError(
-            "the model has no batch norm whose statistics could guide synthetic inputs (they may be folded already); "
-            'give calibration data, the model from before folding, or source="noise"'
-        )
+        raise without_norms()
     return [_moved(model, norms, batch, steps, rate) for batch in track(batches, "making inputs", progress)]
 
 

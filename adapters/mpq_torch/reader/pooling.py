@@ -114,28 +114,27 @@ def adaptive_pool(dims: int) -> Rule:
     """Adaptive average pooling to one element, or to windows of one size."""
 
     def rule(call: Call) -> Made:
-        size = call.given(1, "output_size")
-        inside = tuple(whole(n) for n in call.in_shape[-dims:])
-        asked = tuple(size) if isinstance(size, (list, tuple)) else (size,) * dims
-        sizes = tuple(n if s is None else int(s) for s, n in zip(asked, inside, strict=True))
-        if sizes == (1,) * dims:
-            rank = len(call.in_shape)
-            return call.made("global_avg_pool", attrs={"axes": tuple(range(rank - dims, rank)), "keepdims": True})
-        if sizes == inside:
+        sizes = {axis: (whole(call.in_shape[axis]), whole(call.shape[axis])) for axis in _last(call, dims)}
+        if all(out == 1 for _, out in sizes.values()):
+            return call.made("global_avg_pool", attrs={"axes": tuple(sizes), "keepdims": True})
+        if all(size == out for size, out in sizes.values()):
             return call.tensor()
-        if any(n % s for n, s in zip(inside, sizes, strict=True)):
+        if any(size % out for size, out in sizes.values()):
             made, x, along = _adaptive(call, dims)
             return made.done(made.averages(x, along, window_keeps_ties))
-        return _average(call, {"kernel_size": tuple(n // s for n, s in zip(inside, sizes, strict=True))}, dims)
+        return _average(call, {"kernel_size": tuple(size // out for size, out in sizes.values())}, dims)
 
     return rule
 
 
+def _last(call: Call, dims: int) -> range:
+    """The axes of rows and columns."""
+    return range(len(call.in_shape) - dims, len(call.in_shape))
+
+
 def _adaptive(call: Call, dims: int) -> tuple[Pooling, Part, dict[int, list[Window]]]:
     """The nodes of a call, the tensor that they begin with, and the windows of each axis, of several sizes."""
-    first = len(call.in_shape) - dims
-    sizes = {axis: (whole(call.in_shape[axis]), whole(call.shape[axis])) for axis in range(first, first + dims)}
-    along = {axis: adaptive(size, out) for axis, (size, out) in sizes.items()}
+    along = {axis: adaptive(whole(call.in_shape[axis]), whole(call.shape[axis])) for axis in _last(call, dims)}
     return Pooling(call.name, "NCHW"), Part(call.inputs[0], call.in_shape), along
 
 
@@ -145,14 +144,13 @@ def adaptive_max_pool(dims: int) -> Rule:
     def rule(call: Call) -> Made:
         if (call.module is not None and call.module.return_indices) or call.argument(2, "return_indices"):
             return call.unknown("max pooling with indices has no integer kernel")
-        inside = tuple(whole(n) for n in call.in_shape[-dims:])
-        sizes = tuple(whole(n) for n in call.shape[-dims:])
-        if sizes == inside:
+        sizes = [(whole(call.in_shape[axis]), whole(call.shape[axis])) for axis in _last(call, dims)]
+        if all(size == out for size, out in sizes):
             return call.tensor()
-        if any(n % s for n, s in zip(inside, sizes, strict=True)):
+        if any(size % out for size, out in sizes):
             made, x, along = _adaptive(call, dims)
             return made.done(made.largest_of(x, along))
-        window = tuple(n // s for n, s in zip(inside, sizes, strict=True))
+        window = tuple(size // out for size, out in sizes)
         return call.made("max_pool", attrs=_windows(call, {"kernel_size": window}, dims))
 
     return rule

@@ -68,14 +68,12 @@ def _spread_by_readers(call: Call) -> bool:
 
 
 def repeat_interleave(call: Call) -> Made:
-    """Each element of an axis so many times, a number: along an axis of its own, which is joined with it."""
+    """Each element of an axis so many times, a number."""
     count, dim = call.argument(1, "repeats"), call.argument(2, "dim")
     if not isinstance(count, int) or not isinstance(dim, int):
         return call.unknown("repeating elements has an integer kernel by a number, and along an axis")
     moving, x = begun(call)
-    axis = dim % len(x.shape)
-    x = moving.reshape(x, (*x.shape[: axis + 1], 1, *x.shape[axis + 1 :]))
-    return moving.done(moving.reshape(moving.repeat(x, {axis + 1: count}), call.shape))
+    return moving.done(moving.repeat_each(x, dim % len(x.shape), count))
 
 
 def unfold(call: Call) -> Made:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
-from mpq_plugins.graph.moving import size_of
+from mpq_plugins.graph.moving import for_every_axis, size_of
 from mpq_plugins.graph.node import Batch, Node
 from mpq_torch.reader.call import Call, Made, Rule
 from mpq_torch.reader.moving import begun
@@ -29,7 +29,7 @@ def index(call: Call) -> Made:
     if source not in call.observed.shapes:
         return _one_of(call, source)
     wanted = call.argument(1, "index")
-    items = _spelled_out(wanted if isinstance(wanted, tuple) else (wanted,), len(call.in_shape))
+    items = for_every_axis(wanted if isinstance(wanted, tuple) else (wanted,), len(call.in_shape))
     axes = [item for item in items if item is not None]
     picked = {axis: _positions(call, item) for axis, item in enumerate(axes) if not _is_plain(item)}
     known = {axis: positions for axis, positions in picked.items() if positions is not None}
@@ -69,16 +69,6 @@ def index_select(call: Call) -> Made:
     if positions is None or isinstance(call.in_shape[axis], Batch):
         return call.unknown("indexing by a tensor has no integer kernel (by numbers, slices and one list it has)")
     return _chosen(call, {}, (axis, positions))
-
-
-def _spelled_out(items: tuple[Any, ...], rank: int) -> list[Any]:
-    """An item for every axis, whole ones where nothing is said."""
-    named = sum(item is not None and item is not ... for item in items)
-    rest = [slice(None)] * (rank - named)
-    found: list[Any] = []
-    for item in items:
-        found += rest if item is ... else [item]
-    return found if any(item is ... for item in items) else [*found, *rest]
 
 
 def narrow(call: Call) -> Made:

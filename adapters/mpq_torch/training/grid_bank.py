@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mpq_plugins.errors import MPQError, NonFiniteValues
+from mpq_plugins.errors import MPQError
 from mpq_plugins.grid import Grid
-from mpq_plugins.training import noise
-from mpq_plugins.training.alone import joined, parted
+from mpq_plugins.training import checkpoint, noise
+from mpq_plugins.training.alone import joined_start, parted
 from mpq_plugins.training.bank import Bank
-from mpq_plugins.training.hardened_grid import hardened_grid
-from mpq_plugins.training.method import NOISE, Progress, TrainingMethod
+from mpq_plugins.training.hardened_grid import hardened_grids
+from mpq_plugins.training.method import NOISE, Progress, Start, TrainingMethod
 from mpq_plugins.training.settling import is_measured, mean_energies
 from mpq_plugins.training.slot import Observed
 from mpq_torch.array_ops.ops import TORCH
@@ -79,9 +79,8 @@ class GridBank(HeldTensors):
     def start(self, observed: Sequence[Observed]) -> None:
         """Begin from each group's weight (an array) or its activation's Histogram."""
         starts = [self.method.start(slot, seen) for slot, seen in zip(self.plain.slots, observed, strict=True)]
-        for prefix, groups in ((LEARNED, [s.parameters for s in starts]), (STATE, [s.state for s in starts])):
-            for name, values in joined(self.method, self.plain, groups).items():
-                self._take(prefix + name, values)
+        for name, values in _named(joined_start(self.method, self.plain, starts)).items():
+            self._take(name, values)
         self.advance(Progress(0, 1, 1))
 
     def forward(self, weights: Sequence[Tensor] | None = None) -> list[Row]:
@@ -206,27 +205,13 @@ class GridBank(HeldTensors):
     def harden(
         self, bits: Sequence[int | None] | None = None, weights: Sequence[np.ndarray | None] | None = None
     ) -> tuple[Grid, ...]:
-        """The grids of the moment. bits: those that the budget leaves each group, weights: as they are (hardened_grid).
-
-        Raises NonFiniteValues where a learned parameter is, naming the site.
-        """
+        """The grids of the moment; the arguments are those of ``hardened_grids``, which raises NonFiniteValues."""
         if self.fixed is not None:
             return self.fixed
         if not self.started:
             first = self.plain.slots[0].name
             raise MPQError(f"site {first!r} has no grid before any batch; run one through the model first")
-        found = []
-        for index, (slot, (parameters, state)) in enumerate(zip(self.plain.slots, self.numbers(), strict=True)):
-            for name, value in parameters.items():
-                if not np.all(np.isfinite(value)):
-                    raise NonFiniteValues(f"site {slot.name!r}: the learned {name} is {value.tolist()}")
-            own = None if bits is None else bits[index]
-            if own is None:
-                found.append(self.method.harden(slot, parameters, state))
-            else:
-                weight = None if weights is None else weights[index]
-                found.append(hardened_grid(self.method, slot, parameters, state, own, weight))
-        return tuple(found)
+        return hardened_grids(self.method, self.plain.slots, self.numbers(), bits, weights)
 
     def settle(self, grids: Sequence[Grid]) -> None:
         """Let the method's choice be these grids."""
@@ -237,10 +222,9 @@ class GridBank(HeldTensors):
             for slot, numbers, grid in zip(self.plain.slots, self.numbers(), grids, strict=True)
         ]
         with torch.no_grad():
-            for prefix, groups in ((LEARNED, [s.parameters for s in found]), (STATE, [s.state for s in found])):
-                for name, values in joined(self.method, self.plain, groups).items():
-                    own = getattr(self, prefix + name)
-                    own.copy_(torch.as_tensor(values, dtype=own.dtype))
+            for name, values in _named(joined_start(self.method, self.plain, found)).items():
+                own = getattr(self, name)
+                own.copy_(torch.as_tensor(values, dtype=own.dtype))
             self.remember_parameters()
         self._seen = {}
 
@@ -259,7 +243,9 @@ class GridBank(HeldTensors):
     def get_extra_state(self) -> Tensor:
         """Method, groups, step of the noise and fixed grids, as the bytes of a JSON text."""
         grids = None if self.fixed is None else [asdict(grid) for grid in self.fixed]
-        return bank_state.written(bank_state.described(self) | {"grids": grids, "drawn_step": self.drawn_step})
+        return bank_state.written(
+            checkpoint.described(self.method, self.plain) | {"grids": grids, "drawn_step": self.drawn_step}
+        )
 
     def set_extra_state(self, state: Tensor) -> None:
         """Take over fixed grids, or go back to learning."""
@@ -279,7 +265,7 @@ class GridBank(HeldTensors):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         extra = state_dict.get(f"{prefix}_extra_state")
         if extra is not None:
-            bank_state.check_same(bank_state.read(extra), self)
+            checkpoint.check_same(bank_state.read(extra), self.method, self.plain)
         state_dict.setdefault(prefix + ENERGIES, torch.zeros_like(self.energies))  # older checkpoints have none
         for key, value in state_dict.items():
             # a module that has not started takes the checkpoint's shapes
@@ -336,3 +322,9 @@ class GridBank(HeldTensors):
         with torch.no_grad():
             for name, value in updates.items():
                 getattr(self, STATE + name).copy_(value)
+
+
+def _named(start: Start) -> dict[str, Any]:
+    """Parameters and state by the names that a bank has them under."""
+    learned = {LEARNED + name: values for name, values in start.parameters.items()}
+    return learned | {STATE + name: values for name, values in start.state.items()}

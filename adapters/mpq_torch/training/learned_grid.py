@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from mpq_plugins.training.method import Progress, TrainingMethod
 from mpq_plugins.training.plan import trainable
 from mpq_plugins.training.slot import Observed, Slot
 from mpq_torch.torch_ao.grid_observers import OnGrid, zero_point_of
+from mpq_torch.training import bank_state
 from mpq_torch.training.grid_bank import GridBank
 
 
@@ -131,8 +131,7 @@ class LearnedGrid(OnGrid):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         extra = state_dict.get(f"{prefix}quantizer._extra_state")
         if extra is not None and self.quantizer is None:
-            described = json.loads(bytes(extra.to("cpu", torch.uint8).tolist()))
-            (_, shape, signed) = described["sites"][0]
+            (_, shape, signed) = bank_state.read(extra)["sites"][0]
             made = self._make(tuple(shape), signed)
             made._load_from_state_dict(state_dict, f"{prefix}quantizer.", *rest)
         super()._load_from_state_dict(state_dict, prefix, *rest)

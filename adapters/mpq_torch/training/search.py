@@ -18,10 +18,10 @@ from mpq_plugins.grid import Grid
 from mpq_plugins.hardware.target import Target
 from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.search_input import Bits
+from mpq_plugins.training.checkpoint import WITHOUT_BANKS, check_search
 from mpq_plugins.training.history import History, Record
 from mpq_plugins.training.method import Progress, TrainingMethod
-from mpq_plugins.training.plan import TrainingPlan, own_choices
-from mpq_plugins.training.predicting import predicted_losses
+from mpq_plugins.training.plan import TrainingPlan
 from mpq_plugins.training.reach import notice_at_start, notice_on_the_way, warn
 from mpq_plugins.training.settling import settling_step
 from mpq_torch.array_ops.ops import TORCH
@@ -31,15 +31,15 @@ from mpq_torch.calling.own_copy import copied
 from mpq_torch.reader.check import check_reading
 from mpq_torch.training.batch_norms import BatchNorms
 from mpq_torch.training.calibration import start
+from mpq_torch.training.choosing import chosen
 from mpq_torch.training.expected_bits import ExpectedBits
 from mpq_torch.training.float_layers import accumulator_steps
 from mpq_torch.training.folded_copy import folded_copy
-from mpq_torch.training.graph import build, observe, observed_by_slot, weights_by_slot
+from mpq_torch.training.graph import PREPARATION, build, observe, observed_by_slot, weights_by_slot
 from mpq_torch.training.grid_bank import GridBank
 from mpq_torch.training.last_inputs import LastInputs
 from mpq_torch.training.parameter_groups import groups_of
 from mpq_torch.training.preparation import CLOCK, check_whole
-from mpq_torch.training.search_checkpoint import check_checkpoint
 from mpq_torch.training.written import read_written
 
 
@@ -244,7 +244,9 @@ class Search:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint; raises MPQError where it is of another method or of no search."""
-        check_checkpoint(state, self.method)
+        check_search(state, self.method)
+        if not any(name.startswith(f"{PREPARATION}.") for name in state["model"]):
+            raise MPQError(WITHOUT_BANKS)
         self.model.load_state_dict(state["model"])
         self.steps_done, self.steps = int(state["steps_done"]), int(state["steps"])
         self._training.completion.held[CLOCK].fill_(self.steps_done)
@@ -256,22 +258,7 @@ class Search:
 
     def _chosen(self) -> tuple[dict[str, Grid], dict[str, str]]:
         """The grid of every slot within the budget, and reasons."""
-        numbers = {s.name: n for bank in self._banks for s, n in zip(bank.plain.slots, bank.numbers(), strict=True)}
-        preferences = own_choices(
-            self.plan, {n: p for n, (p, _) in numbers.items()}, {n: s for n, (_, s) in numbers.items()}
-        )
-        weights = weights_by_slot(self._training, self.plan)
-        predicted = None
-        if self.method.searches_bits:
-            energies = {name: energy for bank in self._banks for name, energy in bank.measured().items()}
-            predicted = predicted_losses(list(self.plan.slots.values()), {**self._observed, **weights}, energies)
-        bits, reasons = self.plan.choose(preferences, predicted)
-        grids: dict[str, Grid] = {}
-        for bank in self._banks:
-            names = [slot.name for slot in bank.plain.slots]
-            own = bank.harden([bits[name] for name in names], [weights.get(name) for name in names])
-            grids |= dict(zip(names, own, strict=True))
-        return grids, reasons
+        return chosen(self.plan, self._banks, weights_by_slot(self._training, self.plan), self._observed)
 
     def _settle_if_due(self) -> None:
         """Where choices become final, let those of every group use the budget; from here on nothing is open."""

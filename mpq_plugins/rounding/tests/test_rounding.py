@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mpq_plugins.errors import GridError, MPQError, NonFiniteValues
 from mpq_plugins.grid import Grid
-from mpq_plugins.rounding.compensated import choose_exponents, on_grid, output_error, round_compensated
+from mpq_plugins.rounding.tests.rounded_matrices import choose_exponents, output_error, round_compensated
 
 MANY = settings(max_examples=60, deadline=None)
 SEEDS = st.integers(0, 2**32 - 1)
@@ -36,7 +36,7 @@ def test_output_error_is_never_above_that_of_nearest_rounding_in_any_channel(see
     rounded = round_compensated(weight, gram, grid, damping=damping)
     nearest = output_error(grid.project(weight), weight, gram)
     assert np.all(output_error(rounded, weight, gram) <= nearest * (1 + 1e-9) + 1e-12)
-    assert on_grid(rounded, grid)
+    assert grid.holds(rounded)
 
 
 @MANY
@@ -165,7 +165,7 @@ def test_a_covariance_with_an_eigenvalue_just_below_zero_is_legal():
     weight, gram, _ = layer(2, positions=3)
     noisy = gram.astype(np.float32) - np.float32(1e-6) * np.eye(10, dtype=np.float32)
     rounded = round_compensated(weight, noisy, Grid.power_of_two(4, 1))
-    assert on_grid(rounded, Grid.power_of_two(4, 1))
+    assert Grid.power_of_two(4, 1).holds(rounded)
 
 
 def textbook(weight, grams, step, bits):
@@ -193,7 +193,7 @@ def test_a_channels_exponent_is_the_best_after_feedback(seed, bits, groups):
     chosen = errors[np.searchsorted(exponents, grid.exponents), np.arange(len(weight))]
     np.testing.assert_allclose(chosen, errors.min(axis=0), rtol=1e-5)
     assert grid.axis == 0
-    assert on_grid(values, grid)
+    assert grid.holds(values)
     np.testing.assert_array_equal(values, round_compensated(weight, gram, grid))
 
 
@@ -209,7 +209,7 @@ def test_a_tensors_exponent_is_the_best_of_rounding_under_each_that_feedback_lea
     best = min(output_error(found, weight, gram).sum() for found in rounded)
     np.testing.assert_allclose(output_error(values, weight, gram).sum(), best, rtol=1e-9)
     assert grid.axis is None
-    assert on_grid(values, grid)
+    assert grid.holds(values)
 
 
 def test_row_weights_decide_which_channels_the_common_grid_serves():

@@ -9,7 +9,6 @@ from scipy.special import rel_entr, softmax
 from mpq_plugins.allocation.by_bits import non_increasing
 from mpq_plugins.errors import MPQError, NonFiniteValues
 from mpq_plugins.sensitivity.formulas import (
-    calibrated,
     fisher_directions,
     kl_divergence,
     noise_to_signal,
@@ -88,16 +87,6 @@ def test_repaired_costs_never_rise_with_bits_and_change_no_more_than_needed(cost
     for bits in cost:
         assert repaired[bits] == max(0.0, *(cost[b] for b in cost if b >= bits), 0.0)
     assert non_increasing(repaired) == repaired
-
-
-def test_calibration_keeps_the_ratios_and_meets_the_geometric_mean_of_the_measurements():
-    scaled = calibrated({2: 8.0, 3: 2.0, 4: 0.5}, {2: 16.0, 3: 1.0}, strength=1)
-    assert scaled[2] * scaled[3] == pytest.approx(16.0)
-    assert scaled[2] / scaled[3] == 4
-    assert calibrated({2: 8.0}, {2: 32.0}, strength=0.5) == {2: 16.0}
-    assert calibrated({2: 8.0}, {2: 32.0}, strength=0) == {2: 8.0}
-    assert calibrated({2: 8.0}, {}) == {2: 8.0}
-    assert calibrated({2: 8.0, 3: 0.0}, {2: 0.0, 3: 1.0}) == {2: 8.0, 3: 0.0}
 
 
 def test_noise_to_signal_is_relative_and_defined_for_constant_outputs():

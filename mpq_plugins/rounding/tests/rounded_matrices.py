@@ -1,49 +1,20 @@
-"""Error-compensated rounding of a weight onto its grid, from the curvature of its layer's output error.
-
-The error of a layer's output is quadratic in the weight: E(Q) = tr((Q - W) A (Q - W)^T), A the Gram
-matrix or covariance of the inputs (layer_moments.py). Rounding to nearest ignores that A is far from
-diagonal. Here columns are rounded one after another, each first moved by what makes up for the
-errors made so far (the OBQ / GPTQ family, 2208.11580, 2210.17323, in its feedback form: with
-A = U D U^T, U upper triangular with ones on its diagonal, W_j moves by -sum_{i<j} (Q_i - W_i) U_ij, no inverse
-needed); then cyclic coordinate descent over the codes (QuantEase, 2309.01885) removes what greed left over.
-Output channels are independent, so everything is vectorised over them, and over candidate grids.
-"""
+"""A weight rounded by one curvature, and the grid of least output error: what sweeps do layer by layer, at one call."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mpq_plugins.errors import GridError, MPQError
+from mpq_plugins.errors import MPQError
 from mpq_plugins.grid import Grid
 from mpq_plugins.rounding.choice import Kind, choose_each
 from mpq_plugins.rounding.factor import Factor, check_finite
 from mpq_plugins.rounding.factored import Factored
-from mpq_plugins.rounding.levels import Levels
+from mpq_plugins.rounding.levels import Levels, along_rows, levels_on
 from mpq_plugins.rounding.moments.layer_moments import Array, by_group, damped
 from mpq_plugins.rounding.search import row_error, search_codes
-
-
-def on_grid(weight: ArrayLike, grid: Grid) -> bool:
-    """Whether every weight already is a value of the grid, in the weight's own float type.
-
-    >>> on_grid([0.25, -1.0], Grid.power_of_two(3, 0)), on_grid([0.3], Grid.power_of_two(3, 0))
-    (True, False)
-    """
-    return grid.holds(weight)
-
-
-def along_rows(grid: Grid, rows: int) -> Grid:
-    """The grid for the weight as a matrix whose rows are its output channels: axis 0 if it has one."""
-    if grid.axis is None:
-        return grid
-    if len(grid.steps) != rows:
-        raise GridError(f"a grid of {len(grid.steps)} channels does not fit {rows} output channels")
-    return replace(grid, axis=0)
 
 
 def output_error(quantized: ArrayLike, target: ArrayLike, curvature: ArrayLike) -> Array:
@@ -79,7 +50,7 @@ def round_compensated(
     weight = _checked(target, curvature)
     rows = by_group(weight, _groups(curvature))
     grid = along_rows(grid, len(weight))
-    if on_grid(weight, grid):
+    if grid.holds(weight):
         return weight
     levels = levels_on(grid, rows.shape[:2])
     codes = _codes(rows, curvature, levels, damping, sweeps)
@@ -139,12 +110,6 @@ def _codes(
     if not damping:
         return search_codes(rows, Factored.of(matrix), levels, sweeps)
     return search_codes(rows, Factored.of(damped(matrix, damping)), levels, sweeps, plain=matrix)
-
-
-def levels_on(grid: Grid, shape: tuple[int, ...]) -> Levels:
-    """Of a grid, one step or one for each row of all groups, for rows [groups, rows]."""
-    step = np.broadcast_to(np.asarray(grid.steps), (math.prod(shape),)).reshape(shape)
-    return Levels(step, np.full(shape, float(grid.low)), np.full(shape, float(grid.high)))
 
 
 def _curvature(curvature: ArrayLike) -> Array:
