@@ -19,7 +19,8 @@ def take_functions_along(own: nn.Module, copies: Mapping[int, Any]) -> None:
     copies: by the id of what they are copies of, as copy.deepcopy remembers them.
     """
     for module in own.modules():
-        for held in (module.__dict__, module._forward_hooks, module._forward_pre_hooks):
+        tables: list[dict[Any, Any]] = [module.__dict__, module._forward_hooks, module._forward_pre_hooks]
+        for held in tables:
             for name, value in list(held.items()):
                 if isinstance(value, types.FunctionType):
                     held[name] = _taken_along(value, copies, {})
