@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.fx.proxy import Attribute
 
@@ -29,7 +30,7 @@ from mpq_torch.modules.written import LEAVES
 from mpq_torch.reader.composed_calls import composed, is_opened
 from mpq_torch.reader.hooks import is_hooked, take_off
 from mpq_torch.reader.shape_values import asks
-from mpq_torch.reader.sizes_in_tensors import methods_of, tensors_of
+from mpq_torch.reader.sizes_in_tensors import is_number, methods_of, tensors_of
 from mpq_torch.reader.spelled import packages_functions, packages_modules
 from mpq_torch.reader.user_code import NOT_THE_USERS, line_of
 
@@ -126,6 +127,9 @@ class ConcreteTracer(fx.Tracer):
             opened = self._opened(target, args, kwargs)
             if opened is not NotImplemented:
                 return opened
+        if target is F.pad:
+            args = (*args[:1], *fx.node.map_aggregate(args[1:], self._whole))
+            kwargs = fx.node.map_aggregate(kwargs, self._whole)
         proxy = super().create_proxy(kind, target, args, kwargs, *rest, **named)
         self._run(proxy.node)
         value: Any = self.values.get(proxy.node)
@@ -240,6 +244,11 @@ class ConcreteTracer(fx.Tracer):
         known = isinstance(value, fx.Proxy) and value.node in self._plain
         return self.plain(value, "computes with") if known else value
 
+    def _whole(self, value: Any) -> Any:
+        """The whole number that a tensor of one element is, where it depends on no data."""
+        known = self._number(value)
+        return int(known) if is_number(known) and not known.is_floating_point() else value
+
     def take_hooks_off(self) -> None:
         """Take off the hooks of leaves, which are nodes of the graph now."""
         for module in self._forwards:
@@ -256,10 +265,18 @@ class ConcreteTracer(fx.Tracer):
                     self.values[node] = self._computed(node)
                 except Exception:  # what runs into it says so: the run on two batch sizes, or who asks for a value
                     return
-        if node in self.values and not isinstance(self.values[node], Tensor):
-            inputs = node.all_input_nodes
-            if asks(node) or (all(n in self._plain for n in inputs) and node.op != "call_module"):
-                self._plain.add(node)
+        if node in self.values and self._is_plain(node, self.values[node]):
+            self._plain.add(node)
+
+    def _is_plain(self, node: fx.Node, value: Any) -> bool:
+        """Whether a value depends on no data: sizes, whole numbers that the model holds, what is computed of them."""
+        inputs = node.all_input_nodes
+        if node.op == "get_attr":
+            return is_number(value) and not value.is_floating_point()
+        if asks(node) or not inputs:
+            return not isinstance(value, Tensor)
+        known = all(n in self._plain for n in inputs) and node.op != "call_module"
+        return known and (is_number(value) or not isinstance(value, Tensor))
 
     def _computed(self, node: fx.Node) -> Any:
         args = fx.node.map_arg(node.args, lambda n: self.values[n])
