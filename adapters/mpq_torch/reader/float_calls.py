@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from mpq_plugins.graph.node import Node
 from mpq_torch.modules.methods import of_constant
 from mpq_torch.reader.shape_values import is_shape_value
 
@@ -122,6 +123,18 @@ def float_call(
         visit(needed)
     positions = positions_of(sources)
     return None if positions is None else FloatCall(traced, node, tuple(sizes), tuple(sources), tuple(positions))
+
+
+def stays_a_call(node: Node, calls: Mapping[str, FloatCall], made: Mapping[str, Node]) -> bool:
+    """Whether a float node is the call of its name still: no layer, and no function that several calls make.
+
+    Nor the last of the nodes that it was written out as. made: the nodes that were made of calls, by name.
+    """
+    was = node.attrs.get("was")
+    if node.name not in calls or was is None:
+        return node.name in calls
+    call = made[node.name]
+    return not was.weighted and (was.op, len(was.inputs)) == (call.op, len(call.inputs))
 
 
 def sources_of(node: fx.Node) -> list[fx.Node]:

@@ -30,7 +30,7 @@ from mpq_torch.reader import products
 from mpq_torch.reader.arguments import containers, leaves, placeholders_of
 from mpq_torch.reader.call import Call
 from mpq_torch.reader.example import example_of
-from mpq_torch.reader.float_calls import FloatCall, float_call, sources_of
+from mpq_torch.reader.float_calls import FloatCall, float_call, sources_of, stays_a_call
 from mpq_torch.reader.float_functions import described
 from mpq_torch.reader.folded import folds, missing_axes, spread
 from mpq_torch.reader.given import check_given
@@ -151,12 +151,6 @@ def _place(node: Node) -> tuple[str | int, ...]:
     return tuple(node.attrs.get("path", ())) or (node.name,)
 
 
-def _stays_a_call(node: Node, calls: Mapping[str, FloatCall], ops: Mapping[str, str]) -> bool:
-    """Whether a float node is the call of its name still: no layer, and no function that several calls make."""
-    was = node.attrs.get("was")
-    return node.name in calls and (was is None or (not was.weighted and was.op == ops[node.name]))
-
-
 def _described(call: Call, sources: Sequence[fx.Node]) -> dict[str, Any]:
     """What the function is that a float part computes, whether or not it was written as a module of its own."""
     found = inner_call(call, sizing=True)
@@ -214,8 +208,8 @@ class _Reader:
         read = Graph(self._reaching(self.outputs), tuple(self.outputs), "NCHW", tuple(given))
         graph = settled(with_samples(read), keep_float, target=target, refuses=refuses)
         floats = [graph[name] for name in graph.float_ops]
-        ops = {node.name: node.op for node in self.nodes}
-        calls = {node.name: self._placed(graph, node) for node in floats if _stays_a_call(node, self.calls, ops)}
+        named = {node.name: node for node in self.nodes}
+        calls = {node.name: self._placed(graph, node) for node in floats if stays_a_call(node, self.calls, named)}
         decided = frozenset(leaf.name for leaf in plain if not self.observed.decided.isdisjoint(leaf.nodes))
         runner, computed = TorchRunner(calls, self._device()), tuple(self.computed)
         return Reading(graph, runner, self.traced, returned, calls, computed, self.observed.one_batch_size, decided)
