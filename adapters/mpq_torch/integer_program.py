@@ -15,7 +15,7 @@ from mpq_plugins.integers.verification import compare
 from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.recipe.verification import Verification
 from mpq_torch.calling.arguments import takes_of
-from mpq_torch.calling.batches import as_batch, as_batches
+from mpq_torch.calling.batches import as_batch, as_batches, going_through
 from mpq_torch.reader.fitting import read_quantized
 
 
@@ -48,7 +48,7 @@ def verify_integers(program: Program, model: nn.Module, recipe: Recipe, inputs: 
 
     def runs() -> Iterator[tuple[dict[str, Any], list[Any]]]:
         for batch in batches:
-            with torch.no_grad():
+            with torch.no_grad(), going_through(batch):
                 given = reading.given(batch)
                 found = simulation.run(given, ends)
                 values = [reading.runner.numpy(simulation.value(name, found[name])) for name in ends]

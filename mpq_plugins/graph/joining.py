@@ -75,13 +75,14 @@ def _as_sums(graph: Graph, node: Node) -> list[Node]:
     if len(runs) == 1 or not activations:
         return [node]
     axis, moving = int(node.attrs["axis"]), Moving(node.name)
-    parts = [moving.concat([Part(name, graph[name].shape) for name in names], axis) for _, names in runs]
-    sizes = [size_of(part, axis) for part in parts]
+    parts = [[Part(name, graph[name].shape) for name in names] for _, names in runs]
+    sizes = [sum(size_of(part, axis) for part in run) for run in parts]
 
     def padded(index: int, before: int, after: int) -> Part:
         sides = [(0, 0)] * len(node.shape)
         sides[axis] = (before, after)
-        return moving.pad(parts[index], sides) if before or after else parts[index]
+        run = moving.concat(parts[index], axis)
+        return moving.pad(run, sides) if before or after else run
 
     total: Part | None = None
     for index, (alone, names) in enumerate(runs):

@@ -41,6 +41,8 @@ def synthetic_inputs(
         raise ModelError(f"synthetic inputs need 1 sample and 1 step or more, got {samples} and {steps}")
     if source not in ("batch_norm", "noise"):
         raise ModelError(f"the source of synthetic inputs is batch_norm or noise, got {source!r}")
+    if isinstance(shape, str) or not all(isinstance(size, int) and size > 0 for size in shape):
+        raise ModelError(f"the shape of one sample is some numbers, as (3, 32, 32), got {shape!r}")
     generator = torch.Generator().manual_seed(seed)
     batches = list(torch.randn(samples, *shape, generator=generator).split(CHUNK))
     if source == "noise":
