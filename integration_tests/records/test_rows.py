@@ -62,13 +62,14 @@ class WithConstants(nn.Module):
 
 
 class WithRegisters(nn.Module):
-    """Tokens of the model's own between the first of the sample's and the others."""
+    """Tokens of the model's own between the first of the sample's and the others, and none where there may be some."""
 
     def __init__(self):
         super().__init__()
-        self.registers = nn.Parameter(torch.randn(1, 2, 12))
+        self.registers, self.none = nn.Parameter(torch.randn(1, 2, 12)), nn.Parameter(torch.zeros(1, 0, 12))
 
     def forward(self, x):
+        x = torch.cat([x, self.none.expand(x.shape[0], -1, -1), x[:, :0]], 1)
         return torch.cat([x[:, :1], self.registers.expand(x.shape[0], -1, -1), x[:, 1:]], 1)
 
 

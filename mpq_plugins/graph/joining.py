@@ -26,10 +26,27 @@ def joined_by_sums(graph: Graph) -> Graph:
     Where constants stand between activations, these are joined with zeros between them.
     """
     nodes: list[Node] = []
-    graph = _constants_moved(graph)
+    graph = _constants_moved(_without_empty_parts(graph))
     for node in graph.nodes:
         nodes += _as_sums(graph, node) if node.op == "concat" and node.name in graph.computed else [node]
     return without_unread_constants(replace(graph, nodes=tuple(nodes)))
+
+
+def _without_empty_parts(graph: Graph) -> Graph:
+    """The graph with concats of what has elements: none of a model's own tokens may be as many as there are."""
+
+    def changed(node: Node) -> Node:
+        if node.op != "concat":
+            return node
+        full = tuple(name for name in node.inputs if graph[name].shape[int(node.attrs["axis"])] != 0)
+        if len(full) == 1:
+            return Node(node.name, "reshape", full, node.shape)
+        return replace(node, inputs=full or node.inputs)
+
+    changed_graph = graph.mapped(changed)
+    read = {*graph.outputs, *(name for node in changed_graph.nodes for name in node.inputs)}
+    nodes = (node for node in changed_graph.nodes if 0 not in node.shape or node.name in read)
+    return replace(changed_graph, nodes=tuple(nodes))
 
 
 def without_unread_constants(graph: Graph) -> Graph:
