@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from numbers import Integral
@@ -119,7 +119,7 @@ def candidates_for(
     pattern that matches no site.
     """
     for argument, bits in (("weight_bits", weight_bits), ("activation_bits", activation_bits)):
-        _check_patterns(argument, bits, [site.name for site in inventory])
+        _check_patterns(argument, bits, [s.name for s in inventory if s.kind == argument.removesuffix("_bits")])
     every = {}
     for site in inventory:
         argument, bits = ("weight_bits", weight_bits) if site.kind == "weight" else ("activation_bits", activation_bits)
@@ -196,21 +196,34 @@ def _allowed(argument: str, bits: Bits, site: str) -> tuple[int, ...] | None:
         bits = next((value for pattern, value in bits.items() if fnmatchcase(site, pattern)), None)
     if bits is None:
         return None
-    found = tuple(bits) if isinstance(bits, Iterable) and not isinstance(bits, str) else (bits,)
+    once = isinstance(bits, (str, Iterator)) or getattr(bits, "ndim", 1) != 1  # every site asks anew
+    found: tuple[Any, ...] = tuple(bits) if isinstance(bits, Iterable) and not once else (bits,)
     if not all(isinstance(b, Integral) and not isinstance(b, bool) for b in found):
-        raise TargetError(
-            f"{argument} is a whole number, several, or a mapping from patterns of site names to either, got {bits!r}"
-        )
+        raise _no_bits(argument, bits)
     return found
 
 
+def _no_bits(argument: str, bits: object) -> TargetError:
+    return TargetError(
+        f"{argument} is a whole number, several, or a mapping from patterns of site names to either, got {bits!r}"
+    )
+
+
 def _check_patterns(argument: str, bits: Bits, sites: Sequence[str]) -> None:
-    """Raise UnmatchedName, with the closest site, for a pattern that matches none; one that takes all is no mistake."""
+    """Raise UnmatchedName, with the closest site, for a pattern that matches none; one that takes all is no mistake.
+
+    sites: those that the argument is for.
+    """
     for pattern in bits if isinstance(bits, Mapping) else ():
+        if not isinstance(pattern, str):
+            raise _no_bits(argument, bits)
         if set(pattern) != {"*"} and not any(fnmatchcase(site, pattern) for site in sites):
-            close = difflib.get_close_matches(pattern, sites, n=1, cutoff=0.4)
+            own = [site for site in sites if site.startswith(f"{pattern}.")]
+            close = own or difflib.get_close_matches(pattern, sites, n=1, cutoff=0.4)
             hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(sites[:8])}"
-            raise UnmatchedName(f"{argument} names {pattern!r}, which matches no site{hint}")
+            raise UnmatchedName(
+                f"{argument} names {pattern!r}, which matches no {argument.removesuffix('_bits')} site{hint}"
+            )
 
 
 def _words(bits: Sequence[int]) -> str:

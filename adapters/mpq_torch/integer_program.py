@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from mpq_plugins.integers.verification import compare_with
 from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.recipe.verification import Verification
 from mpq_torch.calling.arguments import takes_of
-from mpq_torch.calling.batches import as_batch, as_batches
+from mpq_torch.calling.batches import Batch, as_batch, as_batches, going_through
 from mpq_torch.reader.fitting import read_quantized
 
 
@@ -41,5 +42,12 @@ def verify_integers(program: Program, model: nn.Module, recipe: Recipe, inputs: 
     """
     batches = as_batches(inputs, takes_of(model))
     reading, quantized = read_quantized(model, recipe, batches[0])
-    with torch.no_grad():
-        return compare_with(program, Simulation(quantized, reading.runner), map(reading.given, batches))
+    latest: list[Batch] = []  # what torch stops at, where it does
+
+    def given() -> Iterator[tuple[Any, ...]]:
+        for batch in batches:
+            latest[:] = [batch]
+            yield reading.given(batch)
+
+    with torch.no_grad(), going_through(latest):
+        return compare_with(program, Simulation(quantized, reading.runner), given())

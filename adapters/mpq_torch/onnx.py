@@ -25,7 +25,7 @@ from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.recipe.verification import Verification
 from mpq_plugins.registry.renamed_arguments import renamed
 from mpq_torch.calling.arguments import flat, takes_of
-from mpq_torch.calling.batches import as_batch
+from mpq_torch.calling.batches import as_batch, going_through
 from mpq_torch.reader.fitting import read_quantized
 from mpq_torch.simulation.simulated_model import SimulatedModel, simulation_of
 
@@ -105,4 +105,6 @@ def _of_batches(simulated: SimulatedModel, batches: Sequence[tuple[Any, ...]]) -
     for batch in batches:
         given = simulated.arguments(*batch)
         feeds = [np.asarray(argument.detach(), np.float32) for argument in given if isinstance(argument, Tensor)]
-        yield of_batch(simulated.simulation, given, feeds)
+        with going_through(batch):
+            found = of_batch(simulated.simulation, given, feeds)
+        yield found

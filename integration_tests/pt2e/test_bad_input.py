@@ -133,3 +133,22 @@ def test_an_exported_graph_in_the_place_of_the_float_module_is_refused():
     model, x = network(Residual)
     with pytest.raises(mpq.ModelError, match="searches the float module"):
         pt2e.MixedPrecisionQuantizer("torch-pt2e", model=exported(model, x), calibration=[x])
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda m, x, r: pt2e.convert(m, r), r"as pt2e\.export\(model, example_inputs\) gives it, and not Residual"),
+        (lambda m, x, r: pt2e.convert(pt2e.constrain(m, r), r), r"as pt2e\.export.* and not a graph of torch\.fx"),
+        (lambda m, x, r: pt2e.convert(pt2e.export(m.train(), x), r), r"in training mode.* call model\.eval\(\) before"),
+        (lambda m, x, r: pt2e.prepare_for_x86(m), "as pt2e.quantize or convert_pt2e gives it, and not Residual"),
+        (lambda m, x, r: pt2e.lower_to_x86(m, (x,)), "as pt2e.quantize or convert_pt2e gives it, and not Residual"),
+        (lambda m, x, r: pt2e.harden(m), "has no grids that are trained"),
+        (lambda m, x, r: pt2e.RecipeQuantizer("recipe.json"), r"or Recipe\.load\(path\) read, and not a str"),
+    ],
+)
+def test_what_is_not_exported_yet_is_refused_with_the_call_that_does(call, said):
+    model, x = network(Residual)
+    recipe = clipping_recipe(model, x, "torch-pt2e", 4, 8)
+    with pytest.raises(mpq.MPQError, match=said):
+        call(model, x, recipe)

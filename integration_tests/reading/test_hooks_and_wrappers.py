@@ -55,6 +55,72 @@ def test_a_hook_that_only_looks_on_sees_tensors_and_changes_nothing():
     assert set(seen) <= {(n, 8, 7, 7) for n in range(1, 17)}
 
 
+SEEN = {}
+
+
+class Recording(nn.Module):
+    """What two hooks record is joined at the end. hooks: makes the hook of the first layer, and that of the second."""
+
+    def __init__(self, hooks, first=lambda model: model.seen["a"], second=lambda model: model.seen["b"]):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())
+        self.head, self.seen, self.first, self.second = nn.Conv2d(16, 4, 1), SEEN, first, second
+        for layer, hook in zip((self.a, self.b), hooks(self), strict=True):
+            layer.register_forward_hook(hook)
+
+    def keep(self, module, given, output):
+        self.seen["a" if module is self.a else "b"] = output
+
+    def forward(self, x):
+        self.b(self.a(x))
+        return self.head(torch.cat([self.first(self), self.second(self)], 1))
+
+
+def into_a_global(model):
+    def made(name):
+        def hook(module, given, output):
+            SEEN[name] = output
+
+        return hook
+
+    return made("a"), made("b")
+
+
+def into_a_closure(model):
+    model.seen = {}
+    return lambda m, i, o: model.seen.update(a=o), lambda m, i, o: model.seen.update(b=o)
+
+
+def of_a_method(model):
+    model.seen = {}
+    return model.keep, model.keep
+
+
+def into_layers(model):
+    model.first, model.second = (lambda own: own.a.seen), (lambda own: own.b.seen)
+    return (lambda module, given, output: setattr(module, "seen", output),) * 2
+
+
+@pytest.mark.parametrize("called_before", [False, True])
+@pytest.mark.parametrize("hooks", [into_a_global, into_a_closure, of_a_method, into_layers])
+def test_what_hooks_record_and_forward_reads_is_part_of_the_graph(hooks, called_before):
+    torch.manual_seed(0)
+    model = Recording(hooks).eval()
+    if called_before:
+        model(torch.zeros(2, 3, 9, 9))
+    nodes = read_model(model, (X,)).graph.nodes
+    assert [node.op for node in nodes] == ["argument", "input", "conv2d", "conv2d", "concat", "conv2d"]
+    assert nodes[-2].inputs == ("a", "b.0")
+    assert error_of(converted(model, X), model, X) < 0.2
+    SEEN.clear()
+
+
+def test_a_forward_that_is_set_from_outside_is_that_of_the_copy_that_is_read():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval()
+    model.forward = lambda x: model[1](model[0](x)) + 1
+    assert "0" in [node.name for node in read_model(model, (X,)).graph.nodes]
+
+
 def test_a_hook_on_the_model_itself_is_refused_by_name():
     def doubles(module, given, output):
         return output * 2

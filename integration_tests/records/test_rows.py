@@ -27,6 +27,7 @@ KINDS = {
     ),
     "matmul by what is rectified": (TOKENS, lambda: Called(lambda x: x @ F.relu(x).transpose(1, 2) @ F.relu(x))),
     "tokens and tables": (TOKENS, lambda: WithConstants()),
+    "tokens between tokens": (TOKENS, lambda: WithRegisters()),
     "layer norm": (TOKENS, lambda: normed(nn.LayerNorm(12, 0.3))),
     "layer norm of two axes": (TOKENS, lambda: nn.LayerNorm((5, 12), elementwise_affine=False)),
     "layer norm of channels": (
@@ -60,6 +61,18 @@ class WithConstants(nn.Module):
         heads = x.unflatten(-1, (2, 6)).transpose(1, 2)
         shares = (heads @ heads.transpose(2, 3) + self.table[:, self.pairs]).softmax(-1)
         return (shares @ heads).transpose(1, 2).flatten(2)
+
+
+class WithRegisters(nn.Module):
+    """Tokens of the model's own between the first of the sample's and the others, and none where there may be some."""
+
+    def __init__(self):
+        super().__init__()
+        self.registers, self.none = nn.Parameter(torch.randn(1, 2, 12)), nn.Parameter(torch.zeros(1, 0, 12))
+
+    def forward(self, x):
+        x = torch.cat([x, self.none.expand(x.shape[0], -1, -1), x[:, :0]], 1)
+        return torch.cat([x[:, :1], self.registers.expand(x.shape[0], -1, -1), x[:, 1:]], 1)
 
 
 class Masked(nn.Module):

@@ -90,6 +90,15 @@ class LatencyTable(OpTable):
         """Write JSON, which another machine can search with. Raises CostError."""
         _save(self, path)
 
+    @staticmethod
+    def check(latency: object) -> None:
+        """Raise CostError for what a search is given as its table, and is none; None is no table."""
+        if latency is not None and not isinstance(latency, LatencyTable):
+            raise CostError(
+                "latency is a LatencyTable, which measure_latency returns and LatencyTable.load(path) reads, and not a "
+                f"{type(latency).__name__}"
+            )
+
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: Device | None = None) -> LatencyTable:
         """Read what ``save`` wrote. device: refuse a table of any other.

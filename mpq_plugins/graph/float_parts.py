@@ -98,6 +98,12 @@ def kept_names(graph: Graph, keep_float: Iterable[str]) -> set[str]:
     """The nodes that keep_float names. Raises UnmatchedName for what matches nothing."""
     found: set[str] = set()
     for pattern in keep_float:
+        if not isinstance(pattern, str):
+            raise UnmatchedName(
+                f"keep_float takes names of modules and functions, or patterns of names, and not a "
+                f"{getattr(pattern, '__name__', type(pattern).__name__)}; there are "
+                f"{', '.join(node.name for node in graph.nodes[:8])}, ..."
+            )
         alone: set[str] = {pattern} if isinstance(pattern, OneNode) and pattern in graph else set()
         matched = alone or {node.name for node in graph.nodes if node.op not in RAW[:2] and _matches(node, pattern)}
         if not matched:

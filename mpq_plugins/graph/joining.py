@@ -23,13 +23,30 @@ from mpq_plugins.graph.ops import op_of
 def joined_by_sums(graph: Graph) -> Graph:
     """The graph with each concat of activations and constants of one sample as a sum.
 
-    The activations must stand side by side, in front of, behind or between constants; other concats stay.
+    Where constants stand between activations, these are joined with zeros between them.
     """
     nodes: list[Node] = []
-    graph = _constants_moved(graph)
+    graph = _constants_moved(_without_empty_parts(graph))
     for node in graph.nodes:
         nodes += _as_sums(graph, node) if node.op == "concat" and node.name in graph.computed else [node]
     return without_unread_constants(replace(graph, nodes=tuple(nodes)))
+
+
+def _without_empty_parts(graph: Graph) -> Graph:
+    """The graph with concats of what has elements: none of a model's own tokens may be as many as there are."""
+
+    def changed(node: Node) -> Node:
+        if node.op != "concat":
+            return node
+        full = tuple(name for name in node.inputs if graph[name].shape[int(node.attrs["axis"])] != 0)
+        if len(full) == 1:
+            return Node(node.name, "reshape", full, node.shape)
+        return replace(node, inputs=full or node.inputs)
+
+    changed_graph = graph.mapped(changed)
+    read = {*graph.outputs, *(name for node in changed_graph.nodes for name in node.inputs)}
+    nodes = (node for node in changed_graph.nodes if 0 not in node.shape or node.name in read)
+    return replace(changed_graph, nodes=tuple(nodes))
 
 
 def without_unread_constants(graph: Graph) -> Graph:
@@ -72,19 +89,30 @@ def with_samples(graph: Graph) -> Graph:
 def _as_sums(graph: Graph, node: Node) -> list[Node]:
     runs = [(alone, list(names)) for alone, names in groupby(node.inputs, lambda name: _of_one_sample(graph, name))]
     activations = [index for index, (alone, _) in enumerate(runs) if not alone]
-    if len(runs) == 1 or len(activations) != 1:
+    if len(runs) == 1 or not activations:
         return [node]
     axis, moving = int(node.attrs["axis"]), Moving(node.name)
-    parts = [moving.concat([Part(name, graph[name].shape) for name in names], axis) for _, names in runs]
-    sizes = [size_of(part, axis) for part in parts]
-    total: Part | None = None
-    for index, (part, (alone, names)) in enumerate(zip(parts, runs, strict=True)):
-        if alone and not any(np.any(graph[name].attrs["value"]) for name in names):
-            continue  # as the padding of the others has it
+    parts = [[Part(name, graph[name].shape) for name in names] for _, names in runs]
+    sizes = [sum(size_of(part, axis) for part in run) for run in parts]
+
+    def padded(index: int, before: int, after: int) -> Part:
         sides = [(0, 0)] * len(node.shape)
-        sides[axis] = (sum(sizes[:index]), sum(sizes[index + 1 :]))
-        padded = moving.pad(part, sides)
-        total = padded if total is None else moving.add(total, padded, node.shape)
+        sides[axis] = (before, after)
+        run = moving.concat(parts[index], axis)
+        return moving.pad(run, sides) if before or after else run
+
+    total: Part | None = None
+    for index, (alone, names) in enumerate(runs):
+        if alone and any(np.any(graph[name].attrs["value"]) for name in names):  # else as the padding of others has it
+            term = padded(index, sum(sizes[:index]), sum(sizes[index + 1 :]))
+        elif index == activations[0]:
+            ends = [*activations[1:], len(runs)]
+            first = [sum(sizes[:index]), *[0] * (len(activations) - 1)]
+            apart = zip(activations, first, ends, strict=True)
+            term = moving.concat([padded(at, before, sum(sizes[at + 1 : end])) for at, before, end in apart], axis)
+        else:
+            continue
+        total = term if total is None else moving.add(total, term, node.shape)
     assert total is not None
     return moving.done(total)
 

@@ -8,6 +8,8 @@ from mpq_plugins.graph.quantized import QuantizedGraph
 from mpq_plugins.graph.runtimes.runtime import LAYER
 
 DEFAULT_BITS = 32
+TINY, HUGE = 2.0**-126, 2.0**127
+"""The least and the largest powers of two that a float32 has all bits of."""
 
 
 def check_limits(quantized: QuantizedGraph) -> None:
@@ -15,6 +17,7 @@ def check_limits(quantized: QuantizedGraph) -> None:
 
     Its runtime's table says from which gain on nothing computes an op rightly.
     """
+    _check_steps(quantized)
     check_sums(quantized)
     runtime = quantized.runtime
     for node in quantized.graph.nodes:
@@ -49,6 +52,24 @@ def check_sums(quantized: QuantizedGraph) -> None:
                 f"site {node.site!r}: sums of its products reach {largest:.0f}, and accumulators of {bits} bits hold "
                 f"{2 ** (bits - 1) - 1}; give {node.weight_site!r} or {source!r} fewer bits, or a larger threshold"
             )
+
+
+def _check_steps(quantized: QuantizedGraph) -> None:
+    """Raise GridError for steps, and products of steps, that a float32 holds with fewer bits than it has, or not."""
+    for node in quantized.graph.nodes:
+        if node.op in RAW or node.name not in quantized.grid_of:
+            continue
+        steps = [("its step", own := float(quantized.grid(node).steps[0]))]
+        if own and (node.weighted or node.op in ("mul", "matmul")):
+            steps += [
+                (what, gain * own) for what, gain in zip(_sources(quantized, node), quantized.gains(node), strict=True)
+            ]
+        for what, step in steps:
+            if not TINY <= step < HUGE:
+                raise GridError(
+                    f"site {node.site!r}: {what} is {step:g}, and a float32 holds {TINY:g} to {HUGE:g}; the numbers of "
+                    "the model vanish or explode here, as those of drawn weights do behind norms that have seen no data"
+                )
 
 
 def _sources(quantized: QuantizedGraph, node: Node) -> list[str]:

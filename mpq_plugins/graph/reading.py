@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,8 @@ def settled(
     graph = fold_batch_norms(graph, into_layers=fold)
     graph = fold_into_layers_behind(graph)
     graph = with_lookups(graph if target is None else without_kernels(graph, target), target)
-    kept = (keep_float,) if isinstance(keep_float, str) else tuple(keep_float or ())
+    alone = isinstance(keep_float, str) or not isinstance(keep_float or (), Iterable)
+    kept: tuple[Any, ...] = (keep_float,) if alone else tuple(keep_float or ())
     graph = _checked(graph, kept, target, refuses).mapped(_held_in_single)
     for node in graph.nodes:
         for array in (node.weight, node.bias):

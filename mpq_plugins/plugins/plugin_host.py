@@ -155,6 +155,11 @@ class PluginHost:
         if isinstance(target, Target):
             check_rounding(target)
             return target
+        if not isinstance(target, str):
+            raise TargetError(
+                "a target is a registered name, the path of a target's .json file, or a Target, and not a "
+                f"{type(target).__name__}; registered are {', '.join(sorted(self.targets()))}"
+            )
         known = self.targets()
         if target in known:
             return known[target]
@@ -211,7 +216,7 @@ class PluginHost:
 
     def _named(self, section: str, name: str) -> Any:
         known = self._section(section)
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             raise PluginError(self._unknown(section, name))
         return known[name]
 

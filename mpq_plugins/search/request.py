@@ -65,6 +65,7 @@ class Request:
     def __post_init__(self) -> None:
         object.__setattr__(self, "target", known_targets.target(self.target))
         memory_limit(self.memory_gb)
+        LatencyTable.check(self.latency)
         if self.per_channel is not None and not isinstance(self.per_channel, bool):
             raise MPQError(f"per_channel is True, False, or None for the target's own way, got {self.per_channel!r}")
         method = registry.host().method(self.method)

@@ -56,6 +56,8 @@ class Heading:
         if not isinstance(data, dict) or (self.format is not None and data.get("format") != self.format):
             marked = "" if self.format is None else f' with "format": "{self.format}"'
             raise self.error(f"{origin} is no {self.name}: it should be a JSON object{marked}")
+        if self.format is None and "format" in data:
+            raise self.error(f"{origin} is no {self.name}: it says that it is {data['format']!r}")
         if self.format is not None and "schema_version" not in data:
             raise self.damaged("schema_version: this field is missing", origin)
         version = data.get("schema_version", self.version)

@@ -16,8 +16,8 @@ def read(path: str | os.PathLike[str], name: str, error: type[MPQError]) -> byte
     """The bytes of a file. name: of such files, for the error, which is raised where it cannot be read."""
     try:
         return Path(path).read_bytes()
-    except OSError as failure:
-        raise error(f"cannot read the {name} {path}: {failure.strerror}") from failure
+    except (OSError, TypeError, ValueError) as failure:
+        raise error(f"cannot read the {name} {path}: {_reason(failure)}") from failure
 
 
 def write(
@@ -32,16 +32,21 @@ def write(
 
     name: of such files, for the error, which is raised where it cannot be written. make_folder: where it lies.
     """
-    final = Path(path)
     try:
+        final = Path(path)
         if make_folder:
             final.parent.mkdir(parents=True, exist_ok=True)
         with replacing(final) as file:
             file.write(content.encode() if isinstance(content, str) else content)
-    except OSError as failure:
-        what = f"the {name} {final}" if name else str(final)
-        raise error(f"cannot write {what}: {failure.strerror}") from failure
+    except (OSError, TypeError, ValueError) as failure:
+        what = f"the {name} {path}" if name else str(path)
+        raise error(f"cannot write {what}: {_reason(failure)}") from failure
     return final
+
+
+def _reason(failure: Exception) -> str:
+    """What the system says, or Python of what is no path."""
+    return str(getattr(failure, "strerror", None) or failure)
 
 
 @contextlib.contextmanager

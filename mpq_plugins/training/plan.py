@@ -66,6 +66,7 @@ class TrainingPlan:
         """
         target = known_targets.target(target)
         trained = trainable(method)
+        LatencyTable.check(latency)
         models = dict(registry.host().cost_models()) | ({} if latency is None else {"latency_ms": latency})
         limits = limits_of(budget)
         candidates = candidates_for(inventory, target, weight_bits, activation_bits, per_channel)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from mpq_plugins.errors import ModelError
 from mpq_plugins.search.synthetic import check_asked, without_norms
 from mpq_plugins.terminal.progress import track
 
@@ -38,6 +39,8 @@ def synthetic_inputs(
     "batch_norm", and for a number of samples or steps that is none.
     """
     check_asked(samples, steps, source)
+    if isinstance(shape, str) or not all(isinstance(size, int) and size > 0 for size in shape):
+        raise ModelError(f"the shape of one sample is some numbers, as (3, 32, 32), got {shape!r}")
     generator = torch.Generator().manual_seed(seed)
     batches = list(torch.randn(samples, *shape, generator=generator).split(CHUNK))
     if source == "noise":

@@ -82,6 +82,11 @@ def takes_of(model: nn.Module) -> Takes:
     own = getattr(model, "takes", None)
     if isinstance(own, Takes):
         return own
+    if type(model).forward is nn.Module.forward and "forward" not in vars(model):
+        raise ModelError(
+            f"a {type(model).__name__} has no forward() of its own; pass the module that calls what it holds "
+            "(an nn.Sequential calls it in turn)"
+        )
     positional: list[str] = []
     named: list[str] = []
     defaults, rest = {}, ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mpq_plugins.errors import ModelError, NonFiniteValues
+from mpq_plugins.errors import ModelError, MPQError, NonFiniteValues
 from mpq_plugins.rounding.moments import chunks
 from mpq_plugins.rounding.moments.holding import batches_in, check_some, held
 from mpq_torch.calling.arguments import Takes, flat, rebuilt
@@ -38,6 +39,9 @@ def as_batch(example: Any, takes: Takes) -> Batch:
     for index, tensor in enumerate(flat(batch)):
         if isinstance(tensor, Tensor) and tensor.is_meta:
             raise ModelError(f"argument {index} of a calibration batch is on the meta device and has no values")
+        if isinstance(tensor, Tensor) and (tensor.layout != torch.strided or tensor.is_nested or tensor.is_quantized):
+            what, way = ("quantized", "dequantize()") if tensor.is_quantized else ("sparse or nested", "to_dense()")
+            raise ModelError(f"argument {index} of a calibration batch is {what}; pass plain tensors ({way})")
         if isinstance(tensor, Tensor) and tensor.is_floating_point() and not torch.isfinite(tensor).all():
             bad = int((~torch.isfinite(tensor)).sum())
             raise NonFiniteValues(
@@ -123,6 +127,24 @@ def as_batches(calibration: Iterable[Any] | Tensor, takes: Takes) -> list[Batch]
 
 def _bytes_of(batch: Batch) -> int:
     return sum(t.numel() * t.element_size() for t in flat(batch) if isinstance(t, Tensor))
+
+
+def not_through(batch: Sequence[Any], error: Exception, way_out: str = "") -> ModelError:
+    """What is said of a batch that does not go through a model. error: where it stopped."""
+    given = ", ".join(str(tuple(x.shape)) if isinstance(x, Tensor) else type(x).__name__ for x in flat(batch))
+    reason = " ".join(str(error).split("\n")[0].split())[:200]
+    return ModelError(f"inputs of the shape {given} do not go through the model: {reason}{way_out}")
+
+
+@contextmanager
+def going_through(batch: Sequence[Any]) -> Iterator[None]:
+    """Raise ModelError where torch stops at a batch."""
+    try:
+        yield
+    except MPQError:
+        raise
+    except (RuntimeError, ValueError) as error:
+        raise not_through(batch, error) from error
 
 
 def samples_of(batch: Sequence[Any]) -> int:

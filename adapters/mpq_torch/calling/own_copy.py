@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils import _pytree as pytree
 
 from mpq_plugins.errors import ModelError
+from mpq_torch.calling.own_functions import take_functions_along
 
 WEIGHT_HOOKS = (WeightNorm, SpectralNorm, prune.BasePruningMethod)
 """Forward pre-hooks of torch's own that compute a weight."""
@@ -56,6 +57,7 @@ def copied(model: nn.Module) -> nn.Module:
             if isinstance(value, Tensor) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()
     own = copy.deepcopy(model, memo)
+    take_functions_along(own, memo)
     for module in list(own.modules()):
         for name, child in module.named_children():
             if unwrapped(child) is not child:

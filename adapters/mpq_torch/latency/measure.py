@@ -64,7 +64,12 @@ def measure_latency(
 def time_models(
     converted: Mapping[str, nn.Module], example_inputs: Any, batch: int = 1, rounds: int = ROUNDS
 ) -> dict[str, Timing]:
-    """End to end: seconds of a call of each converted model (``quantize``), in interleaved rounds."""
+    """End to end: seconds of a call of each converted model (``quantize``), in interleaved rounds.
+
+    Raises ModelError for anything but models by their names.
+    """
+    if not isinstance(converted, Mapping) or not converted:
+        raise ModelError('models to be timed are given by their names: {"int8": fx.quantize(...), "float": model}')
     first = next(iter(converted.values()))
     examples = as_batch(example_inputs, takes_of(first))
     examples = rebuilt(examples, lambda value: _of_batch(value, batch))

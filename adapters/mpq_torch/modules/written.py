@@ -29,6 +29,10 @@ CLAMP_SUFFIX = "__clamp"
 SAME_GRID_SUFFIX = "__same_grid"
 
 
+class Simulated(nn.Module):
+    """What computes the numbers of a recipe in the place of a model, of which there is no recipe again."""
+
+
 class Input(nn.Module):
     """A tensor enters the quantized part of the model here; computes the identity. whole: its numbers are no floats."""
 

@@ -37,7 +37,7 @@ except ImportError as error:
 
 from mpq_torch.pt2e.accumulation import widen
 from mpq_torch.pt2e.defaults import keep_defaults
-from mpq_torch.pt2e.exporting import export
+from mpq_torch.pt2e.exporting import check_evaluating, check_exported, export
 from mpq_torch.pt2e.float_weights import drop_float_weights
 from mpq_torch.pt2e.hardening import harden
 from mpq_torch.pt2e.lowering import lower_to_x86, prepare_for_x86
@@ -109,6 +109,8 @@ def convert(exported: fx.GraphModule, recipe: Recipe) -> fx.GraphModule:
     """prepare_pt2e and convert_pt2e of an exported graph, with what makes sums and kernels of the target exact."""
     target = plugins.target_of(recipe)
     check_rounding(target)
+    check_exported(exported, "pt2e.export(model, example_inputs)")
+    check_evaluating(exported)
     converted: fx.GraphModule = convert_pt2e(prepare_pt2e(exported, RecipeQuantizer(recipe)))
     forget_devices()
     drop_float_weights(converted)

@@ -17,6 +17,9 @@ from mpq_plugins.errors import ModelError
 from mpq_torch.calling.arguments import flat, open_batch, rebuilt, takes_of
 from mpq_torch.calling.batches import as_batch
 
+_TRAINING = {torch.ops.aten.batch_norm.default: 5, torch.ops.aten.dropout.default: 2}
+"""Operators that are told whether the model trains, and at which of their arguments."""
+
 
 def export(model: nn.Module, example_inputs: Sequence[Any], dynamic_batch: bool = True) -> fx.GraphModule:
     """``torch.export.export(model, example_inputs).module()``.
@@ -46,6 +49,29 @@ def export(model: nn.Module, example_inputs: Sequence[Any], dynamic_batch: bool 
             "torch.cond, or leave the model"
         ) from error
     return program.module()
+
+
+def check_exported(graph: Any, made_by: str) -> None:
+    """Raise ModelError for what is no graph of torch.export's. made_by: the call that gives one."""
+    calls = (
+        [node.target for node in graph.graph.nodes if node.op != "get_attr"]
+        if isinstance(graph, fx.GraphModule)
+        else []
+    )
+    if not any(isinstance(target, torch._ops.OpOverload) for target in calls):
+        kind = "a graph of torch.fx" if isinstance(graph, fx.GraphModule) else type(graph).__name__
+        raise ModelError(f"an exported graph is needed, as {made_by} gives it, and not {kind}")
+
+
+def check_evaluating(graph: fx.GraphModule) -> None:
+    """Raise ModelError for a graph of a model in training mode, whose norms and dropouts compute something else."""
+    for node in graph.graph.nodes:
+        place = _TRAINING.get(node.target)
+        if place is not None and len(node.args) > place and node.args[place]:
+            raise ModelError(
+                f"{node.name} was exported in training mode, and an integer model computes as in evaluation: call "
+                "model.eval() before pt2e.export"
+            )
 
 
 def _at_least_two(inputs: Sequence[Any]) -> tuple[Any, ...]:

@@ -35,8 +35,9 @@ def harden(trained: fx.GraphModule | Search) -> Recipe:
     """
     if isinstance(trained, Search):
         return trained.harden()
-    recipe: Recipe | None = trained.meta.get(TRAINED_RECIPE)
-    grids = [module for module in trained.modules() if isinstance(module, LearnedGrid)]
+    graph = isinstance(trained, fx.GraphModule)
+    recipe: Recipe | None = trained.meta.get(TRAINED_RECIPE) if graph else None
+    grids = [module for module in trained.modules() if isinstance(module, LearnedGrid)] if graph else []
     if recipe is None or not grids:
         raise MPQError(
             "this graph has no grids that are trained; prepare it by "

@@ -18,6 +18,7 @@ from mpq_plugins.errors import NothingQuantized
 from mpq_torch.calling.arguments import takes_of
 from mpq_torch.calling.batches import as_batch
 from mpq_torch.pt2e.exported_ops import argument, op_of
+from mpq_torch.pt2e.exporting import check_exported
 from mpq_torch.pt2e.integer_calls import DEQUANTIZE_CHANNELS, PerTensor, dequantized, quantized
 
 _CLAMP = torch.ops.aten.clamp.default
@@ -75,7 +76,11 @@ def spread_weight_steps(converted: fx.GraphModule) -> None:
 
 
 def prepare_for_x86(converted: fx.GraphModule) -> fx.GraphModule:
-    """A copy of the graph in which inductor finds its int8 kernels and computes exactly with them."""
+    """A copy of the graph in which inductor finds its int8 kernels and computes exactly with them.
+
+    Raises ModelError for anything but a converted graph.
+    """
+    check_exported(converted, "pt2e.quantize or convert_pt2e")
     converted = copy.deepcopy(converted)
     clamp_explicitly(converted)
     spread_weight_steps(converted)

@@ -48,6 +48,7 @@ class RecipeQuantizer(Quantizer):  # type: ignore[misc]  # torchao has no types
 
     def __init__(self, recipe: Recipe, method: str | TrainingMethod | None = None) -> None:
         super().__init__()
+        plugins.target_of(recipe)  # which refuses what is no recipe
         self.recipe = recipe
         self.method = None if method is None else trainable(method)
 

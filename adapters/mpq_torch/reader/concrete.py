@@ -17,8 +17,8 @@ from functools import partial
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
-from torch.fx.proxy import Attribute
 
 from mpq_plugins.errors import ModelError
 from mpq_torch.calling.arguments import Takes, is_container, parts_of, rebuilt_row
@@ -26,10 +26,12 @@ from mpq_torch.modules.depthwise import SlicedDepthwise
 from mpq_torch.modules.padded import PaddedConvolution
 from mpq_torch.modules.subpixel import SubpixelConvTranspose
 from mpq_torch.modules.written import LEAVES
+from mpq_torch.reader.autograd_functions import forwards_traced
 from mpq_torch.reader.composed_calls import composed, is_opened
 from mpq_torch.reader.hooks import is_hooked, take_off
+from mpq_torch.reader.proxies import Concrete
 from mpq_torch.reader.shape_values import asks
-from mpq_torch.reader.sizes_in_tensors import methods_of, tensors_of
+from mpq_torch.reader.sizes_in_tensors import is_number, methods_of, tensors_of
 from mpq_torch.reader.spelled import packages_functions, packages_modules
 from mpq_torch.reader.user_code import NOT_THE_USERS, line_of
 
@@ -111,7 +113,7 @@ class ConcreteTracer(fx.Tracer):
         return is_leaf(m)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
-        return _Concrete(node, self)
+        return Concrete(node, self)
 
     def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **named: Any) -> Any:
         """The proxy of a new node; of a tuple or list of results a tuple or list of proxies.
@@ -126,6 +128,11 @@ class ConcreteTracer(fx.Tracer):
             opened = self._opened(target, args, kwargs)
             if opened is not NotImplemented:
                 return opened
+        if kind == "call_method" and target == "set_" and len(args) == 1:
+            return args[0]  # emptied for its memory
+        if target is F.pad:
+            args = (*args[:1], *fx.node.map_aggregate(args[1:], self._whole))
+            kwargs = fx.node.map_aggregate(kwargs, self._whole)
         proxy = super().create_proxy(kind, target, args, kwargs, *rest, **named)
         self._run(proxy.node)
         value: Any = self.values.get(proxy.node)
@@ -229,7 +236,7 @@ class ConcreteTracer(fx.Tracer):
 
     def trace(self, *args: Any, **named: Any) -> fx.Graph:
         """As torch.fx does it, which marks what an opened function gave as a call of that function."""
-        with tensors_of(self._number), methods_of(partial(self.create_proxy, "call_method")):
+        with forwards_traced(), tensors_of(self._number), methods_of(partial(self.create_proxy, "call_method")):
             graph = super().trace(*args, **named)
         for node in graph.nodes:
             if node.meta.get("is_wrapped") and not (inspect.isfunction(node.target) and node.op == "call_function"):
@@ -239,6 +246,11 @@ class ConcreteTracer(fx.Tracer):
     def _number(self, value: Any) -> Any:
         known = isinstance(value, fx.Proxy) and value.node in self._plain
         return self.plain(value, "computes with") if known else value
+
+    def _whole(self, value: Any) -> Any:
+        """The whole number that a tensor of one element is, where it depends on no data."""
+        known = self._number(value)
+        return int(known) if is_number(known) and not known.is_floating_point() else value
 
     def take_hooks_off(self) -> None:
         """Take off the hooks of leaves, which are nodes of the graph now."""
@@ -256,10 +268,18 @@ class ConcreteTracer(fx.Tracer):
                     self.values[node] = self._computed(node)
                 except Exception:  # what runs into it says so: the run on two batch sizes, or who asks for a value
                     return
-        if node in self.values and not isinstance(self.values[node], Tensor):
-            inputs = node.all_input_nodes
-            if asks(node) or (all(n in self._plain for n in inputs) and node.op != "call_module"):
-                self._plain.add(node)
+        if node in self.values and self._is_plain(node, self.values[node]):
+            self._plain.add(node)
+
+    def _is_plain(self, node: fx.Node, value: Any) -> bool:
+        """Whether a value depends on no data: sizes, whole numbers that the model holds, what is computed of them."""
+        inputs = node.all_input_nodes
+        if node.op == "get_attr":
+            return is_number(value) and not value.is_floating_point()
+        if asks(node) or not inputs:
+            return not isinstance(value, Tensor)
+        known = all(n in self._plain for n in inputs) and node.op != "call_module"
+        return known and (is_number(value) or not isinstance(value, Tensor))
 
     def _computed(self, node: fx.Node) -> Any:
         args = fx.node.map_arg(node.args, lambda n: self.values[n])
@@ -288,31 +308,3 @@ class ConcreteTracer(fx.Tracer):
         while frame is not None and frame.f_code.co_filename.startswith(NOT_THE_USERS):
             frame = frame.f_back
         return "the model" if frame is None else line_of(frame.f_code.co_filename, frame.f_lineno)
-
-
-class _Concrete(fx.Proxy):
-    """A proxy that knows sizes."""
-
-    tracer: ConcreteTracer
-
-    def __getattr__(self, k: str) -> Attribute:
-        return _Attribute(self, k)
-
-    def __len__(self) -> int:
-        known = self.tracer.values.get(self.node)
-        if isinstance(known, Tensor):
-            raise ModelError(f"{self.tracer.where()} asks for the len() of a tensor; ask for its .shape[0]")
-        return len(self.tracer.plain(self, "asks for the length of"))
-
-    def __index__(self) -> int:
-        return operator.index(self.tracer.plain(self, "counts by"))
-
-    def __int__(self) -> int:
-        return int(self.tracer.plain(self, "counts by"))
-
-    def __float__(self) -> float:
-        return float(self.tracer.plain(self, "computes with"))
-
-
-class _Attribute(_Concrete, Attribute):
-    """An attribute of a tensor, or a method that is about to be called."""

@@ -47,7 +47,8 @@ def read_quantized(
 
 def _check_layers(model: nn.Module, recipe: Recipe, error: ModelError) -> None:
     """Raise RecipeMismatch where a model that inputs of the recipe's shapes do not go through has other layers."""
-    own = [f"{path}.weight" for path, module in model.named_modules() if isinstance(module, WEIGHTED)]
+    modules = model.named_modules() if isinstance(model, nn.Module) else ()
+    own = [f"{path}.weight" for path, module in modules if isinstance(module, WEIGHTED)]
     recipes = [entry.site for entry in recipe.weights]
     missing = [site for site in own if site not in recipes]
     lost = [site for site in recipes if site not in own]

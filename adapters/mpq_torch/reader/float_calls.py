@@ -132,11 +132,15 @@ def sources_of(node: fx.Node) -> list[fx.Node]:
 
 
 def stays_a_call(node: Node, calls: Mapping[str, FloatCall], read: Mapping[str, Node]) -> bool:
-    """Whether a float node is the call of its name still: no layer, and no function that several calls make."""
+    """Whether a float node is the call of its name still: no layer, and no function that several calls make.
+
+    Nor the last of the nodes that it was written out as. read: the nodes that were made of calls, by name.
+    """
     was = node.attrs.get("was")
     if node.name not in calls or was is None:
         return node.name in calls
-    return "was" in read[node.name].attrs or (not was.weighted and was.op == read[node.name].op)
+    call = read[node.name]
+    return "was" in call.attrs or (not was.weighted and (was.op, len(was.inputs)) == (call.op, len(call.inputs)))
 
 
 def moving(made: Made, sources: Sequence[str]) -> dict[str, Any]:

@@ -45,4 +45,4 @@ def asks(node: fx.Node) -> bool:
 
 
 def _computes(node: fx.Node) -> bool:
-    return node.op == "call_function" and node.target is not getattr
+    return node.op == "call_method" or (node.op == "call_function" and node.target is not getattr)

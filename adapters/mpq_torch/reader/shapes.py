@@ -12,6 +12,7 @@ from torch import Tensor, fx
 from mpq_plugins.errors import ModelError
 from mpq_plugins.graph.node import Batch, Shape
 from mpq_torch.calling.arguments import flat, rebuilt
+from mpq_torch.calling.batches import not_through
 from mpq_torch.calling.node_arguments import source_of
 from mpq_torch.modules.written import LEAVES
 from mpq_torch.reader.counting import counted
@@ -246,10 +247,7 @@ def _run(graph: fx.GraphModule, arguments: Sequence[Any], macs: dict[fx.Node, in
         with torch.no_grad():
             recorder.run(*arguments)
     except Exception as error:
-        leaves = flat(arguments)
-        given = ", ".join(str(tuple(a.shape)) if isinstance(a, Tensor) else type(a).__name__ for a in leaves)
-        reason = " ".join(str(error).split("\n")[0].split())[:200]
-        raise ModelError(f"inputs of the shape {given} do not go through the model: {reason}") from error
+        raise not_through(arguments, error) from error
     return recorder.found
 
 

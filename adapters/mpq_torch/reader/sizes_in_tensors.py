@@ -16,6 +16,11 @@ OF_SIZES = ("expand", "repeat", "reshape", "tile", "view")
 """Methods of tensors that take sizes."""
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value is a tensor of one element."""
+    return isinstance(value, Tensor) and value.numel() == 1
+
+
 @contextmanager
 def tensors_of(number: Callable[[Any], Any]) -> Iterator[None]:
     """Let torch.tensor and torch.as_tensor take what a tracer has in the place of numbers. number: what that is."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from mpq_plugins.errors import ModelError
-from mpq_torch.calling.arguments import called, takes_of
+from mpq_torch.calling.arguments import called, rebuilt, takes_of
 from mpq_torch.calling.own_copy import copied
 from mpq_torch.reader.concrete import FORMS
 from mpq_torch.reader.exporting import trace_exported
@@ -44,7 +46,7 @@ def traced_and_observed(model: nn.Module, example: Sequence[Any], unrolled: bool
     if not isinstance(by_fx, NotTraced) and _agrees(model, by_fx, example):
         return by_fx
     if isinstance(by_fx, NotTraced) and not _runs(model, example):
-        raise by_fx
+        raise NotTraced(f"{by_fx}{_way_in(model, example)}", by_fx.reason)
     by_export = traced_by("torch.export", model, example, unrolled)
     if not isinstance(by_fx, NotTraced):
         right = not isinstance(by_export, NotTraced) and _agrees(model, by_export, example)
@@ -99,6 +101,33 @@ def _agrees(model: nn.Module, seen: Seen, example: Sequence[Any]) -> bool:
     with torch.no_grad():
         wanted, got = tensors_of(called(copied(model).eval(), given)), tensors_of(seen[1].returned)
     return len(wanted) == len(got) and not any(differ(a, b) for a, b in zip(wanted, got, strict=True))
+
+
+_CHANGES: Sequence[tuple[str, Callable[[Tensor], Tensor]]] = (
+    (
+        "its first axis has to be that of the samples: pass batches, as a DataLoader gives them, or x[None]",
+        lambda x: x[None],
+    ),
+    ("the model takes floats: pass x.float()", lambda x: x.float()),
+    ("images lie as (samples, channels, rows, columns): pass x.permute(0, 3, 1, 2)", lambda x: x.permute(0, 3, 1, 2)),
+)
+"""What people forget to do with their inputs."""
+
+
+def _way_in(model: nn.Module, example: Sequence[Any]) -> str:
+    """How the example would go through the model, in words; "" where it is not known."""
+    takes = takes_of(model)
+    if len(example) == 1 and isinstance(example[0], dict):
+        return f"; a dict holds arguments by their names in forward(): {', '.join(takes.names)}"
+    for words, change in _CHANGES:
+        with suppress(RuntimeError):  # of another number of axes
+            if _runs(model, [rebuilt(argument, partial(_changed, change)) for argument in example]):
+                return f"; {words}"
+    return ""
+
+
+def _changed(change: Callable[[Tensor], Tensor], value: Any) -> Any:
+    return change(value) if isinstance(value, Tensor) else value
 
 
 def _runs(model: nn.Module, example: Sequence[Any]) -> bool:

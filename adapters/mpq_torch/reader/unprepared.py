@@ -9,6 +9,7 @@ import torch
 from torch import fx, nn
 
 from mpq_plugins.errors import ModelError
+from mpq_torch.modules.written import Simulated
 
 _CONVERTED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")
 _FLOAT = ("FloatFunctional",)
@@ -23,6 +24,8 @@ def check_unprepared(model: nn.Module) -> None:
     """Raise ModelError, naming the module, for a model that was prepared or converted for integers, or exported."""
     for path, module in model.named_modules():
         kind = type(module)
+        if isinstance(module, Simulated):
+            raise ModelError("a simulation stands for a model that was quantized already; pass the float model")
         if kind.__module__.startswith(_CONVERTED) and kind.__name__ not in _FLOAT:
             raise ModelError(f"{path} is a {kind.__qualname__} of a converted model; pass the float model")
         if any(base.__name__ in _OBSERVING for base in kind.__mro__):

@@ -13,11 +13,12 @@ from mpq_plugins.recipe.recipe import Recipe
 from mpq_plugins.recipe.verification import NEEDS
 from mpq_torch.calling.arguments import Takes, takes_of
 from mpq_torch.calling.batches import Batch, as_batches
+from mpq_torch.modules.written import Simulated
 from mpq_torch.reader.fitting import read_quantized
 from mpq_torch.reader.reading import Reading
 
 
-class SimulatedModel(nn.Module):
+class SimulatedModel(Simulated):
     """Computes exactly what the recipe's target computes in integers; outputs are float tensors of grid values.
 
     reading: of the model. simulation: of its graph, weights and biases on their grids.

@@ -17,7 +17,8 @@ from mpq_plugins.graph.quantized import clamp_codes
 from mpq_plugins.graph.simulation import Simulation
 from mpq_plugins.recipe.verification import Verification
 from mpq_torch.calling.arguments import called
-from mpq_torch.modules.written import SAME_GRID_SUFFIX
+from mpq_torch.calling.batches import going_through
+from mpq_torch.modules.written import SAME_GRID_SUFFIX, Simulated
 from mpq_torch.reader.aten_names import of_two
 from mpq_torch.reader.returned import tensors_of
 from mpq_torch.simulation.simulated_model import SimulatedModel
@@ -34,11 +35,16 @@ def compare(
 
     The converted model runs on the engine that it was converted for.
     """
+    if isinstance(converted, Simulated):
+        raise ModelError(
+            "verify needs a converted model as its first argument, as quantize returns it, not a simulation"
+        )
     graph = simulated.simulation.graph
     largest, mismatched, elements, first = 0.0, 0, 0, None
     with quantized_engine(engine_of(converted)), torch.no_grad():
         for batch in batches:
-            wanted = called(simulated, batch)  # first: it says what is wrong with a batch
+            with going_through(batch):
+                wanted = called(simulated, batch)  # first: it says what is wrong with a batch
             different = _differences(called(converted, batch), wanted)
             elements += sum(d.numel() for d in different)
             counts = [int((d != 0).sum()) for d in different]

@@ -19,6 +19,7 @@ class Words(nn.Module):
         self.words, self.kinds = nn.Embedding(10, 8), nn.Embedding(2, 8)
         self.first, self.last = nn.Linear(8, 8), nn.Linear(8, 8)
         self.register_buffer("kind", torch.zeros(1, 16, dtype=torch.long))
+        self.register_buffer("amount", torch.tensor(3))
         self.register_buffer("causal", torch.ones(1, 6, 6, dtype=torch.bool).tril())
 
     def forward(self, ids):
@@ -40,11 +41,25 @@ def causal_by_number(model, ids, y):
     return F.scaled_dot_product_attention(y, y, y, (of_samples <= places[None, :, None]).to(y.device))
 
 
+def nothing_masked(model, ids, y):
+    kept = torch.ones(*ids.shape, device=ids.device)[None].float()
+    return F.scaled_dot_product_attention(y, y, y, kept.bool()[0, :, None])
+
+
+def padded_by_a_buffer(model, ids, y):
+    extra = torch.ceil((y.shape[1] - 4 + model.amount) / 2).to(torch.int64) - 1
+    extra = max(extra, model.amount - 1)
+    assert extra < y.shape[1]
+    return F.pad(y.transpose(1, 2), (model.amount - 2, extra), "reflect").transpose(1, 2)
+
+
 def squared_in_float(model, ids, y):
     return model.words(ids).exp().pow(2) + y
 
 
-FUNCTIONS = {f.__name__: f for f in (kinds, causal, causal_by_number, squared_in_float)}
+FUNCTIONS = {
+    f.__name__: f for f in (kinds, causal, causal_by_number, nothing_masked, padded_by_a_buffer, squared_in_float)
+}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

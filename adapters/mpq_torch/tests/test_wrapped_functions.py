@@ -61,3 +61,51 @@ def test_a_wrapped_function_is_looked_into_where_it_can_be_traced(made, layers, 
     assert len(graph.layers) == layers
     assert tuple(name for name in graph.float_ops if name in ("projected", "decided", "halved")) == whole
     torch.testing.assert_close(written(model, x)(x), model(x))
+
+
+class Reversible(torch.autograd.Function):
+    """Keeps what its backward needs, and empties what it does not."""
+
+    @staticmethod
+    def forward(ctx, x, layer, *weights):
+        a, b = (half.contiguous() for half in x.chunk(2, 1))
+        y = torch.cat([a + layer(b), b], 1)
+        a.set_(), b.set_()
+        ctx.save_for_backward(x, y)
+        ctx.mark_non_differentiable(y)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):
+        raise NotImplementedError
+
+
+class Apart(torch.autograd.Function):
+    """Says apart from its forward what its backward needs."""
+
+    @staticmethod
+    def forward(x, layer, *weights):
+        a, b = x.chunk(2, 1)
+        return torch.cat([a + layer(b), b], 1)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(inputs[0], output)
+
+
+class Applied(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.first, self.layer, self.apply_function = nn.Conv2d(3, 4, 1), nn.Conv2d(2, 2, 1), function.apply
+
+    def forward(self, x):
+        return self.apply_function(self.first(x), self.layer, *self.layer.parameters())
+
+
+@pytest.mark.parametrize("function", [Reversible, Apart])
+def test_a_function_with_a_backward_of_its_own_is_looked_into(function):
+    torch.manual_seed(0)
+    model, x = Applied(function).eval(), torch.randn(2, 3, 5, 5)
+    assert len(graph_of(model, x).layers) == 2
+    torch.testing.assert_close(written(model, x)(x), model(x))
+    assert model(x).grad_fn is not None or function is Reversible  # torch's own apply is back

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -94,8 +95,9 @@ class Search:
         seed: int = 0,
         record_every: int = 50,
     ) -> None:
-        if steps < 1:
-            raise MPQError(f"a search needs at least one step, got steps={steps}")
+        for what, count in {"steps": steps, "epoch_steps": epoch_steps or 1, "record_every": record_every}.items():
+            if not isinstance(count, Integral) or count < 1:
+                raise MPQError(f"a search needs at least one step, got {what}={count!r}")
         takes = takes_of(model)
         example = as_batch(example_inputs, takes)
         batches = [example] if calibration is None else as_batches(calibration, takes)
