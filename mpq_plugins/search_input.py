@@ -114,12 +114,15 @@ def candidates_for(
 ) -> dict[str, tuple[Candidate, ...]]:
     """The grids that every site may get: what the target has, narrowed by what the user allows.
 
+    weight_bits, activation_bits: one mapping for both may name sites of both kinds.
     per_channel: one step per output channel; None takes it wherever the target has it.
     Raises UnsupportedOp or TargetError naming the site, the bits asked for and those there are, and UnmatchedName for a
     pattern that matches no site.
     """
+    both = weight_bits is activation_bits
     for argument, bits in (("weight_bits", weight_bits), ("activation_bits", activation_bits)):
-        _check_patterns(argument, bits, [s.name for s in inventory if s.kind == argument.removesuffix("_bits")])
+        kind = argument.removesuffix("_bits")
+        _check_patterns(argument, bits, [site.name for site in inventory if both or site.kind == kind])
     every = {}
     for site in inventory:
         argument, bits = ("weight_bits", weight_bits) if site.kind == "weight" else ("activation_bits", activation_bits)

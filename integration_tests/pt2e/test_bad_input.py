@@ -1,5 +1,7 @@
 """What a hurried person does wrong with torchao, and the sentence that they get."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -140,7 +142,10 @@ def test_an_exported_graph_in_the_place_of_the_float_module_is_refused():
     [
         (lambda m, x, r: pt2e.convert(m, r), r"as pt2e\.export\(model, example_inputs\) gives it, and not Residual"),
         (lambda m, x, r: pt2e.convert(pt2e.constrain(m, r), r), r"as pt2e\.export.* and not a graph of torch\.fx"),
-        (lambda m, x, r: pt2e.convert(pt2e.export(m.train(), x), r), r"in training mode.* call model\.eval\(\) before"),
+        (
+            lambda m, x, r: pt2e.convert(pt2e.export(m.train(), x), r),
+            r"in training mode.* call model\.eval\(\) before",
+        ),
         (lambda m, x, r: pt2e.prepare_for_x86(m), "as pt2e.quantize or convert_pt2e gives it, and not Residual"),
         (lambda m, x, r: pt2e.lower_to_x86(m, (x,)), "as pt2e.quantize or convert_pt2e gives it, and not Residual"),
         (lambda m, x, r: pt2e.harden(m), "has no grids that are trained"),
@@ -148,7 +153,7 @@ def test_an_exported_graph_in_the_place_of_the_float_module_is_refused():
     ],
 )
 def test_what_is_not_exported_yet_is_refused_with_the_call_that_does(call, said):
-    model, x = network(Residual)
+    model, x = copy.deepcopy(network(Residual))
     recipe = clipping_recipe(model, x, "torch-pt2e", 4, 8)
     with pytest.raises(mpq.MPQError, match=said):
         call(model, x, recipe)

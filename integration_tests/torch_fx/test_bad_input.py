@@ -78,7 +78,7 @@ def test_bits_that_the_target_does_not_have_are_refused_by_site(residual):
 
 
 def test_nan_in_a_weight_is_refused_by_site(residual):
-    model, x = network(Residual)
+    model, x = copy.deepcopy(network(Residual))
     with torch.no_grad():
         model.conv2.weight[0, 0, 0, 0] = float("nan")
     with pytest.raises(mpq.NonFiniteValues, match="conv2"):
@@ -152,7 +152,7 @@ def test_a_recipe_of_another_model_is_refused_with_the_sites(recipe):
 
 
 def test_a_recipe_of_the_same_model_at_another_width_is_refused_with_the_shapes(recipe):
-    model, _ = network(Residual)
+    model = copy.deepcopy(network(Residual)[0])
     model.fc = nn.Linear(12, 7)
     with pytest.raises(mpq.RecipeMismatch, match=r"fc\.weight \(weight \(5, 12\) in the recipe, weight \(7, 12\)"):
         fx.simulate(model, recipe)

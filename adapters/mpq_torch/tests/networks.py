@@ -233,10 +233,22 @@ class Scaled(nn.Module):
 NETWORKS = [Residual, Mobile, Branches, Shared, Signal, Upsampler, Embedded, Crossed, Gated, Scaled]
 
 
-@cache
 def network(kind: type[nn.Module], samples: int = 6) -> tuple[nn.Module, torch.Tensor]:
-    """A settled network of a kind, and random inputs for it, for tests that leave both as they are: a model is traced
-    once for as long as nothing of it changes, which takes longer than most of what is done with it.
+    """A settled network of a kind, and random inputs for it, for tests that leave both as they are.
+
+    All tests share them: a model is traced once for as long as nothing of it changes, which takes longer than most of
+    what is done with it.
     """
+    model, x, before = _built(kind, samples)
+    now = (x, *model.state_dict().values())
+    assert all(map(torch.equal, now, before)), f"a test has changed {kind.__name__}; let it take a copy"
+    assert not any(module.training for module in model.modules()), f"a test has left {kind.__name__} in training"
+    return model, x
+
+
+@cache
+def _built(kind: type[nn.Module], samples: int) -> tuple[nn.Module, torch.Tensor, list[torch.Tensor]]:
+    """The network, its inputs, and copies of all its values."""
     torch.manual_seed(1)
-    return settled(kind()), torch.randn(samples, *kind.input_shape)
+    model, x = settled(kind()), torch.randn(samples, *kind.input_shape)
+    return model, x, [value.clone() for value in (x, *model.state_dict().values())]

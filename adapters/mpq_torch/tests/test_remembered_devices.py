@@ -27,4 +27,4 @@ def test_nothing_is_left_of_a_conversion_whose_model_nobody_keeps(verbs, target)
         verbs.verify(converted, verbs.simulate(on_grid, recipe), [x]).raise_if_different()
         del converted
         left.append(graph_modules())
-    assert left == left[:1] * 3
+    assert left[2] <= left[0]
