@@ -12,8 +12,6 @@ from mpq_plugins import plugins
 from mpq_plugins.builtin import litert_device
 from mpq_plugins.hardware.workload import Workload
 
-pytest.importorskip("ai_edge_litert")
-
 
 def test_packed_weights_are_workloads_of_their_own_where_the_runtime_packs_them() -> None:
     pointwise = Workload("conv2d", ((8, 4, 4),), (8, 4, 4), (8, 8, 1, 1), (1, 1), "same", (1, 1))

@@ -59,45 +59,25 @@ def round_compensated(
 
 def choose_exponents(
     target: ArrayLike,
-    curvature: ArrayLike | Factor,
+    curvature: ArrayLike,
     bits: int,
     exponents: Sequence[ArrayLike],
     per_channel: bool = False,
-    narrow: bool = False,
     row_weights: ArrayLike | None = None,
-    damping: float = 0.0,
-    sweeps: int = 2,
 ) -> tuple[Grid, Array]:
     """The power-of-two grid of least output error AFTER compensation, and the weight rounded onto it.
 
     exponents: candidate thresholds ``2**exponent``; each one number, or one per output channel.
     row_weights: importance of each output channel, [out], where one grid serves them all.
     All candidates are rounded in one pass, and compared by what feedback leaves; descent and the guard are for the
-    chosen grid alone. A curvature that is factored already is taken as it is, without damping.
+    chosen grid alone.
 
     Returns the Grid (axis 0 if per channel) and float64 values [out, in].
     """
     steps = [np.ldexp(1.0, np.asarray(e, dtype=np.int64) - (bits - 1)) for e in exponents]
-    return choose_steps(target, curvature, bits, steps, per_channel, narrow, row_weights, damping, sweeps)
-
-
-def choose_steps(
-    target: ArrayLike,
-    curvature: ArrayLike | Factor,
-    bits: int,
-    steps: Sequence[ArrayLike],
-    per_channel: bool = False,
-    narrow: bool = False,
-    row_weights: ArrayLike | None = None,
-    damping: float = 0.0,
-    sweeps: int = 2,
-) -> tuple[Grid, Array]:
-    """As choose_exponents, for any steps: candidates, each one number, or one per output channel."""
     _checked(target, curvature)
-    if not isinstance(curvature, Factor):
-        matrix = _curvature(curvature)
-        curvature = Factored.of(damped(matrix, damping) if damping else matrix)
-    return next(choose_each(target, curvature, [Kind(bits, steps, per_channel, narrow)], row_weights, sweeps))
+    factored = Factored.of(_curvature(curvature))
+    return next(choose_each(target, factored, [Kind(bits, steps, per_channel, narrow=False)], row_weights, sweeps=2))
 
 
 def _codes(
