@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from numbers import Integral
@@ -199,11 +199,20 @@ def _allowed(argument: str, bits: Bits, site: str) -> tuple[int, ...] | None:
         bits = next((value for pattern, value in bits.items() if fnmatchcase(site, pattern)), None)
     if bits is None:
         return None
-    once = isinstance(bits, (str, Iterator)) or getattr(bits, "ndim", 1) != 1  # every site asks anew
-    found: tuple[Any, ...] = tuple(bits) if isinstance(bits, Iterable) and not once else (bits,)
+    found = _listed(bits)
     if not all(isinstance(b, Integral) and not isinstance(b, bool) for b in found):
         raise _no_bits(argument, bits)
     return found
+
+
+def _listed(bits: Any) -> tuple[Any, ...]:
+    """Bits one by one; one number, an array without axes, or what only one site could go through, as it is."""
+    if isinstance(bits, (str, Iterator)):
+        return (bits,)
+    try:
+        return tuple(bits)
+    except TypeError:
+        return (bits,)
 
 
 def _no_bits(argument: str, bits: object) -> TargetError:
