@@ -102,11 +102,7 @@ def _for_heads_of(made: Writing, x: Part, count: int) -> Part:
     """Keys or values of a few heads, each for as many of the queries' heads as there are, one behind another."""
     axis = len(x.shape) - 3
     heads = size_of(x, axis)
-    if heads == count:
-        return x
-    apart = made.reshape(x, (*x.shape[: axis + 1], 1, *x.shape[axis + 1 :]))
-    repeated = made.repeat(apart, {axis + 1: count // heads})
-    return made.reshape(repeated, (*x.shape[:axis], count, *x.shape[axis + 1 :]))
+    return x if heads == count else made.repeat_each(x, axis, count // heads)
 
 
 def _heads_attention(made: Writing, parts: list[Part], given: Mapping[str, Any]) -> list[Node] | None:
