@@ -15,7 +15,7 @@ import numpy as np
 from mpq_plugins.errors import ModelError
 from mpq_tfmot.keras import keras, tf
 from mpq_tfmot.reader.expanding import traced
-from mpq_tfmot.reader.record import Record, is_symbol
+from mpq_tfmot.reader.record import Record, is_masked, is_symbol
 
 _MERGED = keras.layers.Add.compute_mask
 """What sums and the like have for a mask: Keras joins them along a new axis before that of the samples."""
@@ -34,7 +34,7 @@ class HungMasks:
     def passed(self, record: Record) -> None:
         """Note who makes the tensors that a mask is hung on."""
         for tensor in tf.nest.flatten(record.outputs):
-            if _is_hung(tensor):
+            if is_masked(tensor):
                 self._calls[id(tensor)] = record
 
     def attending(self, record: Record, at: dict[int, str], scope: str) -> Record:
@@ -46,7 +46,7 @@ class HungMasks:
         given = {**dict(zip(names, record.call_args, strict=False)), **record.call_kwargs}
         mask, causal = given.get("attention_mask"), bool(given.get("use_causal_mask"))
         read = [given["query"], given["value"], given.get("key")]
-        hung = [tensor if tensor is not None and _is_hung(tensor) else None for tensor in read]
+        hung = [tensor if tensor is not None and is_masked(tensor) else None for tensor in read]
         if not any(tensor is not None for tensor in hung) and not (is_symbol(mask) and causal):
             return record
         held = [None if tensor is None else self._symbol(tensor, at, scope) for tensor in hung]
@@ -77,7 +77,7 @@ class HungMasks:
             raise ModelError(f"nothing is known of the mask that is hung on {tensor.name}")
         first = record.call_args[0] if record.call_args else next(iter(record.call_kwargs.values()))
         tensors = tf.nest.flatten(first)
-        masks = [self._symbol(x, at, scope) if _is_hung(x) else None for x in tensors]
+        masks = [self._symbol(x, at, scope) if is_masked(x) else None for x in tensors]
         symbols = [*tensors, *(mask for mask in masks if mask is not None)]
 
         def computed(inputs: Sequence[Any]) -> Any:
@@ -114,7 +114,3 @@ def _all_of(masks: Sequence[Any]) -> Any:
 def _truths(mask: Any) -> Any:
     """A mask that a model is given: an argument of truth values comes as zeros and ones."""
     return tf.not_equal(tf.cast(mask, tf.float32), 0.0) if is_symbol(mask) else np.asarray(mask).astype(bool)
-
-
-def _is_hung(tensor: Any) -> bool:
-    return getattr(tensor, "_keras_mask", None) is not None

@@ -8,10 +8,12 @@ from mpq_plugins.errors import UnsupportedOp
 from mpq_tfmot.reader.call import Call
 from mpq_tfmot.reader.expanding import given_more
 from mpq_tfmot.reader.in_training import IN_TRAINING, changes_in_training
-from mpq_tfmot.reader.record import Record
+from mpq_tfmot.reader.record import Record, is_masked
 from mpq_tfmot.reader.recurrent import REMEMBERS
 
-HEEDED = ("MultiHeadAttention", "Attention", "AdditiveAttention")
+MASKED = ("Attention", "AdditiveAttention")
+"""Layers that heed the masks of their inputs, and say so by no argument of their own."""
+HEEDED = ("MultiHeadAttention", *MASKED)
 """Layers whose rules look at all that they are called with."""
 
 
@@ -19,8 +21,8 @@ def check_masks(layer: Any, record: Record, name: str) -> None:
     """Raise UnsupportedOp for a layer that heeds the mask that Masking, or an Embedding with mask_zero, has hung on its
     input: tensors on grids carry none, not into a float part either. MultiHeadAttention is given it (``hung_masks``).
     """
-    heeds = getattr(layer, "_expects_mask_arg", False) or type(layer).__name__ in HEEDED[1:]
-    if heeds and any(getattr(tensor, "_keras_mask", None) is not None for tensor in record.keras_inputs):
+    heeds = getattr(layer, "_expects_mask_arg", False) or type(layer).__name__ in MASKED
+    if heeds and any(map(is_masked, record.keras_inputs)):
         raise UnsupportedOp(
             f"{name} heeds the mask of its input (of Masking, or mask_zero), which has no form here; multiply with the "
             "mask where it matters, and build the model without Masking and mask_zero",

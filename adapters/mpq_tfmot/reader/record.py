@@ -17,6 +17,11 @@ def is_symbol(operand: Any) -> bool:
     return isinstance(operand, keras.src.engine.keras_tensor.KerasTensor)
 
 
+def is_masked(tensor: Any) -> bool:
+    """Whether Keras has hung a mask on a tensor."""
+    return getattr(tensor, "_keras_mask", None) is not None
+
+
 def is_function_layer(layer: Any) -> bool:
     """Whether a layer is a function of TensorFlow's."""
     return type(layer).__name__ in FUNCTION_LAYERS
